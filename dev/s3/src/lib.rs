@@ -1,0 +1,1 @@
+//! An S3 in memory for tests and the demo.

@@ -1,0 +1,2 @@
+//! Mirrors a directory to an S3 bucket.
+pub mod model;

@@ -1,0 +1,107 @@
+//! What a look at a file says of its content without reading it.
+
+/// What the file system told about a regular file. Two equal fingerprints of one path mean equal
+/// content, except within the clock tick in which the file was last written
+/// (see [`is_racy`](Self::is_racy)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content, nanoseconds since the epoch. Programs can set it.
+    pub mtime_ns: i64,
+    /// Last change of content or metadata, nanoseconds since the epoch. Programs cannot set it.
+    pub ctime_ns: i64,
+    /// Inode number. File systems use it again: ext4 does so at once.
+    pub inode: u64,
+    /// Birth time, nanoseconds since the epoch; 0 where the file system keeps none.
+    pub btime_ns: i64,
+    /// Device. Differs after a remount, so it tells files apart only within one run.
+    pub device: u64,
+    /// Permission bits and kind, as in `st_mode`.
+    pub mode: u32,
+}
+
+/// A clock tick is at most 10 ms long (`CONFIG_HZ=100`); the rest is for the look itself.
+const TICK_NS: i64 = 50_000_000;
+/// FAT and some network file systems keep whole seconds, or every second one.
+const COARSE_TICK_NS: i64 = 2_000_000_000;
+
+impl Fingerprint {
+    /// Whether nothing says that the content differs. The device is left out: it changes with
+    /// every remount, and a restart must not send everything again.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.size == other.size
+            && self.mtime_ns == other.mtime_ns
+            && self.ctime_ns == other.ctime_ns
+            && self.inode == other.inode
+    }
+
+    /// Whether both were taken of one and the same file, whatever its name or content.
+    #[must_use]
+    pub fn same_file(&self, other: &Self) -> bool {
+        self.device == other.device && self.inode == other.inode && self.btime_ns == other.btime_ns
+    }
+
+    /// Whether a write in the very tick of this look would leave the fingerprint as it is, so that
+    /// the content has to be compared once more later.
+    #[must_use]
+    pub fn is_racy(&self, looked_at_ns: i64) -> bool {
+        let changed = self.mtime_ns.max(self.ctime_ns);
+        let coarse = changed % 1_000_000_000 == 0;
+        let tick = if coarse { COARSE_TICK_NS } else { TICK_NS };
+        looked_at_ns.saturating_sub(changed) < tick
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn file() -> Fingerprint {
+        Fingerprint {
+            size: 3,
+            mtime_ns: 10 * SECOND + 7,
+            ctime_ns: 10 * SECOND + 9,
+            inode: 12,
+            btime_ns: 9 * SECOND,
+            device: 1,
+            mode: 0o100_644,
+        }
+    }
+
+    #[test]
+    fn a_remount_changes_no_content() {
+        assert!(file().same_content(&Fingerprint { device: 2, ..file() }));
+    }
+
+    #[test]
+    fn an_mtime_set_back_is_seen_by_the_ctime() {
+        assert!(!file().same_content(&Fingerprint { ctime_ns: 11 * SECOND, ..file() }));
+    }
+
+    #[test]
+    fn an_inode_used_again_is_another_file() {
+        assert!(!file().same_file(&Fingerprint { btime_ns: 11 * SECOND, ..file() }));
+    }
+
+    #[test]
+    fn a_look_in_the_tick_of_the_last_write_is_racy() {
+        assert!(file().is_racy(10 * SECOND + 9));
+        assert!(!file().is_racy(11 * SECOND));
+    }
+
+    #[test]
+    fn whole_second_time_stamps_are_racy_for_longer() {
+        let coarse = Fingerprint { mtime_ns: 10 * SECOND, ctime_ns: 10 * SECOND, ..file() };
+        assert!(coarse.is_racy(11 * SECOND));
+        assert!(!coarse.is_racy(12 * SECOND));
+    }
+
+    #[test]
+    fn a_time_stamp_from_the_future_stays_racy() {
+        assert!(file().is_racy(SECOND));
+    }
+}

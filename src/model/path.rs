@@ -1,0 +1,270 @@
+//! A path below the watched directory, as bytes.
+//!
+//! # Invariants
+//!
+//! - Components are separated by one `/`; none is empty, `.` or `..`, and none holds a NUL byte.
+//!   The empty path is the watched directory itself.
+//! - Paths sort **as a walk meets them**: all that lies in `a/` comes between `a` and `a.txt`.
+//!   That is the order of the names with the separator taken as the lowest byte, and the order in
+//!   which the record keeps its rows, so that a walk and the record can be merged as two streams.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A path below the watched directory. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RelPath(Arc<[u8]>);
+
+/// Why some bytes are no path below the watched directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// It starts with `/`.
+    #[error("the path is absolute")]
+    Absolute,
+    /// It has an empty, `.` or `..` component.
+    #[error("the path has an empty, '.' or '..' component")]
+    Component,
+    /// It holds a NUL byte.
+    #[error("the path holds a NUL byte")]
+    Nul,
+}
+
+impl RelPath {
+    /// The watched directory itself.
+    #[must_use]
+    pub fn root() -> Self {
+        Self(Arc::from(&[][..]))
+    }
+
+    /// Takes `bytes` as a path below the watched directory.
+    ///
+    /// # Errors
+    ///
+    /// If they could lead anywhere else.
+    pub fn new(bytes: &[u8]) -> Result<Self, PathError> {
+        if bytes.first() == Some(&b'/') {
+            return Err(PathError::Absolute);
+        }
+        if bytes.contains(&0) {
+            return Err(PathError::Nul);
+        }
+        let proper = |name: &[u8]| !matches!(name, b"" | b"." | b"..");
+        if !bytes.is_empty() && !bytes.split(|&byte| byte == b'/').all(proper) {
+            return Err(PathError::Component);
+        }
+        Ok(Self(Arc::from(bytes)))
+    }
+
+    /// The entry `name` of this directory.
+    ///
+    /// # Errors
+    ///
+    /// If `name` is no single name, as a kernel would give it.
+    pub fn join(&self, name: &[u8]) -> Result<Self, PathError> {
+        if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
+            return Err(PathError::Component);
+        }
+        if name.contains(&0) {
+            return Err(PathError::Nul);
+        }
+        if self.is_root() {
+            return Ok(Self(Arc::from(name)));
+        }
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
+        bytes.extend_from_slice(&self.0);
+        bytes.push(b'/');
+        bytes.extend_from_slice(name);
+        Ok(Self(bytes.into()))
+    }
+
+    /// Whether this is the watched directory itself.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path's bytes, components separated by `/`.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The path for the system calls, relative to the watched directory; empty for the directory itself.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        Path::new(std::ffi::OsStr::from_bytes(&self.0))
+    }
+
+    /// The names on the way down.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
+    }
+
+    /// The last name; empty for the watched directory itself.
+    #[must_use]
+    pub fn file_name(&self) -> &[u8] {
+        self.components().next_back().unwrap_or_default()
+    }
+
+    /// The directory this lies in; `None` for the watched directory itself.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        Some(Self(Arc::from(&self.0[..end])))
+    }
+
+    /// Whether this is `ancestor` or lies anywhere below it.
+    #[must_use]
+    pub fn is_within(&self, ancestor: &Self) -> bool {
+        match self.0.strip_prefix(&*ancestor.0) {
+            Some(rest) => ancestor.is_root() || rest.is_empty() || rest[0] == b'/',
+            None => false,
+        }
+    }
+
+    /// The form in which the record keeps the path: byte order of these is the order of the paths.
+    #[must_use]
+    pub fn to_sort_key(&self) -> Vec<u8> {
+        self.0.iter().map(|&byte| sort_byte(byte)).collect()
+    }
+
+    /// The path whose [`to_sort_key`](Self::to_sort_key) this is.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes were never made by it, for example in a damaged record.
+    pub fn from_sort_key(key: &[u8]) -> Result<Self, PathError> {
+        if key.contains(&b'/') {
+            return Err(PathError::Component);
+        }
+        let bytes: Vec<u8> = key.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect();
+        Self::new(&bytes)
+    }
+}
+
+/// The separator sorts below every byte a name can hold.
+fn sort_byte(byte: u8) -> u8 {
+    if byte == b'/' { 0 } else { byte }
+}
+
+impl Ord for RelPath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let left = self.0.iter().map(|&byte| sort_byte(byte));
+        left.cmp(other.0.iter().map(|&byte| sort_byte(byte)))
+    }
+}
+
+impl PartialOrd for RelPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// File names are hostile output: what is not printable, and what would break a line, is escaped.
+impl fmt::Display for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_escaped(f, &self.0)
+    }
+}
+
+/// Writes `bytes` on one line, as text a person can read and a terminal survives.
+pub(super) fn write_escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            if char.is_control() || is_reordering(char) {
+                write!(f, "{}", char.escape_default())?;
+            } else {
+                write!(f, "{char}")?;
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Characters that change the direction or the line of what a person reads.
+fn is_reordering(char: char) -> bool {
+    matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+impl fmt::Debug for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).expect("a proper path")
+    }
+
+    #[test]
+    fn paths_that_could_lead_elsewhere_are_refused() {
+        for (bytes, error) in [
+            (&b"/etc/passwd"[..], PathError::Absolute),
+            (b"..", PathError::Component),
+            (b"a/../b", PathError::Component),
+            (b"a//b", PathError::Component),
+            (b"a/", PathError::Component),
+            (b"./a", PathError::Component),
+            (b"a\0b", PathError::Nul),
+        ] {
+            assert_eq!(RelPath::new(bytes), Err(error), "{}", bytes.escape_ascii());
+        }
+        for name in [&b""[..], b".", b"..", b"a/b"] {
+            assert_eq!(RelPath::root().join(name), Err(PathError::Component));
+        }
+    }
+
+    #[test]
+    fn paths_sort_as_a_walk_meets_them() {
+        let sorted = ["", "a", "a/b", "a/b/c", "a/z", "a b", "a.txt", "b", "ä"].map(path);
+        assert!(sorted.is_sorted(), "{sorted:?}");
+    }
+
+    #[test]
+    fn within_means_whole_components() {
+        assert!(path("a/b").is_within(&path("a")));
+        assert!(path("a").is_within(&path("a")));
+        assert!(path("a").is_within(&RelPath::root()));
+        assert!(!path("ab").is_within(&path("a")));
+        assert!(!path("a").is_within(&path("a/b")));
+    }
+
+    #[test]
+    fn parents_lead_up_to_the_root() {
+        assert_eq!(path("a/b").parent(), Some(path("a")));
+        assert_eq!(path("a").parent(), Some(RelPath::root()));
+        assert_eq!(RelPath::root().parent(), None);
+    }
+
+    #[test]
+    fn hostile_names_are_shown_escaped_on_one_line() {
+        let hostile = RelPath::new(b"a\n\x1b[31m/\xff\xe2\x80\xae.txt").expect("legal on disk");
+        assert_eq!(hostile.to_string(), "a\\n\\u{1b}[31m/\\xff\\u{202e}.txt");
+    }
+
+    proptest! {
+        #[test]
+        fn sort_keys_keep_the_order_and_lead_back(
+            a in "[a-c./ ~]{0,12}", b in "[a-c./ ~]{0,12}",
+        ) {
+            if let (Ok(a), Ok(b)) = (RelPath::new(a.as_bytes()), RelPath::new(b.as_bytes())) {
+                prop_assert_eq!(a.cmp(&b), a.to_sort_key().cmp(&b.to_sort_key()));
+                prop_assert_eq!(RelPath::from_sort_key(&a.to_sort_key()), Ok(a));
+            }
+        }
+    }
+}
