@@ -1,0 +1,154 @@
+//! Which names are mirrored: patterns in gitignore syntax.
+//!
+//! The defaults are patterns like any other and come first, so a pattern of the user's can take one
+//! of them back (`!.well-known/`). As in git, nothing below an ignored directory can be wanted again.
+
+use crate::model::RelPath;
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// Hidden names, and files that editors and downloads leave while they work: the original service's
+/// rules, for directories too, and the directory `fsck` makes.
+pub const DEFAULT_PATTERNS: [&str; 6] = [".*", "*.tmp", "*.swp", "*~", "*.tmp.*", "lost+found"];
+
+/// What to ignore.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether [`DEFAULT_PATTERNS`] apply.
+    pub defaults: bool,
+    /// Further patterns; a later one wins over an earlier one.
+    pub patterns: Vec<String>,
+}
+
+/// A pattern that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("pattern {pattern:?} is not valid gitignore syntax: {reason}")]
+pub struct PatternError {
+    /// As written.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Decides whether a name is mirrored.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    ignored: Gitignore,
+}
+
+impl Filter {
+    /// Compiles the patterns.
+    ///
+    /// # Errors
+    ///
+    /// Names every pattern that is none.
+    pub fn new(settings: &Settings) -> Result<Self, Vec<PatternError>> {
+        let defaults: &[&str] = if settings.defaults { &DEFAULT_PATTERNS } else { &[] };
+        let patterns = defaults.iter().copied().chain(settings.patterns.iter().map(String::as_str));
+        let mut builder = GitignoreBuilder::new("");
+        let mut errors = Vec::new();
+        for pattern in patterns {
+            if let Err(error) = builder.add_line(None, pattern) {
+                errors.push(PatternError { pattern: pattern.into(), reason: error.to_string() });
+            }
+        }
+        match builder.build() {
+            Ok(ignored) if errors.is_empty() => Ok(Self { ignored }),
+            Ok(_) => Err(errors),
+            Err(error) => {
+                errors.push(PatternError { pattern: String::new(), reason: error.to_string() });
+                Err(errors)
+            }
+        }
+    }
+
+    /// Whether this entry of a wanted directory is wanted.
+    #[must_use]
+    pub fn wants_entry(&self, path: &RelPath, is_directory: bool) -> bool {
+        path.is_root()
+            || !matches!(self.ignored.matched(path.as_path(), is_directory), Match::Ignore(_))
+    }
+
+    /// Whether the file `path` and every directory above it are wanted.
+    #[must_use]
+    pub fn wants_file(&self, path: &RelPath) -> bool {
+        self.wants_entry(path, false) && self.wants_parents(path)
+    }
+
+    /// Whether the directory `path` and every directory above it are wanted.
+    #[must_use]
+    pub fn wants_directory(&self, path: &RelPath) -> bool {
+        self.wants_entry(path, true) && self.wants_parents(path)
+    }
+
+    fn wants_parents(&self, path: &RelPath) -> bool {
+        let mut parents = std::iter::successors(path.parent(), RelPath::parent);
+        parents.all(|parent| self.wants_entry(&parent, true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(defaults: bool, patterns: &[&str]) -> Filter {
+        let patterns = patterns.iter().map(|&pattern| pattern.into()).collect();
+        Filter::new(&Settings { defaults, patterns }).expect("valid patterns")
+    }
+
+    fn wants(filter: &Filter, path: &[u8]) -> bool {
+        filter.wants_file(&RelPath::new(path).expect("a proper path"))
+    }
+
+    #[test]
+    fn the_original_services_rules_apply_by_default() {
+        let filter = filter(true, &[]);
+        for ignored in [
+            "a.tmp",
+            "sub/a.swp",
+            "a~",
+            "a.tmp.1",
+            ".hidden",
+            "sub/.hidden",
+            ".git/config",
+            "lost+found/1",
+        ] {
+            assert!(!wants(&filter, ignored.as_bytes()), "{ignored}");
+        }
+        for wanted in ["a", "sub/a.txt", "tmp", "a.tmpl", "swp", "a~b", "a.b.c", "dir.tmp2/f"] {
+            assert!(wants(&filter, wanted.as_bytes()), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_are_matched_by_their_bytes() {
+        assert!(!wants(&filter(true, &[]), b"\xff.tmp"));
+        assert!(wants(&filter(true, &[]), b"\xff.txt"));
+    }
+
+    #[test]
+    fn a_pattern_can_take_a_default_back() {
+        let filter = filter(true, &["!.well-known/"]);
+        assert!(wants(&filter, b".well-known/acme"));
+        assert!(!wants(&filter, b".git/config"));
+    }
+
+    #[test]
+    fn patterns_have_gitignore_meaning() {
+        let filter = filter(false, &["/build/", "*.log", "!keep.log", "docs/**/draft"]);
+        assert!(!wants(&filter, b"build/a"));
+        assert!(wants(&filter, b"sub/build/a"));
+        assert!(!wants(&filter, b"sub/a.log"));
+        assert!(wants(&filter, b"sub/keep.log"));
+        assert!(!wants(&filter, b"docs/a/b/draft"));
+        assert!(wants(&filter, b".hidden"));
+    }
+
+    #[test]
+    fn every_invalid_pattern_is_named() {
+        let patterns = vec!["ok".into(), "a{b".into(), "c{d".into()];
+        let errors = Filter::new(&Settings { defaults: true, patterns }).expect_err("invalid");
+        let named: Vec<_> = errors.iter().map(|error| error.pattern.as_str()).collect();
+        assert_eq!(named, ["a{b", "c{d"]);
+    }
+}

@@ -1,0 +1,124 @@
+use super::*;
+use proptest::prelude::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn settings() -> Settings {
+    Settings {
+        done: 250 * MS,
+        writing: 5_000 * MS,
+        longest: 60_000 * MS,
+        paths_max: 4,
+        trees_max: 3,
+    }
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text.as_bytes()).expect("a proper path")
+}
+
+fn taken(settle: &mut Settle, now: Duration) -> Vec<String> {
+    settle.take_paths(now, usize::MAX).into_iter().map(|rested| rested.path.to_string()).collect()
+}
+
+#[test]
+fn a_closed_file_waits_for_the_short_time_and_an_open_one_for_the_long() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("closed"), Activity::Done), 0 * MS);
+    settle.hint(Hint::Path(path("open"), Activity::Writing), 0 * MS);
+    assert_eq!(taken(&mut settle, 249 * MS), [""; 0]);
+    assert_eq!(settle.next_due(), Some(250 * MS));
+    assert_eq!(taken(&mut settle, 250 * MS), ["closed"]);
+    assert_eq!(taken(&mut settle, 5_000 * MS), ["open"]);
+    assert!(settle.is_empty());
+}
+
+#[test]
+fn every_hint_starts_the_quiet_time_again() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("a"), Activity::Done), 0 * MS);
+    settle.hint(Hint::Path(path("a"), Activity::Done), 200 * MS);
+    assert_eq!(taken(&mut settle, 250 * MS), [""; 0]);
+    assert_eq!(taken(&mut settle, 450 * MS), ["a"]);
+}
+
+#[test]
+fn the_latest_activity_decides_and_found_tells_nothing() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("a"), Activity::Done), 0 * MS);
+    settle.hint(Hint::Path(path("a"), Activity::Writing), 10 * MS);
+    settle.hint(Hint::Path(path("a"), Activity::Found), 20 * MS);
+    let rested = settle.take_paths(10_000 * MS, 9);
+    assert_eq!(rested[0].activity, Activity::Writing);
+}
+
+#[test]
+fn a_file_that_never_rests_is_taken_after_the_longest_wait() {
+    let mut settle = Settle::new(settings());
+    for at in (0..60_000).step_by(100) {
+        settle.hint(Hint::Path(path("busy"), Activity::Writing), at * MS);
+        assert_eq!(taken(&mut settle, at * MS), [""; 0]);
+    }
+    let rested = settle.take_paths(60_000 * MS, 9);
+    assert_eq!(rested.len(), 1);
+    assert!(rested[0].overdue);
+}
+
+#[test]
+fn a_path_put_back_keeps_the_start_of_its_wait() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("a"), Activity::Found), 0 * MS);
+    let rested = settle.take_paths(250 * MS, 1).remove(0);
+    settle.put_back(rested, 5_000 * MS);
+    assert_eq!(settle.take_paths(5_000 * MS, 1)[0].since, 0 * MS);
+}
+
+#[test]
+fn where_there_is_no_room_hints_widen_upwards() {
+    let mut settle = Settle::new(settings());
+    for name in ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2"] {
+        settle.hint(Hint::Path(path(name), Activity::Done), 0 * MS);
+    }
+    assert_eq!(settle.len(), 5);
+    assert_eq!(settle.take_tree(250 * MS), Some((path("b"), Depth::Entries)));
+    for name in ["c/1", "d/1", "e/1", "f/1"] {
+        settle.hint(Hint::Path(path(name), Activity::Done), 300 * MS);
+    }
+    assert_eq!(settle.take_tree(550 * MS), Some((RelPath::root(), Depth::Whole)));
+    assert_eq!(settle.take_tree(550 * MS), None);
+}
+
+#[test]
+fn stopping_ends_every_wait() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("open"), Activity::Writing), 70_000 * MS);
+    settle.hint(Hint::Tree(path("b"), Depth::Whole), 70_000 * MS);
+    settle.rush(70_001 * MS);
+    assert!(settle.take_paths(70_001 * MS, 1)[0].overdue);
+    assert!(settle.take_tree(70_001 * MS).is_some());
+}
+
+proptest! {
+    /// Whatever is hinted comes up, itself or in a directory, and the bounds hold.
+    #[test]
+    fn nothing_hinted_is_lost(
+        names in prop::collection::vec(("[a-d]{1,2}/[a-z]", 0u64..3, 0u64..500), 1..60),
+    ) {
+        let mut settle = Settle::new(settings());
+        let mut now = 0 * MS;
+        for (name, activity, pause) in &names {
+            now += Duration::from_millis(*pause);
+            let activity = [Activity::Done, Activity::Found, Activity::Writing][*activity as usize];
+            settle.hint(Hint::Path(path(name), activity), now);
+            prop_assert!(settle.paths.len() <= 4 && settle.trees.len() <= 3);
+        }
+        let end = now + settings().longest;
+        let paths = taken(&mut settle, end);
+        let trees: Vec<_> = std::iter::from_fn(|| settle.take_tree(end)).collect();
+        prop_assert!(settle.is_empty());
+        for (name, ..) in &names {
+            let in_tree = trees.iter().any(|(tree, _)| path(name).is_within(tree));
+            prop_assert!(in_tree || paths.contains(name), "{name} was lost");
+        }
+    }
+}
