@@ -1,4 +1,6 @@
 //! Mirrors a directory to an S3 bucket.
 pub mod filter;
 pub mod model;
+pub mod plan;
 pub mod settle;
+pub mod store;

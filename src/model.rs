@@ -1,4 +1,4 @@
-//! The vocabulary every other module speaks: paths, keys, fingerprints, hints.
+//! The vocabulary every other module speaks: paths, keys, fingerprints, hints, records.
 //!
 //! Nothing here does I/O, reads a clock, or knows a crate of an adapter.
 
@@ -6,8 +6,10 @@ mod fingerprint;
 mod hint;
 mod key;
 mod path;
+mod record;
 
 pub use fingerprint::Fingerprint;
 pub use hint::{Activity, Depth, Hint};
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
 pub use path::{PathError, RelPath};
+pub use record::{Epoch, Mirrored, Operation, Pending, Sent, UnixMillis, millis};

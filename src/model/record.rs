@@ -1,0 +1,95 @@
+//! What the daemon remembers: what it has put into the bucket, and what it still wants to do.
+
+use super::{Fingerprint, RelPath};
+use std::time::Duration;
+
+/// Wall-clock time, milliseconds since the epoch: what survives a restart is dated with it.
+pub type UnixMillis = u64;
+
+/// What we put into the bucket for a path. Only what stands here is ever deleted there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrored {
+    /// The file as it was when it was read.
+    pub fingerprint: Fingerprint,
+    /// CRC-64/NVME of the bytes sent.
+    pub crc64nvme: u64,
+    /// The object's entity tag, as the store gave it.
+    pub etag: Option<String>,
+    /// The file was last written so shortly before it was read that its content must be compared
+    /// once more.
+    pub racy: bool,
+    /// Which watched directory the file was seen in: see [`Epoch`].
+    pub epoch: Epoch,
+}
+
+/// Counts the watched directories this record has seen. When the directory turns out to be another
+/// one (a new volume, a restored copy), the count goes up, and what was recorded before then can
+/// still save an upload, but no longer cause a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u64);
+
+/// What is to be done in the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// Send the file.
+    Put,
+    /// Delete the object.
+    Delete,
+}
+
+impl Operation {
+    /// The name in the record, in logs and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// One wanted operation: the row of a path in the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The path.
+    pub path: RelPath,
+    /// What is wanted.
+    pub operation: Operation,
+    /// Bytes to send.
+    pub size: u64,
+    /// When the change was first seen.
+    pub since: UnixMillis,
+    /// Tries begun.
+    pub attempts: u32,
+    /// When to try next.
+    pub next_try: UnixMillis,
+    /// Why the last try failed.
+    pub error: Option<String>,
+    /// Why it waits for something else than time: for the file, for an operator.
+    pub parked: Option<String>,
+    /// A request was begun whose answer is not known, so the object may exist already.
+    pub sent: Option<Sent>,
+}
+
+/// What an unanswered request carried: enough to recognise the object as ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the file, which travels as metadata.
+    pub mtime_ns: i64,
+}
+
+impl Sent {
+    /// What a request for this file carries.
+    #[must_use]
+    pub fn of(fingerprint: &Fingerprint) -> Self {
+        Self { size: fingerprint.size, mtime_ns: fingerprint.mtime_ns }
+    }
+}
+
+/// Milliseconds of a duration, as the record keeps them.
+#[must_use]
+pub fn millis(duration: Duration) -> UnixMillis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

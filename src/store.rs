@@ -1,0 +1,276 @@
+//! The record and the queue, in one SQLite file in `state_dir`.
+//!
+//! # What it promises
+//!
+//! - A change is on disk before its receipt arrives, and all changes of one call are there together.
+//! - Reads see every change that was handed in before them.
+//! - The file belongs to one daemon: another one that opens it gets an error that says so, while
+//!   `sqlite3` may look on.
+//! - A file that is damaged, or was made by a newer version, is never acted on: the first is moved
+//!   aside and named in the log, the second is refused.
+//!
+//! # How
+//!
+//! One thread owns the one connection. Changes that arrive while a commit is under way share the
+//! next one, so that a burst costs few `fsync`s and a single change waits for none but its own.
+
+mod rows;
+mod schema;
+mod thread;
+
+use crate::model::{Epoch, Mirrored, Operation, Pending, RelPath};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+pub use rows::RANGE_ROWS_MAX;
+
+/// Requests that may wait for the thread; whoever sends more waits.
+const REQUESTS_MAX: usize = 256;
+
+/// Why the record could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory or the file cannot be made.
+    #[error(
+        "the state directory {path:?} cannot be used: {source}; it must be writable by the user the service runs as"
+    )]
+    Create {
+        /// What was to be made.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another daemon has it.
+    #[error("{path:?} is in use by another process; give each instance a state_dir of its own")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A later version of the program made it.
+    #[error(
+        "the record {path:?} has schema version {found}, and this version of the program knows up to {known}; run the newer version, or move the file aside (the bucket is then compared anew)"
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// Anything else.
+    #[error("the record {path:?} cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+}
+
+/// The record's thread is gone, or cannot write any more.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the record cannot be written: {0}")]
+pub struct StoreError(pub Arc<str>);
+
+/// One change of the record.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Queue this, in the place of what was queued for its path.
+    Queue(Pending),
+    /// The object is there: record it, and take its path off the queue.
+    Mirrored(RelPath, Mirrored),
+    /// The object is gone: forget it, and take its path off the queue.
+    Forgotten(RelPath),
+    /// Take the path off the queue, and leave the record as it is.
+    Settled(RelPath),
+    /// A multipart upload was begun.
+    UploadBegun {
+        /// As the store named it.
+        upload_id: String,
+        /// Of the object.
+        key: String,
+    },
+    /// It was completed or aborted.
+    UploadEnded {
+        /// As the store named it.
+        upload_id: String,
+    },
+    /// Facts about the watched directory and the bucket; see [`Bound`].
+    Bound(Bound),
+}
+
+/// What the record is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Bucket, endpoint and prefix the keys belong to.
+    pub target: String,
+    /// What tells the watched directory from another one.
+    pub source: String,
+    /// How many watched directories there have been.
+    pub epoch: Epoch,
+}
+
+/// How much the record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Files recorded as mirrored.
+    pub mirrored: u64,
+    /// Operations queued, the parked ones included.
+    pub pending: u64,
+    /// Deletes among them.
+    pub deletes: u64,
+    /// Parked ones among them.
+    pub parked: u64,
+}
+
+/// What the record says of one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What is in the bucket.
+    pub mirrored: Option<Mirrored>,
+    /// What is queued.
+    pub pending: Option<Pending>,
+    /// Whether there is anything recorded or queued below the path.
+    pub below: bool,
+}
+
+/// What the record held when it was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The handle.
+    pub store: Store,
+    /// What it was bound to; `None` in a new record.
+    pub bound: Option<Bound>,
+    /// How much it holds.
+    pub counts: Counts,
+    /// Multipart uploads that were begun and not ended: `(upload id, key)`.
+    pub uploads: Vec<(String, String)>,
+    /// Where a damaged record was moved, if one was.
+    pub moved_aside: Option<PathBuf>,
+}
+
+/// Handle of the record's thread. Cheap to clone; the thread ends, with all on disk, when the last
+/// one is dropped.
+#[derive(Debug, Clone)]
+pub struct Store {
+    requests: mpsc::Sender<thread::Request>,
+    /// Closed when the thread has ended.
+    ended: Arc<tokio::sync::Mutex<Option<oneshot::Receiver<()>>>>,
+}
+
+impl Store {
+    /// Opens the record in `directory`, or makes it. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If there is none that may be acted on, and none can be made.
+    pub fn open(directory: &Path, now: crate::model::UnixMillis) -> Result<Opened, OpenError> {
+        let file = schema::open(directory, now)?;
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let (ended, end) = oneshot::channel::<()>();
+        let unreadable = |source| OpenError::Unreadable { path: file.path.clone(), source };
+        let bound = rows::bound(&file.connection).map_err(unreadable)?;
+        let counts = rows::counts(&file.connection).map_err(unreadable)?;
+        let uploads = rows::uploads(&file.connection).map_err(unreadable)?;
+        let moved_aside = file.moved_aside.clone();
+        std::thread::Builder::new()
+            .name("record".into())
+            .spawn(move || {
+                thread::run(file, inbox);
+                // Whoever waits for the end learns it from this.
+                drop(ended);
+            })
+            .map_err(|source| OpenError::Create { path: directory.into(), source })?;
+        let ended = Arc::new(tokio::sync::Mutex::new(Some(end)));
+        Ok(Opened { store: Self { requests, ended }, bound, counts, uploads, moved_aside })
+    }
+
+    /// Writes `changes`, all or none, and answers when they are on disk.
+    ///
+    /// # Errors
+    ///
+    /// If they could not be written; the thread goes on and may succeed later.
+    pub async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.ask(|receipt| thread::Request::Write(changes, receipt)).await?
+    }
+
+    /// What the record says of each of `paths`, in their order.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub async fn known(&self, paths: Vec<RelPath>) -> Result<Vec<Known>, StoreError> {
+        self.ask(|answer| thread::Request::Read(thread::Read::Known(paths, answer))).await?
+    }
+
+    /// The recorded files after `after` and within `within`, in their order,
+    /// [`RANGE_ROWS_MAX`] at most. Blocks: for the thread that walks.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read.
+    pub fn range_blocking(
+        &self,
+        within: RelPath,
+        after: Option<RelPath>,
+    ) -> Result<Vec<(RelPath, Mirrored)>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let request = thread::Request::Read(thread::Read::Range { within, after, answer });
+        self.requests.blocking_send(request).map_err(|_| gone())?;
+        answered.blocking_recv().map_err(|_| gone())?
+    }
+
+    /// What is queued and not parked, the next due first, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read.
+    pub async fn due(&self, limit: usize) -> Result<(Vec<Pending>, Counts), StoreError> {
+        self.ask(|answer| thread::Request::Read(thread::Read::Due(limit, answer))).await?
+    }
+
+    /// What is queued, parked or not, the oldest first, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read.
+    pub async fn queued(&self, limit: usize) -> Result<(Vec<Pending>, Counts), StoreError> {
+        self.ask(|answer| thread::Request::Read(thread::Read::Queued(limit, answer))).await?
+    }
+
+    /// Waits until the thread has ended. Every other handle must be dropped, or will be.
+    pub async fn closed(self) {
+        let end = self.ended.lock().await.take();
+        drop(self);
+        if let Some(end) = end {
+            // An error says the same: it is gone.
+            drop(end.await);
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> thread::Request,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError("its thread has ended".into())
+}
+
+/// The queue's rows name their operation in plain words, for whoever looks with `sqlite3`.
+fn operation_from(name: &str) -> Option<Operation> {
+    [Operation::Put, Operation::Delete].into_iter().find(|operation| operation.as_str() == name)
+}
+
+#[cfg(test)]
+mod tests;

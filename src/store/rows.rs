@@ -1,0 +1,244 @@
+//! What stands in the tables, read and written. The only file with SQL in it, besides the schema.
+
+use super::{Bound, Change, Counts, Known, operation_from};
+use crate::model::{Epoch, Fingerprint, Mirrored, Pending, RelPath, Sent};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Rows in one answer of [`range`]; a walk asks again.
+pub const RANGE_ROWS_MAX: usize = 1000;
+
+const MIRRORED: &str =
+    "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch";
+const PENDING: &str = "path, operation, size, since_ms, attempts, next_try_ms, error, parked, sent_size, sent_mtime_ns";
+
+pub(super) fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
+    match change {
+        Change::Queue(pending) => queue(connection, pending),
+        Change::Mirrored(path, mirrored) => {
+            record(connection, path, mirrored)?;
+            unqueue(connection, path)
+        }
+        Change::Forgotten(path) => {
+            let sql = "DELETE FROM mirrored WHERE path = ?1";
+            connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
+            unqueue(connection, path)
+        }
+        Change::Settled(path) => unqueue(connection, path),
+        Change::UploadBegun { upload_id, key } => {
+            let sql = "INSERT OR REPLACE INTO uploads (upload_id, key) VALUES (?1, ?2)";
+            connection.prepare_cached(sql)?.execute([upload_id, key]).map(drop)
+        }
+        Change::UploadEnded { upload_id } => {
+            let sql = "DELETE FROM uploads WHERE upload_id = ?1";
+            connection.prepare_cached(sql)?.execute([upload_id]).map(drop)
+        }
+        Change::Bound(bound) => bind(connection, bound),
+    }
+}
+
+fn queue(connection: &Connection, pending: &Pending) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO pending (path, name, operation, size, since_ms, attempts, \
+         next_try_ms, error, parked, sent_size, sent_mtime_ns) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let row = params![
+        pending.path.to_sort_key(),
+        pending.path.to_string(),
+        pending.operation.as_str(),
+        pending.size.cast_signed(),
+        pending.since.cast_signed(),
+        pending.attempts,
+        pending.next_try.cast_signed(),
+        pending.error,
+        pending.parked,
+        pending.sent.map(|sent| sent.size.cast_signed()),
+        pending.sent.map(|sent| sent.mtime_ns),
+    ];
+    connection.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+fn record(connection: &Connection, path: &RelPath, mirrored: &Mirrored) -> rusqlite::Result<()> {
+    let sql = format!(
+        "INSERT OR REPLACE INTO mirrored (path, {MIRRORED}) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+    );
+    let fingerprint = &mirrored.fingerprint;
+    let row = params![
+        path.to_sort_key(),
+        fingerprint.size.cast_signed(),
+        fingerprint.mtime_ns,
+        fingerprint.ctime_ns,
+        fingerprint.btime_ns,
+        fingerprint.device.cast_signed(),
+        fingerprint.inode.cast_signed(),
+        fingerprint.mode,
+        mirrored.crc64nvme.cast_signed(),
+        mirrored.etag,
+        mirrored.racy,
+        mirrored.epoch.0.cast_signed(),
+    ];
+    connection.prepare_cached(&sql)?.execute(row).map(drop)
+}
+
+fn unqueue(connection: &Connection, path: &RelPath) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM pending WHERE path = ?1";
+    connection.prepare_cached(sql)?.execute([path.to_sort_key()]).map(drop)
+}
+
+fn bind(connection: &Connection, bound: &Bound) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let epoch = bound.epoch.0.to_string();
+    for (name, value) in [("target", &bound.target), ("source", &bound.source), ("epoch", &epoch)] {
+        statement.execute([name, value])?;
+    }
+    Ok(())
+}
+
+pub(super) fn bound(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
+    let sql = "SELECT value FROM meta WHERE name = ?1";
+    let value = |name: &str| connection.query_row(sql, [name], |row| row.get(0)).optional();
+    let (target, source): (Option<String>, Option<String>) = (value("target")?, value("source")?);
+    let epoch: Option<String> = value("epoch")?;
+    let bound = target.zip(source).zip(epoch).map(|((target, source), epoch)| {
+        // A count that is no number is treated as a directory never seen.
+        Bound { target, source, epoch: Epoch(epoch.parse().unwrap_or(0)) }
+    });
+    Ok(bound)
+}
+
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
+    let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    Ok(Counts {
+        mirrored: count("SELECT count(*) FROM mirrored")?.cast_unsigned(),
+        pending: count("SELECT count(*) FROM pending")?.cast_unsigned(),
+        deletes: count("SELECT count(*) FROM pending WHERE operation = 'delete'")?.cast_unsigned(),
+        parked: count("SELECT count(*) FROM pending WHERE parked IS NOT NULL")?.cast_unsigned(),
+    })
+}
+
+pub(super) fn uploads(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare("SELECT upload_id, key FROM uploads")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+pub(super) fn known(connection: &Connection, path: &RelPath) -> rusqlite::Result<Known> {
+    let key = path.to_sort_key();
+    let sql = format!("SELECT {MIRRORED} FROM mirrored WHERE path = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mirrored = statement.query_row([&key], |row| mirrored_from(row, 0)).optional()?;
+    let sql = format!("SELECT {PENDING} FROM pending WHERE path = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let pending = statement.query_row([&key], pending_from).optional()?;
+    let (from, to) = below(&key);
+    let sql = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path >= ?1 AND path < ?2) \
+         OR EXISTS (SELECT 1 FROM pending WHERE path >= ?1 AND path < ?2)";
+    let below = connection.prepare_cached(sql)?.query_row([from, to], |row| row.get(0))?;
+    Ok(Known { mirrored, pending, below })
+}
+
+/// The range of keys below a directory: everything that goes on with the separator.
+fn below(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    if key.is_empty() {
+        // No path has a component that begins with this byte and goes on.
+        return (vec![1], vec![0xff; 4097]);
+    }
+    let bound = |last: u8| [key, &[last]].concat();
+    (bound(0), bound(1))
+}
+
+/// The recorded files from `after` on; `within` itself counts as one.
+pub(super) fn range(
+    connection: &Connection,
+    within: &RelPath,
+    after: Option<&RelPath>,
+) -> rusqlite::Result<Vec<(RelPath, Mirrored)>> {
+    let key = within.to_sort_key();
+    let (_, to) = below(&key);
+    let (from, compare) = match after {
+        Some(after) => (after.to_sort_key(), ">"),
+        None => (key, ">="),
+    };
+    let sql = format!(
+        "SELECT path, {MIRRORED} FROM mirrored WHERE path {compare} ?1 AND path < ?2 \
+         ORDER BY path LIMIT {RANGE_ROWS_MAX}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows =
+        statement.query_map([from, to], |row| Ok((path_from(row, 0)?, mirrored_from(row, 1)?)))?;
+    rows.collect()
+}
+
+/// What is queued, in one of two orders.
+pub(super) fn pending(
+    connection: &Connection,
+    order: Order,
+    limit: usize,
+) -> rusqlite::Result<Vec<Pending>> {
+    let clause = match order {
+        Order::NextDue => "WHERE parked IS NULL ORDER BY next_try_ms",
+        Order::Oldest => "ORDER BY since_ms",
+    };
+    let sql = format!("SELECT {PENDING} FROM pending {clause} LIMIT ?1");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([limit], pending_from)?;
+    rows.collect()
+}
+
+/// Which of the queued come first.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Order {
+    /// The next due, parked ones left out.
+    NextDue,
+    /// The longest waiting.
+    Oldest,
+}
+
+fn mirrored_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Mirrored> {
+    let unsigned = |index: usize| row.get::<_, i64>(first + index).map(i64::cast_unsigned);
+    Ok(Mirrored {
+        fingerprint: Fingerprint {
+            size: unsigned(0)?,
+            mtime_ns: row.get(first + 1)?,
+            ctime_ns: row.get(first + 2)?,
+            btime_ns: row.get(first + 3)?,
+            device: unsigned(4)?,
+            inode: unsigned(5)?,
+            mode: row.get(first + 6)?,
+        },
+        crc64nvme: unsigned(7)?,
+        etag: row.get(first + 8)?,
+        racy: row.get(first + 9)?,
+        epoch: Epoch(unsigned(10)?),
+    })
+}
+
+fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
+    let unsigned = |index: usize| row.get::<_, i64>(index).map(i64::cast_unsigned);
+    let operation: String = row.get(1)?;
+    let operation =
+        operation_from(&operation).ok_or_else(|| bad(1, format!("operation {operation:?}")))?;
+    let sent: Option<(i64, i64)> = row.get::<_, Option<i64>>(8)?.zip(row.get::<_, Option<i64>>(9)?);
+    Ok(Pending {
+        path: path_from(row, 0)?,
+        operation,
+        size: unsigned(2)?,
+        since: unsigned(3)?,
+        attempts: row.get(4)?,
+        next_try: unsigned(5)?,
+        error: row.get(6)?,
+        parked: row.get(7)?,
+        sent: sent.map(|(size, mtime_ns)| Sent { size: size.cast_unsigned(), mtime_ns }),
+    })
+}
+
+fn path_from(row: &Row<'_>, index: usize) -> rusqlite::Result<RelPath> {
+    let key: Vec<u8> = row.get(index)?;
+    RelPath::from_sort_key(&key).map_err(|error| bad(index, error.to_string()))
+}
+
+/// A row that this program never wrote.
+fn bad(index: usize, what: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, Type::Blob, what.into())
+}

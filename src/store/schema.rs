@@ -1,0 +1,177 @@
+//! The file: its lock, its tables, its versions, and what happens to one that is damaged.
+
+use super::OpenError;
+use crate::model::UnixMillis;
+use rusqlite::{Connection, ErrorCode};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The version this program writes, in `user_version`.
+pub(super) const VERSION: i64 = 1;
+
+/// The file's name in the state directory.
+const FILE: &str = "state.db";
+/// Held for as long as the daemon lives.
+const LOCK: &str = "lock";
+
+/// Someone who looks on with `sqlite3` may hold a lock for a moment.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// `path` is the path's bytes with NUL for the separator, so that the primary key's order is the
+/// order of a walk; `key` is there for people. Times are milliseconds, `*_ns` nanoseconds since the
+/// epoch.
+const SCHEMA: &str = "
+CREATE TABLE meta (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE mirrored (
+  path BLOB PRIMARY KEY,
+  size INTEGER NOT NULL,
+  mtime_ns INTEGER NOT NULL,
+  ctime_ns INTEGER NOT NULL,
+  btime_ns INTEGER NOT NULL,
+  device INTEGER NOT NULL,
+  inode INTEGER NOT NULL,
+  mode INTEGER NOT NULL,
+  crc64nvme INTEGER NOT NULL,
+  etag TEXT,
+  racy INTEGER NOT NULL,
+  epoch INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pending (
+  path BLOB PRIMARY KEY,
+  name TEXT NOT NULL,
+  operation TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  since_ms INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  next_try_ms INTEGER NOT NULL,
+  error TEXT,
+  parked TEXT,
+  sent_size INTEGER,
+  sent_mtime_ns INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX pending_due ON pending (next_try_ms) WHERE parked IS NULL;
+
+CREATE TABLE uploads (
+  upload_id TEXT PRIMARY KEY,
+  key TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// An open record.
+pub(super) struct RecordFile {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) moved_aside: Option<PathBuf>,
+    /// Another process is kept out for as long as this is open.
+    _lock: File,
+}
+
+/// Opens the record in `directory`, or makes it.
+pub(super) fn open(directory: &Path, now: UnixMillis) -> Result<RecordFile, OpenError> {
+    let create = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Create { path, source }
+    };
+    std::fs::create_dir_all(directory).map_err(create(directory))?;
+    let lock = lock(&directory.join(LOCK))?;
+    let path = directory.join(FILE);
+    let mut moved_aside = None;
+    let connection = match connect(&path) {
+        Err(OpenError::Unreadable { source, .. }) if is_damage(&source) => {
+            moved_aside = Some(move_aside(&path, now).map_err(create(&path))?);
+            connect(&path)?
+        }
+        result => result?,
+    };
+    Ok(RecordFile { path, connection, moved_aside, _lock: lock })
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let create = |source| OpenError::Create { path: path.into(), source };
+    let file = File::options().create(true).append(true).open(path).map_err(create)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.into() }),
+        Err(error) => Err(create(error.into())),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let unreadable = |source| OpenError::Unreadable { path: path.into(), source };
+    let mut connection =
+        Connection::open(path).map_err(|source| match source.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                OpenError::Create { path: path.into(), source: std::io::Error::other(source) }
+            }
+            _ => unreadable(source),
+        })?;
+    configure(&connection).map_err(unreadable)?;
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(unreadable)?;
+    match found {
+        VERSION => {}
+        0 => create_tables(&mut connection).map_err(unreadable)?,
+        found => return Err(OpenError::TooNew { path: path.into(), found, known: VERSION }),
+    }
+    // Damage is found now rather than in the middle of the work.
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(unreadable)?;
+    if verdict != "ok" {
+        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        return Err(unreadable(rusqlite::Error::SqliteFailure(corrupt, Some(verdict))));
+    }
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_PATIENCE)?;
+    // Where the file system has no shared memory (NFS), SQLite answers "delete" and goes on safely.
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "cache_size", -8192)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)
+}
+
+fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// Whether the file itself is at fault, rather than what it lies on.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    // Tables that are not ours, or lack a column, are damage as well.
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+    )
+}
+
+/// Renames the record and its journal, so that nothing of it is read again and nothing is lost.
+fn move_aside(path: &Path, now: UnixMillis) -> std::io::Result<PathBuf> {
+    let aside = path.with_file_name(format!("{FILE}.damaged-{now}"));
+    for suffix in ["", "-wal", "-shm"] {
+        let with_suffix = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        match std::fs::rename(with_suffix(path), with_suffix(&aside)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            result => result?,
+        }
+    }
+    Ok(aside)
+}

@@ -1,0 +1,181 @@
+use super::*;
+use crate::model::{Fingerprint, Sent};
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text.as_bytes()).expect("a proper path")
+}
+
+fn mirrored(size: u64) -> Mirrored {
+    Mirrored {
+        fingerprint: Fingerprint {
+            size,
+            mtime_ns: -5,
+            ctime_ns: i64::MAX,
+            inode: u64::MAX,
+            btime_ns: 3,
+            device: 9,
+            mode: 0o100_644,
+        },
+        crc64nvme: u64::MAX - 1,
+        etag: Some("\"e\"".into()),
+        racy: true,
+        epoch: Epoch(3),
+    }
+}
+
+fn pending(name: &str, next_try: u64) -> Pending {
+    Pending {
+        path: path(name),
+        operation: Operation::Put,
+        size: 7,
+        since: 100 - next_try,
+        attempts: 2,
+        next_try,
+        error: Some("503".into()),
+        parked: None,
+        sent: Some(Sent { size: 7, mtime_ns: -1 }),
+    }
+}
+
+fn open(directory: &Path) -> Opened {
+    Store::open(directory, 42).expect("a usable record")
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let opened = open(directory.path());
+    assert_eq!(opened.bound, None);
+    let bound = Bound { target: "b/p".into(), source: "7".into(), epoch: Epoch(3) };
+    let changes = vec![
+        Change::Mirrored(path("a/b"), mirrored(1)),
+        Change::Queue(pending("a/c", 5)),
+        Change::UploadBegun { upload_id: "u".into(), key: "k".into() },
+        Change::Bound(bound.clone()),
+    ];
+    opened.store.write(changes).await.expect("written");
+    opened.store.closed().await;
+
+    let opened = open(directory.path());
+    assert_eq!(opened.bound, Some(bound));
+    assert_eq!(opened.uploads, [("u".to_owned(), "k".to_owned())]);
+    assert_eq!(opened.counts, Counts { mirrored: 1, pending: 1, deletes: 0, parked: 0 });
+    let known = opened.store.known(vec![path("a/b"), path("a/c"), path("a")]).await.expect("read");
+    assert_eq!(known[0].mirrored, Some(mirrored(1)));
+    assert_eq!(known[1].pending, Some(pending("a/c", 5)));
+    assert_eq!(known[2], Known { mirrored: None, pending: None, below: true });
+    assert!(!known[0].below);
+}
+
+#[tokio::test]
+async fn a_confirmed_operation_leaves_the_queue_with_its_record() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    store.write(vec![Change::Queue(pending("a", 1))]).await.expect("written");
+    store.write(vec![Change::Mirrored(path("a"), mirrored(1))]).await.expect("written");
+    let known = store.known(vec![path("a")]).await.expect("read").remove(0);
+    assert!(known.mirrored.is_some() && known.pending.is_none());
+    store.write(vec![Change::Forgotten(path("a"))]).await.expect("written");
+    let known = store.known(vec![path("a")]).await.expect("read").remove(0);
+    assert_eq!(known, Known { mirrored: None, pending: None, below: false });
+}
+
+#[tokio::test]
+async fn ranges_come_in_the_order_of_a_walk_and_page_by_page() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let mut paths: Vec<_> = (0..1500).map(|number| path(&format!("d/{number:04}"))).collect();
+    paths.extend(["a", "d.txt", "d-", "e"].map(path));
+    let changes = paths.iter().map(|path| Change::Mirrored(path.clone(), mirrored(1))).collect();
+    store.write(changes).await.expect("written");
+    paths.sort();
+
+    let walked = tokio::task::spawn_blocking(move || {
+        let all = |within: RelPath| {
+            let mut found: Vec<RelPath> = Vec::new();
+            loop {
+                let after = found.last().cloned();
+                let page = store.range_blocking(within.clone(), after).expect("read");
+                if page.is_empty() {
+                    return found;
+                }
+                found.extend(page.into_iter().map(|(path, _)| path));
+            }
+        };
+        (all(RelPath::root()), all(path("d")), all(path("e")))
+    });
+    let (whole, below, one) = walked.await.expect("no panic");
+    assert_eq!(whole, paths);
+    assert_eq!(below.len(), 1500);
+    assert_eq!(one, [path("e")]);
+}
+
+#[tokio::test]
+async fn the_queue_is_given_out_by_time_and_parked_ones_only_when_asked_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let parked = Pending { parked: Some("name".into()), ..pending("parked", 0) };
+    let rows = [pending("late", 9), pending("soon", 1), parked];
+    store.write(rows.map(Change::Queue).into()).await.expect("written");
+    let names =
+        |rows: Vec<Pending>| rows.iter().map(|row| row.path.to_string()).collect::<Vec<_>>();
+    let (due, counts) = store.due(9).await.expect("read");
+    assert_eq!(names(due), ["soon", "late"]);
+    assert_eq!(counts, Counts { mirrored: 0, pending: 3, deletes: 0, parked: 1 });
+    let (queued, _) = store.queued(2).await.expect("read");
+    assert_eq!(names(queued), ["late", "soon"]);
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_told_why() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let _first = open(directory.path());
+    let error = Store::open(directory.path(), 0).expect_err("locked");
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn sqlite3_may_look_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    store.write(vec![Change::Queue(pending("a\nb", 1))]).await.expect("written");
+    let onlooker = rusqlite::Connection::open(directory.path().join("state.db")).expect("opened");
+    let seen: String = onlooker
+        .query_row("SELECT name || ' ' || operation || ' ' || error FROM pending", [], |row| {
+            row.get(0)
+        })
+        .expect("a row");
+    assert_eq!(seen, "a\\nb put 503");
+}
+
+#[test]
+fn a_damaged_record_is_moved_aside_and_never_acted_on() {
+    for damage in [&b"not a database at all, but long enough to be one"[..], &[0xff; 8192]] {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("state.db"), damage).expect("written");
+        let opened = open(directory.path());
+        let aside = opened.moved_aside.expect("moved");
+        assert_eq!(std::fs::read(aside).expect("kept"), damage);
+        assert_eq!(opened.counts, Counts::default());
+    }
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("state.db");
+    let connection = rusqlite::Connection::open(&file).expect("opened");
+    connection.pragma_update(None, "user_version", 99).expect("set");
+    drop(connection);
+    let error = Store::open(directory.path(), 0).expect_err("too new");
+    assert!(matches!(error, OpenError::TooNew { found: 99, .. }), "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"").expect("written");
+    let error = Store::open(&file.join("state"), 0).expect_err("not a directory");
+    assert!(matches!(error, OpenError::Create { .. }), "{error}");
+}

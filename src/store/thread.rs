@@ -1,0 +1,116 @@
+//! The thread that owns the connection: groups changes into commits, answers reads in between.
+
+use super::schema::RecordFile;
+use super::{Change, Counts, Known, StoreError, rows};
+use crate::model::{Mirrored, Pending, RelPath};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+/// Changes that may share one commit, so that the first of them is not held up for long.
+const COMMIT_CHANGES_MAX: usize = 1000;
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+pub(super) enum Request {
+    Write(Vec<Change>, Answer<()>),
+    Read(Read),
+}
+
+pub(super) enum Read {
+    Known(Vec<RelPath>, Answer<Vec<Known>>),
+    Range { within: RelPath, after: Option<RelPath>, answer: Answer<Vec<(RelPath, Mirrored)>> },
+    Due(usize, Answer<(Vec<Pending>, Counts)>),
+    Queued(usize, Answer<(Vec<Pending>, Counts)>),
+}
+
+/// Works until every handle is gone.
+pub(super) fn run(file: RecordFile, mut inbox: mpsc::Receiver<Request>) {
+    while let Some(request) = inbox.blocking_recv() {
+        match request {
+            Request::Write(changes, receipt) => {
+                if let Some(read) = commit(&file.connection, (changes, receipt), &mut inbox) {
+                    answer(&file.connection, read);
+                }
+            }
+            Request::Read(read) => answer(&file.connection, read),
+        }
+    }
+    // The journal is folded into the file, so that a copy of the one file is a copy of all.
+    if let Err((_, error)) = file.connection.close() {
+        tracing::warn!(event = "state.close_failed", error.message = %error, "record not closed cleanly");
+    }
+}
+
+/// Commits `first` with the changes that wait behind it. Gives back the first read: it came
+/// after them, and must see them.
+fn commit(
+    connection: &Connection,
+    first: (Vec<Change>, Answer<()>),
+    inbox: &mut mpsc::Receiver<Request>,
+) -> Option<Read> {
+    let mut count = first.0.len();
+    let mut batch = vec![first];
+    let mut read = None;
+    while count < COMMIT_CHANGES_MAX {
+        match inbox.try_recv() {
+            Ok(Request::Write(changes, receipt)) => {
+                count += changes.len();
+                batch.push((changes, receipt));
+            }
+            Ok(Request::Read(first)) => {
+                read = Some(first);
+                break;
+            }
+            Err(_) => break,
+        }
+    }
+    let result = write(connection, &batch).map_err(|error| to_store_error(&error));
+    for (_, receipt) in batch {
+        // Whoever asked may have gone: the change is written all the same.
+        drop(receipt.send(result.clone()));
+    }
+    read
+}
+
+fn write(connection: &Connection, batch: &[(Vec<Change>, Answer<()>)]) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    for change in batch.iter().flat_map(|(changes, _)| changes) {
+        rows::apply(&transaction, change)?;
+    }
+    transaction.commit()
+}
+
+fn answer(connection: &Connection, read: Read) {
+    match read {
+        Read::Known(paths, answer) => {
+            let known = paths.iter().map(|path| rows::known(connection, path)).collect();
+            reply(answer, known);
+        }
+        Read::Range { within, after, answer } => {
+            reply(answer, rows::range(connection, &within, after.as_ref()));
+        }
+        Read::Due(limit, answer) => {
+            reply(answer, with_counts(connection, rows::Order::NextDue, limit));
+        }
+        Read::Queued(limit, answer) => {
+            reply(answer, with_counts(connection, rows::Order::Oldest, limit));
+        }
+    }
+}
+
+fn with_counts(
+    connection: &Connection,
+    order: rows::Order,
+    limit: usize,
+) -> rusqlite::Result<(Vec<Pending>, Counts)> {
+    Ok((rows::pending(connection, order, limit)?, rows::counts(connection)?))
+}
+
+fn reply<T>(answer: Answer<T>, result: rusqlite::Result<T>) {
+    // Whoever asked may have gone.
+    drop(answer.send(result.map_err(|error| to_store_error(&error))));
+}
+
+fn to_store_error(error: &rusqlite::Error) -> StoreError {
+    StoreError(error.to_string().into())
+}
