@@ -2,5 +2,6 @@
 pub mod filter;
 pub mod model;
 pub mod plan;
+pub mod queue;
 pub mod settle;
 pub mod store;

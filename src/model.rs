@@ -5,11 +5,13 @@
 mod fingerprint;
 mod hint;
 mod key;
+mod outcome;
 mod path;
 mod record;
 
 pub use fingerprint::Fingerprint;
 pub use hint::{Activity, Depth, Hint};
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
+pub use outcome::{Effort, Failure, FailureClass, Outcome};
 pub use path::{PathError, RelPath};
-pub use record::{Epoch, Mirrored, Operation, Pending, Sent, UnixMillis, millis};
+pub use record::{Epoch, Mirrored, Operation, Pending, UnixMillis, Version, millis};

@@ -47,12 +47,17 @@ pub fn plan(
 ) -> Decision {
     match observed {
         Observed::Unknown(_) => Decision::Wait,
-        Observed::File(fingerprint) => plan_file(fingerprint, mirrored, policy),
+        Observed::File(fingerprint) => plan_file(fingerprint, mirrored, pending, policy),
         Observed::Absent => plan_absent(mirrored, pending, policy),
     }
 }
 
-fn plan_file(now: &Fingerprint, mirrored: Option<&Mirrored>, policy: Policy) -> Decision {
+fn plan_file(
+    now: &Fingerprint,
+    mirrored: Option<&Mirrored>,
+    pending: Option<&Pending>,
+    policy: Policy,
+) -> Decision {
     let Some(mirrored) = mirrored else {
         return Decision::Do(Operation::Put, "new");
     };
@@ -61,6 +66,10 @@ fn plan_file(now: &Fingerprint, mirrored: Option<&Mirrored>, policy: Policy) -> 
     }
     if mirrored.racy {
         return Decision::Do(Operation::Put, "written while it was read");
+    }
+    if pending.is_some_and(|pending| pending.sent.is_some()) {
+        // A put of another state may have replaced what is recorded.
+        return Decision::Do(Operation::Put, "an answer was lost");
     }
     if mirrored.epoch != policy.epoch {
         return Decision::Do(Operation::Put, "first seen in this directory");
@@ -83,7 +92,7 @@ fn plan_absent(mirrored: Option<&Mirrored>, pending: Option<&Pending>, policy: P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{RelPath, Sent};
+    use crate::model::{RelPath, Version};
 
     const POLICY: Policy = Policy { propagate_deletes: true, epoch: Epoch(2) };
 
@@ -103,11 +112,11 @@ mod tests {
         Mirrored { fingerprint: file(), crc64nvme: 1, etag: None, racy: false, epoch: Epoch(2) }
     }
 
-    fn put_pending(sent: Option<Sent>) -> Pending {
+    fn put_pending(sent: Option<Version>) -> Pending {
         Pending {
             path: RelPath::new(b"a").expect("a proper path"),
             operation: Operation::Put,
-            size: 3,
+            version: Version::of(&file()),
             since: 0,
             attempts: 1,
             next_try: 0,
@@ -135,6 +144,13 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_answer_puts_the_record_in_doubt() {
+        let sent = put_pending(Some(Version { size: 9, mtime_ns: 9 }));
+        let decision = plan(&Observed::File(file()), Some(&mirrored()), Some(&sent), POLICY);
+        assert_eq!(decision, Decision::Do(Operation::Put, "an answer was lost"));
+    }
+
+    #[test]
     fn only_what_we_wrote_is_deleted() {
         let gone = Observed::Absent;
         assert_eq!(plan(&gone, None, None, POLICY), Decision::Nothing("never mirrored"));
@@ -145,7 +161,7 @@ mod tests {
         );
         let delete = Decision::Do(Operation::Delete, "gone");
         assert_eq!(plan(&gone, Some(&mirrored()), None, POLICY), delete);
-        let sent = put_pending(Some(Sent::of(&file())));
+        let sent = put_pending(Some(Version::of(&file())));
         assert_eq!(plan(&gone, None, Some(&sent), POLICY), delete);
     }
 

@@ -55,8 +55,8 @@ pub struct Pending {
     pub path: RelPath,
     /// What is wanted.
     pub operation: Operation,
-    /// Bytes to send.
-    pub size: u64,
+    /// Which state of the file is wanted; all zero for a delete.
+    pub version: Version,
     /// When the change was first seen.
     pub since: UnixMillis,
     /// Tries begun.
@@ -67,21 +67,22 @@ pub struct Pending {
     pub error: Option<String>,
     /// Why it waits for something else than time: for the file, for an operator.
     pub parked: Option<String>,
-    /// A request was begun whose answer is not known, so the object may exist already.
-    pub sent: Option<Sent>,
+    /// A request with this was begun whose answer is not known, so the object may exist already.
+    pub sent: Option<Version>,
 }
 
-/// What an unanswered request carried: enough to recognise the object as ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
+/// A state of a file, and of the object made from it: the time travels as metadata. Enough to
+/// recognise an object as ours whose request was never answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Version {
     /// Bytes.
     pub size: u64,
-    /// Last change of the file, which travels as metadata.
+    /// Last change of the content, nanoseconds since the epoch.
     pub mtime_ns: i64,
 }
 
-impl Sent {
-    /// What a request for this file carries.
+impl Version {
+    /// The state a look found.
     #[must_use]
     pub fn of(fingerprint: &Fingerprint) -> Self {
         Self { size: fingerprint.size, mtime_ns: fingerprint.mtime_ns }

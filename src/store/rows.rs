@@ -1,7 +1,7 @@
 //! What stands in the tables, read and written. The only file with SQL in it, besides the schema.
 
 use super::{Bound, Change, Counts, Known, operation_from};
-use crate::model::{Epoch, Fingerprint, Mirrored, Pending, RelPath, Sent};
+use crate::model::{Epoch, Fingerprint, Mirrored, Pending, RelPath, Version};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -10,7 +10,7 @@ pub const RANGE_ROWS_MAX: usize = 1000;
 
 const MIRRORED: &str =
     "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch";
-const PENDING: &str = "path, operation, size, since_ms, attempts, next_try_ms, error, parked, sent_size, sent_mtime_ns";
+const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, parked, sent_size, sent_mtime_ns";
 
 pub(super) fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
     match change {
@@ -38,14 +38,15 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> rusqlite::Resul
 }
 
 fn queue(connection: &Connection, pending: &Pending) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO pending (path, name, operation, size, since_ms, attempts, \
-         next_try_ms, error, parked, sent_size, sent_mtime_ns) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let sql = "INSERT OR REPLACE INTO pending (path, name, operation, size, mtime_ns, since_ms, \
+         attempts, next_try_ms, error, parked, sent_size, sent_mtime_ns) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     let row = params![
         pending.path.to_sort_key(),
         pending.path.to_string(),
         pending.operation.as_str(),
-        pending.size.cast_signed(),
+        pending.version.size.cast_signed(),
+        pending.version.mtime_ns,
         pending.since.cast_signed(),
         pending.attempts,
         pending.next_try.cast_signed(),
@@ -219,17 +220,19 @@ fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
     let operation: String = row.get(1)?;
     let operation =
         operation_from(&operation).ok_or_else(|| bad(1, format!("operation {operation:?}")))?;
-    let sent: Option<(i64, i64)> = row.get::<_, Option<i64>>(8)?.zip(row.get::<_, Option<i64>>(9)?);
+    let sent: Option<(i64, i64)> =
+        row.get::<_, Option<i64>>(9)?.zip(row.get::<_, Option<i64>>(10)?);
+    let version = |(size, mtime_ns): (i64, i64)| Version { size: size.cast_unsigned(), mtime_ns };
     Ok(Pending {
         path: path_from(row, 0)?,
         operation,
-        size: unsigned(2)?,
-        since: unsigned(3)?,
-        attempts: row.get(4)?,
-        next_try: unsigned(5)?,
-        error: row.get(6)?,
-        parked: row.get(7)?,
-        sent: sent.map(|(size, mtime_ns)| Sent { size: size.cast_unsigned(), mtime_ns }),
+        version: version((row.get(2)?, row.get(3)?)),
+        since: unsigned(4)?,
+        attempts: row.get(5)?,
+        next_try: unsigned(6)?,
+        error: row.get(7)?,
+        parked: row.get(8)?,
+        sent: sent.map(version),
     })
 }
 

@@ -48,6 +48,7 @@ CREATE TABLE pending (
   name TEXT NOT NULL,
   operation TEXT NOT NULL,
   size INTEGER NOT NULL,
+  mtime_ns INTEGER NOT NULL,
   since_ms INTEGER NOT NULL,
   attempts INTEGER NOT NULL,
   next_try_ms INTEGER NOT NULL,

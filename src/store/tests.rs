@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Fingerprint, Sent};
+use crate::model::{Fingerprint, Version};
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).expect("a proper path")
@@ -27,13 +27,13 @@ fn pending(name: &str, next_try: u64) -> Pending {
     Pending {
         path: path(name),
         operation: Operation::Put,
-        size: 7,
+        version: Version { size: 7, mtime_ns: 8 },
         since: 100 - next_try,
         attempts: 2,
         next_try,
         error: Some("503".into()),
         parked: None,
-        sent: Some(Sent { size: 7, mtime_ns: -1 }),
+        sent: Some(Version { size: 7, mtime_ns: -1 }),
     }
 }
 

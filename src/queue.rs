@@ -1,0 +1,388 @@
+//! The queue: one row for each path that has something to be done, and what may start now.
+//!
+//! # Invariants
+//!
+//! - At most one operation runs for a path; whatever is heard of the path meanwhile makes one more
+//!   look when it has ended.
+//! - A try begins only when its row, with the try counted, is on disk ([`Queue::start`] gives out
+//!   the row; the engine starts the try when the record has answered). So after a crash the record
+//!   names every object that may have been made.
+//! - No failure takes a row off the queue. It waits for its time, or, parked, for a change.
+//! - Deletes start after the puts that were wanted before them: a renamed file is there under its new
+//!   name before the old one goes. A put that has failed [`HOLDING_ATTEMPTS_MAX`] times holds up
+//!   nothing any more.
+//! - If more deletes are wanted than the limits allow, none starts.
+//! - Memory is bounded by [`Settings::window_max`] rows; the rest waits in the record.
+//!
+//! All of it is pure: time and randomness are arguments, and changes of the record are given back.
+
+mod backoff;
+mod breaker;
+mod window;
+
+pub use backoff::Backoff;
+pub use breaker::{Breaker, Turn};
+
+use crate::model::{
+    Effort, Failure, FailureClass, Operation, Outcome, Pending, RelPath, UnixMillis, Version,
+};
+use crate::store::{Change, Counts};
+use window::{Entry, State, Window};
+
+/// Failed tries after which a put no longer holds up the deletes behind it.
+pub const HOLDING_ATTEMPTS_MAX: u32 = 3;
+
+/// A delete waits this long, so that what else a change brings (the new name of a renamed file, the
+/// other ten thousand files of the directory) is known before it starts.
+pub const DELETE_GRACE_MS: UnixMillis = 1_000;
+
+/// The limits of the queue.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Tries that may run at once.
+    pub concurrency: usize,
+    /// Rows in memory.
+    pub window_max: usize,
+    /// Waits between the tries of one path.
+    pub backoff: Backoff,
+    /// Deletes wait for an operator if they are more than this part of what is mirrored …
+    pub delete_limit_percent: u8,
+    /// … and more than this many.
+    pub delete_limit_count: u64,
+}
+
+/// Permission to try once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The row as it is on disk while the try runs.
+    pub pending: Pending,
+    /// What an earlier try may have left in the bucket.
+    pub sent_before: Option<Version>,
+}
+
+/// What followed from the end of a try.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// To be written.
+    pub changes: Vec<Change>,
+    /// The path has to be looked at once more.
+    pub look_again: bool,
+    /// The breaker turned.
+    pub turn: Option<Turn>,
+}
+
+/// The queue's window onto the record, and what may start.
+#[derive(Debug)]
+pub struct Queue {
+    settings: Settings,
+    window: Window,
+    counts: Counts,
+    breaker: Breaker,
+}
+
+impl Queue {
+    /// A queue over a record that holds `counts`; its rows come by [`refill`](Self::refill).
+    #[must_use]
+    pub fn new(settings: Settings, counts: Counts) -> Self {
+        let breaker = Breaker::new(settings.backoff);
+        Self { settings, window: Window::default(), counts, breaker }
+    }
+
+    /// How much the record holds, as far as the queue has brought about.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Tries under way.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.window.running()
+    }
+
+    /// Whether S3 is held to be unavailable.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// Whether deletes wait for an operator: more are wanted than both limits allow.
+    #[must_use]
+    pub fn deletes_held(&self) -> bool {
+        let Counts { deletes, mirrored, .. } = self.counts;
+        let percent = u64::from(self.settings.delete_limit_percent);
+        deletes > self.settings.delete_limit_count
+            && deletes.saturating_mul(100) > mirrored.saturating_mul(percent)
+    }
+
+    /// Whether rows wait in the record that the window has room for.
+    #[must_use]
+    pub fn wants_refill(&self) -> bool {
+        self.outside() > 0 && self.window.len() <= self.settings.window_max / 2
+    }
+
+    /// Wants `wanted` done. `known` is the row the record has for the path.
+    pub fn want(
+        &mut self,
+        wanted: Pending,
+        known: Option<&Pending>,
+        now: UnixMillis,
+    ) -> Option<Change> {
+        if self.window.note_if_running(&wanted.path) {
+            return None;
+        }
+        let before = self.window.remove(&wanted.path).map(|entry| entry.pending);
+        let before = before.as_ref().or(known);
+        let row = merged(wanted, before, now);
+        self.count_row(before, Some(&row));
+        if self.window.len() < self.settings.window_max {
+            self.window.insert_new(row.clone());
+        }
+        Some(Change::Queue(row))
+    }
+
+    /// Nothing is to be done about `path` any more.
+    pub fn settle(&mut self, path: &RelPath, known: Option<&Pending>) -> Option<Change> {
+        if self.window.note_if_running(path) {
+            return None;
+        }
+        let before = self.window.remove(path).map(|entry| entry.pending);
+        let before = before.as_ref().or(known)?;
+        self.count_row(Some(before), None);
+        Some(Change::Settled(path.clone()))
+    }
+
+    /// `path` can have nothing done until it changes: a name without a key, a file that cannot be
+    /// read. `None` where that is known already.
+    pub fn park(
+        &mut self,
+        wanted: Pending,
+        reason: String,
+        known: Option<&Pending>,
+    ) -> Option<Change> {
+        if self.window.note_if_running(&wanted.path) {
+            return None;
+        }
+        let before = self.window.remove(&wanted.path).map(|entry| entry.pending);
+        let before = before.as_ref().or(known);
+        if before.is_some_and(|before| before.parked.as_ref() == Some(&reason)) {
+            return None;
+        }
+        let since = before.map_or(wanted.since, |before| before.since);
+        let sent = before.and_then(|before| before.sent);
+        let row = Pending { parked: Some(reason), since, sent, ..wanted };
+        self.count_row(before, Some(&row));
+        Some(Change::Queue(row))
+    }
+
+    /// Takes rows of the record into the window, as far as there is room and they are not there.
+    pub fn refill(&mut self, rows: Vec<Pending>, counts: Counts) {
+        self.counts = counts;
+        for row in rows {
+            if self.window.len() >= self.settings.window_max {
+                break;
+            }
+            if !self.window.contains(&row.path) {
+                self.window.insert_new(row);
+            }
+        }
+    }
+
+    /// Permissions for what may start now, the oldest change first. Each is running from here on;
+    /// its row has to be on disk before the try begins.
+    pub fn start(&mut self, now: UnixMillis, deletes_may_start: bool) -> Vec<Lease> {
+        self.window.promote(now);
+        let limit = self.breaker.limit(now, self.settings.concurrency);
+        let deletes_may_start = deletes_may_start && !self.deletes_held();
+        let mut leases = Vec::new();
+        while self.window.running() < limit {
+            let delete = || self.window.next_delete(DELETE_GRACE_MS).filter(|_| deletes_may_start);
+            let Some(path) = self.window.next_put().or_else(delete) else { break };
+            leases.extend(self.lease(&path));
+        }
+        leases
+    }
+
+    /// A try has ended.
+    pub fn end(
+        &mut self,
+        path: &RelPath,
+        outcome: &Outcome,
+        now: UnixMillis,
+        jitter: f64,
+    ) -> Ended {
+        let Some(mut entry) = self.window.remove(path) else { return Ended::default() };
+        let again = entry.state == State::Running { again: true };
+        let turn = self.tell_breaker(outcome, now, jitter);
+        let mut ended = Ended { look_again: again, turn, ..Ended::default() };
+        match outcome {
+            Outcome::Mirrored(mirrored, _) => {
+                self.count_row(Some(&entry.pending), None);
+                ended.changes.push(Change::Mirrored(path.clone(), mirrored.clone()));
+            }
+            Outcome::Deleted => {
+                self.count_row(Some(&entry.pending), None);
+                ended.changes.push(Change::Forgotten(path.clone()));
+            }
+            Outcome::LookAgain(_) => {
+                // The look will want it again, or settle it; until then it waits, and is not lost.
+                entry.pending.attempts = entry.pending.attempts.saturating_sub(1);
+                entry.pending.next_try = now + self.settings.backoff.max_ms;
+                entry.pending.sent = entry.sent_before;
+                entry.state = State::Waiting;
+                ended.look_again = true;
+                self.window.insert(entry);
+            }
+            Outcome::Failed(failure) => {
+                let change = self.failed(entry, failure, now, jitter);
+                ended.changes.push(change);
+            }
+        }
+        if let Some(Turn::Closed(_)) = turn {
+            self.release(now);
+        }
+        ended
+    }
+
+    /// The next moment at which something may start by itself.
+    #[must_use]
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        let waiting = self.window.next_try();
+        match self.breaker.next_probe() {
+            None => waiting,
+            // While S3 is away nothing starts before the probe, and the probe needs something.
+            Some(probe) if !self.window.has_ready() => waiting.map(|waiting| waiting.max(probe)),
+            Some(probe) => Some(probe),
+        }
+    }
+
+    /// Everything that waits may be tried at once: the daemon stops, or an operator asked.
+    pub fn rush(&mut self, now: UnixMillis) {
+        self.breaker.rush(now);
+        self.window.hasten(now, |_| true);
+    }
+
+    /// Whether nothing is left that will be tried by itself within `tries` tries of this process.
+    #[must_use]
+    pub fn is_drained(&self, tries: u32) -> bool {
+        self.window.running() == 0
+            && !self.wants_refill()
+            && self.window.entries().all(|entry| {
+                entry.tries >= tries
+                    || (entry.pending.operation == Operation::Delete && self.deletes_held())
+            })
+    }
+
+    /// Files recorded as mirrored came or went.
+    pub fn count_mirrored(&mut self, added: bool) {
+        let mirrored = &mut self.counts.mirrored;
+        *mirrored = if added { *mirrored + 1 } else { mirrored.saturating_sub(1) };
+    }
+
+    /// Rows in the record, not parked, that are not in the window.
+    fn outside(&self) -> u64 {
+        let inside = u64::try_from(self.window.len()).unwrap_or(u64::MAX);
+        self.counts.pending.saturating_sub(self.counts.parked).saturating_sub(inside)
+    }
+
+    fn lease(&mut self, path: &RelPath) -> Option<Lease> {
+        let mut entry = self.window.remove(path)?;
+        let row = &mut entry.pending;
+        row.attempts = row.attempts.saturating_add(1);
+        entry.sent_before = row.sent;
+        if row.operation == Operation::Put {
+            row.sent = Some(row.version);
+        }
+        let lease = Lease { pending: row.clone(), sent_before: entry.sent_before };
+        entry.tries = entry.tries.saturating_add(1);
+        entry.state = State::Running { again: false };
+        self.window.insert(entry);
+        Some(lease)
+    }
+
+    fn failed(
+        &mut self,
+        mut entry: Entry,
+        failure: &Failure,
+        now: UnixMillis,
+        jitter: f64,
+    ) -> Change {
+        let row = &mut entry.pending;
+        row.error = Some(format!("{}: {}", failure.code, failure.message));
+        row.next_try = now + self.settings.backoff.wait_ms(row.attempts, jitter);
+        if !failure.answer_lost {
+            row.sent = entry.sent_before;
+        }
+        if failure.class == FailureClass::File {
+            let before = row.clone();
+            row.parked = Some(failure.code.clone());
+            self.count_row(Some(&before), Some(&entry.pending));
+            return Change::Queue(entry.pending);
+        }
+        let change = Change::Queue(row.clone());
+        entry.failed = Some(failure.class);
+        entry.state = State::Waiting;
+        self.window.insert(entry);
+        change
+    }
+
+    fn tell_breaker(&mut self, outcome: &Outcome, now: UnixMillis, jitter: f64) -> Option<Turn> {
+        match outcome {
+            Outcome::Mirrored(_, Effort::Unchanged) | Outcome::LookAgain(_) => None,
+            Outcome::Mirrored(..) | Outcome::Deleted => self.breaker.succeeded(now),
+            Outcome::Failed(failure) => match failure.class {
+                FailureClass::Unavailable | FailureClass::Refused => {
+                    self.breaker.failed(now, jitter)
+                }
+                // S3 answered, and about this object only.
+                FailureClass::Object => self.breaker.succeeded(now),
+                FailureClass::File => None,
+            },
+        }
+    }
+
+    /// The outage is over: what failed because of it need not wait any longer.
+    fn release(&mut self, now: UnixMillis) {
+        self.window.hasten(now, |entry| {
+            matches!(entry.failed, Some(FailureClass::Unavailable | FailureClass::Refused))
+        });
+    }
+
+    /// Keeps the counts in step with a row of the record that comes, changes or goes.
+    fn count_row(&mut self, before: Option<&Pending>, after: Option<&Pending>) {
+        let change = |count: &mut u64, counts: &dyn Fn(&Pending) -> bool| {
+            *count += u64::from(after.is_some_and(counts));
+            *count = count.saturating_sub(u64::from(before.is_some_and(counts)));
+        };
+        change(&mut self.counts.pending, &|_| true);
+        change(&mut self.counts.deletes, &|row| row.operation == Operation::Delete);
+        change(&mut self.counts.parked, &|row| row.parked.is_some());
+    }
+}
+
+/// A new wish joins the row of its path: it keeps the row's age, and its back-off if it is the same
+/// wish once more.
+fn merged(wanted: Pending, before: Option<&Pending>, now: UnixMillis) -> Pending {
+    let mut row = wanted;
+    row.next_try = now;
+    if let Some(before) = before {
+        row.since = row.since.min(before.since);
+        row.sent = before.sent;
+        let same = row.operation == before.operation && row.version == before.version;
+        if same && before.parked.is_none() {
+            row.attempts = before.attempts;
+            row.error.clone_from(&before.error);
+        }
+    }
+    if row.operation == Operation::Delete {
+        row.next_try = now + DELETE_GRACE_MS;
+        if before.is_none_or(|before| before.operation != Operation::Delete) {
+            // The age of a put says nothing about the delete that takes its place.
+            row.since = now;
+        }
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests;

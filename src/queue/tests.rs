@@ -1,0 +1,293 @@
+use super::*;
+use crate::model::{Epoch, Fingerprint, Mirrored};
+use proptest::prelude::*;
+
+fn path(text: &str) -> RelPath {
+    RelPath::new(text.as_bytes()).expect("a proper path")
+}
+
+fn settings() -> Settings {
+    Settings {
+        concurrency: 2,
+        window_max: 8,
+        backoff: Backoff { first_ms: 1_000, max_ms: 300_000 },
+        delete_limit_percent: 50,
+        delete_limit_count: 3,
+    }
+}
+
+fn queue() -> Queue {
+    Queue::new(settings(), Counts { mirrored: 100, ..Counts::default() })
+}
+
+fn wish(name: &str, operation: Operation, since: UnixMillis) -> Pending {
+    Pending {
+        path: path(name),
+        operation,
+        version: Version { size: 1, mtime_ns: 1 },
+        since,
+        attempts: 0,
+        next_try: 0,
+        error: None,
+        parked: None,
+        sent: None,
+    }
+}
+
+fn want(queue: &mut Queue, name: &str, operation: Operation, now: UnixMillis) {
+    queue.want(wish(name, operation, now), None, now);
+}
+
+fn started(queue: &mut Queue, now: UnixMillis) -> Vec<String> {
+    queue.start(now, true).iter().map(|lease| lease.pending.path.to_string()).collect()
+}
+
+fn done() -> Outcome {
+    let fingerprint = Fingerprint {
+        size: 1,
+        mtime_ns: 1,
+        ctime_ns: 1,
+        inode: 1,
+        btime_ns: 1,
+        device: 1,
+        mode: 0,
+    };
+    let mirrored = Mirrored { fingerprint, crc64nvme: 0, etag: None, racy: false, epoch: Epoch(0) };
+    Outcome::Mirrored(mirrored, Effort::Sent)
+}
+
+fn failure(class: FailureClass) -> Outcome {
+    let (code, message) = ("Code".into(), "message".into());
+    Outcome::Failed(Failure { class, code, message, answer_lost: false })
+}
+
+#[test]
+fn one_operation_at_a_time_runs_for_a_path() {
+    let mut queue = queue();
+    want(&mut queue, "a", Operation::Put, 0);
+    assert_eq!(started(&mut queue, 0), ["a"]);
+    want(&mut queue, "a", Operation::Delete, 1);
+    assert_eq!(started(&mut queue, 5_000), [""; 0]);
+    let ended = queue.end(&path("a"), &done(), 5_001, 1.0);
+    assert!(ended.look_again, "what was heard meanwhile is not lost");
+}
+
+#[test]
+fn the_oldest_change_goes_first_and_no_more_than_allowed_at_once() {
+    let mut queue = queue();
+    for (name, since) in [("new", 3), ("old", 1), ("middle", 2)] {
+        queue.want(wish(name, Operation::Put, since), None, 5);
+    }
+    assert_eq!(started(&mut queue, 5), ["old", "middle"]);
+    queue.end(&path("old"), &done(), 6, 1.0);
+    assert_eq!(started(&mut queue, 6), ["new"]);
+}
+
+#[test]
+fn a_row_on_disk_names_every_object_a_try_may_make() {
+    let mut queue = queue();
+    want(&mut queue, "a", Operation::Put, 0);
+    let lease = queue.start(0, true).remove(0);
+    assert_eq!(lease.pending.attempts, 1);
+    assert_eq!(lease.pending.sent, Some(lease.pending.version));
+    assert_eq!(lease.sent_before, None);
+}
+
+#[test]
+fn a_refusal_leaves_no_doubt_and_a_lost_answer_does() {
+    for (answer_lost, sent) in [(false, None), (true, Some(Version { size: 1, mtime_ns: 1 }))] {
+        let mut queue = queue();
+        want(&mut queue, "a", Operation::Put, 0);
+        queue.start(0, true);
+        let Outcome::Failed(failure) = failure(FailureClass::Unavailable) else { unreachable!() };
+        let outcome = Outcome::Failed(Failure { answer_lost, ..failure });
+        queue.end(&path("a"), &outcome, 0, 1.0);
+        let lease = queue.start(400_000, true).remove(0);
+        assert_eq!(lease.sent_before, sent);
+    }
+}
+
+#[test]
+fn a_failed_path_waits_longer_each_time_and_holds_up_no_other() {
+    let mut queue = queue();
+    want(&mut queue, "bad", Operation::Put, 0);
+    let mut now = 0;
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        assert_eq!(started(&mut queue, now), ["bad"]);
+        queue.end(&path("bad"), &failure(FailureClass::Object), now, 1.0);
+        want(&mut queue, "good", Operation::Put, now);
+        assert_eq!(started(&mut queue, now), ["good"]);
+        queue.end(&path("good"), &done(), now, 1.0);
+        let due = queue.next_due().expect("it is tried again");
+        waits.push(due - now);
+        now = due;
+    }
+    assert_eq!(waits[..3], [1_000, 2_000, 4_000]);
+    assert_eq!(waits[11], 300_000);
+}
+
+#[test]
+fn a_change_of_the_file_ends_its_back_off() {
+    let mut queue = queue();
+    want(&mut queue, "a", Operation::Put, 0);
+    started(&mut queue, 0);
+    queue.end(&path("a"), &failure(FailureClass::Object), 0, 1.0);
+    assert_eq!(started(&mut queue, 10), [""; 0]);
+    want(&mut queue, "a", Operation::Put, 10);
+    assert_eq!(started(&mut queue, 10), ["a"]);
+}
+
+#[test]
+fn an_outage_is_probed_by_one_and_its_end_releases_all() {
+    let mut queue = queue();
+    for name in ["a", "b", "c", "d"] {
+        want(&mut queue, name, Operation::Put, 0);
+    }
+    let mut now = 0;
+    while !queue.is_outage() {
+        for name in started(&mut queue, now) {
+            queue.end(&path(&name), &failure(FailureClass::Unavailable), now, 1.0);
+        }
+        now += 100;
+    }
+    let probe = queue.next_due().expect("a probe");
+    let probing = started(&mut queue, probe);
+    assert_eq!(probing.len(), 1);
+    let ended = queue.end(&path(&probing[0]), &done(), probe, 1.0);
+    assert!(matches!(ended.turn, Some(Turn::Closed(_))));
+    assert_eq!(started(&mut queue, probe).len(), 2);
+}
+
+#[test]
+fn a_delete_waits_for_the_puts_wanted_before_it() {
+    let mut queue = queue();
+    want(&mut queue, "old-name", Operation::Delete, 0);
+    want(&mut queue, "new-name", Operation::Put, 500);
+    assert_eq!(started(&mut queue, 2_000), ["new-name"]);
+    assert_eq!(started(&mut queue, 2_000), [""; 0]);
+    queue.end(&path("new-name"), &done(), 2_001, 1.0);
+    assert_eq!(started(&mut queue, 2_001), ["old-name"]);
+}
+
+#[test]
+fn a_put_that_keeps_failing_does_not_hold_up_deletes_for_ever() {
+    let mut queue = queue();
+    want(&mut queue, "bad", Operation::Put, 0);
+    want(&mut queue, "gone", Operation::Delete, 0);
+    let mut now = 0;
+    for _ in 0..=HOLDING_ATTEMPTS_MAX {
+        assert_eq!(started(&mut queue, now), ["bad"]);
+        queue.end(&path("bad"), &failure(FailureClass::Object), now, 1.0);
+        now = queue.next_due().expect("a next try").max(now + 2_000);
+        if started(&mut queue, now) == ["bad", "gone"] {
+            return;
+        }
+        queue.end(&path("bad"), &failure(FailureClass::Object), now, 1.0);
+        now += 300_000;
+    }
+    panic!("the delete never started");
+}
+
+#[test]
+fn more_deletes_than_both_limits_are_all_held() {
+    let few = Counts { mirrored: 6, ..Counts::default() };
+    let mut queue = Queue::new(settings(), few);
+    for name in ["a", "b", "c"] {
+        want(&mut queue, name, Operation::Delete, 0);
+    }
+    assert!(!queue.deletes_held(), "50 %, and no more than 3");
+    want(&mut queue, "d", Operation::Delete, 0);
+    assert!(queue.deletes_held());
+    assert_eq!(started(&mut queue, 9_000), [""; 0]);
+    queue.settle(&path("d"), None);
+    assert_eq!(started(&mut queue, 9_000), ["a", "b"], "the file is back");
+}
+
+#[test]
+fn a_parked_path_is_told_once_and_freed_by_a_change() {
+    let mut queue = queue();
+    let reason = || "name".to_owned();
+    let first = queue.park(wish("a", Operation::Put, 0), reason(), None);
+    let Some(Change::Queue(row)) = first else { panic!("written") };
+    assert!(queue.park(wish("a", Operation::Put, 0), reason(), Some(&row)).is_none());
+    assert_eq!(started(&mut queue, 400_000), [""; 0]);
+    assert_eq!(queue.counts().parked, 1);
+    queue.want(wish("a", Operation::Put, 1), Some(&row), 1);
+    assert_eq!(started(&mut queue, 1), ["a"]);
+    assert_eq!(queue.counts().parked, 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_parked() {
+    let mut queue = queue();
+    want(&mut queue, "a", Operation::Put, 0);
+    started(&mut queue, 0);
+    let ended = queue.end(&path("a"), &failure(FailureClass::File), 0, 1.0);
+    let [Change::Queue(row)] = &ended.changes[..] else { panic!("written") };
+    assert_eq!(row.parked.as_deref(), Some("Code"));
+    assert_eq!(queue.next_due(), None);
+}
+
+#[test]
+fn what_the_window_has_no_room_for_waits_in_the_record() {
+    let mut queue = queue();
+    let mut record = std::collections::BTreeMap::new();
+    for number in 0..20 {
+        let change = queue.want(wish(&format!("{number:02}"), Operation::Put, number), None, 50);
+        let Some(Change::Queue(row)) = change else { panic!("written") };
+        record.insert(row.path.clone(), row);
+    }
+    let mut done_paths = Vec::new();
+    for now in 100..200 {
+        if queue.wants_refill() {
+            let counts =
+                Counts { pending: record.len() as u64, mirrored: 100, ..Counts::default() };
+            queue.refill(record.values().cloned().collect(), counts);
+        }
+        for name in started(&mut queue, now) {
+            queue.end(&path(&name), &done(), now, 1.0);
+            record.remove(&path(&name));
+            done_paths.push(name);
+        }
+        assert!(queue.window.len() <= settings().window_max);
+    }
+    done_paths.sort();
+    assert_eq!(done_paths.len(), 20);
+    done_paths.dedup();
+    assert_eq!(done_paths.len(), 20, "each once");
+    assert!(queue.is_drained(9));
+}
+
+proptest! {
+    /// Whatever happens, the sets stay in step and nothing runs twice.
+    #[test]
+    fn no_sequence_of_events_breaks_the_bounds(
+        steps in prop::collection::vec((0u8..6, 0u8..6, 0u64..3_000), 1..120),
+    ) {
+        let mut queue = queue();
+        let mut running = std::collections::BTreeSet::new();
+        let mut now = 0;
+        for (name, action, pause) in steps {
+            now += pause;
+            let name = format!("{name}");
+            match action {
+                0 | 1 => want(&mut queue, &name, Operation::Put, now),
+                2 => want(&mut queue, &name, Operation::Delete, now),
+                3 => drop(queue.settle(&path(&name), None)),
+                4 => for name in started(&mut queue, now) {
+                    prop_assert!(running.insert(name.clone()), "{name} ran twice");
+                },
+                _ => if let Some(name) = running.pop_first() {
+                    let outcomes = [done(), failure(FailureClass::Unavailable),
+                        failure(FailureClass::Object), Outcome::LookAgain("moved")];
+                    let outcome = &outcomes[usize::try_from(pause % 4).unwrap()];
+                    queue.end(&path(&name), outcome, now, 0.5);
+                },
+            }
+            prop_assert_eq!(queue.running(), running.len());
+            prop_assert!(running.len() <= settings().concurrency);
+            prop_assert!(queue.window.len() <= settings().window_max);
+        }
+    }
+}

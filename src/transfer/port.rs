@@ -1,0 +1,96 @@
+//! What the mirror needs of an object store, and how its errors are told apart.
+//!
+//! One of the two traits of the crate. A wrapper of it (for faults, for limits) lists every method:
+//! none has a default.
+
+use crate::model::{Failure, ObjectKey, Version};
+use bytes::Bytes;
+use std::future::Future;
+
+/// An object to be put, without its bytes.
+#[derive(Debug, Clone)]
+pub struct ObjectHead {
+    /// Its name.
+    pub key: ObjectKey,
+    /// Of the file; travels as metadata.
+    pub version: Version,
+    /// Of the file, as in `st_mode`; travels as metadata.
+    pub mode: u32,
+    /// What the bytes are, for those who fetch them.
+    pub content_type: &'static str,
+}
+
+/// What the store says of an object it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredObject {
+    /// Its entity tag.
+    pub etag: Option<String>,
+    /// Its size, and the file time we gave it, if we did.
+    pub version: Option<Version>,
+    /// The checksum of the whole object, if the store keeps it.
+    pub crc64nvme: Option<u64>,
+}
+
+/// A part of a multipart upload that the store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPart {
+    /// 1 to 10,000.
+    pub number: i32,
+    /// Its entity tag.
+    pub etag: String,
+    /// Its checksum.
+    pub crc64nvme: u64,
+}
+
+/// An object store, bound to one bucket. Each call makes one request and no retry.
+pub trait ObjectStore: Send + Sync + 'static {
+    /// Makes or replaces an object of `body`, whose checksum is `crc64nvme`.
+    fn put(
+        &self,
+        object: &ObjectHead,
+        body: Bytes,
+        crc64nvme: u64,
+    ) -> impl Future<Output = Result<StoredObject, Failure>> + Send;
+
+    /// What there is under `key`; `None` if nothing.
+    fn head(
+        &self,
+        key: &ObjectKey,
+    ) -> impl Future<Output = Result<Option<StoredObject>, Failure>> + Send;
+
+    /// Deletes what is under `key`; nothing being there is success.
+    fn delete(&self, key: &ObjectKey) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Begins a multipart upload and answers its id.
+    fn begin_upload(
+        &self,
+        object: &ObjectHead,
+    ) -> impl Future<Output = Result<String, Failure>> + Send;
+
+    /// Sends one part.
+    fn put_part(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: i32,
+        body: Bytes,
+        crc64nvme: u64,
+    ) -> impl Future<Output = Result<StoredPart, Failure>> + Send;
+
+    /// Makes the object of its parts, if they are `size` bytes with this checksum.
+    fn complete_upload(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        parts: &[StoredPart],
+        size: u64,
+        crc64nvme: u64,
+    ) -> impl Future<Output = Result<StoredObject, Failure>> + Send;
+
+    /// Throws a multipart upload away; its being gone is success.
+    fn abort_upload(
+        &self,
+        key: &str,
+        upload_id: &str,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}

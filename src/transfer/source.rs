@@ -1,0 +1,94 @@
+//! Reading a file such that what was read is one state the file really had.
+//!
+//! The look before and after the read, on one descriptor, is the guarantee; whatever the watcher
+//! said was only a hint. Exactly the bytes announced are read, never to the end of a growing file.
+//!
+//! Everything here blocks: it runs on the blocking pool, one hop a file or part.
+
+use crate::model::{Failure, FailureClass, Fingerprint, Outcome, RelPath, Version};
+use crate::root::{OpenError, Root};
+use bytes::{Bytes, BytesMut};
+use crc_fast::{CrcAlgorithm, Digest};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// A file open for reading, beneath the watched directory and of the state that was asked for.
+#[derive(Debug)]
+pub(super) struct Source {
+    file: File,
+    fingerprint: Fingerprint,
+}
+
+/// Some bytes of a file and their checksum.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) bytes: Bytes,
+    pub(super) crc64nvme: u64,
+}
+
+impl Source {
+    /// Opens `path` if it still is in the state `wanted`.
+    pub(super) fn open(root: &Root, path: &RelPath, wanted: Version) -> Result<Self, Outcome> {
+        let (file, stat) = root.open_file(path).map_err(|error| match error {
+            OpenError::Gone => Outcome::LookAgain("the file is gone"),
+            OpenError::NotRegular(_) | OpenError::LeadsOutside => {
+                Outcome::LookAgain("the name leads to something else now")
+            }
+            OpenError::Denied => unreadable("permission-denied", "permission denied"),
+            OpenError::Io(error) => unreadable("read-error", &error.to_string()),
+        })?;
+        if Version::of(&stat.fingerprint) != wanted {
+            return Err(Outcome::LookAgain("the file has changed"));
+        }
+        Ok(Self { file, fingerprint: stat.fingerprint })
+    }
+
+    pub(super) fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// Reads `length` bytes at `offset`.
+    pub(super) fn read(&self, offset: u64, length: usize) -> Result<Piece, Outcome> {
+        let mut buffer = BytesMut::zeroed(length);
+        self.file.read_exact_at(&mut buffer, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Outcome::LookAgain("the file became shorter"),
+            _ => unreadable("read-error", &error.to_string()),
+        })?;
+        let crc64nvme = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &buffer);
+        Ok(Piece { bytes: buffer.freeze(), crc64nvme })
+    }
+
+    /// The checksum of the whole file, read in pieces of `chunk` bytes.
+    pub(super) fn checksum(&self, chunk: usize) -> Result<u64, Outcome> {
+        let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+        let mut offset = 0;
+        while offset < self.fingerprint.size {
+            let rest = self.fingerprint.size - offset;
+            let length = usize::try_from(rest).unwrap_or(chunk).min(chunk);
+            digest.update(&self.read(offset, length)?.bytes);
+            offset += length as u64;
+        }
+        Ok(digest.finalize())
+    }
+
+    /// Confirms that nobody wrote to the file since it was opened.
+    pub(super) fn confirm(&self) -> Result<(), Outcome> {
+        match Root::stat_open(&self.file) {
+            Ok(stat) if stat.fingerprint == self.fingerprint => Ok(()),
+            Ok(stat) if stat.fingerprint.same_content(&self.fingerprint) => Ok(()),
+            Ok(_) => Err(Outcome::LookAgain("the file was written to while it was read")),
+            Err(error) => Err(unreadable("read-error", &error.to_string())),
+        }
+    }
+}
+
+/// The file's fault: wait for a change or for the next rescan.
+fn unreadable(code: &str, message: &str) -> Outcome {
+    Outcome::Failed(Failure {
+        class: FailureClass::File,
+        code: code.into(),
+        message: message.into(),
+        answer_lost: false,
+    })
+}
