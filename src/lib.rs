@@ -3,5 +3,6 @@ pub mod filter;
 pub mod model;
 pub mod plan;
 pub mod queue;
+pub mod root;
 pub mod settle;
 pub mod store;
