@@ -6,3 +6,4 @@ pub mod queue;
 pub mod root;
 pub mod settle;
 pub mod store;
+pub mod transfer;

@@ -184,9 +184,8 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
     ) -> Result<Outcome, Outcome> {
         if mirrored.is_none() {
             let found = self.store.head(key).await.map_err(Outcome::Failed)?;
-            let ours = found.is_some_and(|object| {
-                object.version.is_some() && object.version == sent_before
-            });
+            let ours = found
+                .is_some_and(|object| object.version.is_some() && object.version == sent_before);
             if !ours {
                 return Ok(Outcome::Deleted);
             }

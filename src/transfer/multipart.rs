@@ -92,12 +92,8 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         while offset < size {
             let length = part_size.min(size - offset);
             let part = self.upload_part(put, source, upload, offset, length).await?;
-            upload.crc64nvme = checksum_combine(
-                CrcAlgorithm::Crc64Nvme,
-                upload.crc64nvme,
-                part.crc64nvme,
-                length,
-            );
+            upload.crc64nvme =
+                checksum_combine(CrcAlgorithm::Crc64Nvme, upload.crc64nvme, part.crc64nvme, length);
             upload.parts.push(part);
             offset += length;
         }

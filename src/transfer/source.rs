@@ -32,7 +32,7 @@ impl Source {
     pub(super) fn open(root: &Root, path: &RelPath, wanted: Version) -> Result<Self, Outcome> {
         let (file, stat) = root.open_file(path).map_err(|error| match error {
             OpenError::Gone => Outcome::LookAgain("the file is gone"),
-            OpenError::NotRegular(_) | OpenError::LeadsOutside => {
+            OpenError::NotRegular(_) | OpenError::LeadsOutside(_) => {
                 Outcome::LookAgain("the name leads to something else now")
             }
             OpenError::Denied => unreadable("permission-denied", "permission denied"),
@@ -75,7 +75,6 @@ impl Source {
     /// Confirms that nobody wrote to the file since it was opened.
     pub(super) fn confirm(&self) -> Result<(), Outcome> {
         match Root::stat_open(&self.file) {
-            Ok(stat) if stat.fingerprint == self.fingerprint => Ok(()),
             Ok(stat) if stat.fingerprint.same_content(&self.fingerprint) => Ok(()),
             Ok(_) => Err(Outcome::LookAgain("the file was written to while it was read")),
             Err(error) => Err(unreadable("read-error", &error.to_string())),

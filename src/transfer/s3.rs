@@ -1,0 +1,278 @@
+//! S3 by the AWS SDK. The only module that names it, with `s3/`.
+//!
+//! - The SDK's own retries are off: the queue owns them, and every request is one it knows of.
+//! - A checksum goes with every body, computed while the file was read; S3 stores nothing that
+//!   arrives otherwise. The SDK adds none of its own.
+//! - Every request has a time limit that fits its size.
+
+mod client;
+mod error;
+
+pub use client::{Payload, S3Settings};
+
+use super::{ObjectHead, ObjectStore, StoredObject, StoredPart};
+use crate::model::{Failure, ObjectKey, Version};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+};
+use bytes::Bytes;
+use error::failure;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The file's time of last change: seconds since the epoch with a fraction, the form rclone reads.
+const MTIME: &str = "mtime";
+/// The file's permissions, octal, likewise.
+const MODE: &str = "mode";
+
+/// Longest time for a request without a body.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
+/// A body may take so much longer as it would at this rate, bytes a second. Slower is stalled.
+const BODY_RATE_MIN: u64 = 64 << 10;
+
+/// An S3 bucket.
+#[derive(Debug, Clone)]
+pub struct S3 {
+    client: Client,
+    bucket: String,
+    payload: Payload,
+}
+
+/// The time limit of a request with a body of so many bytes.
+fn patience(body_bytes: u64) -> aws_sdk_s3::config::Builder {
+    let patience = REQUEST_PATIENCE + Duration::from_secs(body_bytes / BODY_RATE_MIN);
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(patience).build();
+    aws_sdk_s3::config::Config::builder().timeout_config(timeouts)
+}
+
+impl ObjectStore for S3 {
+    async fn put(
+        &self,
+        object: &ObjectHead,
+        body: Bytes,
+        crc64nvme: u64,
+    ) -> Result<StoredObject, Failure> {
+        let size = body.len() as u64;
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(object.key.as_str())
+            .content_type(object.content_type)
+            .set_metadata(Some(metadata(object)))
+            .checksum_crc64_nvme(encode(crc64nvme))
+            .body(ByteStream::from(body));
+        let request = request.customize().config_override(patience(size));
+        let request = match self.payload {
+            Payload::Signed => request,
+            Payload::Unsigned => request.disable_payload_signing(),
+        };
+        let answer = request.send().await.map_err(|error| failure(&error))?;
+        Ok(StoredObject {
+            etag: answer.e_tag,
+            version: Some(object.version),
+            crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
+        })
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
+        let request = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .checksum_mode(ChecksumMode::Enabled);
+        match request.customize().config_override(patience(0)).send().await {
+            Ok(answer) => {
+                let size = answer.content_length.and_then(|size| u64::try_from(size).ok());
+                let mtime_ns =
+                    answer.metadata.as_ref().and_then(|all| parse_mtime(all.get(MTIME)?));
+                Ok(Some(StoredObject {
+                    etag: answer.e_tag,
+                    version: size.zip(mtime_ns).map(|(size, mtime_ns)| Version { size, mtime_ns }),
+                    crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
+                }))
+            }
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_not_found()) => Ok(None),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Failure> {
+        let request = self.client.delete_object().bucket(&self.bucket).key(key.as_str());
+        let answer = request.customize().config_override(patience(0)).send().await;
+        answer.map(drop).map_err(|error| failure(&error))
+    }
+
+    async fn begin_upload(&self, object: &ObjectHead) -> Result<String, Failure> {
+        let request = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(object.key.as_str())
+            .content_type(object.content_type)
+            .set_metadata(Some(metadata(object)))
+            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+            .checksum_type(ChecksumType::FullObject);
+        let answer = request
+            .customize()
+            .config_override(patience(0))
+            .send()
+            .await
+            .map_err(|error| failure(&error))?;
+        answer.upload_id.ok_or_else(|| error::incomplete("an upload without an id"))
+    }
+
+    async fn put_part(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: i32,
+        body: Bytes,
+        crc64nvme: u64,
+    ) -> Result<StoredPart, Failure> {
+        let size = body.len() as u64;
+        let request = self
+            .client
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .part_number(number)
+            .checksum_crc64_nvme(encode(crc64nvme))
+            .body(ByteStream::from(body));
+        let request = request.customize().config_override(patience(size));
+        let request = match self.payload {
+            Payload::Signed => request,
+            Payload::Unsigned => request.disable_payload_signing(),
+        };
+        let answer = request.send().await.map_err(|error| failure(&error))?;
+        let etag = answer.e_tag.ok_or_else(|| error::incomplete("a part without an entity tag"))?;
+        Ok(StoredPart { number, etag, crc64nvme })
+    }
+
+    async fn complete_upload(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        parts: &[StoredPart],
+        size: u64,
+        crc64nvme: u64,
+    ) -> Result<StoredObject, Failure> {
+        let parts = parts.iter().map(|part| {
+            CompletedPart::builder()
+                .part_number(part.number)
+                .e_tag(&part.etag)
+                .checksum_crc64_nvme(encode(part.crc64nvme))
+                .build()
+        });
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+        let request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .multipart_upload(parts)
+            .checksum_crc64_nvme(encode(crc64nvme))
+            .checksum_type(ChecksumType::FullObject)
+            .mpu_object_size(i64::try_from(size).unwrap_or(i64::MAX));
+        // Putting the parts together takes the store time by size, as sending them did.
+        let answer = request
+            .customize()
+            .config_override(patience(size))
+            .send()
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(StoredObject {
+            etag: answer.e_tag,
+            version: None,
+            crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
+        })
+    }
+
+    async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
+        let request =
+            self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload_id);
+        match request.customize().config_override(patience(0)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_upload()) => Ok(()),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+}
+
+fn metadata(object: &ObjectHead) -> HashMap<String, String> {
+    HashMap::from([
+        (MTIME.to_owned(), format_mtime(object.version.mtime_ns)),
+        (MODE.to_owned(), format!("{:o}", object.mode)),
+    ])
+}
+
+const NANOS: i128 = 1_000_000_000;
+
+fn format_mtime(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = i128::from(nanos).abs();
+    format!("{sign}{}.{:09}", nanos / NANOS, nanos % NANOS)
+}
+
+/// Reads what [`format_mtime`] wrote; anything else was not written by us.
+fn parse_mtime(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text),
+    };
+    let (seconds, fraction) = digits.split_once('.')?;
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if fraction.len() != 9 || !plain(seconds) || !plain(fraction) {
+        return None;
+    }
+    let nanos = seconds.parse::<i128>().ok()? * NANOS + fraction.parse::<i128>().ok()?;
+    i64::try_from(sign * nanos).ok()
+}
+
+/// As S3 writes checksums: base64 of the bytes, the highest first.
+fn encode(crc64nvme: u64) -> String {
+    aws_smithy_types::base64::encode(crc64nvme.to_be_bytes())
+}
+
+fn decode(text: &str) -> Option<u64> {
+    let bytes = aws_smithy_types::base64::decode(text).ok()?;
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_times_survive_the_metadata_to_the_nanosecond() {
+        for nanos in [0, 1, -1, 1_354_040_105_123_456_789, -1_500_000_000, i64::MAX, i64::MIN + 1] {
+            assert_eq!(parse_mtime(&format_mtime(nanos)), Some(nanos));
+        }
+        assert_eq!(format_mtime(1_354_040_105_123_456_789), "1354040105.123456789");
+        assert_eq!(format_mtime(-1_500_000_000), "-1.500000000");
+    }
+
+    #[test]
+    fn a_time_somebody_else_wrote_is_not_taken_for_ours() {
+        for text in ["", "1", "1.5", "1.1234567890", "+1.000000000", "x.000000000", "1.+00000000"] {
+            assert_eq!(parse_mtime(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn checksums_are_written_as_s3_does() {
+        // The check value of CRC-64/NVME for "123456789".
+        assert_eq!(encode(0xae8b_1486_0a79_9888), "rosUhgp5mIg=");
+        assert_eq!(decode("rosUhgp5mIg="), Some(0xae8b_1486_0a79_9888));
+        assert_eq!(
+            crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, b"123456789"),
+            0xae8b_1486_0a79_9888
+        );
+    }
+}

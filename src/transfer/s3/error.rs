@@ -1,0 +1,107 @@
+//! What the SDK's errors mean for what happens next.
+
+use crate::model::{Failure, FailureClass};
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+/// S3's way of asking for less, and of saying that it is not itself.
+const UNAVAILABLE: [&str; 9] = [
+    "InternalError",
+    "OperationAborted",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+];
+
+/// What an operator or a rotation of credentials has to mend; it concerns every object.
+const REFUSED: [&str; 20] = [
+    "AccessDenied",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "Forbidden",
+    "IllegalLocationConstraintException",
+    "InvalidAccessKeyId",
+    "InvalidBucketName",
+    "InvalidBucketState",
+    "InvalidToken",
+    "KMS.DisabledException",
+    "KMS.KMSInvalidStateException",
+    "KMS.NotFoundException",
+    "NoSuchBucket",
+    "NotSignedUp",
+    "PermanentRedirect",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+];
+
+/// Sorts an error by what happens next.
+pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let message = || DisplayErrorContext(error).to_string();
+    let made = |class, code: &str, answer_lost| Failure {
+        class,
+        code: code.into(),
+        message: message(),
+        answer_lost,
+    };
+    match error {
+        SdkError::ConstructionFailure(_) => made(FailureClass::Object, "request", false),
+        SdkError::TimeoutError(_) => made(FailureClass::Unavailable, "timeout", true),
+        SdkError::ResponseError(_) => made(FailureClass::Unavailable, "response", true),
+        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
+            made(FailureClass::Unavailable, "timeout", true)
+        }
+        SdkError::DispatchFailure(dispatch) if dispatch.is_io() => {
+            made(FailureClass::Unavailable, "connection", true)
+        }
+        // What is neither came up before the connection: the credentials.
+        SdkError::DispatchFailure(_) => made(FailureClass::Refused, "credentials", false),
+        SdkError::ServiceError(service) => {
+            answered(service.err(), service.raw().status().as_u16(), message)
+        }
+        _ => made(FailureClass::Unavailable, "unknown", true),
+    }
+}
+
+fn answered(
+    error: &impl ProvideErrorMetadata,
+    status: u16,
+    context: impl Fn() -> String,
+) -> Failure {
+    let code = error.code().map_or_else(|| format!("http-{status}"), str::to_owned);
+    let named = |names: &[&str]| names.contains(&code.as_str());
+    let class = if status >= 500 || status == 429 || named(&UNAVAILABLE) {
+        FailureClass::Unavailable
+    } else if named(&REFUSED) || matches!(status, 301 | 307 | 401 | 403) || code.starts_with("KMS.")
+    {
+        FailureClass::Refused
+    } else {
+        FailureClass::Object
+    };
+    Failure {
+        class,
+        message: error.message().map_or_else(context, str::to_owned),
+        // An internal error can come after the work was done; a refusal cannot.
+        answer_lost: status >= 500 && !named(&["SlowDown", "ServiceUnavailable"]),
+        code,
+    }
+}
+
+/// An answer that lacks what every S3 says.
+pub(super) fn incomplete(what: &str) -> Failure {
+    Failure {
+        class: FailureClass::Object,
+        code: "incomplete-answer".into(),
+        message: format!("the store answered with {what}"),
+        answer_lost: true,
+    }
+}
