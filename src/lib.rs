@@ -1,8 +1,10 @@
 //! Mirrors a directory to an S3 bucket.
 pub mod filter;
+pub mod look;
 pub mod model;
 pub mod plan;
 pub mod queue;
+pub mod reconcile;
 pub mod root;
 pub mod settle;
 pub mod store;

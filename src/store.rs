@@ -136,6 +136,17 @@ pub struct Known {
     pub below: bool,
 }
 
+/// Where a range of recorded files begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// At the first.
+    Start,
+    /// After this path.
+    After(RelPath),
+    /// After this path and all that lies below it.
+    Past(RelPath),
+}
+
 /// What the record held when it was opened.
 #[derive(Debug)]
 pub struct Opened {
@@ -208,7 +219,7 @@ impl Store {
         self.ask(|answer| thread::Request::Read(thread::Read::Known(paths, answer))).await?
     }
 
-    /// The recorded files after `after` and within `within`, in their order,
+    /// The recorded files within `within` and from `from` on, in their order,
     /// [`RANGE_ROWS_MAX`] at most. Blocks: for the thread that walks.
     ///
     /// # Errors
@@ -217,10 +228,10 @@ impl Store {
     pub fn range_blocking(
         &self,
         within: RelPath,
-        after: Option<RelPath>,
+        from: From,
     ) -> Result<Vec<(RelPath, Mirrored)>, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let request = thread::Request::Read(thread::Read::Range { within, after, answer });
+        let request = thread::Request::Read(thread::Read::Range { within, from, answer });
         self.requests.blocking_send(request).map_err(|_| gone())?;
         answered.blocking_recv().map_err(|_| gone())?
     }

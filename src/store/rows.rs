@@ -1,6 +1,6 @@
 //! What stands in the tables, read and written. The only file with SQL in it, besides the schema.
 
-use super::{Bound, Change, Counts, Known, operation_from};
+use super::{Bound, Change, Counts, From, Known, operation_from};
 use crate::model::{Epoch, Fingerprint, Mirrored, Pending, RelPath, Version};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -148,17 +148,18 @@ fn below(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (bound(0), bound(1))
 }
 
-/// The recorded files from `after` on; `within` itself counts as one.
+/// A page of the recorded files; `within` itself counts as one.
 pub(super) fn range(
     connection: &Connection,
     within: &RelPath,
-    after: Option<&RelPath>,
+    from: &From,
 ) -> rusqlite::Result<Vec<(RelPath, Mirrored)>> {
     let key = within.to_sort_key();
     let (_, to) = below(&key);
-    let (from, compare) = match after {
-        Some(after) => (after.to_sort_key(), ">"),
-        None => (key, ">="),
+    let (from, compare) = match from {
+        From::Start => (key, ">="),
+        From::After(path) => (path.to_sort_key(), ">"),
+        From::Past(path) => (below(&path.to_sort_key()).1, ">="),
     };
     let sql = format!(
         "SELECT path, {MIRRORED} FROM mirrored WHERE path {compare} ?1 AND path < ?2 \

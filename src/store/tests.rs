@@ -94,14 +94,19 @@ async fn ranges_come_in_the_order_of_a_walk_and_page_by_page() {
         let all = |within: RelPath| {
             let mut found: Vec<RelPath> = Vec::new();
             loop {
-                let after = found.last().cloned();
-                let page = store.range_blocking(within.clone(), after).expect("read");
+                let from = found.last().cloned().map_or(From::Start, From::After);
+                let page = store.range_blocking(within.clone(), from).expect("read");
                 if page.is_empty() {
                     return found;
                 }
                 found.extend(page.into_iter().map(|(path, _)| path));
             }
         };
+        let past = store.range_blocking(RelPath::root(), From::Past(path("d"))).expect("read");
+        assert_eq!(
+            past.iter().map(|(path, _)| path.to_string()).collect::<Vec<_>>(),
+            ["d-", "d.txt", "e"]
+        );
         (all(RelPath::root()), all(path("d")), all(path("e")))
     });
     let (whole, below, one) = walked.await.expect("no panic");

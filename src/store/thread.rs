@@ -1,7 +1,7 @@
 //! The thread that owns the connection: groups changes into commits, answers reads in between.
 
 use super::schema::RecordFile;
-use super::{Change, Counts, Known, StoreError, rows};
+use super::{Change, Counts, From, Known, StoreError, rows};
 use crate::model::{Mirrored, Pending, RelPath};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +18,7 @@ pub(super) enum Request {
 
 pub(super) enum Read {
     Known(Vec<RelPath>, Answer<Vec<Known>>),
-    Range { within: RelPath, after: Option<RelPath>, answer: Answer<Vec<(RelPath, Mirrored)>> },
+    Range { within: RelPath, from: From, answer: Answer<Vec<(RelPath, Mirrored)>> },
     Due(usize, Answer<(Vec<Pending>, Counts)>),
     Queued(usize, Answer<(Vec<Pending>, Counts)>),
 }
@@ -86,8 +86,8 @@ fn answer(connection: &Connection, read: Read) {
             let known = paths.iter().map(|path| rows::known(connection, path)).collect();
             reply(answer, known);
         }
-        Read::Range { within, after, answer } => {
-            reply(answer, rows::range(connection, &within, after.as_ref()));
+        Read::Range { within, from, answer } => {
+            reply(answer, rows::range(connection, &within, &from));
         }
         Read::Due(limit, answer) => {
             reply(answer, with_counts(connection, rows::Order::NextDue, limit));

@@ -1,0 +1,244 @@
+//! Compares a directory with the record: two sorted streams, merged.
+//!
+//! What differs is only a reason to look: each path found here goes the way of every hint, so a
+//! comparison can be wrong about a file that changes meanwhile without any harm. Memory does not
+//! grow with the tree.
+
+use crate::filter::Filter;
+use crate::model::{Depth, Epoch, Mirrored, RelPath};
+use crate::root::{Kind, LookError, Root, SourceGone, Visit, walk};
+use crate::store::{From, Store, StoreError};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// Differences that are handed on at once.
+const BATCH_MAX: usize = 512;
+
+/// What to compare.
+#[derive(Debug, Clone)]
+pub struct Range {
+    /// The directory.
+    pub start: RelPath,
+    /// How far below it.
+    pub depth: Depth,
+}
+
+/// What a comparison saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Regular files that are wanted.
+    pub files: u64,
+    /// Of those, not in the record.
+    pub new: u64,
+    /// Of those, not as the record says.
+    pub changed: u64,
+    /// Recorded and not found.
+    pub gone: u64,
+    /// Directories and files that could not be read.
+    pub unreadable: u64,
+    /// Links, devices, sockets, FIFOs.
+    pub special: u64,
+    /// Mount points, not crossed.
+    pub mounts: u64,
+}
+
+/// Why a comparison ended early. What it had found was handed on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The watched directory is not what it was.
+    #[error(transparent)]
+    Source(#[from] SourceGone),
+    /// The directory to compare cannot be reached.
+    #[error("the directory cannot be compared: {0}")]
+    Start(#[from] LookError),
+    /// The record cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nobody takes the differences any more.
+    #[error("the comparison was ended")]
+    Ended,
+}
+
+/// Takes the paths that differ; breaks when nobody wants them any more. May block.
+pub type Emit<'a> = &'a mut dyn FnMut(Vec<RelPath>) -> ControlFlow<()>;
+
+/// Compares what lies below `root` with the record. Blocks.
+///
+/// # Errors
+///
+/// If it could not be done to its end.
+pub fn reconcile(
+    root: &Root,
+    store: &Store,
+    filter: &Filter,
+    epoch: Epoch,
+    range: &Range,
+    emit: Emit<'_>,
+) -> Result<Summary, ReconcileError> {
+    root.confirm()?;
+    let mut merge = Merge {
+        store,
+        filter,
+        epoch,
+        range,
+        emit,
+        page: VecDeque::new(),
+        next_page: Some(From::Start),
+        frozen: None,
+        batch: Vec::new(),
+        summary: Summary::default(),
+        error: None,
+    };
+    let wanted = |path: &RelPath, is_directory: bool| filter.wants_entry(path, is_directory);
+    walk(root, &range.start, range.depth, &wanted, &mut |visit| merge.visit(&visit))?;
+    if merge.error.is_none() {
+        // Rows behind the last file are gone, too.
+        merge.pass(None).map_or_else(|error| merge.error = Some(error), |()| ());
+    }
+    let flushed = merge.flush();
+    if let Some(error) = merge.error.or(flushed.err()) {
+        return Err(error);
+    }
+    let summary = merge.summary;
+    root.confirm()?;
+    Ok(summary)
+}
+
+struct Merge<'a> {
+    store: &'a Store,
+    filter: &'a Filter,
+    epoch: Epoch,
+    range: &'a Range,
+    emit: Emit<'a>,
+    page: VecDeque<(RelPath, Mirrored)>,
+    /// Where the page after this one begins; `None` behind the last.
+    next_page: Option<From>,
+    /// Nothing at or below it may be called absent. The rows below a path come in one run, so the
+    /// latest is the only one that matters.
+    frozen: Option<RelPath>,
+    batch: Vec<RelPath>,
+    summary: Summary,
+    error: Option<ReconcileError>,
+}
+
+impl Merge<'_> {
+    fn visit(&mut self, visit: &Visit<'_>) -> ControlFlow<()> {
+        let result = match visit {
+            Visit::File { path, stat } => self.file(path, stat),
+            Visit::Directory { path } => self.directory(path),
+            Visit::Skipped { path, kind } => self.special(path, *kind),
+            Visit::Unreadable { path, error } => {
+                self.summary.unreadable += 1;
+                tracing::warn!(
+                    event = "source.unreadable",
+                    file.path = %path,
+                    error.message = %error,
+                    "cannot be read; nothing below is sent or deleted"
+                );
+                self.freeze(path)
+            }
+            Visit::Mount { path } => {
+                self.summary.mounts += 1;
+                tracing::debug!(event = "source.mount", file.path = %path, "mount point not crossed");
+                self.freeze(path)
+            }
+        };
+        match result {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.error = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn file(&mut self, path: &RelPath, stat: &crate::root::Stat) -> Result<(), ReconcileError> {
+        self.summary.files += 1;
+        self.pass(Some(path))?;
+        let row = match self.peek()? {
+            Some((recorded, _)) if recorded == path => self.page.pop_front(),
+            _ => None,
+        };
+        let Some((_, mirrored)) = row else {
+            self.summary.new += 1;
+            return self.differs(path);
+        };
+        let unchanged = stat.fingerprint.same_content(&mirrored.fingerprint)
+            && !mirrored.racy
+            && mirrored.epoch == self.epoch;
+        if unchanged {
+            return Ok(());
+        }
+        self.summary.changed += 1;
+        self.differs(path)
+    }
+
+    fn directory(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
+        self.pass(Some(path))?;
+        if self.range.depth == Depth::Entries && *path != self.range.start {
+            // Not entered, so nothing is known of what lies below.
+            self.page.retain(|(recorded, _)| recorded == path || !recorded.is_within(path));
+            if self.page.is_empty() && self.next_page.is_some() {
+                self.next_page = Some(From::Past(path.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn special(&mut self, path: &RelPath, kind: Kind) -> Result<(), ReconcileError> {
+        self.summary.special += 1;
+        tracing::debug!(event = "source.special", file.path = %path, kind = ?kind, "not a regular file, not mirrored");
+        self.pass(Some(path))
+    }
+
+    fn freeze(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
+        self.pass(Some(path))?;
+        self.frozen = Some(path.clone());
+        Ok(())
+    }
+
+    /// Takes the rows that come before `path`, or all: the walk has passed them and not met them.
+    fn pass(&mut self, path: Option<&RelPath>) -> Result<(), ReconcileError> {
+        while let Some((recorded, _)) = self.peek()? {
+            if path.is_some_and(|path| recorded >= path) {
+                break;
+            }
+            let Some((recorded, _)) = self.page.pop_front() else { break };
+            let frozen = self.frozen.as_ref().is_some_and(|frozen| recorded.is_within(frozen));
+            // What a pattern ignores now is left as it is: changing patterns deletes nothing.
+            if !frozen && self.filter.wants_file(&recorded) {
+                self.summary.gone += 1;
+                self.differs(&recorded)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn peek(&mut self) -> Result<Option<&(RelPath, Mirrored)>, ReconcileError> {
+        if self.page.is_empty()
+            && let Some(from) = self.next_page.take()
+        {
+            self.page = self.store.range_blocking(self.range.start.clone(), from)?.into();
+            self.next_page = self.page.back().map(|(last, _)| From::After(last.clone()));
+        }
+        Ok(self.page.front())
+    }
+
+    fn differs(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
+        self.batch.push(path.clone());
+        if self.batch.len() >= BATCH_MAX { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), ReconcileError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        match (self.emit)(std::mem::take(&mut self.batch)) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(ReconcileError::Ended),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
