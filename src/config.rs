@@ -1,0 +1,216 @@
+//! Settings: written by people in three places, meant in one way.
+//!
+//! A value comes from the file, else from a variable `FILE_SYNC__<KEY>`, else from a flag; the later
+//! wins. [`load`] turns what was written into a [`Config`] in which nothing is left to guess.
+//!
+//! # Invariants
+//!
+//! - All or nothing: there is no `Config` while anything is wrong, and everything that is wrong is
+//!   reported at once, each with where it was written and what would be right.
+//! - The process is read by its caller and handed in as [`Sources`]. Nothing here reads the
+//!   environment or the working directory, and the disk is looked at, never changed.
+//! - No setting is a secret: credentials come by the AWS chain alone.
+//! - No other module reads the environment; standard variables that name a setting
+//!   (`STATE_DIRECTORY`, `RUST_LOG`) are taken here.
+
+mod checks;
+mod environment;
+mod file;
+mod keys;
+mod meant;
+mod places;
+mod problem;
+mod reader;
+mod shown;
+mod written;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use problem::{Problem, Problems};
+pub use shown::{Effective, Origin};
+
+use crate::model::KeyPrefix;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The file that is read where none is named.
+pub const DEFAULT_FILE: &str = "config.yml";
+/// The state directory that the image ships.
+pub const PACKAGED_STATE_DIR: &str = "/var/lib/file-sync-service";
+
+/// Everything that settings are made of.
+#[derive(Clone)]
+pub struct Sources {
+    /// The YAML file; a relative path starts at `working_directory`.
+    pub file: PathBuf,
+    /// Whether it is an error if the file does not exist.
+    pub file_required: bool,
+    /// The process's environment.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// Keys and values of the command line.
+    pub flags: Vec<(String, String)>,
+    /// Where relative paths start. Absolute.
+    pub working_directory: PathBuf,
+    /// The state directory if it exists and no other is named.
+    pub packaged_state_dir: PathBuf,
+}
+
+/// What the settings mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The directory to mirror. Absolute; it may not exist yet.
+    pub watch_path: PathBuf,
+    /// Name, access point alias or access point ARN.
+    pub bucket: String,
+    /// `None`: the SDK finds it.
+    pub region: Option<String>,
+    /// What stands before every key.
+    pub prefix: KeyPrefix,
+    /// The view of what waits. Absolute.
+    pub retry_file: PathBuf,
+    /// The longest pause between two tries of one file.
+    pub retry_interval: Duration,
+    /// `None`: nothing is invalidated.
+    pub cloudfront: Option<CloudFront>,
+    /// Where record and queue are. Absolute; neither inside `watch_path` nor around it.
+    pub state_dir: PathBuf,
+    /// Who chose `state_dir`.
+    pub state_dir_origin: Origin,
+    /// How changes are seen.
+    pub watch_mode: WatchMode,
+    /// Between two full looks while polling.
+    pub poll_interval: Duration,
+    /// Between two full looks behind events.
+    pub rescan_interval: Duration,
+    /// Patterns in gitignore syntax; each compiles.
+    pub ignore: Vec<String>,
+    /// Whether the built-in patterns hold as well.
+    pub ignore_defaults: bool,
+    /// How long a finished file rests.
+    pub debounce: Duration,
+    /// How long a file rests that is still open for writing.
+    pub open_file_quiet: Duration,
+    /// The longest wait for a file that never rests.
+    pub debounce_max: Duration,
+    /// Another store that speaks S3. Holds no credentials.
+    pub endpoint_url: Option<String>,
+    /// Whether the bucket stands in the URL's path.
+    pub force_path_style: bool,
+    /// The most requests with content at one time.
+    pub max_concurrent_transfers: usize,
+    /// Files of so many bytes and above go in parts.
+    pub multipart_threshold: u64,
+    /// Bytes.
+    pub multipart_part_size: u64,
+    /// The most bytes of content on their way; no less than a part or the threshold.
+    pub transfer_memory: u64,
+    /// What a deletion does.
+    pub delete_policy: DeletePolicy,
+    /// See `delete_limit_count`.
+    pub delete_limit_percent: u8,
+    /// One comparison that wants to delete more than both limits deletes nothing.
+    pub delete_limit_count: u64,
+    /// How long transfers may take to finish after SIGTERM.
+    pub shutdown_timeout: Duration,
+    /// `None`: text on a terminal, else JSON.
+    pub log_format: Option<LogFormat>,
+    /// Directives as `tracing_subscriber::EnvFilter` takes them.
+    pub log_level: String,
+}
+
+/// The distribution in front of the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudFront {
+    /// Its id.
+    pub distribution_id: String,
+}
+
+/// How changes are seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchMode {
+    /// By the type of the file system.
+    Auto,
+    /// By events of the kernel.
+    Events,
+    /// By looking again and again.
+    Poll,
+}
+
+/// What the deletion of a file does to its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletePolicy {
+    /// Deletes it.
+    Propagate,
+    /// Nothing.
+    Keep,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// A valid configuration, and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// What the settings mean.
+    pub config: Config,
+    /// Every key with its value and where that comes from, in the order of the documentation.
+    pub effective: Vec<Effective>,
+}
+
+impl Sources {
+    /// The default file, this environment, and no flags.
+    #[must_use]
+    pub fn new(environment: BTreeMap<OsString, OsString>, working_directory: PathBuf) -> Self {
+        Self {
+            file: PathBuf::from(DEFAULT_FILE),
+            file_required: false,
+            environment,
+            flags: Vec::new(),
+            working_directory,
+            packaged_state_dir: PathBuf::from(PACKAGED_STATE_DIR),
+        }
+    }
+
+    /// A variable's value; an empty one is none.
+    fn variable(&self, name: &str) -> Option<&OsString> {
+        self.environment.get(OsStr::new(name)).filter(|value| !value.is_empty())
+    }
+}
+
+/// The environment holds the AWS credentials, so it is not shown.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("flags", &self.flags)
+            .field("working_directory", &self.working_directory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads all sources and checks them.
+///
+/// # Errors
+///
+/// With everything that is wrong, if anything is.
+pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let Some(written) = written::Written::read(sources, &mut problems) else {
+        return Err(problems);
+    };
+    let mut reader = reader::Reader::new(sources, &written, problems);
+    let config = meant::config(&mut reader);
+    let effective = reader.finish()?;
+    Ok(Loaded { config, effective })
+}

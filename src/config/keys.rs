@@ -1,0 +1,368 @@
+//! The one table of keys. Hints for unknown keys, the order of `check-config`, the defaults that
+//! `meant` applies and the table in `docs/CONFIGURATION.md` all come from it.
+//!
+//! # Invariants
+//!
+//! - No name stands twice, nor both here and in [`LATER`] or [`REPLACED`].
+//! - Every [`Absent::Value`] passes the check it stands in for.
+
+/// One setting, as a person sees it.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) absent: Absent,
+    pub(super) meaning: &'static str,
+}
+
+/// What may be written for a key.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A file or directory; relative ones start at the working directory.
+    Path,
+    Text,
+    Boolean,
+    /// A whole number in this unit, within these bounds.
+    Whole {
+        unit: &'static str,
+        min: u64,
+        max: u64,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Any number of texts.
+    List,
+}
+
+/// What holds where a key is not set.
+#[derive(Debug)]
+pub(super) enum Absent {
+    /// Nothing: the key is required.
+    Refused,
+    /// This value, as it would be written.
+    Value(&'static str),
+    /// Something only the process can find out, described here.
+    Then(&'static str),
+}
+
+/// Keys that belong together, with the heading they stand under.
+pub(super) type Section = (&'static str, &'static [&'static Key]);
+
+const fn key(name: &'static str, kind: Kind, absent: Absent, meaning: &'static str) -> Key {
+    Key { name, kind, absent, meaning }
+}
+
+const fn whole(unit: &'static str, min: u64, max: u64) -> Kind {
+    Kind::Whole { unit, min, max }
+}
+
+const DAY: u64 = 86_400;
+/// S3 takes parts of 5 MiB to 5 GiB, and 5 GiB in one request.
+const S3_PART_MIB: (u64, u64) = (5, 5120);
+
+pub(super) const WATCH_PATH: Key = key(
+    "watch_path",
+    Kind::Path,
+    Absent::Refused,
+    "the directory to mirror, which may appear later",
+);
+pub(super) const S3_BUCKET: Key = key(
+    "s3_bucket",
+    Kind::Text,
+    Absent::Refused,
+    "the bucket's name, or the alias or ARN of an access point",
+);
+pub(super) const S3_REGION: Key =
+    key("s3_region", Kind::Text, Absent::Then("from the AWS chain"), "the bucket's region");
+pub(super) const S3_PREFIX: Key = key(
+    "s3_prefix",
+    Kind::Text,
+    Absent::Value(""),
+    "stands before every key: `watch_path/a/b.txt` becomes `{s3_prefix}/a/b.txt`",
+);
+pub(super) const RETRY_FILE: Key = key(
+    "retry_file",
+    Kind::Path,
+    Absent::Value("retry_queue.json"),
+    "a view of what waits and why, as JSON; a relative path starts at `state_dir`",
+);
+pub(super) const RETRY_INTERVAL: Key = key(
+    "retry_interval_seconds",
+    whole("seconds", 1, DAY),
+    Absent::Value("300"),
+    "the longest pause between two tries of one file; 0 stands for the default",
+);
+pub(super) const CLOUDFRONT_ENABLED: Key = key(
+    "cloudfront_enabled",
+    Kind::Boolean,
+    Absent::Value("false"),
+    "whether CloudFront is told of changed objects",
+);
+pub(super) const CLOUDFRONT_DISTRIBUTION_ID: Key = key(
+    "cloudfront_distribution_id",
+    Kind::Text,
+    Absent::Then("required where `cloudfront_enabled` is true"),
+    "the distribution in front of the bucket, such as `E1234567890ABC`",
+);
+pub(super) const STATE_DIR: Key = key(
+    "state_dir",
+    Kind::Path,
+    Absent::Then(
+        "`$STATE_DIRECTORY`, else `/var/lib/file-sync-service` where it exists, else `.file-sync-service`",
+    ),
+    "holds the record and the queue, so put it on a volume that survives; never inside `watch_path`",
+);
+pub(super) const WATCH_MODE: Key = key(
+    "watch_mode",
+    Kind::Choice(&["auto", "events", "poll"]),
+    Absent::Value("auto"),
+    "how changes are seen; `auto` decides by the type of the file system, because events do not \
+     tell of writes made on other nodes of NFS, EFS or FUSE",
+);
+pub(super) const POLL_INTERVAL: Key = key(
+    "poll_interval_seconds",
+    whole("seconds", 1, DAY),
+    Absent::Value("30"),
+    "the pause between two full looks at the tree while polling",
+);
+pub(super) const RESCAN_INTERVAL: Key = key(
+    "rescan_interval_seconds",
+    whole("seconds", 1, 7 * DAY),
+    Absent::Value("3600"),
+    "the pause between two full looks at the tree behind events, the safety net",
+);
+pub(super) const IGNORE: Key = key(
+    "ignore",
+    Kind::List,
+    Absent::Value(""),
+    "names that are not mirrored, in gitignore syntax, from the top of `watch_path`",
+);
+pub(super) const IGNORE_DEFAULTS: Key = key(
+    "ignore_defaults",
+    Kind::Boolean,
+    Absent::Value("true"),
+    "whether hidden files and directories, `*.tmp`, `*.swp`, `*~`, `*.tmp.*` and `lost+found` are \
+     left out as well",
+);
+pub(super) const DEBOUNCE: Key = key(
+    "debounce_milliseconds",
+    whole("milliseconds", 0, 60_000),
+    Absent::Value("250"),
+    "how long a name rests after its file was closed, renamed or deleted",
+);
+pub(super) const OPEN_FILE_QUIET: Key = key(
+    "open_file_quiet_seconds",
+    whole("seconds", 0, 3600),
+    Absent::Value("5"),
+    "how long a file rests that is still open for writing",
+);
+pub(super) const DEBOUNCE_MAX: Key = key(
+    "debounce_max_seconds",
+    whole("seconds", 1, DAY),
+    Absent::Value("60"),
+    "the longest wait for a file that never rests; it is looked at then, and again later",
+);
+pub(super) const S3_ENDPOINT_URL: Key = key(
+    "s3_endpoint_url",
+    Kind::Text,
+    Absent::Then("S3's own; the SDK reads `AWS_ENDPOINT_URL_S3` and `AWS_ENDPOINT_URL`"),
+    "another store that speaks S3, such as `http://minio:9000`",
+);
+pub(super) const S3_FORCE_PATH_STYLE: Key = key(
+    "s3_force_path_style",
+    Kind::Boolean,
+    Absent::Value("false"),
+    "whether the bucket stands in the path of the URL instead of in its host name",
+);
+pub(super) const MAX_CONCURRENT_TRANSFERS: Key = key(
+    "max_concurrent_transfers",
+    whole("requests", 1, 1000),
+    Absent::Value("16"),
+    "the most uploads, parts and copies at one time; fewer by itself while S3 says SlowDown",
+);
+pub(super) const MULTIPART_THRESHOLD: Key = key(
+    "multipart_threshold_mib",
+    whole("MiB", S3_PART_MIB.0, S3_PART_MIB.1),
+    Absent::Value("16"),
+    "files of this size and above are sent in parts, and such uploads resume",
+);
+pub(super) const MULTIPART_PART_SIZE: Key = key(
+    "multipart_part_size_mib",
+    whole("MiB", S3_PART_MIB.0, S3_PART_MIB.1),
+    Absent::Value("8"),
+    "the size of a part; larger by itself where a file would need more than 10,000",
+);
+pub(super) const TRANSFER_MEMORY: Key = key(
+    "transfer_memory_mib",
+    whole("MiB", S3_PART_MIB.0, 1_048_576),
+    Absent::Value("128"),
+    "the most memory for content on its way; at least `multipart_part_size_mib` and \
+     `multipart_threshold_mib`, because one part, or one file below the threshold, is held whole",
+);
+pub(super) const DELETE_POLICY: Key = key(
+    "delete_policy",
+    Kind::Choice(&["propagate", "keep"]),
+    Absent::Value("propagate"),
+    "whether a file's deletion deletes its object",
+);
+pub(super) const DELETE_LIMIT_PERCENT: Key = key(
+    "delete_limit_percent",
+    whole("percent", 0, 100),
+    Absent::Value("50"),
+    "one comparison that wants to delete more than this share of the objects **and** more than \
+     `delete_limit_count` deletes nothing until somebody agrees",
+);
+pub(super) const DELETE_LIMIT_COUNT: Key = key(
+    "delete_limit_count",
+    whole("objects", 0, 1_000_000_000),
+    Absent::Value("1000"),
+    "see `delete_limit_percent`",
+);
+pub(super) const SHUTDOWN_TIMEOUT: Key = key(
+    "shutdown_timeout_seconds",
+    whole("seconds", 0, DAY),
+    Absent::Value("25"),
+    "how long SIGTERM lets transfers finish; keep it below the pod's grace period",
+);
+pub(super) const LOG_FORMAT: Key = key(
+    "log_format",
+    Kind::Choice(&["json", "text"]),
+    Absent::Then("`json`, but `text` on a terminal"),
+    "how log lines look",
+);
+pub(super) const LOG_LEVEL: Key = key(
+    "log_level",
+    Kind::Text,
+    Absent::Value("info"),
+    "`off`, `error`, `warn`, `info`, `debug`, `trace`, or directives such as \
+     `info,file_sync_service=debug`; `RUST_LOG` wins over file and variable",
+);
+
+/// Every key this version knows, in the order of the documentation.
+pub(super) const SECTIONS: &[Section] = &[
+    ("What is mirrored, and where to", &[&WATCH_PATH, &S3_BUCKET, &S3_REGION, &S3_PREFIX]),
+    ("What waits", &[&RETRY_FILE, &RETRY_INTERVAL]),
+    ("CloudFront", &[&CLOUDFRONT_ENABLED, &CLOUDFRONT_DISTRIBUTION_ID]),
+    ("State", &[&STATE_DIR]),
+    ("How changes are seen", &[&WATCH_MODE, &POLL_INTERVAL, &RESCAN_INTERVAL]),
+    ("Which files", &[&IGNORE, &IGNORE_DEFAULTS]),
+    ("When a file is ready", &[&DEBOUNCE, &OPEN_FILE_QUIET, &DEBOUNCE_MAX]),
+    ("Stores other than AWS", &[&S3_ENDPOINT_URL, &S3_FORCE_PATH_STYLE]),
+    (
+        "Transfers",
+        &[&MAX_CONCURRENT_TRANSFERS, &MULTIPART_THRESHOLD, &MULTIPART_PART_SIZE, &TRANSFER_MEMORY],
+    ),
+    ("Deletions", &[&DELETE_POLICY, &DELETE_LIMIT_PERCENT, &DELETE_LIMIT_COUNT]),
+    ("The process", &[&SHUTDOWN_TIMEOUT, &LOG_FORMAT, &LOG_LEVEL]),
+];
+
+/// Keys that are promised, whose feature this version does not have yet.
+pub(super) const LATER: &[&str] = &[
+    "s3_storage_class",
+    "s3_server_side_encryption",
+    "s3_kms_key_id",
+    "s3_checksum_algorithm",
+    "object_rules",
+    "bandwidth_limit_mib_per_second",
+    "cloudfront_path_prefix",
+    "cloudfront_batch_seconds",
+    "cloudfront_wildcard_threshold",
+    "cloudfront_monthly_path_limit",
+    "listen_address",
+    "admin_address",
+    "status_file_names",
+    "shard_index",
+    "shard_count",
+];
+
+/// Keys of the original service's later builds, and what to do about each.
+pub(super) const REPLACED: &[(&str, &str)] = &[
+    ("max_retry_attempts", "remove it: nothing is ever given up, so there is no maximum"),
+    ("invalidation_interval_seconds", "cloudfront_batch_seconds replaces it"),
+    ("wildcard_threshold", "cloudfront_wildcard_threshold replaces it"),
+];
+
+/// How much of an unknown name is compared.
+const WRITTEN_CHARS_MAX: usize = 64;
+
+/// Every key this version knows, in order.
+pub(super) fn all() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|(_, keys)| keys.iter().copied())
+}
+
+/// The key of exactly this name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    all().find(|key| key.name == name)
+}
+
+/// The name a person most likely meant: one they wrote a part of, else the one with the fewest
+/// different letters.
+pub(super) fn nearest(written: &str) -> &'static str {
+    let plain = |name: &str| name.to_lowercase().replace(['_', '-', '.', ' '], "");
+    // The work grows with the length, and no key is longer than this.
+    let written: String = plain(written).chars().take(WRITTEN_CHARS_MAX).collect();
+    let difference = |name: &&str| {
+        let name = plain(name);
+        (!name.contains(&written), distance(&written, &name))
+    };
+    let names = all().map(|key| key.name).chain(LATER.iter().copied());
+    names.min_by_key(difference).unwrap_or(WATCH_PATH.name)
+}
+
+/// How many single letters have to be inserted, removed, changed or swapped with their neighbour.
+fn distance(left: &str, right: &str) -> usize {
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    let mut rows = vec![(0..=right.len()).collect::<Vec<_>>()];
+    for i in 1..=left.len() {
+        let mut row = vec![i];
+        for j in 1..=right.len() {
+            let changed = usize::from(left[i - 1] != right[j - 1]);
+            let mut least =
+                (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + changed);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[left.len()][right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_name_stands_twice() {
+        let mut names = BTreeSet::new();
+        let replaced = REPLACED.iter().map(|(name, _)| *name);
+        for name in all().map(|key| key.name).chain(LATER.iter().copied()).chain(replaced) {
+            assert!(names.insert(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_key_is_the_one_that_was_meant() {
+        for (written, meant) in [
+            ("s3_bukcet", "s3_bucket"),
+            ("bucket", "s3_bucket"),
+            ("watchPath", "watch_path"),
+            ("s3-prefix", "s3_prefix"),
+            ("retry_interval", "retry_interval_seconds"),
+            ("cloudfront_distribution", "cloudfront_distribution_id"),
+            ("debounce_miliseconds", "debounce_milliseconds"),
+            ("s3_storage_clas", "s3_storage_class"),
+        ] {
+            assert_eq!(nearest(written), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn swapped_letters_are_one_mistake() {
+        assert_eq!(distance("bukcet", "bucket"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", "abc"), 0);
+    }
+}

@@ -1,0 +1,207 @@
+//! What was written, as it is meant: types, units, and what several keys say together.
+
+use super::keys::{self, Key};
+use super::reader::{Reader, default_text};
+use super::shown::{self, Origin};
+use super::{CloudFront, Config, DeletePolicy, LogFormat, WatchMode, checks, places};
+use crate::model::KeyPrefix;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where state lives if nobody says so and the image's directory does not exist.
+const FALLBACK_STATE_DIR: &str = ".file-sync-service";
+
+pub(super) const WATCH_MODES: &[(&str, WatchMode)] =
+    &[("auto", WatchMode::Auto), ("events", WatchMode::Events), ("poll", WatchMode::Poll)];
+pub(super) const DELETE_POLICIES: &[(&str, DeletePolicy)] =
+    &[("propagate", DeletePolicy::Propagate), ("keep", DeletePolicy::Keep)];
+pub(super) const LOG_FORMATS: &[(&str, LogFormat)] =
+    &[("json", LogFormat::Json), ("text", LogFormat::Text)];
+
+/// Takes every key. What is wrong is the reader's to tell; the placeholders go no further.
+pub(super) fn config(reader: &mut Reader<'_>) -> Config {
+    let (watch_path, state_dir, retry_file) = directories(reader);
+    let endpoint_url = reader.text(&keys::S3_ENDPOINT_URL, checks::endpoint);
+    let (multipart_threshold, multipart_part_size, transfer_memory) = memory(reader);
+    Config {
+        watch_path,
+        bucket: bucket(reader, endpoint_url.is_some()),
+        region: reader.text(&keys::S3_REGION, checks::region),
+        prefix: prefix(reader),
+        retry_file,
+        retry_interval: retry_interval(reader),
+        cloudfront: cloudfront(reader),
+        state_dir,
+        state_dir_origin: reader.origin(&keys::STATE_DIR),
+        watch_mode: reader.choice(&keys::WATCH_MODE, WATCH_MODES).unwrap_or(WatchMode::Auto),
+        poll_interval: Duration::from_secs(reader.whole(&keys::POLL_INTERVAL)),
+        rescan_interval: Duration::from_secs(reader.whole(&keys::RESCAN_INTERVAL)),
+        ignore: reader.list(&keys::IGNORE, checks::pattern),
+        ignore_defaults: reader.boolean(&keys::IGNORE_DEFAULTS),
+        debounce: Duration::from_millis(reader.whole(&keys::DEBOUNCE)),
+        open_file_quiet: Duration::from_secs(reader.whole(&keys::OPEN_FILE_QUIET)),
+        debounce_max: Duration::from_secs(reader.whole(&keys::DEBOUNCE_MAX)),
+        endpoint_url,
+        force_path_style: reader.boolean(&keys::S3_FORCE_PATH_STYLE),
+        max_concurrent_transfers: small(reader, &keys::MAX_CONCURRENT_TRANSFERS),
+        multipart_threshold,
+        multipart_part_size,
+        transfer_memory,
+        delete_policy: reader
+            .choice(&keys::DELETE_POLICY, DELETE_POLICIES)
+            .unwrap_or(DeletePolicy::Keep),
+        delete_limit_percent: small(reader, &keys::DELETE_LIMIT_PERCENT),
+        delete_limit_count: reader.whole(&keys::DELETE_LIMIT_COUNT),
+        shutdown_timeout: Duration::from_secs(reader.whole(&keys::SHUTDOWN_TIMEOUT)),
+        log_format: reader.choice(&keys::LOG_FORMAT, LOG_FORMATS),
+        log_level: log_level(reader),
+    }
+}
+
+/// A number whose bounds fit its type.
+fn small<T: TryFrom<u64> + Default>(reader: &mut Reader<'_>, key: &'static Key) -> T {
+    T::try_from(reader.whole(key)).unwrap_or_default()
+}
+
+fn bucket(reader: &mut Reader<'_>, endpoint_url: bool) -> String {
+    let sources = reader.sources;
+    let variable = |name| sources.variable(name).is_some();
+    let other_store =
+        endpoint_url || variable("AWS_ENDPOINT_URL_S3") || variable("AWS_ENDPOINT_URL");
+    reader.text(&keys::S3_BUCKET, |text| checks::bucket(text, other_store)).unwrap_or_default()
+}
+
+fn prefix(reader: &mut Reader<'_>) -> KeyPrefix {
+    let check = |text: &str, _: &Origin| {
+        KeyPrefix::new(text)
+            .map_err(|wrong| format!("cannot be used: {wrong}; write one such as uploads"))
+    };
+    reader.checked(&keys::S3_PREFIX, check, shown::prefix).unwrap_or_default()
+}
+
+/// In the original service 0 stood for the default.
+fn retry_interval(reader: &mut Reader<'_>) -> Duration {
+    let default = default_text(&keys::RETRY_INTERVAL);
+    let keys::Kind::Whole { unit, min, max } = keys::RETRY_INTERVAL.kind else {
+        return Duration::ZERO;
+    };
+    let check = |text: &str, _: &Origin| {
+        let text = if text == "0" { default } else { text };
+        checks::whole(text, unit, min, max, default)
+    };
+    Duration::from_secs(
+        reader.checked(&keys::RETRY_INTERVAL, check, u64::to_string).unwrap_or_default(),
+    )
+}
+
+/// An id is checked only where it is used: the switch is there to turn everything else off.
+fn cloudfront(reader: &mut Reader<'_>) -> Option<CloudFront> {
+    let enabled = reader.boolean(&keys::CLOUDFRONT_ENABLED);
+    let check = |text: &str| if enabled { checks::distribution_id(text) } else { Ok(()) };
+    let distribution_id = reader.text(&keys::CLOUDFRONT_DISTRIBUTION_ID, check);
+    if !enabled {
+        return None;
+    }
+    if distribution_id.is_none() && reader.sound(&[&keys::CLOUDFRONT_DISTRIBUTION_ID]) {
+        let why = "is required while cloudfront_enabled is true";
+        reader.missing_because(&keys::CLOUDFRONT_DISTRIBUTION_ID, why);
+    }
+    Some(CloudFront { distribution_id: distribution_id? })
+}
+
+/// `RUST_LOG` may name modules alone, as everywhere.
+fn log_level(reader: &mut Reader<'_>) -> String {
+    let check = |text: &str, origin: &Origin| {
+        let standard = matches!(origin, Origin::Given(place) if place == "RUST_LOG");
+        checks::log_level(text, standard).map(|()| text.to_owned())
+    };
+    reader.checked(&keys::LOG_LEVEL, check, |text| shown::text(text)).unwrap_or_default()
+}
+
+/// Threshold, part size and memory in bytes. One part is held whole while it is sent, and so is a
+/// file below the threshold: with less memory than either, that request could never start.
+fn memory(reader: &mut Reader<'_>) -> (u64, u64, u64) {
+    const MIB: u64 = 1024 * 1024;
+    let threshold = reader.whole(&keys::MULTIPART_THRESHOLD);
+    let part_size = reader.whole(&keys::MULTIPART_PART_SIZE);
+    let memory = reader.whole(&keys::TRANSFER_MEMORY);
+    for (key, needed) in
+        [(&keys::MULTIPART_THRESHOLD, threshold), (&keys::MULTIPART_PART_SIZE, part_size)]
+    {
+        if memory < needed && reader.sound(&[key, &keys::TRANSFER_MEMORY]) {
+            let wrong = format!(
+                "MiB are less than {} ({needed}), which one request holds in memory; \
+                 write at least {needed}, or lower that",
+                key.name
+            );
+            let own = reader.origin(&keys::TRANSFER_MEMORY);
+            let origin = if own == Origin::Default { reader.origin(key) } else { own };
+            reader.refuse(&keys::TRANSFER_MEMORY, &origin, &memory.to_string(), wrong);
+        }
+    }
+    (threshold * MIB, part_size * MIB, memory * MIB)
+}
+
+/// Watched directory, state directory and retry file, none in another's way.
+fn directories(reader: &mut Reader<'_>) -> (PathBuf, PathBuf, PathBuf) {
+    let sources = reader.sources;
+    let watch_path = reader.path(&keys::WATCH_PATH, &sources.working_directory);
+    let state_dir = state_dir(reader);
+    let base = state_dir.as_deref().unwrap_or(Path::new("/"));
+    let retry_file = reader.path(&keys::RETRY_FILE, base).unwrap_or_default();
+    for (key, path) in [(&keys::WATCH_PATH, &watch_path), (&keys::STATE_DIR, &state_dir)] {
+        if let Some(Err(wrong)) = path.as_deref().map(places::directory_or_nothing) {
+            refuse_path(reader, key, path.as_deref().unwrap_or(base), wrong);
+        }
+    }
+    let (Some(watch_path), Some(state_dir)) = (watch_path, state_dir) else {
+        return Default::default();
+    };
+    if reader.sound(&[&keys::WATCH_PATH, &keys::STATE_DIR, &keys::RETRY_FILE]) {
+        refuse_overlap(reader, &watch_path, &state_dir, &retry_file);
+    }
+    (watch_path, state_dir, retry_file)
+}
+
+/// What was written, else systemd's directory, else the image's, else one beside the process.
+fn state_dir(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let sources = reader.sources;
+    let base = &sources.working_directory;
+    let written = reader.path(&keys::STATE_DIR, base);
+    if written.is_some() || !reader.sound(&[&keys::STATE_DIR]) {
+        return written;
+    }
+    let systemd = sources.variable("STATE_DIRECTORY").and_then(places::systemd);
+    let (path, origin) = match systemd {
+        Some(path) => (base.join(path), Origin::Given("STATE_DIRECTORY".to_owned())),
+        None if sources.packaged_state_dir.is_dir() => {
+            (sources.packaged_state_dir.clone(), Origin::Default)
+        }
+        None => (base.join(FALLBACK_STATE_DIR), Origin::Default),
+    };
+    reader.note(&keys::STATE_DIR, shown::path(&path), origin);
+    Some(path)
+}
+
+/// Inside the watched directory our own files would be mirrored, and each upload would write there
+/// again. Around it, the owner of the volume would find our files among theirs.
+fn refuse_overlap(reader: &mut Reader<'_>, watch_path: &Path, state_dir: &Path, retry_file: &Path) {
+    let watched = shown::path(watch_path);
+    if places::lies_in(state_dir, watch_path) {
+        let wrong = format!("lies inside watch_path {watched}, so it would be mirrored");
+        let right = "write a directory outside, on a volume that survives";
+        refuse_path(reader, &keys::STATE_DIR, state_dir, format!("{wrong}; {right}"));
+    } else if places::lies_in(watch_path, state_dir) {
+        let wrong = format!("holds watch_path {watched}; write a directory of its own");
+        refuse_path(reader, &keys::STATE_DIR, state_dir, wrong);
+    } else if places::lies_in(retry_file, watch_path) {
+        let wrong = format!("lies inside watch_path {watched}, so it would be mirrored");
+        let right = "write a path outside, or leave it out";
+        refuse_path(reader, &keys::RETRY_FILE, retry_file, format!("{wrong}; {right}"));
+    }
+}
+
+fn refuse_path(reader: &mut Reader<'_>, key: &Key, path: &Path, wrong: String) {
+    let origin = reader.origin(key);
+    reader.refuse(key, &origin, &path.to_string_lossy(), wrong);
+}

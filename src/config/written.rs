@@ -1,0 +1,141 @@
+//! What was written, as text: file, environment and flags, the later over the earlier.
+//!
+//! # Invariants
+//!
+//! - Only keys of the table get in; every other one is a problem.
+//! - Nothing written is as good as no key at all: an empty variable, `key:` or `key: ""` let the
+//!   earlier source, or the default, hold.
+//! - Each value can tell where it was written.
+
+use super::keys::{self, Key, Kind};
+use super::problem::{Problem, Problems};
+use super::yaml::Raw;
+use super::{Sources, environment, file};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use std::collections::BTreeMap;
+
+/// All values, the later source over the earlier.
+pub(super) struct Written(Figment);
+
+/// One source: values by key, and where each was written.
+pub(super) struct Layer {
+    name: &'static str,
+    values: Dict,
+    origins: BTreeMap<&'static str, String>,
+}
+
+impl Written {
+    /// Reads all sources. `None` if the file could not be read at all: what is missing then is
+    /// nobody's mistake.
+    pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Self> {
+        let file = file::read(sources, problems);
+        let variables = environment::read(sources, problems);
+        let flags = environment::read_flags(sources, problems);
+        Some(Self(Figment::from(file?).merge(variables).merge(flags)))
+    }
+
+    /// The text of a key, and where it was written.
+    pub(super) fn text(&self, key: &Key) -> Option<(String, String)> {
+        let value = self.0.find_value(key.name).ok()?;
+        Some((value.into_string()?, self.origin(key)))
+    }
+
+    /// The texts of a key that takes several, and where they were written.
+    pub(super) fn list(&self, key: &Key) -> Option<(Vec<String>, String)> {
+        let values = self.0.find_value(key.name).ok()?.into_array()?;
+        Some((values.into_iter().filter_map(Value::into_string).collect(), self.origin(key)))
+    }
+
+    fn origin(&self, key: &Key) -> String {
+        let told = self.0.find_metadata(key.name);
+        told.map(|told| told.interpolate(&Profile::Default, &[key.name])).unwrap_or_default()
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        let origins = self.origins.clone();
+        Metadata::named(self.name).interpolater(move |_: &Profile, keys: &[&str]| {
+            keys.first().and_then(|key| origins.get(key)).cloned().unwrap_or_default()
+        })
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+impl Layer {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, values: Dict::new(), origins: BTreeMap::new() }
+    }
+
+    /// Takes one key, or says why not. `spell` writes a key as this source does.
+    pub(super) fn take(
+        &mut self,
+        written: &str,
+        raw: Raw,
+        origin: &str,
+        spell: fn(&str) -> String,
+    ) -> Result<(), Problem> {
+        let Some(key) = keys::find(written) else {
+            return Err(Problem::key(origin, written, why_not(written, spell)));
+        };
+        if let Some(earlier) = self.origins.get(key.name) {
+            let message = format!("stands there twice, first at {earlier}; remove one of them");
+            return Err(Problem::key(origin, written, message));
+        }
+        if let Some(value) = value(key, raw).map_err(|why| Problem::key(origin, written, why))? {
+            self.values.insert(key.name.to_owned(), value);
+        }
+        self.origins.insert(key.name, origin.to_owned());
+        Ok(())
+    }
+
+    /// Takes a text over whatever this source said before.
+    pub(super) fn put(&mut self, key: &'static Key, text: &str, origin: &str) {
+        self.values.insert(key.name.to_owned(), Value::from(text));
+        self.origins.insert(key.name, origin.to_owned());
+    }
+}
+
+/// Why a name is no key of this version, and what to do about it.
+fn why_not(written: &str, spell: fn(&str) -> String) -> String {
+    if let Some((_, instead)) = keys::REPLACED.iter().find(|(name, _)| *name == written) {
+        return format!("belongs to an earlier build; {instead}");
+    }
+    if keys::LATER.contains(&written) {
+        return "is known, but not supported by this version yet; remove it".to_owned();
+    }
+    format!("there is no such key; the nearest is {}", spell(keys::nearest(written)))
+}
+
+/// What was written, in the shape its key takes; `None` for nothing at all.
+fn value(key: &Key, raw: Raw) -> Result<Option<Value>, String> {
+    let several = matches!(key.kind, Kind::List);
+    match raw {
+        Raw::Nothing => Ok(None),
+        Raw::Text(text) if text.is_empty() => Ok(None),
+        Raw::Text(_) if several => {
+            Err("takes a list; write [\"first\", \"second\"], or one '- entry' on each line"
+                .to_owned())
+        }
+        Raw::Text(text) => Ok(Some(Value::from(text))),
+        Raw::List(entries) if several => {
+            let text = |entry| match entry {
+                Raw::Text(text) => Ok(Value::from(text)),
+                Raw::Nothing | Raw::List(_) | Raw::Table => {
+                    Err("has an entry that is no text; put each entry in quotes".to_owned())
+                }
+            };
+            let entries: Vec<Value> = entries.into_iter().map(text).collect::<Result<_, _>>()?;
+            Ok(Some(Value::from(entries)))
+        }
+        Raw::List(_) => Err("takes one value, and here is a list of them".to_owned()),
+        Raw::Table if several => Err("takes a list, and here are keys and values".to_owned()),
+        Raw::Table => Err("takes one value, and here are keys and values; \
+             put a value that starts with { in quotes"
+            .to_owned()),
+    }
+}
