@@ -26,6 +26,8 @@ mod written;
 mod yaml;
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;
 
 pub use problem::{Problem, Problems};

@@ -1,0 +1,120 @@
+//! Keeps `docs/CONFIGURATION.md` and `config.example.yml` in step with the table of keys.
+//!
+//! `UPDATE_DOCS=1 cargo test --lib documented` writes the generated part anew.
+
+use super::environment::variable;
+use super::keys::{Absent, Key, Kind, LATER, SECTIONS};
+use super::{Sources, load};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const BEGIN: &str = "<!-- keys: begin, generated from the table in src/config/keys.rs -->\n";
+const END: &str = "<!-- keys: end -->\n";
+
+fn project(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+#[test]
+fn the_documentation_has_every_key_as_it_is() {
+    let path = project("docs/CONFIGURATION.md");
+    let page = fs::read_to_string(&path).expect("the page");
+    let (before, rest) = page.split_once(BEGIN).expect("the begin mark");
+    let (_, after) = rest.split_once(END).expect("the end mark");
+    let current = format!("{before}{BEGIN}{}{END}{after}", tables());
+    // No setting of the program: whoever runs the tests asks for the page to be written.
+    #[allow(clippy::disallowed_methods)]
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &current).expect("the page is written");
+        return;
+    }
+    assert!(page == current, "run: UPDATE_DOCS=1 cargo test --lib documented");
+}
+
+fn tables() -> String {
+    let mut text = String::new();
+    for (heading, keys) in SECTIONS {
+        write!(
+            text,
+            "\n### {heading}\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
+        )
+        .expect("a string takes everything");
+        for key in *keys {
+            let Key { name, meaning, .. } = key;
+            writeln!(text, "| `{name}` | {} | {} | {meaning} |", value(key), default(key))
+                .expect("a string takes everything");
+        }
+    }
+    let later: Vec<String> = LATER.iter().map(|name| format!("`{name}`")).collect();
+    write!(
+        text,
+        "\n### Not yet\n\nThese names are taken, and an error in this version: {}.\n\n",
+        later.join(", ")
+    )
+    .expect("a string takes everything");
+    text
+}
+
+fn value(key: &Key) -> String {
+    match key.kind {
+        Kind::Path => "path".to_owned(),
+        Kind::Text => "text".to_owned(),
+        Kind::Boolean => "`true` or `false`".to_owned(),
+        Kind::Whole { unit, min, max } => format!("{unit}, {min} to {max}"),
+        Kind::Choice(words) => format!("`{}`", words.join("`, `")),
+        Kind::List => "list of texts".to_owned(),
+    }
+}
+
+fn default(key: &Key) -> String {
+    match (&key.absent, &key.kind) {
+        (Absent::Refused, _) => "**required**".to_owned(),
+        (Absent::Value(""), Kind::List) => "`[]`".to_owned(),
+        (Absent::Value(""), _) => "empty".to_owned(),
+        (Absent::Value(text), _) => format!("`{text}`"),
+        (Absent::Then(then), _) => format!("unset: {then}"),
+    }
+}
+
+#[test]
+fn the_spelling_of_variables_is_as_documented() {
+    let page = fs::read_to_string(project("docs/CONFIGURATION.md")).expect("the page");
+    assert!(page.contains(&variable("retry_interval_seconds")));
+}
+
+#[test]
+fn the_example_loads_as_it_is_and_with_all_its_suggestions() {
+    let example = fs::read_to_string(project("config.example.yml")).expect("the example");
+    // A suggestion is a commented key; prose has a space behind its `#`.
+    let suggested = |line: &str| {
+        line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned)
+    };
+    let all: Vec<String> =
+        example.lines().map(|line| suggested(line).unwrap_or_else(|| line.to_owned())).collect();
+    assert!(all.len() > 20 && all.join("\n") != example.trim_end());
+    for content in [example, all.join("\n")] {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("config.yml"), &content).expect("a file");
+        let sources = Sources::new(BTreeMap::new(), directory.path().to_owned());
+        if let Err(problems) = load(&sources) {
+            panic!("{problems}\n{content}");
+        }
+    }
+}
+
+#[test]
+fn the_error_on_the_page_is_the_error_that_is_printed() {
+    let page = fs::read_to_string(project("docs/CONFIGURATION.md")).expect("the page");
+    let shown = |fence: &str| {
+        let (_, rest) = page.split_once(fence).expect(fence);
+        rest.split_once("```\n").expect("the fence's end").0.to_owned()
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("config.yml"), shown("```yaml wrong\n")).expect("a file");
+    let mut sources = Sources::new(BTreeMap::new(), directory.path().to_owned());
+    sources.environment.insert("FILE_SYNC__CLOUDFRONT_ENABLED".into(), "yes".into());
+    let problems = load(&sources).expect_err("wrong on purpose");
+    assert_eq!(format!("file-sync-service: {problems}\n"), shown("```text error\n"));
+}
