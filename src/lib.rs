@@ -1,4 +1,5 @@
 //! Mirrors a directory to an S3 bucket.
+pub mod cli;
 pub mod config;
 pub mod filter;
 pub mod look;

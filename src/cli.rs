@@ -1,0 +1,242 @@
+//! The command line: what a person asked for, and the codes the process ends with.
+//!
+//! # Invariants
+//!
+//! - What a command prints goes to stdout, everything else to stderr.
+//! - The original service's `-config PATH`, with one dash, means `--config PATH`.
+
+mod check_config;
+
+use crate::config::{Loaded, Problems, Sources, load};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Mirrors a directory to an S3 bucket: every change, nothing else, nothing lost.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "file-sync-service", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do; `run` if left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// The YAML file with the settings; without this, config.yml if there is one.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// One setting, over file and variables; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting, global = true)]
+    pub set: Vec<(String, String)>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Mirror until SIGTERM or SIGINT; this is the default
+    Run,
+    /// Compare once, send everything, and end: for jobs and CI
+    Once,
+    /// Print every setting with its value and where that comes from
+    CheckConfig,
+}
+
+const AFTER_HELP: &str = "\
+Settings come from the file, then from variables such as FILE_SYNC__S3_BUCKET for s3_bucket, then
+from --set; the later wins. Two are required: watch_path and s3_bucket.
+
+Ends with: 0 done, 1 unexpected, 2 usage, 69 S3 unreachable, 70 state unreadable, 73 state cannot
+be created or is locked, 75 work left undone, 78 configuration invalid.";
+
+/// How the process ends. Scripts rely on the numbers, most of which are those of `sysexits.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Success = 0,
+    /// Something nobody foresaw, or a comparison that found a difference.
+    Unexpected = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// S3 cannot be reached (one-shot commands).
+    Unreachable = 69,
+    /// The state cannot be read.
+    StateUnreadable = 70,
+    /// The state cannot be created, or another process has it.
+    StateUnavailable = 73,
+    /// Work is left (one-shot commands, or a deadline on state that will not survive).
+    WorkLeft = 75,
+    /// The configuration is wrong.
+    ConfigInvalid = 78,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Reads the command line; the first argument is the program's own name.
+///
+/// # Errors
+///
+/// If it is wrong, or asks for help or the version. [`answer`] says so.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().map(two_dashes).collect();
+    let settings = arguments.iter().filter(|argument| is_flag(argument, b"--set")).count();
+    let cli = Cli::try_parse_from(arguments)?;
+    // Of a flag on both sides of the command clap keeps one side alone, without a word.
+    if cli.set.len() < settings {
+        let message = "--set stands before and after the command; write all of them on one side";
+        return Err(<Cli as CommandFactory>::command().error(ErrorKind::ArgumentConflict, message));
+    }
+    Ok(cli)
+}
+
+/// Prints what [`parse`] has instead of a command line.
+#[must_use]
+pub fn answer(instead: &clap::Error) -> Exit {
+    let exit = if instead.use_stderr() { Exit::Usage } else { Exit::Success };
+    if instead.print().is_ok() { exit } else { Exit::Unexpected }
+}
+
+impl Cli {
+    /// The command, which may have been left out.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        self.command.unwrap_or(Command::Run)
+    }
+
+    /// Reads the settings, or prints what is wrong with them.
+    ///
+    /// # Errors
+    ///
+    /// If anything is, with the code to end with.
+    pub fn load(
+        &self,
+        environment: BTreeMap<OsString, OsString>,
+        working_directory: PathBuf,
+    ) -> Result<Loaded, Exit> {
+        let mut sources = Sources::new(environment, working_directory);
+        sources.flags.clone_from(&self.set);
+        if let Some(file) = &self.config {
+            sources.file.clone_from(file);
+            sources.file_required = true;
+        }
+        load(&sources).map_err(|problems| refuse(&problems))
+    }
+}
+
+/// `check-config`.
+#[must_use]
+pub fn check_config(loaded: &Loaded) -> Exit {
+    let page = check_config::page(&loaded.effective);
+    let printed = std::io::stdout().lock().write_all(page.as_bytes());
+    if printed.is_ok() { Exit::Success } else { Exit::Unexpected }
+}
+
+fn refuse(problems: &Problems) -> Exit {
+    // With nobody to tell, the code still says it.
+    writeln!(std::io::stderr(), "file-sync-service: {problems}").ok();
+    Exit::ConfigInvalid
+}
+
+/// Go's flags start with one dash or two. Taken for a bundle of short flags, `-config` would be an
+/// error.
+fn two_dashes(argument: OsString) -> OsString {
+    if !is_flag(&argument, b"-config") && !is_flag(&argument, b"-set") {
+        return argument;
+    }
+    let mut double = OsString::from("-");
+    double.push(argument);
+    double
+}
+
+/// Whether this is the flag, alone or with its value behind a `=`.
+fn is_flag(argument: &OsStr, flag: &[u8]) -> bool {
+    matches!(argument.as_bytes().strip_prefix(flag), Some([] | [b'=', ..]))
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, such as s3_prefix=uploads".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Cli {
+        parse(line.split_whitespace().map(OsString::from)).expect(line)
+    }
+
+    fn refused(line: &str) -> String {
+        parse(line.split_whitespace().map(OsString::from)).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Cli as CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default_and_the_file_may_stand_anywhere() {
+        assert_eq!(parsed("fss").command(), Command::Run);
+        assert_eq!(parsed("fss run").command(), Command::Run);
+        for line in [
+            "fss once --config a.yml",
+            "fss --config a.yml once",
+            "fss --config=a.yml once",
+            "fss once -config a.yml",
+            "fss -config=a.yml once",
+        ] {
+            let cli = parsed(line);
+            assert_eq!(
+                (cli.command(), cli.config),
+                (Command::Once, Some("a.yml".into())),
+                "{line}"
+            );
+        }
+        assert_eq!(parsed("fss -config a.yml").config, Some("a.yml".into()));
+    }
+
+    #[test]
+    fn settings_may_be_given_several_times() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let cli = parsed("fss once --set a=1 --set b=2=3");
+        assert_eq!(cli.set, [pair("a", "1"), pair("b", "2=3")]);
+        assert!(refused("fss --set a").contains("write KEY=VALUE, such as s3_prefix=uploads"));
+    }
+
+    #[test]
+    fn settings_on_both_sides_of_the_command_are_refused_rather_than_lost() {
+        assert!(refused("fss --set a=1 once --set b=2").contains("on one side"));
+        assert_eq!(parsed("fss --set a=1 --set b=2 once").set.len(), 2);
+    }
+
+    #[test]
+    fn usage_errors_name_what_was_meant() {
+        assert!(refused("fss chekc-config").contains("'check-config'"));
+        assert!(refused("fss --confg a").contains("'--config'"));
+    }
+
+    #[test]
+    fn the_codes_are_those_of_the_contract() {
+        let codes = [
+            Exit::Success,
+            Exit::Unexpected,
+            Exit::Usage,
+            Exit::Unreachable,
+            Exit::StateUnreadable,
+            Exit::StateUnavailable,
+            Exit::WorkLeft,
+            Exit::ConfigInvalid,
+        ];
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 69, 70, 73, 75, 78]);
+    }
+}
