@@ -10,4 +10,5 @@ pub mod reconcile;
 pub mod root;
 pub mod settle;
 pub mod store;
+pub mod telemetry;
 pub mod transfer;

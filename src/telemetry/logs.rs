@@ -1,0 +1,75 @@
+//! The layer between `tracing` and the output: events in, lines out.
+
+use super::output::Output;
+use super::record::{Fields, Record, Style};
+use std::time::SystemTime;
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Writes every event as one record, with the fields of the spans around it.
+#[derive(Debug)]
+pub(super) struct Logs {
+    style: Style,
+    output: Output,
+    clock: fn() -> SystemTime,
+}
+
+impl Logs {
+    pub(super) fn new(style: Style, output: Output, clock: fn() -> SystemTime) -> Self {
+        Self { style, output, clock }
+    }
+
+    fn write(&self, level: Level, target: &str, fields: Fields) -> bool {
+        let record = Record { timestamp: (self.clock)().into(), level, target, fields };
+        self.output.send(record.to_line(self.style))
+    }
+
+    /// A gap in the log is worse when nobody knows of it.
+    fn tell_of_lost_lines(&self) {
+        let lost = self.output.take_lost();
+        if lost == 0 {
+            return;
+        }
+        let fields = Fields {
+            message: Some("log lines were lost because nobody read them in time".to_owned()),
+            event: Some("log.lost".to_owned()),
+            attributes: vec![("log.lost_lines", lost.into())],
+        };
+        if !self.write(Level::WARN, module_path!(), fields) {
+            // The lost lines stay to be told; the telling itself is none of them.
+            self.output.add_lost(lost - 1);
+        }
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Logs {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        span.extensions_mut().insert(fields);
+    }
+
+    fn on_record(&self, id: &Id, values: &tracing::span::Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        self.tell_of_lost_lines();
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(outer) = span.extensions().get::<Fields>() {
+                fields.extend(outer);
+            }
+        }
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        // A lost line is counted by the output.
+        let _sent: bool = self.write(*metadata.level(), metadata.target(), fields);
+    }
+}

@@ -1,0 +1,226 @@
+//! The way out of the process: a bounded queue and one thread that may block on the reader.
+//!
+//! # Invariants
+//!
+//! - [`Output::send`] returns at once, whatever has become of the reader.
+//! - Lines leave whole and in order. What the reader has refused is gone; the program goes on.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// Lines on their way out. A line is some 300 bytes, so this is about 2 MiB at the most usual.
+const QUEUE_LINES: usize = 8192;
+/// Lines that leave with one system call.
+const BATCH_BYTES: usize = 64 * 1024;
+/// How long the end of the program waits for its last lines, in steps.
+const FLUSH_STEP: Duration = Duration::from_millis(10);
+const FLUSH_STEPS: u32 = 100;
+
+enum Item {
+    Line(String),
+    /// Answer when everything before is out.
+    Flush(SyncSender<()>),
+}
+
+/// The end of the queue that lines go in.
+#[derive(Debug, Clone)]
+pub(super) struct Output {
+    queue: SyncSender<Item>,
+    lost: Arc<AtomicU64>,
+}
+
+/// Waits for the last lines when dropped, for a second at most.
+#[derive(Debug)]
+pub struct Guard(SyncSender<Item>);
+
+impl Output {
+    /// Starts the thread that writes to `writer`.
+    pub(super) fn start(writer: impl io::Write + Send + 'static) -> io::Result<(Self, Guard)> {
+        Self::with_queue(writer, QUEUE_LINES)
+    }
+
+    fn with_queue(
+        mut writer: impl io::Write + Send + 'static,
+        lines: usize,
+    ) -> io::Result<(Self, Guard)> {
+        let (queue, items) = sync_channel(lines);
+        let run = move || run(&mut writer, &items);
+        // Detached: a reader that never reads again must not keep the process from ending.
+        thread::Builder::new().name("log".to_owned()).spawn(run)?;
+        Ok((Self { queue: queue.clone(), lost: Arc::default() }, Guard(queue)))
+    }
+
+    /// Whether there was room for the line.
+    pub(super) fn send(&self, line: String) -> bool {
+        match self.queue.try_send(Item::Line(line)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.add_lost(1);
+                false
+            }
+        }
+    }
+
+    /// The number of lines lost since the last call.
+    pub(super) fn take_lost(&self) -> u64 {
+        // A plain look first: this is asked before every line, from every thread.
+        if self.lost.load(Ordering::Relaxed) == 0 {
+            0
+        } else {
+            self.lost.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    pub(super) fn add_lost(&self, lines: u64) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let (answer, answered) = sync_channel(1);
+        let mut item = Item::Flush(answer);
+        for _ in 0..FLUSH_STEPS {
+            match self.0.try_send(item) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => item = back,
+            }
+            thread::sleep(FLUSH_STEP);
+        }
+        match answered.recv_timeout(FLUSH_STEP * FLUSH_STEPS) {
+            // Nothing is left to be done about lines that nobody takes.
+            Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+}
+
+fn run(writer: &mut impl io::Write, items: &Receiver<Item>) {
+    let mut batch = Vec::with_capacity(BATCH_BYTES);
+    while let Ok(first) = items.recv() {
+        let mut next = Some(first);
+        while let Some(item) = next {
+            match item {
+                Item::Line(line) => batch.extend_from_slice(line.as_bytes()),
+                Item::Flush(answer) => {
+                    write(writer, &mut batch);
+                    // Whoever asked may have stopped waiting.
+                    answer.try_send(()).unwrap_or_default();
+                }
+            }
+            next = if batch.len() < BATCH_BYTES { items.try_recv().ok() } else { None };
+        }
+        write(writer, &mut batch);
+    }
+}
+
+/// Writes and empties `batch`. A reader that is gone (EPIPE) or full (ENOSPC) costs these lines only.
+fn write(writer: &mut impl io::Write, batch: &mut Vec<u8>) {
+    let mut rest = batch.as_slice();
+    while !rest.is_empty() {
+        match writer.write(rest) {
+            Ok(0) => break,
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Somebody made the shared descriptor non-blocking. Waiting is this thread's job.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FLUSH_STEP),
+            Err(_) => break,
+        }
+    }
+    batch.clear();
+    writer.flush().unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::Sender;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// Takes bytes for as long as nobody holds the gate.
+    #[derive(Clone, Default)]
+    struct Gated(Arc<(Mutex<()>, Mutex<Vec<u8>>)>);
+
+    impl Gated {
+        fn close(&self) -> MutexGuard<'_, ()> {
+            self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.1.lock().expect("no panic").clone()).expect("text")
+        }
+    }
+
+    impl io::Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _open = self.close();
+            // A byte at a time, as a pipe may.
+            self.0.1.lock().expect("no panic").extend(bytes.first());
+            Ok(bytes.len().min(1))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_leave_whole_and_in_order() {
+        let reader = Gated::default();
+        let (output, guard) = Output::start(reader.clone()).expect("a thread");
+        assert!(output.send("one\n".to_owned()));
+        assert!(output.send("two\n".to_owned()));
+        drop(guard);
+        assert_eq!(reader.text(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_costs_lines_and_never_the_caller() {
+        let reader = Gated::default();
+        let (output, guard) = Output::with_queue(reader.clone(), 2).expect("a thread");
+        let closed = reader.close();
+        let sent = (0..10).filter(|line| output.send(format!("{line}\n"))).count();
+        // The queue's two, and those the thread had taken before it met the closed gate.
+        assert!((2..10).contains(&sent), "{sent}");
+        assert_eq!(output.take_lost(), 10 - sent as u64);
+        assert_eq!(output.take_lost(), 0);
+        drop(closed);
+        drop(guard);
+        assert_eq!(reader.text().lines().count(), sent);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_costs_lines_only() {
+        struct Broken(Sender<()>);
+        impl io::Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                self.0.send(()).expect("the test listens");
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        #[expect(clippy::disallowed_methods, reason = "counts three calls")]
+        let (tried, tries) = std::sync::mpsc::channel();
+        let (output, guard) = Output::start(Broken(tried)).expect("a thread");
+        for _ in 0..3 {
+            assert!(output.send("line\n".to_owned()));
+            tries.recv_timeout(Duration::from_secs(10)).expect("the thread goes on");
+        }
+        drop(guard);
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_reader_that_never_reads() {
+        let reader = Gated::default();
+        let (output, guard) = Output::with_queue(reader.clone(), 1).expect("a thread");
+        let _closed = reader.close();
+        while output.send("line\n".to_owned()) {}
+        drop(guard);
+    }
+}
