@@ -1,0 +1,83 @@
+# The daily commands. `make` alone lists them; CI runs `.ci/run`.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+PYTHON ?= python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VENV := $(TARGET)/venv
+TOOLS := $(TARGET)/tools
+DENY_VERSION := 0.20.2
+UNIT := contrib/systemd/file-sync-service.service
+
+# Extra arguments for pytest, for example: make e2e E2E_ARGS='-k sigkill'
+E2E_ARGS ?=
+# Where `make run-example` mirrors to.
+BUCKET ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test e2e check fmt fmt-check clippy doc deny unit run-example clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## watch the daemon work: an S3 in memory, churn, faults, and a comparison at the end
+	$(CARGO) build --workspace --bins
+	$(TARGET)/debug/demo --daemon $(TARGET)/debug/file-sync-service
+
+test: fmt-check clippy doc ## everything that needs no server: format, lints, docs, tests, dependencies
+	$(CARGO) test --workspace
+	$(MAKE) --no-print-directory deny unit
+
+e2e: $(VENV)/.ready ## the built daemon against a real S3 server (SeaweedFS), with outages and kills
+	$(CARGO) build --bin file-sync-service
+	E2E_DAEMON=$(TARGET)/debug/file-sync-service E2E_WORK=$(TARGET)/e2e \
+		$(VENV)/bin/python -m pytest tests/e2e $(E2E_ARGS)
+
+check: ## does it compile: the fast answer while editing
+	$(CARGO) check --workspace --all-targets
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+fmt-check:
+	$(CARGO) fmt --all --check
+
+clippy: ## lints, as errors
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+doc: ## API documentation, warnings as errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+# The advisory database is not on crates.io: `cargo deny check advisories` is for machines that reach it.
+deny: $(TOOLS)/deny-$(DENY_VERSION) ## dependencies: licences, sources, banned crates
+	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
+
+unit: ## the systemd unit, where systemd is at hand
+	@if ! command -v systemd-analyze >/dev/null; then \
+		echo "skipped: systemd unit: systemd-analyze is not installed"; \
+	else \
+		mkdir -p $(TARGET) && \
+		sed 's#^ExecStart=[^ ]*#ExecStart=/bin/true#' $(UNIT) >$(TARGET)/$(notdir $(UNIT)) && \
+		systemd-analyze verify --man=no $(TARGET)/$(notdir $(UNIT)) && \
+		systemd-analyze security --no-pager --offline=true --threshold=20 $(TARGET)/$(notdir $(UNIT)) | tail -1; \
+	fi
+
+run-example: ## mirror target/example to BUCKET with your own AWS credentials
+	@test -n "$(BUCKET)" || { echo "usage: make run-example BUCKET=name" >&2; exit 2; }
+	mkdir -p $(TARGET)/example/watched
+	FILE_SYNC__WATCH_PATH=$(TARGET)/example/watched FILE_SYNC__STATE_DIR=$(TARGET)/example/state \
+		FILE_SYNC__S3_BUCKET=$(BUCKET) FILE_SYNC__S3_PREFIX=example \
+		$(CARGO) run --bin file-sync-service
+
+clean: ## remove everything built
+	$(CARGO) clean
+
+$(VENV)/.ready: tests/e2e/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(TOOLS)/deny-$(DENY_VERSION):
+	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
+	@rm -rf $(TOOLS)/build && touch $@
