@@ -1,1 +1,38 @@
-//! An S3 in memory for tests and the demo.
+//! An S3 in memory for tests and the demo, and never part of the shipped program.
+//!
+//! It behaves as S3 does where a mirror depends on it: signatures, checksums, conditions, multipart
+//! uploads, listings. It remembers every version of every object and every request, and it fails on
+//! demand.
+//!
+//! # Invariants
+//!
+//! - A request changes the bucket wholly or not at all, under one lock; nothing of a body that was
+//!   cut off or whose checksum is wrong is ever stored.
+//! - [`Server::stop`] and [`Server::resume`] change nothing but whether S3 can be reached.
+//! - Versions and requests are numbered from one counter, so their order can be compared.
+//! - No call sleeps in order to wait for something: [`Server::wait_until`] is woken by each change.
+
+mod activity;
+mod backend;
+mod body;
+mod checksum;
+mod connection;
+mod fault;
+mod journal;
+mod multipart;
+mod object;
+mod operation;
+mod options;
+mod server;
+mod service;
+mod store;
+
+pub use activity::now;
+pub use fault::{Action, Call, Faults, Gate, Rule, RuleId};
+pub use journal::{Journal, REQUESTS_MAX, Request};
+pub use object::{Headers, Object};
+pub use options::{ACCESS_KEY, BUCKET, Options, REGION, SECRET_KEY};
+/// The digests of an object, in Base64 as S3 shows them.
+pub use s3s::dto::Checksum;
+pub use server::Server;
+pub use store::{Change, Store, What};

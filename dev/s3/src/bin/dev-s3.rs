@@ -1,0 +1,77 @@
+//! Runs the S3 in memory for a person or a script, until Ctrl-C.
+
+use file_sync_dev_s3::{ACCESS_KEY, Options, REGION, SECRET_KEY, Server};
+use std::error::Error;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+const USAGE: &str = "\
+Usage: dev-s3 [--listen ADDRESS] [--bucket NAME]... [--discard]
+
+An S3 in memory, gone when it ends.
+
+  --listen ADDRESS  where to listen (default 127.0.0.1:0, a free port)
+  --bucket NAME     a bucket that exists (default mirror)
+  --discard         answer properly and keep nothing, for benchmarks of clients";
+
+fn main() -> ExitCode {
+    match options(std::env::args().skip(1)) {
+        Ok(Some(options)) => match run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("dev-s3: {}: {error}", options.address);
+                ExitCode::FAILURE
+            }
+        },
+        Ok(None) => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("dev-s3: {error}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Reads the command line; `None` if the usage was asked for.
+fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Box<dyn Error>> {
+    let mut options = Options::default();
+    let mut buckets = Vec::new();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--listen" => {
+                options.address = value()?.parse().map_err(|error| format!("--listen: {error}"))?
+            }
+            "--bucket" => buckets.push(value()?),
+            "--discard" => options.discard = true,
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("no such option: {arg}").into()),
+        }
+    }
+    if !buckets.is_empty() {
+        options.buckets = buckets;
+    }
+    Ok(Some(options))
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let server = Server::start(options)?;
+    println!("export AWS_ENDPOINT_URL_S3={}", server.endpoint());
+    println!(
+        "export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={REGION}"
+    );
+    println!("# buckets: {} (path style); Ctrl-C ends it", options.buckets.join(", "));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            result = tokio::signal::ctrl_c() => result,
+            _ = terminate.recv() => Ok(()),
+        }
+    })?;
+    let journal = server.journal();
+    println!("# {} requests, {} bytes received", journal.total(), journal.body_bytes());
+    Ok(())
+}

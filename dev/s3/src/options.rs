@@ -1,0 +1,52 @@
+//! What a server is started with.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// The only access key the server knows.
+pub const ACCESS_KEY: &str = "AKIDEVELOPMENT";
+/// The secret that belongs to it, unless [`Options::secret_key`] says otherwise.
+pub const SECRET_KEY: &str = "development-only-secret";
+/// The bucket that exists, unless [`Options::buckets`] says otherwise.
+pub const BUCKET: &str = "mirror";
+/// The region the buckets are in, unless [`Options::region`] says otherwise.
+pub const REGION: &str = "eu-central-1";
+
+/// S3's own limit for all parts but the last.
+const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
+
+/// What a server is started with. The defaults are S3 as it is.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen. Port 0 takes a free one and keeps it for [`Server::resume`](crate::Server::resume).
+    pub address: SocketAddr,
+    /// The buckets that exist; there is no other way to make one.
+    pub buckets: Vec<String>,
+    /// The secret of [`ACCESS_KEY`].
+    pub secret_key: String,
+    /// Shown by `HeadBucket` and `GetBucketLocation`.
+    pub region: String,
+    /// Keep the bytes of every version. Without it only size and CRC64NVME are kept, and reading an
+    /// object back is not possible.
+    pub keep_bodies: bool,
+    /// Answer properly and keep nothing at all, for benchmarks of clients.
+    pub discard: bool,
+    /// The smallest part that need not be the last one.
+    pub part_bytes_min: u64,
+    /// Seed of faults with a probability.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            buckets: vec![BUCKET.to_owned()],
+            secret_key: SECRET_KEY.to_owned(),
+            region: REGION.to_owned(),
+            keep_bodies: true,
+            discard: false,
+            part_bytes_min: PART_BYTES_MIN,
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The buckets: the objects they hold, and every version they ever held.
+//!
+//! # Invariants
+//!
+//! - An object, its version in the history and the change of an upload appear under one lock.
+//! - Conditions are judged under the lock that the change is made under.
+
+use crate::activity::{Activity, lock, now, wall_clock};
+use crate::multipart::Upload;
+use crate::object::{Content, Headers, Object};
+use crate::options::Options;
+use bytes::Bytes;
+use s3s::dto::{Checksum, ETag, ETagCondition};
+use s3s::{S3Result, s3_error};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// The buckets. Cheap to clone; all clones are the same buckets.
+#[derive(Debug, Clone)]
+pub struct Store {
+    buckets: Arc<Mutex<BTreeMap<String, Bucket>>>,
+    activity: Arc<Activity>,
+    keep_bodies: bool,
+    discard: bool,
+}
+
+/// What happened to an object.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Its number among all versions and requests.
+    pub sequence: u64,
+    /// When it could first be seen.
+    pub at: Instant,
+    /// The object.
+    pub key: String,
+    /// What happened to it.
+    pub what: What,
+}
+
+/// A version, or the end of one.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// This version was stored.
+    Stored(Arc<Object>),
+    /// The object was deleted. Deleting what is not there leaves no trace.
+    Deleted,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Bucket {
+    pub(crate) objects: BTreeMap<String, Arc<Object>>,
+    history: Vec<Change>,
+    /// By key and upload id, in which order S3 lists them.
+    pub(crate) uploads: BTreeMap<(String, String), Upload>,
+}
+
+/// A version that is not stored yet.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) content: Content,
+    pub(crate) etag: String,
+    pub(crate) checksums: Checksum,
+    pub(crate) headers: Headers,
+}
+
+/// `If-Match` and `If-None-Match` of a change.
+#[derive(Debug, Default)]
+pub(crate) struct Condition {
+    pub(crate) if_match: Option<ETagCondition>,
+    pub(crate) if_none_match: Option<ETagCondition>,
+}
+
+impl Condition {
+    /// Judges it by the object that is there.
+    pub(crate) fn check(&self, object: Option<&Object>) -> S3Result<()> {
+        let fits = |condition: &ETagCondition, object: &Object| match condition {
+            ETagCondition::Any => true,
+            ETagCondition::ETag(etag) => etag.value() == object.etag,
+        };
+        match (&self.if_match, object) {
+            (Some(_), None) => return Err(s3_error!(NoSuchKey)),
+            (Some(wanted), Some(object)) if !fits(wanted, object) => {
+                return Err(s3_error!(PreconditionFailed));
+            }
+            _ => {}
+        }
+        match (&self.if_none_match, object) {
+            (Some(unwanted), Some(object)) if fits(unwanted, object) => {
+                Err(s3_error!(PreconditionFailed))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store {
+    pub(crate) fn new(options: &Options, activity: Arc<Activity>) -> Self {
+        let buckets =
+            options.buckets.iter().map(|name| (name.clone(), Bucket::default())).collect();
+        Self {
+            buckets: Arc::new(Mutex::new(buckets)),
+            activity,
+            keep_bodies: options.keep_bodies && !options.discard,
+            discard: options.discard,
+        }
+    }
+
+    /// The objects in `bucket`; none if there is no such bucket.
+    #[must_use]
+    pub fn objects(&self, bucket: &str) -> BTreeMap<String, Arc<Object>> {
+        self.read(bucket, |bucket| bucket.objects.clone())
+    }
+
+    /// The object `key`, if it is there.
+    #[must_use]
+    pub fn object(&self, bucket: &str, key: &str) -> Option<Arc<Object>> {
+        self.read(bucket, |bucket| bucket.objects.get(key).cloned())
+    }
+
+    /// All that ever happened in `bucket`, in order.
+    #[must_use]
+    pub fn history(&self, bucket: &str) -> Vec<Change> {
+        self.read(bucket, |bucket| bucket.history.clone())
+    }
+
+    /// Every version ever stored under `key`, oldest first.
+    #[must_use]
+    pub fn versions(&self, bucket: &str, key: &str) -> Vec<Arc<Object>> {
+        self.read(bucket, |bucket| {
+            let stored = bucket.history.iter().filter(|change| change.key == key);
+            stored.filter_map(|change| change.what.stored().cloned()).collect()
+        })
+    }
+
+    /// Every body ever stored under `key`, oldest first.
+    #[must_use]
+    pub fn bodies(&self, bucket: &str, key: &str) -> Vec<Bytes> {
+        self.versions(bucket, key).into_iter().filter_map(|version| version.body.clone()).collect()
+    }
+
+    /// Key and id of the multipart uploads that are neither completed nor aborted.
+    #[must_use]
+    pub fn uploads(&self, bucket: &str) -> Vec<(String, String)> {
+        self.read(bucket, |bucket| bucket.uploads.keys().cloned().collect())
+    }
+
+    /// Stores an object without a request, as somebody else might.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such bucket.
+    pub fn put(&self, bucket: &str, key: &str, body: impl Into<Bytes>) -> Arc<Object> {
+        let content = self.content(body.into());
+        let draft = Draft {
+            etag: content.etag(),
+            checksums: content.own_checksum(),
+            headers: Headers::default(),
+            content,
+        };
+        let stored =
+            self.write(bucket, |bucket| self.commit(bucket, key, draft, &Condition::default()));
+        stored.expect("the bucket is one of those the server was started with")
+    }
+
+    /// Deletes an object without a request, as somebody else might.
+    pub fn remove(&self, bucket: &str, key: &str) {
+        let removed = self.write(bucket, |bucket| self.delete(bucket, key, &Condition::default()));
+        removed.expect("the bucket is one of those the server was started with");
+    }
+
+    /// Takes stock of a body as these buckets keep it.
+    pub(crate) fn content(&self, body: Bytes) -> Content {
+        Content::new(body, self.keep_bodies)
+    }
+
+    /// The next number among all versions and requests.
+    pub(crate) fn number(&self) -> u64 {
+        self.activity.number()
+    }
+
+    fn read<T: Default>(&self, bucket: &str, read: impl FnOnce(&Bucket) -> T) -> T {
+        lock(&self.buckets).get(bucket).map(read).unwrap_or_default()
+    }
+
+    /// Reads a bucket as a request does.
+    pub(crate) fn view<T>(
+        &self,
+        bucket: &str,
+        view: impl FnOnce(&Bucket) -> S3Result<T>,
+    ) -> S3Result<T> {
+        lock(&self.buckets).get(bucket).map_or_else(|| Err(s3_error!(NoSuchBucket)), view)
+    }
+
+    /// Changes a bucket as a request does.
+    pub(crate) fn write<T>(
+        &self,
+        bucket: &str,
+        write: impl FnOnce(&mut Bucket) -> S3Result<T>,
+    ) -> S3Result<T> {
+        let mut buckets = lock(&self.buckets);
+        let result = write(buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?);
+        drop(buckets);
+        self.activity.wake();
+        result
+    }
+
+    /// Makes `draft` the object `key`.
+    pub(crate) fn commit(
+        &self,
+        bucket: &mut Bucket,
+        key: &str,
+        draft: Draft,
+        condition: &Condition,
+    ) -> S3Result<Arc<Object>> {
+        condition.check(bucket.objects.get(key).map(AsRef::as_ref))?;
+        let object = Arc::new(Object {
+            size: draft.content.size,
+            crc64nvme: draft.content.crc64nvme,
+            body: draft.content.body,
+            etag: draft.etag,
+            checksums: crate::checksum::of_whole_object(draft.checksums),
+            headers: draft.headers,
+            modified: wall_clock(),
+            stored: now(),
+            sequence: self.number(),
+        });
+        if !self.discard {
+            bucket.note(object.sequence, key, What::Stored(Arc::clone(&object)));
+            bucket.objects.insert(key.to_owned(), Arc::clone(&object));
+        }
+        Ok(object)
+    }
+
+    /// Deletes the object `key`. As in S3 it need not be there, unless a condition says so.
+    pub(crate) fn delete(
+        &self,
+        bucket: &mut Bucket,
+        key: &str,
+        condition: &Condition,
+    ) -> S3Result<()> {
+        condition.check(bucket.objects.get(key).map(AsRef::as_ref))?;
+        if bucket.objects.remove(key).is_some() {
+            bucket.note(self.number(), key, What::Deleted);
+        }
+        Ok(())
+    }
+}
+
+impl Bucket {
+    /// The object `key`.
+    pub(crate) fn object(&self, key: &str) -> S3Result<&Arc<Object>> {
+        self.objects.get(key).ok_or_else(|| s3_error!(NoSuchKey))
+    }
+
+    fn note(&mut self, sequence: u64, key: &str, what: What) {
+        self.history.push(Change { sequence, at: now(), key: key.to_owned(), what });
+    }
+}
+
+impl What {
+    /// The version, if one was stored.
+    #[must_use]
+    pub fn stored(&self) -> Option<&Arc<Object>> {
+        match self {
+            Self::Stored(object) => Some(object),
+            Self::Deleted => None,
+        }
+    }
+}
+
+impl Object {
+    pub(crate) fn dto_etag(&self) -> ETag {
+        ETag::Strong(self.etag.clone())
+    }
+}

@@ -1,0 +1,7 @@
+//! What the server promises, asked for by the client the daemon uses.
+
+mod client;
+mod faults;
+mod lifecycle;
+mod multipart;
+mod objects;
