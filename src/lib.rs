@@ -1,6 +1,7 @@
 //! Mirrors a directory to an S3 bucket.
 pub mod cli;
 pub mod config;
+pub mod detect;
 pub mod filter;
 pub mod look;
 pub mod model;
