@@ -1,0 +1,106 @@
+//! What is done with an event, on the thread that read it.
+//!
+//! # Invariants
+//!
+//! - It never blocks, never calls the watcher and never touches the file system: while it runs,
+//!   nobody reads the kernel's queue.
+//! - The end of the thread is noticed, whatever ends it.
+
+use super::Wanted;
+use super::cookie::{self, Cookies};
+use super::event::{Doubt, Meaning, Place, Places, is_of_nameless_file};
+use super::inbox::Inbox;
+use crate::model::{Activity, Depth, Hint, RelPath};
+use notify::{Event, EventHandler};
+use std::sync::Arc;
+
+/// What every instance needs.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) places: Arc<Places>,
+    pub(super) cookies: Arc<Cookies>,
+    pub(super) wanted: Wanted,
+}
+
+/// Lives as long as the event thread it was given to.
+struct Thread {
+    inbox: Arc<Inbox>,
+    generation: u64,
+    instance: usize,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.inbox.end_thread(self.generation, self.instance);
+    }
+}
+
+/// Takes the events of one instance, on its thread.
+pub(super) struct Handler {
+    shared: Shared,
+    thread: Thread,
+}
+
+impl EventHandler for Handler {
+    fn handle_event(&mut self, event: notify::Result<Event>) {
+        let inbox = &self.shared.inbox;
+        let Ok(event) = event else { return inbox.lost(false) };
+        match Meaning::of(&event) {
+            Meaning::OutOfSync => inbox.lost(true),
+            // The engine asks whether the watched directory is still there before it believes
+            // anything.
+            Meaning::Unmounted => inbox.add(Hint::Tree(RelPath::root(), Depth::Whole)),
+            Meaning::Look(activity, doubt) => {
+                for path in &event.paths {
+                    match self.shared.places.locate(path) {
+                        Place::Below(path) => self.below(path, activity, doubt),
+                        Place::Cookie(name) => self.cookie(&name),
+                        Place::Elsewhere => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Handler {
+    /// The handler of the instance of this number.
+    pub(super) fn new(shared: Shared, instance: usize) -> Self {
+        let inbox = shared.inbox.clone();
+        let thread = Thread { generation: inbox.begin_thread(), inbox, instance };
+        Self { shared, thread }
+    }
+
+    fn below(&self, path: RelPath, activity: Option<Activity>, doubt: Option<Doubt>) {
+        let Shared { inbox, wanted, .. } = &self.shared;
+        if path.is_root() {
+            // It was moved or removed: as after an unmount.
+            if doubt >= Some(Doubt::Left) {
+                inbox.add(Hint::Tree(path, Depth::Whole));
+            }
+            return;
+        }
+        if is_of_nameless_file(path.file_name())
+            && let Some(directory) = path.parent()
+        {
+            inbox.relist(directory);
+        }
+        if let Some(activity) = activity
+            && wanted(&path, false)
+        {
+            inbox.add(Hint::Path(path.clone(), activity));
+        }
+        if let Some(doubt) = doubt
+            && wanted(&path, true)
+        {
+            inbox.doubt(path, doubt);
+        }
+    }
+
+    fn cookie(&self, name: &[u8]) {
+        if let Some(number) = cookie::number(name) {
+            self.shared.inbox.deliver(self.thread.generation, self.thread.instance, number);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What the event threads, the worker and the consumer share: one short lock.
+//!
+//! # Invariants
+//!
+//! - Nobody does I/O or waits for anything else while holding the lock, so that no event thread is
+//!   ever held up and the kernel's queue is read as fast as it fills.
+//! - Nothing here grows without bound: hints fold upward, too many doubts become a rebuild.
+
+use super::Coverage;
+use super::dirty::{Bounds, Dirty};
+use super::event::Doubt;
+use crate::model::{Depth, Hint, RelPath};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// Paths waiting for the worker; one more, and it looks at everything.
+const DOUBTS_MAX: usize = 65_536;
+/// Directories waiting to be listed again; one more, and everything is.
+const RELIST_MAX: usize = 1_024;
+/// Hints handed on at once.
+const HINTS_AT_ONCE: usize = 1_024;
+/// How long to gather before a directory is listed again, which a program that writes to a nameless
+/// file would otherwise cause with every write.
+const RELIST_DELAY: Duration = Duration::from_secs(1);
+/// Between two rebuilds at first, and after many in a row.
+const REBUILD_PAUSE: Duration = Duration::from_millis(100);
+const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The shared state and those who wait for it.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    /// Wakes the worker.
+    work: Condvar,
+    /// Wakes the consumer of the hints.
+    hinted: Notify,
+    /// Wakes barriers.
+    progress: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    dirty: Dirty,
+    doubts: BTreeMap<RelPath, Doubt>,
+    relist: BTreeSet<RelPath>,
+    /// Events were lost: only a rebuild helps.
+    pub(super) out_of_sync: bool,
+    /// A barrier wants a round even if there is nothing to do.
+    poked: bool,
+    pub(super) rounds_begun: u64,
+    pub(super) rounds_done: u64,
+    /// The last cookie placed.
+    pub(super) placed: u64,
+    /// The last cookie that each instance delivered.
+    pub(super) delivered: Vec<u64>,
+    /// Counts the rebuilds, so that an event thread that was told to end is told from one that died.
+    generation: u64,
+    /// Event threads that have not ended.
+    alive: usize,
+    pub(super) closed: bool,
+    pub(super) coverage: Coverage,
+}
+
+/// What the worker has to do next.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) doubts: BTreeMap<RelPath, Doubt>,
+    pub(super) relist: BTreeSet<RelPath>,
+    pub(super) rebuild: bool,
+    pub(super) retry: bool,
+}
+
+/// When the worker has to do what nothing wakes it for.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// How often directories without a watch are tried again.
+    retry_interval: Duration,
+    relist_at: Option<Instant>,
+    retry_at: Option<Instant>,
+    rebuild_at: Option<Instant>,
+    pause: Duration,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                dirty: Dirty::new(Bounds::DEFAULT),
+                doubts: BTreeMap::new(),
+                relist: BTreeSet::new(),
+                out_of_sync: false,
+                poked: false,
+                // The first is the arming of the tree.
+                rounds_begun: 1,
+                rounds_done: 0,
+                placed: 0,
+                delivered: Vec::new(),
+                generation: 0,
+                alive: 0,
+                closed: false,
+                coverage: Coverage::default(),
+            }),
+            work: Condvar::new(),
+            hinted: Notify::new(),
+            progress: watch::Sender::new(()),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // What a panicking thread left behind is whole: every change is one call.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, hint: Hint) {
+        let mut state = self.lock();
+        let waiting = state.dirty.is_empty();
+        state.dirty.add(hint);
+        drop(state);
+        if waiting {
+            self.hinted.notify_one();
+        }
+    }
+
+    pub(super) fn doubt(&self, path: RelPath, doubt: Doubt) {
+        let mut state = self.lock();
+        // Permissions matter only where they kept us out.
+        if doubt == Doubt::Permissions && state.coverage.unreadable == 0 {
+            return;
+        }
+        if state.doubts.len() >= DOUBTS_MAX {
+            // Without this doubt the directory is tried again all the same, only later.
+            if doubt == Doubt::Permissions {
+                return;
+            }
+            state.doubts.clear();
+            state.out_of_sync = true;
+        } else {
+            let known = state.doubts.entry(path).or_insert(doubt);
+            *known = doubt.max(*known);
+        }
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// Has the directory listed again after a while.
+    pub(super) fn relist(&self, directory: RelPath) {
+        let mut state = self.lock();
+        let first = state.relist.is_empty();
+        state.relist.insert(directory);
+        if state.relist.len() > RELIST_MAX {
+            state.relist = BTreeSet::from([RelPath::root()]);
+            state.dirty.add(Hint::Tree(RelPath::root(), Depth::Whole));
+            self.hinted.notify_one();
+        }
+        drop(state);
+        if first {
+            self.work.notify_all();
+        }
+    }
+
+    /// Events were lost, or may have been.
+    pub(super) fn lost(&self, overflow: bool) {
+        let mut state = self.lock();
+        state.out_of_sync = true;
+        state.coverage.overflows += u64::from(overflow);
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// An instance delivered a cookie.
+    pub(super) fn deliver(&self, generation: u64, instance: usize, cookie: u64) {
+        let mut state = self.lock();
+        if state.generation == generation
+            && let Some(last) = state.delivered.get_mut(instance)
+        {
+            *last = cookie.max(*last);
+        }
+        drop(state);
+        self.progress.send_replace(());
+    }
+
+    pub(super) fn progress(&self) -> watch::Receiver<()> {
+        self.progress.subscribe()
+    }
+
+    /// Asks for a round that begins from now on; the number of the first that does.
+    pub(super) fn poke(&self, state: &mut State) -> u64 {
+        state.poked = true;
+        self.work.notify_all();
+        state.rounds_begun + 1
+    }
+
+    /// The hints that are there.
+    pub(super) fn hints_now(&self) -> Vec<Hint> {
+        self.lock().dirty.take(HINTS_AT_ONCE)
+    }
+
+    /// The next hints. `None` at the end.
+    pub(super) async fn hints(&self) -> Option<Vec<Hint>> {
+        loop {
+            {
+                let mut state = self.lock();
+                let hints = state.dirty.take(HINTS_AT_ONCE);
+                if !hints.is_empty() {
+                    return Some(hints);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            self.hinted.notified().await;
+        }
+    }
+
+    /// Ends everything that waits.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.work.notify_all();
+        self.hinted.notify_one();
+        self.progress.send_replace(());
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Waits for something to do. `None` at the end.
+    #[expect(clippy::disallowed_methods, reason = "the adapter reads the clock for its own pauses")]
+    pub(super) fn next_round(&self, clock: &mut Clock) -> Option<Round> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let now = Instant::now();
+            if let Some(round) = clock.due(&mut state, now) {
+                state.rounds_begun += 1;
+                return Some(round);
+            }
+            state = match clock.next(&state) {
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let pause = due.saturating_duration_since(now);
+                    let waited = self.work.wait_timeout(state, pause);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// The round is over.
+    pub(super) fn end_round(&self) {
+        let mut state = self.lock();
+        state.rounds_done = state.rounds_begun;
+        drop(state);
+        self.progress.send_replace(());
+    }
+
+    /// An event thread begins; it belongs to the generation that is returned.
+    pub(super) fn begin_thread(&self) -> u64 {
+        let mut state = self.lock();
+        state.alive += 1;
+        state.generation
+    }
+
+    /// An event thread ended. If nobody told it to, its directories are no longer watched.
+    pub(super) fn end_thread(&self, generation: u64, instance: usize) {
+        let mut state = self.lock();
+        state.alive -= 1;
+        if state.generation == generation && instance < state.delivered.len() && !state.closed {
+            state.out_of_sync = true;
+        }
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// From here on an event thread that ends was told to.
+    pub(super) fn begin_generation(&self) {
+        let mut state = self.lock();
+        state.generation += 1;
+        state.delivered.clear();
+    }
+
+    /// Waits until all event threads have ended; `false` if some have not.
+    pub(super) fn wait_for_threads(&self, patience: Duration) -> bool {
+        let waited = self.work.wait_timeout_while(self.lock(), patience, |state| state.alive > 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.alive == 0
+    }
+}
+
+impl Clock {
+    pub(super) fn new(retry_interval: Duration) -> Self {
+        Self {
+            retry_interval,
+            relist_at: None,
+            retry_at: None,
+            rebuild_at: None,
+            pause: Duration::ZERO,
+        }
+    }
+
+    fn due(&mut self, state: &mut State, now: Instant) -> Option<Round> {
+        if !state.relist.is_empty() {
+            self.relist_at.get_or_insert(now + RELIST_DELAY);
+        }
+        let relist = state.poked || self.relist_at.is_some_and(|due| due <= now);
+        let rebuild = state.out_of_sync && self.rebuild_at.is_none_or(|due| due <= now);
+        if !state.coverage.is_poor() {
+            self.retry_at = None;
+        }
+        let retry = state.coverage.is_poor()
+            && *self.retry_at.get_or_insert(now + self.retry_interval) <= now;
+        if !(relist || rebuild || retry || !state.doubts.is_empty()) {
+            return None;
+        }
+        if rebuild {
+            self.pause_before_next_rebuild(now);
+            state.out_of_sync = false;
+        }
+        if relist {
+            self.relist_at = None;
+        }
+        if retry || rebuild {
+            self.retry_at = None;
+        }
+        state.poked = false;
+        let relist = if relist { std::mem::take(&mut state.relist) } else { BTreeSet::new() };
+        Some(Round { doubts: std::mem::take(&mut state.doubts), relist, rebuild, retry })
+    }
+
+    fn next(&self, state: &State) -> Option<Instant> {
+        let rebuild_at = if state.out_of_sync { self.rebuild_at } else { None };
+        [self.relist_at, self.retry_at, rebuild_at].into_iter().flatten().min()
+    }
+
+    /// Doubles the pause while rebuilds follow each other closely.
+    fn pause_before_next_rebuild(&mut self, now: Instant) {
+        let calm = self.rebuild_at.is_none_or(|due| now > due + REBUILD_PAUSE_MAX);
+        self.pause = if calm { REBUILD_PAUSE } else { (self.pause * 2).min(REBUILD_PAUSE_MAX) };
+        self.rebuild_at = Some(now + self.pause);
+    }
+}

@@ -1,0 +1,131 @@
+//! Which directories are known, and how each is covered.
+//!
+//! # Invariant
+//!
+//! A directory is in here from the moment its watch is requested until the moment its end is
+//! requested. Whoever requests a watch for a directory that is in here has to end the old one in
+//! the same batch: the watcher would otherwise say yes and go on watching what was there before.
+
+use crate::model::RelPath;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// How a directory is covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cover {
+    /// Watched by this instance.
+    Watched(usize),
+    /// The limits of the system left no watch for it.
+    Unwatched,
+    /// It may not be read.
+    Unreadable,
+}
+
+/// Directories without a watch that are remembered by name, to try them again.
+const POOR_MAX: u64 = 65_536;
+
+/// The known directories, sorted, so that a subtree is one range.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    directories: BTreeMap<RelPath, Cover>,
+    pub(super) watched: u64,
+    pub(super) unwatched: u64,
+    pub(super) unreadable: u64,
+    /// Directories without a watch beyond those in here.
+    pub(super) forgotten: u64,
+}
+
+impl Index {
+    pub(super) fn insert(&mut self, directory: RelPath, cover: Cover) {
+        self.remove(&directory);
+        if !matches!(cover, Cover::Watched(_)) && self.unwatched + self.unreadable >= POOR_MAX {
+            self.forgotten += 1;
+            return;
+        }
+        *self.count(cover) += 1;
+        self.directories.insert(directory, cover);
+    }
+
+    pub(super) fn get(&self, directory: &RelPath) -> Option<Cover> {
+        self.directories.get(directory).copied()
+    }
+
+    pub(super) fn remove(&mut self, directory: &RelPath) -> Option<Cover> {
+        let cover = self.directories.remove(directory)?;
+        *self.count(cover) -= 1;
+        Some(cover)
+    }
+
+    /// Whether the directory or anything below it is known.
+    pub(super) fn knows_of(&self, directory: &RelPath) -> bool {
+        let first = self.directories.range(directory..).next();
+        first.is_some_and(|(path, _)| path.is_within(directory))
+    }
+
+    /// Removes the directory and all below it.
+    pub(super) fn remove_subtree(&mut self, directory: &RelPath) -> Vec<(RelPath, Cover)> {
+        let within = |(path, _): &(&RelPath, &Cover)| path.is_within(directory);
+        let paths: Vec<RelPath> = self
+            .directories
+            .range(directory..)
+            .take_while(within)
+            .map(|(path, _)| path.clone())
+            .collect();
+        paths.into_iter().filter_map(|path| Some((path.clone(), self.remove(&path)?))).collect()
+    }
+
+    /// Some directories without a watch, the first after `after` in the order of paths.
+    pub(super) fn poor(&self, after: Option<&RelPath>, count: usize) -> Vec<RelPath> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.directories
+            .range::<RelPath, _>((from, Bound::Unbounded))
+            .filter(|(_, cover)| !matches!(cover, Cover::Watched(_)))
+            .map(|(path, _)| path.clone())
+            .take(count)
+            .collect()
+    }
+
+    fn count(&mut self, cover: Cover) -> &mut u64 {
+        match cover {
+            Cover::Watched(_) => &mut self.watched,
+            Cover::Unwatched => &mut self.unwatched,
+            Cover::Unreadable => &mut self.unreadable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).expect("a proper path")
+    }
+
+    #[test]
+    fn a_subtree_is_removed_and_nothing_beside_it() {
+        let mut index = Index::default();
+        for directory in ["", "a", "a/b", "a/b/c", "a b", "a.d"] {
+            index.insert(path(directory), Cover::Watched(0));
+        }
+        index.insert(path("a/b/d"), Cover::Unreadable);
+        assert!(index.knows_of(&path("a/b/c")) && !index.knows_of(&path("a/c")));
+        let removed: Vec<_> =
+            index.remove_subtree(&path("a")).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(removed, ["a", "a/b", "a/b/c", "a/b/d"].map(path));
+        assert_eq!((index.watched, index.unreadable), (3, 0));
+        assert!(!index.knows_of(&path("a")));
+    }
+
+    #[test]
+    fn directories_without_a_watch_are_found_again_in_turn() {
+        let mut index = Index::default();
+        for (directory, cover) in
+            [("a", Cover::Unwatched), ("b", Cover::Watched(1)), ("c", Cover::Unreadable)]
+        {
+            index.insert(path(directory), cover);
+        }
+        assert_eq!(index.poor(None, 1), [path("a")]);
+        assert_eq!(index.poor(Some(&path("a")), 9), [path("c")]);
+    }
+}

@@ -1,0 +1,1 @@
+//! Storms: many changes at once, and not one may be missed.

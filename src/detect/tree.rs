@@ -1,0 +1,380 @@
+//! The worker: keeps a watch on every directory of a tree that changes all the while.
+//!
+//! # Invariants
+//!
+//! - First the watch, then the listing. Whatever is created before the watch is seen by the
+//!   listing, whatever comes later gives an event.
+//! - Every directory that is created or renamed arrives again, with all below it, even if its path
+//!   is known: the watch may be on what had this name before.
+//! - A directory that vanished takes its subtree out of the [`Index`], and the engine is told to
+//!   look for what is absent now.
+//! - Lost events, a dead event thread and a full inbox all end in [`Tree::rebuild`].
+//! - Watches are requested by path, but what is believed comes from listings beneath the root's
+//!   descriptor. A link in the way can at worst make us watch something useless.
+
+use super::event::Doubt;
+use super::handler::Shared;
+use super::inbox::{Clock, Inbox, Round};
+use super::index::{Cover, Index};
+use super::instances::{Instances, Refusal, watch};
+use super::{Coverage, Settings, Wanted};
+use crate::model::{Activity, Depth, Hint, RelPath};
+use crate::root::{Kind, LookError, Root, SourceGone};
+use notify::PathOp;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Directories watched before they are listed.
+const DIRECTORIES_AT_ONCE: usize = 512;
+/// Names announced one by one; if a new directory has more, all its entries are announced.
+const NAMES_MAX: usize = 128;
+
+/// The worker's own state.
+pub(super) struct Tree {
+    root: Arc<Root>,
+    wanted: Wanted,
+    inbox: Arc<Inbox>,
+    instances: Instances,
+    index: Index,
+    /// Watches to end, by instance. Their directories are not in the index any more.
+    ending: BTreeMap<usize, Vec<PathOp>>,
+    /// The last directory without a watch that was tried again.
+    tried: Option<RelPath>,
+    rebuilds: u64,
+    retry_interval: Duration,
+}
+
+/// What is said of the files in a directory that arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Announce {
+    /// Nothing: a hint for all of them follows.
+    Later,
+    /// Each by its name.
+    Names,
+}
+
+impl Tree {
+    pub(super) fn new(root: Arc<Root>, shared: Shared, settings: Settings) -> Self {
+        Self {
+            root,
+            wanted: shared.wanted.clone(),
+            inbox: shared.inbox.clone(),
+            retry_interval: settings.retry_interval,
+            instances: Instances::new(shared, settings),
+            index: Index::default(),
+            ending: BTreeMap::new(),
+            tried: None,
+            rebuilds: 0,
+        }
+    }
+
+    /// Watches the watched directory itself, and makes sure that it is the one.
+    pub(super) fn begin(&mut self) -> Result<(), SourceGone> {
+        self.watch_all(&[RelPath::root()]);
+        self.root.confirm()
+    }
+
+    /// Works until the inbox is closed; closes it, should this thread end in any other way.
+    pub(super) fn run(mut self) {
+        let _closer = Closer(self.inbox.clone());
+        self.arm();
+        self.end_round();
+        let mut clock = Clock::new(self.retry_interval);
+        while let Some(round) = self.inbox.next_round(&mut clock) {
+            self.round(round);
+            self.end_round();
+        }
+        self.instances.close();
+    }
+
+    /// Watches everything below the watched directory, and has everything compared after that.
+    fn arm(&mut self) {
+        let mut below = Vec::new();
+        self.list(&RelPath::root(), Announce::Later, &mut below);
+        self.arrive(below, Announce::Later);
+        self.end_watches();
+        self.inbox.add(Hint::Tree(RelPath::root(), Depth::Whole));
+    }
+
+    fn round(&mut self, round: Round) {
+        if round.rebuild {
+            // Whatever was in doubt is watched and listed anew.
+            return self.rebuild();
+        }
+        self.settle(round.doubts);
+        for directory in round.relist {
+            self.inbox.add(Hint::Tree(directory, Depth::Entries));
+        }
+        if round.retry {
+            self.retry();
+        }
+    }
+
+    fn end_round(&mut self) {
+        let mut state = self.inbox.lock();
+        state.coverage = Coverage {
+            armed: true,
+            watched: self.index.watched,
+            unwatched: self.index.unwatched + self.index.forgotten,
+            unreadable: self.index.unreadable,
+            instances: self.instances.len(),
+            rebuilds: self.rebuilds,
+            overflows: state.coverage.overflows,
+        };
+        drop(state);
+        self.inbox.end_round();
+    }
+
+    /// Starts over with new instances: what the old ones missed is not known, and asking them to
+    /// watch a directory again would not tell the kernel.
+    fn rebuild(&mut self) {
+        self.rebuilds += 1;
+        tracing::warn!(
+            event = "detect.rebuild",
+            rebuilds = self.rebuilds,
+            directories = self.index.watched,
+            "events were lost; watching and comparing everything anew"
+        );
+        self.instances.close();
+        self.index = Index::default();
+        self.ending.clear();
+        self.tried = None;
+        if let Err(error) = self.begin() {
+            // The engine asks the same before it believes anything.
+            tracing::warn!(event = "detect.source_gone", error.message = %error, "{error}");
+        }
+        self.arm();
+    }
+
+    /// Looks at paths that may have become, or may no longer be, directories.
+    fn settle(&mut self, doubts: BTreeMap<RelPath, Doubt>) {
+        let (mut new, mut again, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut settled: Option<RelPath> = None;
+        for (path, doubt) in doubts {
+            // It went or arrived with the directory above it, and the doubt is older than that.
+            if settled.as_ref().is_some_and(|above| path.is_within(above)) {
+                continue;
+            }
+            let known = self.index.knows_of(&path);
+            let idle = match doubt {
+                Doubt::Came => false,
+                Doubt::Left => !known,
+                Doubt::Permissions => self.index.get(&path) != Some(Cover::Unreadable),
+            };
+            if idle {
+                continue;
+            }
+            let directory = match self.root.look(&path) {
+                Ok(stat) => stat.kind == Kind::Directory,
+                Err(LookError::Gone | LookError::NotBelow(_)) => false,
+                // Nobody knows; watching it will tell.
+                Err(LookError::Denied | LookError::Io(_)) => true,
+            };
+            if !known && !directory {
+                continue;
+            }
+            self.forget(&path);
+            if known {
+                changed.push(path.clone());
+            }
+            if directory {
+                if known { again.push(path.clone()) } else { new.push(path.clone()) }
+            }
+            settled = Some(path);
+        }
+        self.arrive(new, Announce::Names);
+        self.arrive(again, Announce::Later);
+        self.end_watches();
+        // Only now, so that whatever is created during the comparison gives an event.
+        for path in changed {
+            self.inbox.add(Hint::Tree(path, Depth::Whole));
+        }
+    }
+
+    /// Watches and then lists the directories of `frontier` and all below them.
+    fn arrive(&mut self, mut frontier: Vec<RelPath>, announce: Announce) {
+        while !frontier.is_empty() && !self.inbox.is_closed() {
+            let batch = frontier.split_off(frontier.len().saturating_sub(DIRECTORIES_AT_ONCE));
+            self.watch_all(&batch);
+            for directory in batch {
+                if self.index.get(&directory) != Some(Cover::Unreadable) {
+                    self.list(&directory, announce, &mut frontier);
+                }
+            }
+        }
+    }
+
+    /// Lists a directory: its sub-directories join `frontier`, its files are announced.
+    fn list(&mut self, directory: &RelPath, announce: Announce, frontier: &mut Vec<RelPath>) {
+        let mut names = Vec::new();
+        let (root, wanted) = (&self.root, &self.wanted);
+        let listed = root.list(directory, &mut |name, kind| {
+            if announce == Announce::Later && kind.is_some_and(|kind| kind != Kind::Directory) {
+                return ControlFlow::Continue(());
+            }
+            // Never fails: the kernel gave the name.
+            let Ok(path) = directory.join(name) else { return ControlFlow::Continue(()) };
+            let kind = kind.or_else(|| root.look(&path).ok().map(|stat| stat.kind));
+            if kind == Some(Kind::Directory) {
+                if wanted(&path, true) {
+                    frontier.push(path);
+                }
+            } else if announce == Announce::Names
+                && names.len() <= NAMES_MAX
+                && wanted(&path, false)
+            {
+                names.push(path);
+            }
+            ControlFlow::Continue(())
+        });
+        if names.len() > NAMES_MAX {
+            self.inbox.add(Hint::Tree(directory.clone(), Depth::Entries));
+        } else {
+            for path in names {
+                self.inbox.add(Hint::Path(path, Activity::Found));
+            }
+        }
+        match listed {
+            Ok(()) => {}
+            Err(LookError::Gone | LookError::NotBelow(_)) => self.forget(directory),
+            Err(error) => self.not_listed(directory, &error),
+        }
+    }
+
+    /// What is below this directory is not known: it is tried again, and the engine told.
+    fn not_listed(&mut self, directory: &RelPath, error: &LookError) {
+        let cover = match error {
+            LookError::Denied => Cover::Unreadable,
+            _ => Cover::Unwatched,
+        };
+        tracing::warn!(
+            event = "detect.not_listed",
+            path = %directory,
+            error.message = %error,
+            "a directory cannot be listed; it is tried again later"
+        );
+        self.forget(directory);
+        self.index.insert(directory.clone(), cover);
+        self.inbox.add(Hint::Tree(directory.clone(), Depth::Whole));
+    }
+
+    /// Requests a watch for each directory, and ends the one that its path had.
+    fn watch_all(&mut self, directories: &[RelPath]) {
+        for directory in directories {
+            self.forget_one(directory);
+        }
+        let mut operations = std::mem::take(&mut self.ending);
+        for directory in directories {
+            match self.instances.assign() {
+                Some(instance) => {
+                    self.index.insert(directory.clone(), Cover::Watched(instance));
+                    let operation = watch(self.absolute(directory), directory.is_root());
+                    operations.entry(instance).or_default().push(operation);
+                }
+                None => self.index.insert(directory.clone(), Cover::Unwatched),
+            }
+        }
+        for (instance, operations) in operations {
+            for (path, refusal) in self.instances.apply(instance, operations) {
+                self.refused(&path, instance, refusal);
+            }
+        }
+    }
+
+    fn refused(&mut self, path: &Path, instance: usize, refusal: Refusal) {
+        self.instances.release(instance);
+        let below = path.strip_prefix(self.root.path()).map(|path| path.as_os_str().as_bytes());
+        // Never fails: it is one of our own paths.
+        let Some(directory) = below.ok().and_then(|path| RelPath::new(path).ok()) else { return };
+        let cover = match refusal {
+            Refusal::Denied => Cover::Unreadable,
+            Refusal::Other => Cover::Unwatched,
+        };
+        self.index.insert(directory, cover);
+    }
+
+    /// Takes a directory and all below it out of the index and ends their watches.
+    fn forget(&mut self, directory: &RelPath) {
+        for (path, cover) in self.index.remove_subtree(directory) {
+            self.end_watch(&path, cover);
+        }
+    }
+
+    fn forget_one(&mut self, directory: &RelPath) {
+        if let Some(cover) = self.index.remove(directory) {
+            self.end_watch(directory, cover);
+        }
+    }
+
+    fn end_watch(&mut self, directory: &RelPath, cover: Cover) {
+        if let Cover::Watched(instance) = cover {
+            let operation = PathOp::Unwatch(self.absolute(directory));
+            self.ending.entry(instance).or_default().push(operation);
+            self.instances.release(instance);
+            self.instances.freed();
+        }
+    }
+
+    fn end_watches(&mut self) {
+        if !self.ending.is_empty() {
+            self.watch_all(&[]);
+        }
+    }
+
+    /// Tries directories again that had no watch, as long as that goes well.
+    fn retry(&mut self) {
+        self.instances.try_again();
+        loop {
+            let batch = self.index.poor(self.tried.as_ref(), DIRECTORIES_AT_ONCE);
+            self.tried = batch.last().cloned();
+            self.watch_all(&batch);
+            let mut watched = Vec::new();
+            for directory in batch {
+                if matches!(self.index.get(&directory), Some(Cover::Watched(_))) {
+                    watched.push(directory);
+                } else if let Err(LookError::Gone | LookError::NotBelow(_)) =
+                    self.root.look(&directory)
+                {
+                    self.forget(&directory);
+                }
+            }
+            let mut below = Vec::new();
+            for directory in &watched {
+                self.list(directory, Announce::Later, &mut below);
+            }
+            self.arrive(below, Announce::Later);
+            for directory in &watched {
+                self.inbox.add(Hint::Tree(directory.clone(), Depth::Whole));
+            }
+            if watched.is_empty() || self.inbox.is_closed() {
+                break;
+            }
+        }
+        self.end_watches();
+        if self.index.unwatched == 0 && self.index.forgotten > 0 {
+            // There is room again, and nobody remembers for which directories.
+            self.inbox.lost(false);
+        }
+    }
+
+    fn absolute(&self, directory: &RelPath) -> PathBuf {
+        if directory.is_root() {
+            self.root.path().to_owned()
+        } else {
+            self.root.path().join(directory.as_path())
+        }
+    }
+}
+
+/// Closes the inbox when the worker ends, even by a panic, so that nobody waits in vain.
+struct Closer(Arc<Inbox>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
