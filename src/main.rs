@@ -1,7 +1,16 @@
 //! The doorway.
 
+use file_sync_service::app::{self, Mode};
 use file_sync_service::cli::{self, Cli, Command, Exit};
+use file_sync_service::config::{Config, LogFormat};
+use file_sync_service::shutdown::Shutdown;
+use file_sync_service::telemetry::{self, Format, Settings};
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// Time for threads that are still reading when everything else has ended.
+const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let exit = match cli::parse(std::env::args_os()) {
@@ -14,10 +23,7 @@ fn main() -> ExitCode {
 fn serve(cli: &Cli) -> Exit {
     let working_directory = match std::env::current_dir() {
         Ok(directory) => directory,
-        Err(error) => {
-            eprintln!("file-sync-service: the working directory cannot be read: {error}");
-            return Exit::Unexpected;
-        }
+        Err(error) => return unexpected(&error),
     };
     let loaded = match cli.load(std::env::vars_os().collect(), working_directory) {
         Ok(loaded) => loaded,
@@ -25,9 +31,40 @@ fn serve(cli: &Cli) -> Exit {
     };
     match cli.command() {
         Command::CheckConfig => cli::check_config(&loaded),
-        Command::Run | Command::Once => {
-            eprintln!("file-sync-service: this build cannot mirror yet");
-            Exit::Unexpected
-        }
+        Command::Run => run(loaded.config, Mode::Daemon),
+        Command::Once => run(loaded.config, Mode::Once),
     }
+}
+
+fn run(config: Config, mode: Mode) -> Exit {
+    let terminal = std::io::stdout().is_terminal();
+    let format = match config.log_format {
+        Some(LogFormat::Json) => Format::Json,
+        Some(LogFormat::Text) => Format::Text,
+        None if terminal => Format::Text,
+        None => Format::Json,
+    };
+    let settings = Settings { format, filter: config.log_level.clone(), colour: terminal };
+    let _logs = match telemetry::init(&settings, std::io::stdout()) {
+        Ok(guard) => guard,
+        Err(error) => return unexpected(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return unexpected(&error),
+    };
+    let exit = runtime.block_on(async {
+        match Shutdown::on_signals() {
+            Ok(shutdown) => app::run(config, mode, shutdown).await,
+            Err(error) => unexpected(&error),
+        }
+    });
+    // A read that hangs on a dead disk must not keep the process from ending.
+    runtime.shutdown_timeout(BLOCKED_PATIENCE);
+    exit
+}
+
+fn unexpected(error: &dyn std::error::Error) -> Exit {
+    eprintln!("file-sync-service: {error}");
+    Exit::Unexpected
 }

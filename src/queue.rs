@@ -88,10 +88,15 @@ impl Queue {
         Self { settings, window: Window::default(), counts, breaker }
     }
 
-    /// How much the record holds, as far as the queue has brought about.
+    /// How much the record held after the latest commit.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// A commit has changed how much the record holds.
+    pub fn set_counts(&mut self, counts: Counts) {
+        self.counts = counts;
     }
 
     /// Tries under way.
@@ -134,7 +139,6 @@ impl Queue {
         let before = self.window.remove(&wanted.path).map(|entry| entry.pending);
         let before = before.as_ref().or(known);
         let row = merged(wanted, before, now);
-        self.count_row(before, Some(&row));
         if self.window.len() < self.settings.window_max {
             self.window.insert_new(row.clone());
         }
@@ -146,10 +150,8 @@ impl Queue {
         if self.window.note_if_running(path) {
             return None;
         }
-        let before = self.window.remove(path).map(|entry| entry.pending);
-        let before = before.as_ref().or(known)?;
-        self.count_row(Some(before), None);
-        Some(Change::Settled(path.clone()))
+        let queued = self.window.remove(path).is_some() || known.is_some();
+        queued.then(|| Change::Settled(path.clone()))
     }
 
     /// `path` can have nothing done until it changes: a name without a key, a file that cannot be
@@ -171,13 +173,11 @@ impl Queue {
         let since = before.map_or(wanted.since, |before| before.since);
         let sent = before.and_then(|before| before.sent);
         let row = Pending { parked: Some(reason), since, sent, ..wanted };
-        self.count_row(before, Some(&row));
         Some(Change::Queue(row))
     }
 
     /// Takes rows of the record into the window, as far as there is room and they are not there.
-    pub fn refill(&mut self, rows: Vec<Pending>, counts: Counts) {
-        self.counts = counts;
+    pub fn refill(&mut self, rows: Vec<Pending>) {
         for row in rows {
             if self.window.len() >= self.settings.window_max {
                 break;
@@ -217,13 +217,9 @@ impl Queue {
         let mut ended = Ended { look_again: again, turn, ..Ended::default() };
         match outcome {
             Outcome::Mirrored(mirrored, _) => {
-                self.count_row(Some(&entry.pending), None);
                 ended.changes.push(Change::Mirrored(path.clone(), mirrored.clone()));
             }
-            Outcome::Deleted => {
-                self.count_row(Some(&entry.pending), None);
-                ended.changes.push(Change::Forgotten(path.clone()));
-            }
+            Outcome::Deleted => ended.changes.push(Change::Forgotten(path.clone())),
             Outcome::LookAgain(_) => {
                 // The look will want it again, or settle it; until then it waits, and is not lost.
                 entry.pending.attempts = entry.pending.attempts.saturating_sub(1);
@@ -273,12 +269,6 @@ impl Queue {
             })
     }
 
-    /// Files recorded as mirrored came or went.
-    pub fn count_mirrored(&mut self, added: bool) {
-        let mirrored = &mut self.counts.mirrored;
-        *mirrored = if added { *mirrored + 1 } else { mirrored.saturating_sub(1) };
-    }
-
     /// Rows in the record, not parked, that are not in the window.
     fn outside(&self) -> u64 {
         let inside = u64::try_from(self.window.len()).unwrap_or(u64::MAX);
@@ -314,9 +304,7 @@ impl Queue {
             row.sent = entry.sent_before;
         }
         if failure.class == FailureClass::File {
-            let before = row.clone();
             row.parked = Some(failure.code.clone());
-            self.count_row(Some(&before), Some(&entry.pending));
             return Change::Queue(entry.pending);
         }
         let change = Change::Queue(row.clone());
@@ -346,17 +334,6 @@ impl Queue {
         self.window.hasten(now, |entry| {
             matches!(entry.failed, Some(FailureClass::Unavailable | FailureClass::Refused))
         });
-    }
-
-    /// Keeps the counts in step with a row of the record that comes, changes or goes.
-    fn count_row(&mut self, before: Option<&Pending>, after: Option<&Pending>) {
-        let change = |count: &mut u64, counts: &dyn Fn(&Pending) -> bool| {
-            *count += u64::from(after.is_some_and(counts));
-            *count = count.saturating_sub(u64::from(before.is_some_and(counts)));
-        };
-        change(&mut self.counts.pending, &|_| true);
-        change(&mut self.counts.deletes, &|row| row.operation == Operation::Delete);
-        change(&mut self.counts.parked, &|row| row.parked.is_some());
     }
 }
 

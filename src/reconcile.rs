@@ -1,5 +1,8 @@
 //! Compares a directory with the record: two sorted streams, merged.
 //!
+//! A comparison of the whole tree brings up all that is parked as well, so that nothing stays parked
+//! for longer than the time between two of them.
+//!
 //! What differs is only a reason to look: each path found here goes the way of every hint, so a
 //! comparison can be wrong about a file that changes meanwhile without any harm. Memory does not
 //! grow with the tree.
@@ -94,6 +97,9 @@ pub fn reconcile(
     if merge.error.is_none() {
         // Rows behind the last file are gone, too.
         merge.pass(None).map_or_else(|error| merge.error = Some(error), |()| ());
+    }
+    if merge.error.is_none() && range.start.is_root() && range.depth == Depth::Whole {
+        merge.parked().map_or_else(|error| merge.error = Some(error), |()| ());
     }
     let flushed = merge.flush();
     if let Some(error) = merge.error.or(flushed.err()) {
@@ -222,6 +228,18 @@ impl Merge<'_> {
             self.next_page = self.page.back().map(|(last, _)| From::After(last.clone()));
         }
         Ok(self.page.front())
+    }
+
+    fn parked(&mut self) -> Result<(), ReconcileError> {
+        let mut after = None;
+        loop {
+            let page = self.store.parked_blocking(after)?;
+            let Some(last) = page.last().cloned() else { return Ok(()) };
+            for path in &page {
+                self.differs(path)?;
+            }
+            after = Some(last);
+        }
     }
 
     fn differs(&mut self, path: &RelPath) -> Result<(), ReconcileError> {

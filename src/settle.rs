@@ -73,6 +73,12 @@ impl Settle {
         self.paths.len() + self.trees.len()
     }
 
+    /// Paths that wait.
+    #[must_use]
+    pub fn paths(&self) -> usize {
+        self.paths.len()
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -97,12 +103,16 @@ impl Settle {
         self.wait(path, activity, since, due);
     }
 
-    /// When [`take_paths`](Self::take_paths) or [`take_tree`](Self::take_tree) will have something.
+    /// When [`take_paths`](Self::take_paths) will have something.
     #[must_use]
-    pub fn next_due(&self) -> Option<Duration> {
-        let path = self.path_order.first().map(|(due, _)| *due);
-        let tree = self.trees.values().map(|(_, due)| *due).min();
-        path.into_iter().chain(tree).min()
+    pub fn next_path_due(&self) -> Option<Duration> {
+        self.path_order.first().map(|(due, _)| *due)
+    }
+
+    /// When [`take_tree`](Self::take_tree) will have something.
+    #[must_use]
+    pub fn next_tree_due(&self) -> Option<Duration> {
+        self.trees.values().map(|(_, due)| *due).min()
     }
 
     /// The paths whose time has come, the longest due first, `limit` at most.

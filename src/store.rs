@@ -6,8 +6,8 @@
 //! - Reads see every change that was handed in before them.
 //! - The file belongs to one daemon: another one that opens it gets an error that says so, while
 //!   `sqlite3` may look on.
-//! - A file that is damaged, or was made by a newer version, is never acted on: the first is moved
-//!   aside and named in the log, the second is refused.
+//! - A record that is damaged, or tells of another bucket or prefix, is never acted on but moved
+//!   aside and named in the log; one that a newer version made is refused.
 //!
 //! # How
 //!
@@ -110,6 +110,8 @@ pub struct Bound {
     pub source: String,
     /// How many watched directories there have been.
     pub epoch: Epoch,
+    /// What marks the objects made from this record, and from no other.
+    pub owner: String,
 }
 
 /// How much the record holds.
@@ -158,8 +160,28 @@ pub struct Opened {
     pub counts: Counts,
     /// Multipart uploads that were begun and not ended: `(upload id, key)`.
     pub uploads: Vec<(String, String)>,
-    /// Where a damaged record was moved, if one was.
-    pub moved_aside: Option<PathBuf>,
+    /// Where a record that must not be acted on was moved, if there was one, and why.
+    pub moved_aside: Option<(PathBuf, Unusable)>,
+}
+
+/// Why a record must not be acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is damaged, or not ours.
+    Damaged,
+    /// It tells what is in another bucket or under another prefix.
+    OtherTarget,
+}
+
+impl Unusable {
+    /// The word in logs and in the name of the file that was moved aside.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::OtherTarget => "other-target",
+        }
+    }
 }
 
 /// Handle of the record's thread. Cheap to clone; the thread ends, with all on disk, when the last
@@ -172,13 +194,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the record in `directory`, or makes it. Blocks.
+    /// Opens the record of `target` in `directory`, or makes it. Blocks.
     ///
     /// # Errors
     ///
     /// If there is none that may be acted on, and none can be made.
-    pub fn open(directory: &Path, now: crate::model::UnixMillis) -> Result<Opened, OpenError> {
-        let file = schema::open(directory, now)?;
+    pub fn open(
+        directory: &Path,
+        target: &str,
+        now: crate::model::UnixMillis,
+    ) -> Result<Opened, OpenError> {
+        let file = schema::open(directory, target, now)?;
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (ended, end) = oneshot::channel::<()>();
         let unreadable = |source| OpenError::Unreadable { path: file.path.clone(), source };
@@ -189,7 +215,7 @@ impl Store {
         std::thread::Builder::new()
             .name("record".into())
             .spawn(move || {
-                thread::run(file, inbox);
+                thread::run(file, counts, inbox);
                 // Whoever waits for the end learns it from this.
                 drop(ended);
             })
@@ -198,16 +224,26 @@ impl Store {
         Ok(Opened { store: Self { requests, ended }, bound, counts, uploads, moved_aside })
     }
 
-    /// Writes `changes`, all or none, and answers when they are on disk.
+    /// Writes `changes`, all or none, and answers when they are on disk how much there is then.
     ///
     /// # Errors
     ///
     /// If they could not be written; the thread goes on and may succeed later.
-    pub async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        if changes.is_empty() {
-            return Ok(());
+    pub async fn write(&self, changes: Vec<Change>) -> Result<Counts, StoreError> {
+        self.hand_in(changes).await.await
+    }
+
+    /// Hands `changes` in, behind all that was asked before, and answers the receipt to wait for.
+    pub async fn hand_in(
+        &self,
+        changes: Vec<Change>,
+    ) -> impl Future<Output = Result<Counts, StoreError>> + Send + use<> {
+        let (answer, receipt) = oneshot::channel();
+        let sent = self.requests.send(thread::Request::Write(changes, answer)).await;
+        async move {
+            sent.map_err(|_| gone())?;
+            receipt.await.map_err(|_| gone())?
         }
-        self.ask(|receipt| thread::Request::Write(changes, receipt)).await?
     }
 
     /// What the record says of each of `paths`, in their order.
@@ -232,6 +268,18 @@ impl Store {
     ) -> Result<Vec<(RelPath, Mirrored)>, StoreError> {
         let (answer, answered) = oneshot::channel();
         let request = thread::Request::Read(thread::Read::Range { within, from, answer });
+        self.requests.blocking_send(request).map_err(|_| gone())?;
+        answered.blocking_recv().map_err(|_| gone())?
+    }
+
+    /// The parked paths after `after`, in their order, [`RANGE_ROWS_MAX`] at most. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read.
+    pub fn parked_blocking(&self, after: Option<RelPath>) -> Result<Vec<RelPath>, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let request = thread::Request::Read(thread::Read::Parked { after, answer });
         self.requests.blocking_send(request).map_err(|_| gone())?;
         answered.blocking_recv().map_err(|_| gone())?
     }

@@ -103,7 +103,7 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
                 let put = Put { path, key, version, mirrored, sent_before, epoch };
                 self.put(put).await
             }
-            Operation::Delete => self.delete(&key, mirrored, sent_before).await,
+            Operation::Delete => self.delete(&key, mirrored).await,
         };
         result.unwrap_or_else(|outcome| outcome)
     }
@@ -180,13 +180,11 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         &self,
         key: &ObjectKey,
         mirrored: Option<&Mirrored>,
-        sent_before: Option<Version>,
     ) -> Result<Outcome, Outcome> {
         if mirrored.is_none() {
+            // A put of ours may have made it and never been answered, one of several even.
             let found = self.store.head(key).await.map_err(Outcome::Failed)?;
-            let ours = found
-                .is_some_and(|object| object.version.is_some() && object.version == sent_before);
-            if !ours {
+            if !found.is_some_and(|object| object.ours) {
                 return Ok(Outcome::Deleted);
             }
         }

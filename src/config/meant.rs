@@ -41,7 +41,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         debounce: Duration::from_millis(reader.whole(&keys::DEBOUNCE)),
         open_file_quiet: Duration::from_secs(reader.whole(&keys::OPEN_FILE_QUIET)),
         debounce_max: Duration::from_secs(reader.whole(&keys::DEBOUNCE_MAX)),
-        endpoint_url,
+        endpoint_url: endpoint_url.or_else(|| standard_endpoint(reader)),
         force_path_style: reader.boolean(&keys::S3_FORCE_PATH_STYLE),
         max_concurrent_transfers: small(reader, &keys::MAX_CONCURRENT_TRANSFERS),
         multipart_threshold,
@@ -63,11 +63,18 @@ fn small<T: TryFrom<u64> + Default>(reader: &mut Reader<'_>, key: &'static Key) 
     T::try_from(reader.whole(key)).unwrap_or_default()
 }
 
+/// The SDK reads these as well; here they tell which store the record is about, and whether the way
+/// there is encrypted.
+fn standard_endpoint(reader: &Reader<'_>) -> Option<String> {
+    let variable = |name| Some(reader.sources.variable(name)?.to_string_lossy().into_owned());
+    if variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|value| value == "true") {
+        return None;
+    }
+    variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"))
+}
+
 fn bucket(reader: &mut Reader<'_>, endpoint_url: bool) -> String {
-    let sources = reader.sources;
-    let variable = |name| sources.variable(name).is_some();
-    let other_store =
-        endpoint_url || variable("AWS_ENDPOINT_URL_S3") || variable("AWS_ENDPOINT_URL");
+    let other_store = endpoint_url || standard_endpoint(reader).is_some();
     reader.text(&keys::S3_BUCKET, |text| checks::bucket(text, other_store)).unwrap_or_default()
 }
 

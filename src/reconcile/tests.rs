@@ -19,7 +19,7 @@ impl Fixture {
     fn new() -> Self {
         let tree = tempfile::tempdir().expect("a directory");
         let state = tempfile::tempdir().expect("a directory");
-        let store = Store::open(state.path(), 0).expect("opened").store;
+        let store = Store::open(state.path(), "b", 0).expect("opened").store;
         let filter = Filter::new(&Settings { defaults: true, patterns: vec!["ignored".into()] });
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         Self { runtime, tree, _state: state, store, filter: filter.expect("patterns") }
@@ -120,6 +120,27 @@ fn links_are_counted_and_their_old_files_are_gone() {
     std::os::unix::fs::symlink("a", fixture.tree.path().join("b")).expect("made");
     let (found, summary) = fixture.differing("", Depth::Whole);
     assert_eq!((found, summary.special), (vec!["a/file".into(), "b/file".into()], 1));
+}
+
+#[test]
+fn what_is_parked_comes_up_with_every_comparison_of_the_whole_tree() {
+    let fixture = Fixture::new();
+    fixture.write("same");
+    fixture.record("same");
+    let parked = crate::model::Pending {
+        path: RelPath::new(b"same").expect("a proper path"),
+        operation: crate::model::Operation::Put,
+        version: crate::model::Version::default(),
+        since: 0,
+        attempts: 1,
+        next_try: 0,
+        error: None,
+        parked: Some("read-error".into()),
+        sent: None,
+    };
+    let change = vec![Change::Queue(parked)];
+    fixture.runtime.block_on(fixture.store.write(change)).expect("written");
+    assert_eq!(fixture.differing("", Depth::Whole).0, ["same"]);
 }
 
 proptest! {

@@ -27,7 +27,7 @@ fn a_closed_file_waits_for_the_short_time_and_an_open_one_for_the_long() {
     settle.hint(Hint::Path(path("closed"), Activity::Done), 0 * MS);
     settle.hint(Hint::Path(path("open"), Activity::Writing), 0 * MS);
     assert_eq!(taken(&mut settle, 249 * MS), [""; 0]);
-    assert_eq!(settle.next_due(), Some(250 * MS));
+    assert_eq!(settle.next_path_due(), Some(250 * MS));
     assert_eq!(taken(&mut settle, 250 * MS), ["closed"]);
     assert_eq!(taken(&mut settle, 5_000 * MS), ["open"]);
     assert!(settle.is_empty());

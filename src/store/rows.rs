@@ -1,7 +1,7 @@
 //! What stands in the tables, read and written. The only file with SQL in it, besides the schema.
 
 use super::{Bound, Change, Counts, From, Known, operation_from};
-use crate::model::{Epoch, Fingerprint, Mirrored, Pending, RelPath, Version};
+use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, Version};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -12,19 +12,25 @@ const MIRRORED: &str =
     "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch";
 const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, parked, sent_size, sent_mtime_ns";
 
-pub(super) fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
+/// Makes one change, and keeps the counts in step.
+pub(super) fn apply(
+    connection: &Connection,
+    change: &Change,
+    counts: &mut Counts,
+) -> rusqlite::Result<()> {
     match change {
-        Change::Queue(pending) => queue(connection, pending),
+        Change::Queue(pending) => queue(connection, pending, counts),
         Change::Mirrored(path, mirrored) => {
-            record(connection, path, mirrored)?;
-            unqueue(connection, path)
+            record(connection, path, mirrored, counts)?;
+            unqueue(connection, path, counts)
         }
         Change::Forgotten(path) => {
             let sql = "DELETE FROM mirrored WHERE path = ?1";
-            connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
-            unqueue(connection, path)
+            let rows = connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
+            counts.mirrored -= rows as u64;
+            unqueue(connection, path, counts)
         }
-        Change::Settled(path) => unqueue(connection, path),
+        Change::Settled(path) => unqueue(connection, path, counts),
         Change::UploadBegun { upload_id, key } => {
             let sql = "INSERT OR REPLACE INTO uploads (upload_id, key) VALUES (?1, ?2)";
             connection.prepare_cached(sql)?.execute([upload_id, key]).map(drop)
@@ -37,8 +43,9 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> rusqlite::Resul
     }
 }
 
-fn queue(connection: &Connection, pending: &Pending) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO pending (path, name, operation, size, mtime_ns, since_ms, \
+fn queue(connection: &Connection, pending: &Pending, counts: &mut Counts) -> rusqlite::Result<()> {
+    unqueue(connection, &pending.path, counts)?;
+    let sql = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
          attempts, next_try_ms, error, parked, sent_size, sent_mtime_ns) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     let row = params![
@@ -55,17 +62,30 @@ fn queue(connection: &Connection, pending: &Pending) -> rusqlite::Result<()> {
         pending.sent.map(|sent| sent.size.cast_signed()),
         pending.sent.map(|sent| sent.mtime_ns),
     ];
-    connection.prepare_cached(sql)?.execute(row).map(drop)
+    connection.prepare_cached(sql)?.execute(row)?;
+    counts.pending += 1;
+    counts.deletes += u64::from(pending.operation == Operation::Delete);
+    counts.parked += u64::from(pending.parked.is_some());
+    Ok(())
 }
 
-fn record(connection: &Connection, path: &RelPath, mirrored: &Mirrored) -> rusqlite::Result<()> {
+fn record(
+    connection: &Connection,
+    path: &RelPath,
+    mirrored: &Mirrored,
+    counts: &mut Counts,
+) -> rusqlite::Result<()> {
+    let known = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1)";
+    let key = path.to_sort_key();
+    let known: bool = connection.prepare_cached(known)?.query_row([&key], |row| row.get(0))?;
+    counts.mirrored += u64::from(!known);
     let sql = format!(
         "INSERT OR REPLACE INTO mirrored (path, {MIRRORED}) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
     );
     let fingerprint = &mirrored.fingerprint;
     let row = params![
-        path.to_sort_key(),
+        key,
         fingerprint.size.cast_signed(),
         fingerprint.mtime_ns,
         fingerprint.ctime_ns,
@@ -81,31 +101,47 @@ fn record(connection: &Connection, path: &RelPath, mirrored: &Mirrored) -> rusql
     connection.prepare_cached(&sql)?.execute(row).map(drop)
 }
 
-fn unqueue(connection: &Connection, path: &RelPath) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM pending WHERE path = ?1";
-    connection.prepare_cached(sql)?.execute([path.to_sort_key()]).map(drop)
+fn unqueue(connection: &Connection, path: &RelPath, counts: &mut Counts) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM pending WHERE path = ?1 RETURNING operation, parked IS NOT NULL";
+    let mut statement = connection.prepare_cached(sql)?;
+    let gone: Option<(String, bool)> = statement
+        .query_row([path.to_sort_key()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((operation, parked)) = gone {
+        counts.pending -= 1;
+        counts.deletes -= u64::from(operation == Operation::Delete.as_str());
+        counts.parked -= u64::from(parked);
+    }
+    Ok(())
 }
 
 fn bind(connection: &Connection, bound: &Bound) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
     let mut statement = connection.prepare_cached(sql)?;
     let epoch = bound.epoch.0.to_string();
-    for (name, value) in [("target", &bound.target), ("source", &bound.source), ("epoch", &epoch)] {
+    let Bound { target, source, owner, .. } = bound;
+    for (name, value) in
+        [("target", target), ("source", source), ("epoch", &epoch), ("owner", owner)]
+    {
         statement.execute([name, value])?;
     }
     Ok(())
 }
 
+/// What the record is bound to; `None` if it is new. A record in which a part of it is missing was
+/// not written by this program.
 pub(super) fn bound(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
     let sql = "SELECT value FROM meta WHERE name = ?1";
-    let value = |name: &str| connection.query_row(sql, [name], |row| row.get(0)).optional();
-    let (target, source): (Option<String>, Option<String>) = (value("target")?, value("source")?);
-    let epoch: Option<String> = value("epoch")?;
-    let bound = target.zip(source).zip(epoch).map(|((target, source), epoch)| {
-        // A count that is no number is treated as a directory never seen.
-        Bound { target, source, epoch: Epoch(epoch.parse().unwrap_or(0)) }
-    });
-    Ok(bound)
+    let value = |name: &str| connection.query_row(sql, [name], |row| row.get::<_, String>(0));
+    let Some(target) = value("target").optional()? else { return Ok(None) };
+    let epoch: String = value("epoch")?;
+    let epoch = epoch.parse().map_err(|_| bad(0, format!("epoch {epoch:?}")))?;
+    Ok(Some(Bound {
+        target,
+        source: value("source")?,
+        epoch: Epoch(epoch),
+        owner: value("owner")?,
+    }))
 }
 
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
@@ -168,6 +204,21 @@ pub(super) fn range(
     let mut statement = connection.prepare_cached(&sql)?;
     let rows =
         statement.query_map([from, to], |row| Ok((path_from(row, 0)?, mirrored_from(row, 1)?)))?;
+    rows.collect()
+}
+
+/// A page of the parked paths.
+pub(super) fn parked(
+    connection: &Connection,
+    after: Option<&RelPath>,
+) -> rusqlite::Result<Vec<RelPath>> {
+    let sql = format!(
+        "SELECT path FROM pending WHERE parked IS NOT NULL AND path > ?1 \
+         ORDER BY path LIMIT {RANGE_ROWS_MAX}"
+    );
+    let after = after.map(RelPath::to_sort_key).unwrap_or_default();
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([after], |row| path_from(row, 0))?;
     rows.collect()
 }
 

@@ -1,6 +1,6 @@
 //! The file: its lock, its tables, its versions, and what happens to one that is damaged.
 
-use super::OpenError;
+use super::{OpenError, Unusable, rows};
 use crate::model::UnixMillis;
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::{FlockOperation, flock};
@@ -70,13 +70,17 @@ CREATE TABLE uploads (
 pub(super) struct RecordFile {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
-    pub(super) moved_aside: Option<PathBuf>,
+    pub(super) moved_aside: Option<(PathBuf, Unusable)>,
     /// Another process is kept out for as long as this is open.
     _lock: File,
 }
 
-/// Opens the record in `directory`, or makes it.
-pub(super) fn open(directory: &Path, now: UnixMillis) -> Result<RecordFile, OpenError> {
+/// Opens the record of `target` in `directory`, or makes it.
+pub(super) fn open(
+    directory: &Path,
+    target: &str,
+    now: UnixMillis,
+) -> Result<RecordFile, OpenError> {
     let create = |path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Create { path, source }
@@ -85,14 +89,33 @@ pub(super) fn open(directory: &Path, now: UnixMillis) -> Result<RecordFile, Open
     let lock = lock(&directory.join(LOCK))?;
     let path = directory.join(FILE);
     let mut moved_aside = None;
-    let connection = match connect(&path) {
-        Err(OpenError::Unreadable { source, .. }) if is_damage(&source) => {
-            moved_aside = Some(move_aside(&path, now).map_err(create(&path))?);
+    let connection = match connect_to(&path, target) {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(why)) => {
+            let aside = move_aside(&path, why, now).map_err(create(&path))?;
+            moved_aside = Some((aside, why));
             connect(&path)?
         }
-        result => result?,
+        Err(error) => return Err(error),
     };
     Ok(RecordFile { path, connection, moved_aside, _lock: lock })
+}
+
+/// A connection to a record that may be acted on, or why this one may not.
+fn connect_to(path: &Path, target: &str) -> Result<Result<Connection, Unusable>, OpenError> {
+    let unusable = |source| match source {
+        source if is_damage(&source) => Ok(Err(Unusable::Damaged)),
+        source => Err(OpenError::Unreadable { path: path.into(), source }),
+    };
+    let connection = match connect(path) {
+        Err(OpenError::Unreadable { source, .. }) => return unusable(source),
+        result => result?,
+    };
+    match rows::bound(&connection) {
+        Ok(Some(bound)) if bound.target != target => Ok(Err(Unusable::OtherTarget)),
+        Ok(_) => Ok(Ok(connection)),
+        Err(source) => unusable(source),
+    }
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
@@ -161,8 +184,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// Renames the record and its journal, so that nothing of it is read again and nothing is lost.
-fn move_aside(path: &Path, now: UnixMillis) -> std::io::Result<PathBuf> {
-    let aside = path.with_file_name(format!("{FILE}.damaged-{now}"));
+fn move_aside(path: &Path, why: Unusable, now: UnixMillis) -> std::io::Result<PathBuf> {
+    let aside = path.with_file_name(format!("{FILE}.{}-{now}", why.as_str()));
     for suffix in ["", "-wal", "-shm"] {
         let with_suffix = |path: &Path| {
             let mut name = path.as_os_str().to_owned();

@@ -38,7 +38,7 @@ fn pending(name: &str, next_try: u64) -> Pending {
 }
 
 fn open(directory: &Path) -> Opened {
-    Store::open(directory, 42).expect("a usable record")
+    Store::open(directory, "b/p", 42).expect("a usable record")
 }
 
 #[tokio::test]
@@ -46,7 +46,8 @@ async fn what_was_written_is_there_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let opened = open(directory.path());
     assert_eq!(opened.bound, None);
-    let bound = Bound { target: "b/p".into(), source: "7".into(), epoch: Epoch(3) };
+    let bound =
+        Bound { target: "b/p".into(), source: "7".into(), epoch: Epoch(3), owner: "o".into() };
     let changes = vec![
         Change::Mirrored(path("a/b"), mirrored(1)),
         Change::Queue(pending("a/c", 5)),
@@ -135,7 +136,7 @@ async fn the_queue_is_given_out_by_time_and_parked_ones_only_when_asked_for() {
 fn a_second_daemon_is_refused_and_told_why() {
     let directory = tempfile::tempdir().expect("a directory");
     let _first = open(directory.path());
-    let error = Store::open(directory.path(), 0).expect_err("locked");
+    let error = Store::open(directory.path(), "b/p", 0).expect_err("locked");
     assert!(matches!(error, OpenError::Locked { .. }), "{error}");
 }
 
@@ -159,7 +160,8 @@ fn a_damaged_record_is_moved_aside_and_never_acted_on() {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("state.db"), damage).expect("written");
         let opened = open(directory.path());
-        let aside = opened.moved_aside.expect("moved");
+        let (aside, why) = opened.moved_aside.expect("moved");
+        assert_eq!(why, Unusable::Damaged);
         assert_eq!(std::fs::read(aside).expect("kept"), damage);
         assert_eq!(opened.counts, Counts::default());
     }
@@ -172,7 +174,7 @@ fn a_record_of_a_newer_version_is_refused_and_left_alone() {
     let connection = rusqlite::Connection::open(&file).expect("opened");
     connection.pragma_update(None, "user_version", 99).expect("set");
     drop(connection);
-    let error = Store::open(directory.path(), 0).expect_err("too new");
+    let error = Store::open(directory.path(), "b/p", 0).expect_err("too new");
     assert!(matches!(error, OpenError::TooNew { found: 99, .. }), "{error}");
 }
 
@@ -181,6 +183,20 @@ fn a_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("file");
     std::fs::write(&file, b"").expect("written");
-    let error = Store::open(&file.join("state"), 0).expect_err("not a directory");
+    let error = Store::open(&file.join("state"), "b/p", 0).expect_err("not a directory");
     assert!(matches!(error, OpenError::Create { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_of_another_bucket_or_prefix_is_moved_aside() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let bound =
+        Bound { target: "b/p".into(), source: "7".into(), epoch: Epoch(3), owner: "o".into() };
+    let changes = vec![Change::Bound(bound), Change::Mirrored(path("a"), mirrored(1))];
+    store.write(changes).await.expect("written");
+    store.closed().await;
+    let opened = Store::open(directory.path(), "b/other", 1).expect("opened");
+    assert!(matches!(opened.moved_aside, Some((_, Unusable::OtherTarget))));
+    assert_eq!((opened.bound, opened.counts), (None, Counts::default()));
 }

@@ -12,98 +12,109 @@ const COMMIT_CHANGES_MAX: usize = 1000;
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 pub(super) enum Request {
-    Write(Vec<Change>, Answer<()>),
+    Write(Vec<Change>, Answer<Counts>),
     Read(Read),
 }
 
 pub(super) enum Read {
     Known(Vec<RelPath>, Answer<Vec<Known>>),
     Range { within: RelPath, from: From, answer: Answer<Vec<(RelPath, Mirrored)>> },
+    Parked { after: Option<RelPath>, answer: Answer<Vec<RelPath>> },
     Due(usize, Answer<(Vec<Pending>, Counts)>),
     Queued(usize, Answer<(Vec<Pending>, Counts)>),
 }
 
 /// Works until every handle is gone.
-pub(super) fn run(file: RecordFile, mut inbox: mpsc::Receiver<Request>) {
+pub(super) fn run(file: RecordFile, counts: Counts, mut inbox: mpsc::Receiver<Request>) {
+    let mut writer = Writer { connection: file.connection, counts };
     while let Some(request) = inbox.blocking_recv() {
         match request {
             Request::Write(changes, receipt) => {
-                if let Some(read) = commit(&file.connection, (changes, receipt), &mut inbox) {
-                    answer(&file.connection, read);
+                if let Some(read) = writer.commit((changes, receipt), &mut inbox) {
+                    writer.answer(read);
                 }
             }
-            Request::Read(read) => answer(&file.connection, read),
+            Request::Read(read) => writer.answer(read),
         }
     }
     // The journal is folded into the file, so that a copy of the one file is a copy of all.
-    if let Err((_, error)) = file.connection.close() {
+    if let Err((_, error)) = writer.connection.close() {
         tracing::warn!(event = "state.close_failed", error.message = %error, "record not closed cleanly");
     }
 }
 
-/// Commits `first` with the changes that wait behind it. Gives back the first read: it came
-/// after them, and must see them.
-fn commit(
-    connection: &Connection,
-    first: (Vec<Change>, Answer<()>),
-    inbox: &mut mpsc::Receiver<Request>,
-) -> Option<Read> {
-    let mut count = first.0.len();
-    let mut batch = vec![first];
-    let mut read = None;
-    while count < COMMIT_CHANGES_MAX {
-        match inbox.try_recv() {
-            Ok(Request::Write(changes, receipt)) => {
-                count += changes.len();
-                batch.push((changes, receipt));
+type Write = (Vec<Change>, Answer<Counts>);
+
+struct Writer {
+    connection: Connection,
+    /// In step with the tables, so that nobody has to count them.
+    counts: Counts,
+}
+
+impl Writer {
+    /// Commits `first` with the changes that wait behind it. Gives back the first read: it came
+    /// after them, and must see them.
+    fn commit(&mut self, first: Write, inbox: &mut mpsc::Receiver<Request>) -> Option<Read> {
+        let mut count = first.0.len();
+        let mut batch = vec![first];
+        let mut read = None;
+        while count < COMMIT_CHANGES_MAX {
+            match inbox.try_recv() {
+                Ok(Request::Write(changes, receipt)) => {
+                    count += changes.len();
+                    batch.push((changes, receipt));
+                }
+                Ok(Request::Read(first)) => {
+                    read = Some(first);
+                    break;
+                }
+                Err(_) => break,
             }
-            Ok(Request::Read(first)) => {
-                read = Some(first);
-                break;
+        }
+        let result = self.write(&batch).map_err(|error| to_store_error(&error));
+        for (_, receipt) in batch {
+            // Whoever asked may have gone: the change is written all the same.
+            drop(receipt.send(result.clone()));
+        }
+        read
+    }
+
+    fn write(&mut self, batch: &[Write]) -> rusqlite::Result<Counts> {
+        let mut counts = self.counts;
+        let transaction = self.connection.transaction()?;
+        for change in batch.iter().flat_map(|(changes, _)| changes) {
+            rows::apply(&transaction, change, &mut counts)?;
+        }
+        transaction.commit()?;
+        self.counts = counts;
+        Ok(counts)
+    }
+
+    fn answer(&self, read: Read) {
+        let connection = &self.connection;
+        match read {
+            Read::Known(paths, answer) => {
+                let known = paths.iter().map(|path| rows::known(connection, path)).collect();
+                reply(answer, known);
             }
-            Err(_) => break,
+            Read::Range { within, from, answer } => {
+                reply(answer, rows::range(connection, &within, &from));
+            }
+            Read::Parked { after, answer } => {
+                reply(answer, rows::parked(connection, after.as_ref()));
+            }
+            Read::Due(limit, answer) => reply(answer, self.pending(rows::Order::NextDue, limit)),
+            Read::Queued(limit, answer) => reply(answer, self.pending(rows::Order::Oldest, limit)),
         }
     }
-    let result = write(connection, &batch).map_err(|error| to_store_error(&error));
-    for (_, receipt) in batch {
-        // Whoever asked may have gone: the change is written all the same.
-        drop(receipt.send(result.clone()));
-    }
-    read
-}
 
-fn write(connection: &Connection, batch: &[(Vec<Change>, Answer<()>)]) -> rusqlite::Result<()> {
-    let transaction = connection.unchecked_transaction()?;
-    for change in batch.iter().flat_map(|(changes, _)| changes) {
-        rows::apply(&transaction, change)?;
+    fn pending(
+        &self,
+        order: rows::Order,
+        limit: usize,
+    ) -> rusqlite::Result<(Vec<Pending>, Counts)> {
+        Ok((rows::pending(&self.connection, order, limit)?, self.counts))
     }
-    transaction.commit()
-}
-
-fn answer(connection: &Connection, read: Read) {
-    match read {
-        Read::Known(paths, answer) => {
-            let known = paths.iter().map(|path| rows::known(connection, path)).collect();
-            reply(answer, known);
-        }
-        Read::Range { within, from, answer } => {
-            reply(answer, rows::range(connection, &within, &from));
-        }
-        Read::Due(limit, answer) => {
-            reply(answer, with_counts(connection, rows::Order::NextDue, limit));
-        }
-        Read::Queued(limit, answer) => {
-            reply(answer, with_counts(connection, rows::Order::Oldest, limit));
-        }
-    }
-}
-
-fn with_counts(
-    connection: &Connection,
-    order: rows::Order,
-    limit: usize,
-) -> rusqlite::Result<(Vec<Pending>, Counts)> {
-    Ok((rows::pending(connection, order, limit)?, rows::counts(connection)?))
 }
 
 fn reply<T>(answer: Answer<T>, result: rusqlite::Result<T>) {

@@ -29,6 +29,8 @@ pub struct StoredObject {
     pub version: Option<Version>,
     /// The checksum of the whole object, if the store keeps it.
     pub crc64nvme: Option<u64>,
+    /// Whether it carries the mark of this record: no other one, and nobody else, made it.
+    pub ours: bool,
 }
 
 /// A part of a multipart upload that the store has.

@@ -27,6 +27,8 @@ use std::time::Duration;
 const MTIME: &str = "mtime";
 /// The file's permissions, octal, likewise.
 const MODE: &str = "mode";
+/// Which record the object was made from.
+const OWNER: &str = "file-sync-owner";
 
 /// Longest time for a request without a body.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +41,7 @@ pub struct S3 {
     client: Client,
     bucket: String,
     payload: Payload,
+    owner: String,
 }
 
 /// The time limit of a request with a body of so many bytes.
@@ -62,7 +65,7 @@ impl ObjectStore for S3 {
             .bucket(&self.bucket)
             .key(object.key.as_str())
             .content_type(object.content_type)
-            .set_metadata(Some(metadata(object)))
+            .set_metadata(Some(metadata(object, &self.owner)))
             .checksum_crc64_nvme(encode(crc64nvme))
             .body(ByteStream::from(body));
         let request = request.customize().config_override(patience(size));
@@ -75,6 +78,7 @@ impl ObjectStore for S3 {
             etag: answer.e_tag,
             version: Some(object.version),
             crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
+            ours: true,
         })
     }
 
@@ -88,12 +92,14 @@ impl ObjectStore for S3 {
         match request.customize().config_override(patience(0)).send().await {
             Ok(answer) => {
                 let size = answer.content_length.and_then(|size| u64::try_from(size).ok());
-                let mtime_ns =
-                    answer.metadata.as_ref().and_then(|all| parse_mtime(all.get(MTIME)?));
+                let metadata = answer.metadata.unwrap_or_default();
+                let mtime_ns = metadata.get(MTIME).and_then(|text| parse_mtime(text));
+                let version = size.zip(mtime_ns);
                 Ok(Some(StoredObject {
                     etag: answer.e_tag,
-                    version: size.zip(mtime_ns).map(|(size, mtime_ns)| Version { size, mtime_ns }),
+                    version: version.map(|(size, mtime_ns)| Version { size, mtime_ns }),
                     crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
+                    ours: metadata.get(OWNER) == Some(&self.owner),
                 }))
             }
             Err(error) if error.as_service_error().is_some_and(|e| e.is_not_found()) => Ok(None),
@@ -114,7 +120,7 @@ impl ObjectStore for S3 {
             .bucket(&self.bucket)
             .key(object.key.as_str())
             .content_type(object.content_type)
-            .set_metadata(Some(metadata(object)))
+            .set_metadata(Some(metadata(object, &self.owner)))
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject);
         let answer = request
@@ -191,6 +197,7 @@ impl ObjectStore for S3 {
             etag: answer.e_tag,
             version: None,
             crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
+            ours: true,
         })
     }
 
@@ -205,10 +212,11 @@ impl ObjectStore for S3 {
     }
 }
 
-fn metadata(object: &ObjectHead) -> HashMap<String, String> {
+fn metadata(object: &ObjectHead, owner: &str) -> HashMap<String, String> {
     HashMap::from([
         (MTIME.to_owned(), format_mtime(object.version.mtime_ns)),
         (MODE.to_owned(), format!("{:o}", object.mode)),
+        (OWNER.to_owned(), owner.to_owned()),
     ])
 }
 

@@ -25,6 +25,8 @@ pub struct S3Settings {
     pub endpoint_url: Option<String>,
     /// The bucket in the path rather than in the host name.
     pub force_path_style: bool,
+    /// What marks the objects of this record.
+    pub owner: String,
 }
 
 /// Whether the signature covers the body.
@@ -64,6 +66,6 @@ impl S3 {
             config.set_endpoint_url(endpoint);
         }
         let client = aws_sdk_s3::Client::from_conf(config.build());
-        Self { client, bucket: settings.bucket, payload }
+        Self { client, bucket: settings.bucket, payload, owner: settings.owner }
     }
 }

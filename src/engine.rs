@@ -1,0 +1,523 @@
+//! The engine: one owner of all that is known, one loop.
+//!
+//! ```text
+//! hints ─► settle ─► look ─► plan ─► queue ─► transfer ─► record
+//!            ▲                          │
+//!            └── reconcile ◄── timer ───┘
+//! ```
+//!
+//! [`Engine::apply`] takes one [`Event`], changes the state and answers the [`Effect`]s that are to
+//! be performed; it does no I/O and reads no clock. The loop in [`run`] performs them, and what comes
+//! of them are events again. So there is no lock around the state, two things never happen at once,
+//! and a test can put the engine through anything in microseconds. The price is that work of several
+//! steps is written out as states; there is one such machine, the [queue](crate::queue).
+//!
+//! # Invariants
+//!
+//! - A change is decided from a look at the path and the record, never from what an event said.
+//! - A try begins after its row is on disk; an object counts as mirrored after S3 has confirmed it.
+//! - No delete starts while a comparison of the tree is under way: how many there will be is not
+//!   known before its end.
+//! - Work in flight is bounded: looks by [`LOOKS_MAX`], comparisons by one, tries by the queue.
+
+mod report;
+mod run;
+
+pub use run::{End, Parts, Stop, run};
+
+use crate::look::Looked;
+use crate::model::{
+    Activity, Depth, Hint, KeyPrefix, Operation, Outcome, Pending, RelPath, UnixMillis, Version,
+    millis,
+};
+use crate::plan::{Decision, Observed, Policy, plan};
+use crate::queue::{self, Lease, Queue};
+use crate::reconcile::{Range, ReconcileError, Summary};
+use crate::root::SourceGone;
+use crate::settle::{self, Rested, Settle};
+use crate::store::{Change, Counts, Known};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Paths in one look.
+const LOOK_PATHS_MAX: usize = 512;
+/// Looks under way at once.
+const LOOKS_MAX: usize = 2;
+/// Commits under way at once; beyond it nothing new is looked at.
+const WRITES_MAX: usize = 64;
+/// When the content of a file written within the tick of its look is compared once more.
+const RACY_WAIT: Duration = Duration::from_millis(2_100);
+
+/// What the engine goes by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How paths become keys.
+    pub prefix: KeyPrefix,
+    /// Where they are, for the log.
+    pub bucket: String,
+    /// What may be deleted.
+    pub policy: Policy,
+    /// Quiet times.
+    pub settle: settle::Settings,
+    /// Limits of the queue.
+    pub queue: queue::Settings,
+    /// Longest time between two comparisons of the whole tree.
+    pub rescan_interval: Duration,
+    /// Whether to compare once, drain and end.
+    pub once: bool,
+}
+
+/// The time, as an argument.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Since the engine started; never goes back.
+    pub elapsed: Duration,
+    /// Randomness for the back-off, between 0 and 1.
+    pub jitter: f64,
+}
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The detector says where to look.
+    Hinted(Vec<Hint>),
+    /// Paths were looked at, and what the record says of them.
+    Looked(Vec<(Looked, Known)>),
+    /// A look failed as a whole; these paths are as they were.
+    LookFailed(Vec<Rested>, LookFailure),
+    /// A comparison found paths that differ.
+    Differing(Vec<RelPath>),
+    /// A comparison has ended.
+    Compared(Range, Result<Summary, ReconcileError>),
+    /// Rows are on disk, and this is how much the record holds now.
+    Written(Counts),
+    /// A try has ended.
+    Ended(Lease, Outcome),
+    /// Rows of the record for the queue.
+    Refilled(Vec<Pending>),
+    /// Time went by.
+    Tick,
+    /// Come to an end: drain what there is.
+    Stop,
+}
+
+/// Why a look failed as a whole.
+#[derive(Debug)]
+pub enum LookFailure {
+    /// The watched directory is not what it was.
+    Source(SourceGone),
+    /// The record cannot be read.
+    Store(String),
+}
+
+/// Something is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Look at these.
+    Look(Vec<Rested>),
+    /// Compare this with the record.
+    Compare(Range),
+    /// Write these, and begin the tries when they are on disk.
+    Write(Vec<Change>, Vec<Lease>),
+    /// Read so many rows for the queue.
+    Refill(usize),
+    /// The watched directory is gone: end this run, and wait for it.
+    SourceLost(String),
+}
+
+/// Everything that is known.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    /// Wall-clock time at which the engine started: what the record keeps is dated with it.
+    started: UnixMillis,
+    settle: Settle,
+    queue: Queue,
+    looks: usize,
+    writes: usize,
+    refilling: bool,
+    comparing: bool,
+    next_rescan: Duration,
+    stopping: bool,
+    compared_once: bool,
+    /// Changes of the event under way.
+    changes: Vec<Change>,
+    report: report::Report,
+}
+
+impl Engine {
+    /// An engine over a record that holds `counts`.
+    #[must_use]
+    pub fn new(settings: Settings, counts: Counts, started: UnixMillis) -> Self {
+        Self {
+            started,
+            settle: Settle::new(settings.settle.clone()),
+            queue: Queue::new(settings.queue.clone(), counts),
+            looks: 0,
+            writes: 0,
+            refilling: false,
+            comparing: false,
+            next_rescan: settings.rescan_interval,
+            stopping: false,
+            compared_once: false,
+            changes: Vec::new(),
+            report: report::Report::new(settings.bucket.clone(), settings.prefix.clone()),
+            settings,
+        }
+    }
+
+    /// Makes the first comparison of the whole tree due, where no detector does.
+    pub fn compare_all(&mut self) {
+        self.next_rescan = Duration::ZERO;
+    }
+
+    /// Takes one event in, and says what is to be done about it.
+    pub fn apply(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Hinted(hints) => self.hinted(hints, now),
+            Event::Looked(looked) => {
+                self.looks -= 1;
+                for (looked, known) in looked {
+                    self.looked(looked, &known, now);
+                }
+            }
+            Event::LookFailed(paths, failure) => {
+                self.looks -= 1;
+                effects.extend(self.look_failed(paths, failure, now));
+            }
+            Event::Differing(paths) => {
+                let hints = paths.into_iter().map(|path| Hint::Path(path, Activity::Found));
+                self.hinted(hints.collect(), now);
+            }
+            Event::Compared(range, result) => {
+                self.comparing = false;
+                effects.extend(self.compared(range, result, now));
+            }
+            Event::Written(counts) => {
+                self.writes -= 1;
+                self.queue.set_counts(counts);
+            }
+            Event::Ended(lease, outcome) => self.ended(&lease, &outcome, now),
+            Event::Refilled(rows) => {
+                self.refilling = false;
+                self.queue.refill(rows);
+            }
+            Event::Tick => {}
+            Event::Stop => {
+                self.stopping = true;
+                self.settle.rush(now.elapsed);
+                self.queue.rush(self.wall(now));
+            }
+        }
+        self.advance(now, &mut effects);
+        effects
+    }
+
+    /// When something will have to be done without any event. What has no room now is not waited
+    /// for: whatever makes room is an event.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Duration> {
+        let queue = self.queue.next_due().map(|due| self.elapsed(due));
+        let path = self.settle.next_path_due().filter(|_| self.may_look());
+        let tree = self.settle.next_tree_due().filter(|_| self.may_compare());
+        let rescan = (self.may_compare() && self.may_rescan()).then_some(self.next_rescan);
+        queue.into_iter().chain(path).chain(tree).chain(rescan).min()
+    }
+
+    /// Whether more differences can be taken in.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.settle.paths() < self.settings.settle.paths_max / 2 && self.writes < WRITES_MAX
+    }
+
+    /// Whether nothing is left to do, for an engine that is to come to an end.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        // A daemon that stops tries everything once more, a single run a few times.
+        let tries = if self.settings.once { ONCE_TRIES } else { 1 };
+        (self.stopping || (self.settings.once && self.compared_once))
+            && self.settle.is_empty()
+            && !self.comparing
+            && !self.refilling
+            && self.looks == 0
+            && self.writes == 0
+            && self.queue.is_drained(tries)
+    }
+
+    /// How much is mirrored and how much is left.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.queue.counts()
+    }
+
+    /// Whether S3 is held to be unavailable.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.queue.is_outage()
+    }
+
+    fn hinted(&mut self, hints: Vec<Hint>, now: Now) {
+        for hint in hints {
+            self.settle.hint(hint, now.elapsed);
+        }
+    }
+
+    fn looked(&mut self, looked: Looked, known: &Known, now: Now) {
+        if looked.unsettled {
+            let due = now.elapsed + self.settings.settle.done;
+            self.settle.put_back(looked.rested, due);
+            return;
+        }
+        let rest = self.settings.settle.writing;
+        let fresh = looked.age.filter(|age| *age < rest);
+        if let (Activity::Found, Some(age), false) =
+            (looked.rested.activity, fresh, looked.rested.overdue)
+            && self.is_news(&looked.observed, known)
+        {
+            // Nobody said that the file was closed.
+            self.settle.put_back(looked.rested, now.elapsed + rest - age);
+            return;
+        }
+        if looked.observed == Observed::Absent && known.below {
+            // A directory is gone, or took the place of a file that was one.
+            let hint = Hint::Tree(looked.rested.path.clone(), Depth::Whole);
+            self.settle.hint(hint, now.elapsed);
+        }
+        self.decide(&looked, known, now);
+    }
+
+    fn is_news(&self, observed: &Observed, known: &Known) -> bool {
+        let (mirrored, pending) = (known.mirrored.as_ref(), known.pending.as_ref());
+        matches!(plan(observed, mirrored, pending, self.settings.policy), Decision::Do(..))
+    }
+
+    fn decide(&mut self, looked: &Looked, known: &Known, now: Now) {
+        let path = &looked.rested.path;
+        let (mirrored, pending) = (known.mirrored.as_ref(), known.pending.as_ref());
+        let change = match plan(&looked.observed, mirrored, pending, self.settings.policy) {
+            Decision::Do(operation, reason) => {
+                let version = match &looked.observed {
+                    Observed::File(fingerprint) => Version::of(fingerprint),
+                    Observed::Absent | Observed::Unknown(_) => Version::default(),
+                };
+                report::decided(path, operation, reason);
+                let wish = self.wish(path, operation, version, looked.rested.since);
+                match self.settings.prefix.key(path) {
+                    Ok(_) => self.queue.want(wish, pending, self.wall(now)),
+                    Err(error) => self.park(wish, error.to_string(), pending),
+                }
+            }
+            Decision::Nothing(_) => self.queue.settle(path, pending),
+            Decision::Wait => {
+                let Observed::Unknown(reason) = &looked.observed else { return };
+                let operation = pending.map_or(Operation::Put, |pending| pending.operation);
+                let version = pending.map(|pending| pending.version).unwrap_or_default();
+                let wish = self.wish(path, operation, version, looked.rested.since);
+                self.park(wish, reason.clone(), pending)
+            }
+        };
+        self.changes.extend(change);
+    }
+
+    fn park(&mut self, wish: Pending, reason: String, known: Option<&Pending>) -> Option<Change> {
+        let path = wish.path.clone();
+        let change = self.queue.park(wish, reason.clone(), known);
+        if change.is_some() {
+            report::parked(&path, &reason);
+        }
+        change
+    }
+
+    fn wish(
+        &self,
+        path: &RelPath,
+        operation: Operation,
+        version: Version,
+        since: Duration,
+    ) -> Pending {
+        Pending {
+            path: path.clone(),
+            operation,
+            version,
+            since: self.started + millis(since),
+            attempts: 0,
+            next_try: 0,
+            error: None,
+            parked: None,
+            sent: None,
+        }
+    }
+
+    fn look_failed(
+        &mut self,
+        paths: Vec<Rested>,
+        failure: LookFailure,
+        now: Now,
+    ) -> Option<Effect> {
+        let due = now.elapsed + self.settings.settle.writing;
+        for rested in paths {
+            self.settle.put_back(rested, due);
+        }
+        match failure {
+            LookFailure::Source(gone) => Some(Effect::SourceLost(gone.to_string())),
+            LookFailure::Store(reason) => {
+                report::store_failed(&reason);
+                None
+            }
+        }
+    }
+
+    fn compared(
+        &mut self,
+        range: Range,
+        result: Result<Summary, ReconcileError>,
+        now: Now,
+    ) -> Option<Effect> {
+        let whole = range.start.is_root() && range.depth == Depth::Whole;
+        if whole {
+            self.next_rescan = now.elapsed + self.settings.rescan_interval;
+        }
+        match result {
+            Ok(summary) => {
+                self.compared_once |= whole;
+                report::compared(&range, &summary);
+                None
+            }
+            Err(ReconcileError::Source(gone)) => Some(Effect::SourceLost(gone.to_string())),
+            // The loop has ended, and takes nothing any more.
+            Err(ReconcileError::Ended) => None,
+            Err(ReconcileError::Start(_)) if !range.start.is_root() => {
+                // Its parent knows more about it.
+                let parent = range.start.parent().unwrap_or_else(RelPath::root);
+                self.settle.hint(Hint::Tree(parent, Depth::Entries), now.elapsed);
+                None
+            }
+            Err(error) => {
+                report::compare_failed(&range, &error);
+                self.settle.hint(Hint::Tree(range.start, range.depth), now.elapsed);
+                None
+            }
+        }
+    }
+
+    fn ended(&mut self, lease: &Lease, outcome: &Outcome, now: Now) {
+        let path = &lease.pending.path;
+        let wall = self.wall(now);
+        let ended = self.queue.end(path, outcome, wall, now.jitter);
+        self.report.ended(lease, outcome, wall);
+        report::turned(ended.turn);
+        if let Outcome::Mirrored(mirrored, _) = outcome
+            && mirrored.racy
+            && !self.stopping
+            && !self.settings.once
+        {
+            self.look_later(path, Activity::Done, now, RACY_WAIT);
+        }
+        if ended.look_again {
+            // What changed under the read is being written; what was hinted meanwhile is settled by
+            // the hint's own wait.
+            let activity = match outcome {
+                Outcome::LookAgain(_) => Activity::Found,
+                _ => Activity::Done,
+            };
+            self.settle.hint(Hint::Path(path.clone(), activity), now.elapsed);
+        }
+        self.changes.extend(ended.changes);
+    }
+
+    fn look_later(&mut self, path: &RelPath, activity: Activity, now: Now, wait: Duration) {
+        let (path, since) = (path.clone(), now.elapsed);
+        let rested = Rested { path, activity, since, overdue: false };
+        self.settle.put_back(rested, now.elapsed + wait);
+    }
+
+    /// Starts whatever can be started.
+    fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let deletes_may_start = !self.comparing;
+        let leases = self.queue.start(self.wall(now), deletes_may_start);
+        self.report.held(&self.queue);
+        let rows = leases.iter().map(|lease| Change::Queue(lease.pending.clone()));
+        let changes = last_of_each_path(self.changes.drain(..).chain(rows));
+        if !changes.is_empty() {
+            self.writes += 1;
+            effects.push(Effect::Write(changes, leases));
+        }
+        while self.may_look() {
+            let rested = self.settle.take_paths(now.elapsed, LOOK_PATHS_MAX);
+            if rested.is_empty() {
+                break;
+            }
+            self.looks += 1;
+            effects.push(Effect::Look(rested));
+        }
+        if self.may_compare()
+            && let Some(range) = self.next_range(now)
+        {
+            self.comparing = true;
+            effects.push(Effect::Compare(range));
+        }
+        if self.queue.wants_refill() && !self.refilling && self.writes == 0 {
+            // With commits under way the record would give out rows that are done already.
+            self.refilling = true;
+            effects.push(Effect::Refill(self.settings.queue.window_max));
+        }
+    }
+
+    fn next_range(&mut self, now: Now) -> Option<Range> {
+        if let Some((start, depth)) = self.settle.take_tree(now.elapsed) {
+            return Some(Range { start, depth });
+        }
+        let due = now.elapsed >= self.next_rescan && self.may_rescan();
+        due.then(|| Range { start: RelPath::root(), depth: Depth::Whole })
+    }
+
+    fn may_compare(&self) -> bool {
+        !self.comparing && self.has_room()
+    }
+
+    fn may_rescan(&self) -> bool {
+        !self.stopping && !(self.settings.once && self.compared_once)
+    }
+
+    fn may_look(&self) -> bool {
+        self.looks < LOOKS_MAX && self.writes < WRITES_MAX
+    }
+
+    fn wall(&self, now: Now) -> UnixMillis {
+        self.started + millis(now.elapsed)
+    }
+
+    fn elapsed(&self, wall: UnixMillis) -> Duration {
+        Duration::from_millis(wall.saturating_sub(self.started))
+    }
+}
+
+/// How often a single run tries a path before it leaves it behind.
+const ONCE_TRIES: u32 = 5;
+
+/// A row that is queued and started at once needs to be written only as it is in the end.
+fn last_of_each_path(changes: impl Iterator<Item = Change>) -> Vec<Change> {
+    let mut queued: HashMap<RelPath, usize> = HashMap::new();
+    let mut kept: Vec<Change> = Vec::new();
+    for change in changes {
+        match &change {
+            Change::Queue(row) => {
+                if let Some(&index) = queued.get(&row.path) {
+                    kept[index] = change;
+                    continue;
+                }
+                queued.insert(row.path.clone(), kept.len());
+            }
+            Change::Mirrored(path, _) | Change::Forgotten(path) | Change::Settled(path) => {
+                queued.remove(path);
+            }
+            Change::UploadBegun { .. } | Change::UploadEnded { .. } | Change::Bound(_) => {}
+        }
+        kept.push(change);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests;

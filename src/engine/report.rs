@@ -1,0 +1,200 @@
+//! What the engine tells the log: every upload, delete and failure, and each turn for the worse or
+//! the better once. `error` means that data is at risk; what is tried again is a `warn`.
+
+use crate::model::{
+    Effort, Failure, FailureClass, KeyPrefix, Operation, Outcome, RelPath, UnixMillis,
+};
+use crate::queue::{Lease, Queue, Turn};
+use crate::reconcile::{Range, ReconcileError, Summary};
+
+/// What has been told already.
+#[derive(Debug)]
+pub(super) struct Report {
+    bucket: String,
+    prefix: KeyPrefix,
+    held: bool,
+}
+
+impl Report {
+    pub(super) fn new(bucket: String, prefix: KeyPrefix) -> Self {
+        Self { bucket, prefix, held: false }
+    }
+
+    /// A try has ended.
+    pub(super) fn ended(&self, lease: &Lease, outcome: &Outcome, now: UnixMillis) {
+        let pending = &lease.pending;
+        let key = self.prefix.key(&pending.path).map(|key| key.to_string()).unwrap_or_default();
+        let lag_ms = now.saturating_sub(pending.since);
+        match outcome {
+            Outcome::Mirrored(_, Effort::Sent) => tracing::info!(
+                event = "upload.completed",
+                aws.s3.bucket = self.bucket,
+                aws.s3.key = key,
+                file.path = %pending.path,
+                file.size = pending.version.size,
+                attempts = pending.attempts,
+                lag_ms,
+                "uploaded"
+            ),
+            Outcome::Mirrored(_, effort) => tracing::debug!(
+                event = "upload.unneeded",
+                aws.s3.key = key,
+                file.path = %pending.path,
+                found = *effort == Effort::Found,
+                "the object has these bytes already"
+            ),
+            Outcome::Deleted => tracing::info!(
+                event = "delete.completed",
+                aws.s3.bucket = self.bucket,
+                aws.s3.key = key,
+                file.path = %pending.path,
+                attempts = pending.attempts,
+                lag_ms,
+                "deleted"
+            ),
+            Outcome::LookAgain(reason) => tracing::debug!(
+                event = "upload.postponed",
+                file.path = %pending.path,
+                reason,
+                "not sent, looked at again"
+            ),
+            Outcome::Failed(failure) => self.failed(lease, failure, &key),
+        }
+    }
+
+    fn failed(&self, lease: &Lease, failure: &Failure, key: &str) {
+        let pending = &lease.pending;
+        let event = match (failure.class, pending.operation) {
+            (FailureClass::File, _) => "file.unreadable",
+            (_, Operation::Put) => "upload.failed",
+            (_, Operation::Delete) => "delete.failed",
+        };
+        let next = match failure.class {
+            FailureClass::File => "looked at again when it changes, or at the next rescan",
+            FailureClass::Object | FailureClass::Unavailable | FailureClass::Refused => {
+                "tried again later"
+            }
+        };
+        tracing::warn!(
+            event,
+            aws.s3.bucket = self.bucket,
+            aws.s3.key = key,
+            file.path = %pending.path,
+            error.type = failure.code,
+            error.message = failure.message,
+            class = failure.class.as_str(),
+            attempts = pending.attempts,
+            next,
+            "failed"
+        );
+    }
+
+    /// Deletes are held, or are no longer.
+    pub(super) fn held(&mut self, queue: &Queue) {
+        let held = queue.deletes_held();
+        if held == self.held {
+            return;
+        }
+        self.held = held;
+        let counts = queue.counts();
+        if held {
+            tracing::error!(
+                event = "deletes.held",
+                deletes = counts.deletes,
+                mirrored = counts.mirrored,
+                "more deletes are wanted than delete_limit_percent and delete_limit_count allow: \
+                 none is done until the files return or the limits are raised"
+            );
+        } else {
+            tracing::info!(
+                event = "deletes.released",
+                deletes = counts.deletes,
+                mirrored = counts.mirrored,
+                "deletes are within the limits again"
+            );
+        }
+    }
+}
+
+/// A change was decided on.
+pub(super) fn decided(path: &RelPath, operation: Operation, reason: &str) {
+    tracing::debug!(
+        event = "change.queued",
+        file.path = %path,
+        operation = operation.as_str(),
+        reason,
+        "queued"
+    );
+}
+
+/// A path has nothing done to it until it changes.
+pub(super) fn parked(path: &RelPath, reason: &str) {
+    tracing::warn!(
+        event = "file.parked",
+        file.path = %path,
+        reason,
+        "not mirrored; looked at again when it changes, or at the next rescan"
+    );
+}
+
+/// S3 went away or came back.
+pub(super) fn turned(turn: Option<Turn>) {
+    match turn {
+        None => {}
+        Some(Turn::Opened) => tracing::error!(
+            event = "s3.unavailable",
+            "S3 does not take anything; changes wait on disk, and one try at a time asks again"
+        ),
+        Some(Turn::Closed(after_ms)) => {
+            tracing::info!(event = "s3.available", after_ms, "S3 takes changes again");
+        }
+    }
+}
+
+/// A comparison of the tree with the record has ended.
+pub(super) fn compared(range: &Range, summary: &Summary) {
+    let Summary { files, new, changed, gone, unreadable, special, mounts } = summary;
+    if range.start.is_root() {
+        tracing::info!(
+            event = "reconcile.completed",
+            files,
+            new,
+            changed,
+            gone,
+            unreadable,
+            special,
+            mounts,
+            "compared the directory with the record"
+        );
+    } else {
+        tracing::debug!(
+            event = "reconcile.completed",
+            file.path = %range.start,
+            files,
+            new,
+            changed,
+            gone,
+            unreadable,
+            "compared a part of the directory with the record"
+        );
+    }
+}
+
+/// A comparison could not be done, and will be tried again.
+pub(super) fn compare_failed(range: &Range, error: &ReconcileError) {
+    tracing::warn!(
+        event = "reconcile.failed",
+        file.path = %range.start,
+        error.message = %error,
+        "could not compare the directory with the record; tried again"
+    );
+}
+
+/// The record could not be read.
+pub(super) fn store_failed(reason: &str) {
+    tracing::error!(
+        event = "state.read_failed",
+        error.message = reason,
+        "the record cannot be read"
+    );
+}

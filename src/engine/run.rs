@@ -1,0 +1,239 @@
+//! The loop: waits for what happens next, has the engine say what to do, and has it done.
+//!
+//! Each effect is a task that ends in an event. The loop ends when the engine is drained or the
+//! deadline has passed; tasks that are still under way are dropped then, which is as safe as a kill.
+
+use super::{Effect, Engine, Event, LookFailure, Now};
+use crate::detect::Hints;
+use crate::filter::Filter;
+use crate::look::look;
+use crate::model::{Epoch, Hint, RelPath};
+use crate::queue::Lease;
+use crate::reconcile::{Range, reconcile};
+use crate::root::Root;
+use crate::settle::Rested;
+use crate::store::{Change, Store};
+use crate::transfer::{ObjectStore, Transfer, UploadJournal};
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Batches of differences a comparison may be ahead of the engine.
+const DIFFERENCES_MAX: usize = 4;
+/// Wait before a commit that failed is tried again: the disk is full, or read-only.
+const WRITE_RETRY: Duration = Duration::from_secs(2);
+
+/// What the loop works with.
+#[derive(Debug)]
+pub struct Parts<S, J> {
+    /// The watched directory.
+    pub root: Arc<Root>,
+    /// Which names are mirrored.
+    pub filter: Arc<Filter>,
+    /// The record.
+    pub store: Store,
+    /// The way to the bucket.
+    pub transfer: Arc<Transfer<S, J>>,
+    /// The watched directory, counted.
+    pub epoch: Epoch,
+    /// Hints of the detector; none in a run that compares once.
+    pub hints: Option<Hints>,
+}
+
+/// How the loop is told to end.
+pub struct Stop {
+    /// Resolves when everything that happened before the request is in the hints.
+    pub requested: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Resolves when there is no more time.
+    pub expired: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stop").finish_non_exhaustive()
+    }
+}
+
+/// Why the loop has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Nothing was left to do.
+    Drained,
+    /// There was no more time.
+    Expired,
+    /// The watched directory is not what it was; the text says how.
+    SourceLost(String),
+    /// The detector has ended, and nothing would be noticed any more.
+    DetectorLost,
+}
+
+/// Runs `engine` until it is told to stop, or cannot go on.
+pub async fn run<S: ObjectStore, J: UploadJournal>(
+    engine: &mut Engine,
+    parts: Parts<S, J>,
+    mut stop: Stop,
+) -> End {
+    let (differences, mut differing) = mpsc::channel(DIFFERENCES_MAX);
+    let started = Instant::now();
+    let mut work = Work { parts, differences, tasks: JoinSet::new() };
+    let mut hints = work.parts.hints.take();
+    let watching = hints.is_some();
+    let mut stopping = false;
+    loop {
+        let tick = engine.next_tick().map(|due| started + due);
+        let event = tokio::select! {
+            biased;
+            () = &mut stop.expired => return End::Expired,
+            () = &mut stop.requested, if !stopping => {
+                stopping = true;
+                Event::Stop
+            }
+            Some(event) = work.tasks.join_next() => match event {
+                Ok(event) => event,
+                // A task that panicked is a bug; its work is found again after a restart.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            next = next_hints(&mut hints), if watching => match next {
+                Some(hints) => Event::Hinted(hints),
+                None => return End::DetectorLost,
+            },
+            Some(paths) = differing.recv(), if engine.has_room() => Event::Differing(paths),
+            () = sleep_until(tick) => Event::Tick,
+        };
+        let now = Now { elapsed: started.elapsed(), jitter: fastrand::f64() };
+        for effect in engine.apply(event, now) {
+            if let Effect::SourceLost(reason) = effect {
+                return End::SourceLost(reason);
+            }
+            work.perform(effect).await;
+        }
+        // Differences that wait are work the engine has not heard of.
+        if engine.is_drained() && differing.is_empty() {
+            return End::Drained;
+        }
+    }
+}
+
+async fn next_hints(hints: &mut Option<Hints>) -> Option<Vec<Hint>> {
+    match hints {
+        Some(hints) => hints.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(tick: Option<Instant>) {
+    match tick {
+        Some(tick) => tokio::time::sleep_until(tick).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Work<S, J> {
+    parts: Parts<S, J>,
+    differences: mpsc::Sender<Vec<RelPath>>,
+    tasks: JoinSet<Event>,
+}
+
+impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
+    async fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Look(paths) => {
+                let (root, store) = (Arc::clone(&self.parts.root), self.parts.store.clone());
+                self.tasks.spawn(perform_look(root, store, paths));
+            }
+            Effect::Compare(range) => self.compare(range),
+            Effect::Write(changes, leases) => self.write(changes, leases).await,
+            Effect::Refill(limit) => {
+                let store = self.parts.store.clone();
+                self.tasks.spawn(async move {
+                    match store.due(limit).await {
+                        Ok((rows, _)) => Event::Refilled(rows),
+                        Err(error) => {
+                            super::report::store_failed(&error.to_string());
+                            tokio::time::sleep(WRITE_RETRY).await;
+                            Event::Refilled(Vec::new())
+                        }
+                    }
+                });
+            }
+            Effect::SourceLost(_) => {}
+        }
+    }
+
+    fn compare(&mut self, range: Range) {
+        let Parts { root, filter, store, epoch, .. } = &self.parts;
+        let (root, filter, store, epoch) =
+            (Arc::clone(root), Arc::clone(filter), store.clone(), *epoch);
+        let differences = self.differences.clone();
+        self.tasks.spawn_blocking(move || {
+            let result =
+                reconcile(&root, &store, &filter, epoch, &range, &mut |paths| match differences
+                    .blocking_send(paths)
+                {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                });
+            Event::Compared(range, result)
+        });
+    }
+
+    /// Hands the changes in here, so that the record gets them in the order they came about.
+    async fn write(&mut self, changes: Vec<Change>, leases: Vec<Lease>) {
+        let receipt = self.parts.store.hand_in(changes.clone()).await;
+        let store = self.parts.store.clone();
+        let (begin, begun) = watch::channel(false);
+        self.tasks.spawn(async move {
+            let mut result = receipt.await;
+            let counts = loop {
+                let error = match result {
+                    Ok(counts) => break counts,
+                    Err(error) => error,
+                };
+                tracing::error!(
+                    event = "state.write_failed",
+                    error.message = %error,
+                    "the record cannot be written; nothing new is sent until it can"
+                );
+                tokio::time::sleep(WRITE_RETRY).await;
+                result = store.write(changes.clone()).await;
+            };
+            begin.send_replace(true);
+            Event::Written(counts)
+        });
+        for lease in leases {
+            let (transfer, store, epoch) =
+                (Arc::clone(&self.parts.transfer), self.parts.store.clone(), self.parts.epoch);
+            let mut begun = begun.clone();
+            self.tasks.spawn(async move {
+                // An error means that the loop is gone, and this task with it.
+                if begun.wait_for(|begun| *begun).await.is_err() {
+                    return std::future::pending().await;
+                }
+                let known = store.known(vec![lease.pending.path.clone()]).await;
+                let mirrored = known.ok().and_then(|mut known| known.pop()?.mirrored);
+                let outcome = transfer.run(&lease, mirrored.as_ref(), epoch).await;
+                Event::Ended(lease, outcome)
+            });
+        }
+    }
+}
+
+async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Event {
+    let asked = paths.clone();
+    let looking = tokio::task::spawn_blocking(move || look(&root, asked));
+    let looked = match looking.await {
+        Ok(Ok(looked)) => looked,
+        Ok(Err(gone)) => return Event::LookFailed(paths, LookFailure::Source(gone)),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    let names = looked.iter().map(|looked| looked.rested.path.clone()).collect();
+    match store.known(names).await {
+        Ok(known) => Event::Looked(looked.into_iter().zip(known).collect()),
+        Err(error) => Event::LookFailed(paths, LookFailure::Store(error.to_string())),
+    }
+}
