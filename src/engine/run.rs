@@ -7,7 +7,7 @@ use super::{Effect, Engine, Event, LookFailure, Now};
 use crate::detect::Hints;
 use crate::filter::Filter;
 use crate::look::look;
-use crate::model::{Epoch, Hint, RelPath};
+use crate::model::{Epoch, Hint};
 use crate::queue::Lease;
 use crate::reconcile::{Range, reconcile};
 use crate::root::Root;
@@ -78,9 +78,9 @@ pub async fn run<S: ObjectStore, J: UploadJournal>(
     parts: Parts<S, J>,
     mut stop: Stop,
 ) -> End {
-    let (differences, mut differing) = mpsc::channel(DIFFERENCES_MAX);
+    let (comparison, mut compared) = mpsc::channel(DIFFERENCES_MAX);
     let started = Instant::now();
-    let mut work = Work { parts, differences, tasks: JoinSet::new() };
+    let mut work = Work { parts, comparison, tasks: JoinSet::new() };
     let mut hints = work.parts.hints.take();
     let watching = hints.is_some();
     let mut stopping = false;
@@ -94,7 +94,8 @@ pub async fn run<S: ObjectStore, J: UploadJournal>(
                 Event::Stop
             }
             Some(event) = work.tasks.join_next() => match event {
-                Ok(event) => event,
+                Ok(Some(event)) => event,
+                Ok(None) => continue,
                 // A task that panicked is a bug; its work is found again after a restart.
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
@@ -102,7 +103,7 @@ pub async fn run<S: ObjectStore, J: UploadJournal>(
                 Some(hints) => Event::Hinted(hints),
                 None => return End::DetectorLost,
             },
-            Some(paths) = differing.recv(), if engine.has_room() => Event::Differing(paths),
+            Some(event) = compared.recv(), if engine.has_room() => event,
             () = sleep_until(tick) => Event::Tick,
         };
         let now = Now { elapsed: started.elapsed(), jitter: fastrand::f64() };
@@ -112,8 +113,7 @@ pub async fn run<S: ObjectStore, J: UploadJournal>(
             }
             work.perform(effect).await;
         }
-        // Differences that wait are work the engine has not heard of.
-        if engine.is_drained() && differing.is_empty() {
+        if engine.is_drained() {
             return End::Drained;
         }
     }
@@ -135,8 +135,9 @@ async fn sleep_until(tick: Option<Instant>) {
 
 struct Work<S, J> {
     parts: Parts<S, J>,
-    differences: mpsc::Sender<Vec<RelPath>>,
-    tasks: JoinSet<Event>,
+    /// Differences, and the end of a comparison after the last of them.
+    comparison: mpsc::Sender<Event>,
+    tasks: JoinSet<Option<Event>>,
 }
 
 impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
@@ -144,7 +145,7 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
         match effect {
             Effect::Look(paths) => {
                 let (root, store) = (Arc::clone(&self.parts.root), self.parts.store.clone());
-                self.tasks.spawn(perform_look(root, store, paths));
+                self.tasks.spawn(async move { Some(perform_look(root, store, paths).await) });
             }
             Effect::Compare(range) => self.compare(range),
             Effect::Write(changes, leases) => self.write(changes, leases).await,
@@ -152,11 +153,11 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
                 let store = self.parts.store.clone();
                 self.tasks.spawn(async move {
                     match store.due(limit).await {
-                        Ok((rows, _)) => Event::Refilled(rows),
+                        Ok((rows, _)) => Some(Event::Refilled(rows)),
                         Err(error) => {
                             super::report::store_failed(&error.to_string());
                             tokio::time::sleep(WRITE_RETRY).await;
-                            Event::Refilled(Vec::new())
+                            Some(Event::Refilled(Vec::new()))
                         }
                     }
                 });
@@ -169,16 +170,18 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
         let Parts { root, filter, store, epoch, .. } = &self.parts;
         let (root, filter, store, epoch) =
             (Arc::clone(root), Arc::clone(filter), store.clone(), *epoch);
-        let differences = self.differences.clone();
+        let comparison = self.comparison.clone();
         self.tasks.spawn_blocking(move || {
             let result =
-                reconcile(&root, &store, &filter, epoch, &range, &mut |paths| match differences
-                    .blocking_send(paths)
+                reconcile(&root, &store, &filter, epoch, &range, &mut |paths| match comparison
+                    .blocking_send(Event::Differing(paths))
                 {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 });
-            Event::Compared(range, result)
+            // An error means that the loop has ended.
+            drop(comparison.blocking_send(Event::Compared(range, result)));
+            None
         });
     }
 
@@ -203,7 +206,7 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
                 result = store.write(changes.clone()).await;
             };
             begin.send_replace(true);
-            Event::Written(counts)
+            Some(Event::Written(counts))
         });
         for lease in leases {
             let (transfer, store, epoch) =
@@ -217,7 +220,7 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
                 let known = store.known(vec![lease.pending.path.clone()]).await;
                 let mirrored = known.ok().and_then(|mut known| known.pop()?.mirrored);
                 let outcome = transfer.run(&lease, mirrored.as_ref(), epoch).await;
-                Event::Ended(lease, outcome)
+                Some(Event::Ended(lease, outcome))
             });
         }
     }

@@ -48,6 +48,8 @@ struct World {
     tasks: Vec<Task>,
     /// Events that have happened and not been taken in.
     events: Vec<Event>,
+    /// What comparisons have told, which is taken in as there is room.
+    compared: Vec<Event>,
     engine: Engine,
     started: Duration,
     clock: Duration,
@@ -97,6 +99,7 @@ impl World {
             bucket: BTreeMap::new(),
             tasks: Vec::new(),
             events: Vec::new(),
+            compared: Vec::new(),
             engine: engine(Duration::ZERO, Counts::default()),
             started: Duration::ZERO,
             clock: Duration::from_secs(1_000),
@@ -125,6 +128,7 @@ impl World {
     fn crash(&mut self) {
         self.tasks.clear();
         self.events.clear();
+        self.compared.clear();
         self.started = self.clock;
         self.engine = engine(self.clock, self.counts());
     }
@@ -287,7 +291,7 @@ impl World {
     fn compare(&mut self, range: Range) {
         if self.faults && self.rng.u8(0..10) == 0 {
             let error = Err(ReconcileError::Start(crate::root::LookError::Denied));
-            self.events.push(Event::Compared(range, error));
+            self.compared.push(Event::Compared(range, error));
             return;
         }
         let direct = |path: &RelPath| path.parent().as_ref() == Some(&range.start);
@@ -304,8 +308,10 @@ impl World {
             let parked = self.pending.values().filter(|row| row.parked.is_some());
             differing.extend(parked.map(|row| row.path.clone()));
         }
-        self.events.push(Event::Differing(differing));
-        self.events.push(Event::Compared(range, Ok(Summary::default())));
+        // As many at once as there is certainly room for.
+        let batches = differing.chunks(2).map(|batch| Event::Differing(batch.to_vec()));
+        self.compared.extend(batches.collect::<Vec<_>>());
+        self.compared.push(Event::Compared(range, Ok(Summary::default())));
     }
 
     /// The first half of a try: the file is read.
@@ -389,16 +395,19 @@ impl World {
             5 if self.rng.u8(0..4) == 0 => self.crash(),
             6..=12 => self.work(),
             _ => {
-                let event = if self.events.is_empty() {
-                    Event::Tick
-                } else {
-                    // Differences come by a channel of their own, in their order.
-                    self.events.remove(0)
-                };
+                let event = self.next_event().unwrap_or(Event::Tick);
                 self.apply(event);
             }
         }
         self.check();
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        let told = self.engine.has_room() && !self.compared.is_empty();
+        if told && (self.events.is_empty() || self.rng.bool()) {
+            return Some(self.compared.remove(0));
+        }
+        (!self.events.is_empty()).then(|| self.events.remove(0))
     }
 
     fn check(&self) {
@@ -411,7 +420,7 @@ impl World {
     fn rest(&mut self) {
         self.faults = false;
         for _ in 0..20_000 {
-            if let Some(event) = (!self.events.is_empty()).then(|| self.events.remove(0)) {
+            if let Some(event) = self.next_event() {
                 self.apply(event);
             } else if !self.tasks.is_empty() {
                 self.work();
