@@ -2,7 +2,7 @@
 
 use crate::service::Service;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ pub(crate) async fn serve(stream: TcpStream, service: Service) {
     drop(stream.set_nodelay(true));
     let farewell = Farewell::default();
     let socket = Socket { stream, farewell: farewell.clone() };
-    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(
+    // Only faults end a connection, so there is no timeout.
+    let connection = http1::Builder::new().header_read_timeout(None).serve_connection(
         TokioIo::new(socket),
         hyper::service::service_fn(|request| service.call(request, &farewell)),
     );

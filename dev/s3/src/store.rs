@@ -14,7 +14,7 @@ use s3s::dto::{Checksum, ETag, ETagCondition};
 use s3s::{S3Result, s3_error};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The buckets. Cheap to clone; all clones are the same buckets.
 #[derive(Debug, Clone)]
@@ -124,6 +124,15 @@ impl Store {
         self.read(bucket, |bucket| bucket.history.clone())
     }
 
+    /// What happened in `bucket` after the change with the number `sequence`, in order.
+    #[must_use]
+    pub fn history_since(&self, bucket: &str, sequence: u64) -> Vec<Change> {
+        self.read(bucket, |bucket| {
+            let seen = bucket.history.partition_point(|change| change.sequence <= sequence);
+            bucket.history.iter().skip(seen).cloned().collect()
+        })
+    }
+
     /// Every version ever stored under `key`, oldest first.
     #[must_use]
     pub fn versions(&self, bucket: &str, key: &str) -> Vec<Arc<Object>> {
@@ -167,6 +176,12 @@ impl Store {
     pub fn remove(&self, bucket: &str, key: &str) {
         let removed = self.write(bucket, |bucket| self.delete(bucket, key, &Condition::default()));
         removed.expect("the bucket is one of those the server was started with");
+    }
+
+    /// Waits until `holds`, as [`Server::wait_until`](crate::Server::wait_until) does.
+    #[must_use]
+    pub fn wait_until(&self, timeout: Duration, holds: impl Fn(&Self) -> bool) -> bool {
+        self.activity.wait_until(timeout, || holds(self))
     }
 
     /// Takes stock of a body as these buckets keep it.
