@@ -1,0 +1,151 @@
+//! Shows the daemon at work: an S3 in memory, a directory that changes, an outage, a kill, and at
+//! the end a comparison of the two.
+//!
+//! # Invariants
+//!
+//! - Whatever way it ends, the daemon it started is stopped and its temporary directory is gone.
+//! - What it prints on the right is what the bucket held, in the order in which it did.
+
+mod compare;
+mod daemon;
+mod follow;
+mod interrupt;
+mod screen;
+mod story;
+mod visitor;
+mod workspace;
+
+use compare::Comparison;
+use daemon::Daemon;
+use file_sync_dev_s3::{BUCKET, Options, Server};
+use follow::Follower;
+use interrupt::Interrupt;
+use screen::Screen;
+use std::error::Error;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use story::End;
+use workspace::Workspace;
+
+const USAGE: &str = "\
+Usage: demo --daemon PATH [--once]
+
+Runs the daemon against an S3 in memory, changes files, and shows what arrives.
+
+  --daemon PATH  the file-sync-service to show
+  --once         end after the story; so it does where there is no terminal";
+
+/// What stands before every key.
+const PREFIX: &str = "demo";
+/// How much of the daemon's log is shown if something went wrong.
+const LOG_LINES: usize = 15;
+
+/// What a shell reports for a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// How the story ended.
+enum Outcome {
+    /// The bucket equals the directory.
+    Equal,
+    /// It does not, or the daemon left.
+    Different,
+    /// Somebody did not want to see it to its end.
+    Interrupted,
+}
+
+struct Arguments {
+    daemon: PathBuf,
+    once: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments(std::env::args().skip(1)) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("demo: {error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&arguments) {
+        Ok(Outcome::Equal) => ExitCode::SUCCESS,
+        Ok(Outcome::Different) => ExitCode::FAILURE,
+        Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the command line; `None` if the usage was asked for.
+fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
+    let (mut daemon, mut once) = (None, false);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--daemon" => daemon = Some(args.next().ok_or("--daemon needs a path")?),
+            "--once" => once = true,
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("no such option: {arg}")),
+        }
+    }
+    let daemon = daemon.ok_or("--daemon is missing")?.into();
+    Ok(Some(Arguments { daemon, once }))
+}
+
+/// Tells the story, and lets whoever watches go on with it.
+fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let program = arguments
+        .daemon
+        .canonicalize()
+        .map_err(|error| format!("{:?}: {error}", arguments.daemon))?;
+    let interrupt = Interrupt::install()?;
+    // Dropped in the reverse order: the daemon is stopped before its directory and its S3 are gone.
+    let mut server = Server::start(&Options::default())?;
+    let workspace = Workspace::create(program)?;
+    let screen = Arc::new(Screen::new(is_terminal));
+    let follower = Follower::start(server.store().clone(), Arc::clone(&screen))?;
+    let mut daemon = Daemon::new(&workspace, &server.endpoint(), interrupt.clone());
+
+    let told = story::tell(&mut story::Stage {
+        server: &mut server,
+        workspace: &workspace,
+        screen: &screen,
+        follower: &follower,
+        daemon: &mut daemon,
+        interrupt: &interrupt,
+    });
+    match told {
+        Ok(()) => {}
+        Err(End::Interrupted) => return Ok(Outcome::Interrupted),
+        Err(End::Io(error)) => return Err(error.into()),
+        Err(End::Failed(why)) => {
+            screen.conclusion(false, &why);
+            eprintln!("The daemon's last words:\n{}", workspace.log_tail(LOG_LINES));
+            return Ok(Outcome::Different);
+        }
+    }
+    let is_equal = conclude(&server, &workspace, &screen)?;
+    if is_terminal && !arguments.once {
+        visitor::invite(&screen, &workspace);
+        visitor::watch(&workspace, &screen, &mut daemon, &interrupt)?;
+        screen.remark("the daemon is told to finish its work and end");
+        daemon.stop()?;
+        conclude(&server, &workspace, &screen)?;
+    }
+    Ok(if is_equal { Outcome::Equal } else { Outcome::Different })
+}
+
+/// Compares and says what came out.
+fn conclude(server: &Server, workspace: &Workspace, screen: &Screen) -> io::Result<bool> {
+    let comparison = Comparison::of(&workspace.watched(), &server.objects(BUCKET))?;
+    let total = server.journal().total();
+    screen.conclusion(comparison.is_equal(), &format!("{comparison}, {total} requests"));
+    Ok(comparison.is_equal())
+}
