@@ -218,7 +218,7 @@ impl Engine {
     /// for: whatever makes room is an event.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
-        let queue = self.queue.next_due().map(|due| self.elapsed(due));
+        let queue = self.queue.next_due(!self.comparing).map(|due| self.elapsed(due));
         let path = self.settle.next_path_due().filter(|_| self.may_look());
         let tree = self.settle.next_tree_due().filter(|_| self.may_compare());
         let rescan = (self.may_compare() && self.may_rescan()).then_some(self.next_rescan);

@@ -1,4 +1,22 @@
-//! Mirrors a directory to an S3 bucket.
+//! Mirrors a directory to an S3 bucket: every change, nothing else, nothing lost.
+//!
+//! ```text
+//! detect ──hints──► settle ──► look ──► plan ──► queue ──► transfer
+//! (watch)           (quiet)   (statx)  (pure)  (durable)    (S3)
+//!                      ▲                          │           │
+//!                      └─────── reconcile ◄──── store ◄───────┘
+//!                          (walk × record)     (record)
+//! ```
+//!
+//! The directory is the truth; events are hints where to look. What is to be done follows from what
+//! is there now, what the record says we put into the bucket, and the policy. The
+//! [engine] owns all state and runs the loop; everything to its left and right is told what to do.
+//!
+//! In reading order: [model] is the vocabulary. [filter], [settle], [plan] and [queue] decide and do
+//! no I/O. [root], [look], [reconcile] and [detect] read the directory, [store] keeps the record,
+//! [transfer] speaks to S3. [engine] joins them, [app] makes them from the [config], [cli] and
+//! `main` are the doorway.
+
 pub mod app;
 pub mod cli;
 pub mod config;

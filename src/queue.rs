@@ -193,11 +193,9 @@ impl Queue {
     pub fn start(&mut self, now: UnixMillis, deletes_may_start: bool) -> Vec<Lease> {
         self.window.promote(now);
         let limit = self.breaker.limit(now, self.settings.concurrency);
-        let deletes_may_start = deletes_may_start && !self.deletes_held();
         let mut leases = Vec::new();
         while self.window.running() < limit {
-            let delete = || self.window.next_delete(DELETE_GRACE_MS).filter(|_| deletes_may_start);
-            let Some(path) = self.window.next_put().or_else(delete) else { break };
+            let Some(path) = self.next(deletes_may_start) else { break };
             leases.extend(self.lease(&path));
         }
         leases
@@ -242,14 +240,21 @@ impl Queue {
 
     /// The next moment at which something may start by itself.
     #[must_use]
-    pub fn next_due(&self) -> Option<UnixMillis> {
+    pub fn next_due(&self, deletes_may_start: bool) -> Option<UnixMillis> {
         let waiting = self.window.next_try();
         match self.breaker.next_probe() {
             None => waiting,
             // While S3 is away nothing starts before the probe, and the probe needs something.
-            Some(probe) if !self.window.has_ready() => waiting.map(|waiting| waiting.max(probe)),
-            Some(probe) => Some(probe),
+            Some(probe) if self.next(deletes_may_start).is_some() => Some(probe),
+            Some(probe) => waiting.map(|waiting| waiting.max(probe)),
         }
+    }
+
+    /// What would start next.
+    fn next(&self, deletes_may_start: bool) -> Option<RelPath> {
+        let deletes_may_start = deletes_may_start && !self.deletes_held();
+        let delete = || self.window.next_delete(DELETE_GRACE_MS).filter(|_| deletes_may_start);
+        self.window.next_put().or_else(delete)
     }
 
     /// Everything that waits may be tried at once: the daemon stops, or an operator asked.

@@ -119,7 +119,7 @@ fn a_failed_path_waits_longer_each_time_and_holds_up_no_other() {
         want(&mut queue, "good", Operation::Put, now);
         assert_eq!(started(&mut queue, now), ["good"]);
         queue.end(&path("good"), &done(), now, 1.0);
-        let due = queue.next_due().expect("it is tried again");
+        let due = queue.next_due(true).expect("it is tried again");
         waits.push(due - now);
         now = due;
     }
@@ -151,7 +151,7 @@ fn an_outage_is_probed_by_one_and_its_end_releases_all() {
         }
         now += 100;
     }
-    let probe = queue.next_due().expect("a probe");
+    let probe = queue.next_due(true).expect("a probe");
     let probing = started(&mut queue, probe);
     assert_eq!(probing.len(), 1);
     let ended = queue.end(&path(&probing[0]), &done(), probe, 1.0);
@@ -179,7 +179,7 @@ fn a_put_that_keeps_failing_does_not_hold_up_deletes_for_ever() {
     for _ in 0..=HOLDING_ATTEMPTS_MAX {
         assert_eq!(started(&mut queue, now), ["bad"]);
         queue.end(&path("bad"), &failure(FailureClass::Object), now, 1.0);
-        now = queue.next_due().expect("a next try").max(now + 2_000);
+        now = queue.next_due(true).expect("a next try").max(now + 2_000);
         if started(&mut queue, now) == ["bad", "gone"] {
             return;
         }
@@ -226,7 +226,7 @@ fn a_file_that_cannot_be_read_is_parked() {
     let ended = queue.end(&path("a"), &failure(FailureClass::File), 0, 1.0);
     let [Change::Queue(row)] = &ended.changes[..] else { panic!("written") };
     assert_eq!(row.parked.as_deref(), Some("Code"));
-    assert_eq!(queue.next_due(), None);
+    assert_eq!(queue.next_due(true), None);
 }
 
 #[test]

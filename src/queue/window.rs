@@ -80,10 +80,6 @@ impl Window {
         self.waiting.first().map(|(next_try, _)| *next_try)
     }
 
-    pub(super) fn has_ready(&self) -> bool {
-        !self.ready_puts.is_empty() || !self.ready_deletes.is_empty()
-    }
-
     /// Moves what has waited long enough to what may start.
     pub(super) fn promote(&mut self, now: UnixMillis) {
         while self.next_try().is_some_and(|next_try| next_try <= now) {
