@@ -273,9 +273,10 @@ impl Engine {
         let fresh = looked.age.filter(|age| *age < rest);
         if let (Activity::Found, Some(age), false) =
             (looked.rested.activity, fresh, looked.rested.overdue)
+            && known.twin.is_none()
             && self.is_news(&looked.observed, known)
         {
-            // Nobody said that the file was closed.
+            // Nobody said that the file was closed. One that only has a new name needs no such word.
             self.settle.put_back(looked.rested, now.elapsed + rest - age);
             return;
         }
@@ -302,7 +303,8 @@ impl Engine {
                     Observed::Absent | Observed::Unknown(_) => Version::default(),
                 };
                 report::decided(path, operation, reason);
-                let wish = self.wish(path, operation, version, looked.rested.since);
+                let mut wish = self.wish(path, operation, version, looked.rested.since);
+                wish.copy_from.clone_from(&known.twin);
                 match self.settings.prefix.key(path) {
                     Ok(_) => self.queue.want(wish, pending, self.wall(now)),
                     Err(error) => self.park(wish, error.to_string(), pending),
@@ -345,6 +347,7 @@ impl Engine {
             next_try: 0,
             error: None,
             parked: None,
+            copy_from: None,
             sent: None,
         }
     }

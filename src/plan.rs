@@ -122,6 +122,7 @@ mod tests {
             next_try: 0,
             error: None,
             parked: None,
+            copy_from: None,
             sent,
         }
     }

@@ -18,7 +18,7 @@ mod rows;
 mod schema;
 mod thread;
 
-use crate::model::{Epoch, Mirrored, Operation, Pending, RelPath};
+use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -127,6 +127,23 @@ pub struct Counts {
     pub parked: u64,
 }
 
+/// A path the record is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The path.
+    pub path: RelPath,
+    /// The file that is there, to find it under the name it had before.
+    pub file: Option<Fingerprint>,
+}
+
+impl Question {
+    /// Asks what is recorded of a path.
+    #[must_use]
+    pub fn of(path: RelPath) -> Self {
+        Self { path, file: None }
+    }
+}
+
 /// What the record says of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -136,6 +153,8 @@ pub struct Known {
     pub pending: Option<Pending>,
     /// Whether there is anything recorded or queued below the path.
     pub below: bool,
+    /// Another recorded path that is this very file.
+    pub twin: Option<RelPath>,
 }
 
 /// Where a range of recorded files begins.
@@ -246,13 +265,13 @@ impl Store {
         }
     }
 
-    /// What the record says of each of `paths`, in their order.
+    /// What the record says to each of `questions`, in their order.
     ///
     /// # Errors
     ///
     /// If it cannot be read.
-    pub async fn known(&self, paths: Vec<RelPath>) -> Result<Vec<Known>, StoreError> {
-        self.ask(|answer| thread::Request::Read(thread::Read::Known(paths, answer))).await?
+    pub async fn known(&self, questions: Vec<Question>) -> Result<Vec<Known>, StoreError> {
+        self.ask(|answer| thread::Request::Read(thread::Read::Known(questions, answer))).await?
     }
 
     /// The recorded files within `within` and from `from` on, in their order,

@@ -11,6 +11,11 @@
 //! A try whose predecessor may have been carried out asks the store first, so that nothing is sent
 //! twice that is already there, and nothing is deleted that was never ours.
 //!
+//! # Renames
+//!
+//! A file known under another name is copied within S3, if the bytes read are those the record tells
+//! of and the object is still the one it names. In any doubt the file is sent.
+//!
 //! # Bounds
 //!
 //! Bytes in memory are at most `memory`, for any mix of sizes; a file or part waits for its share
@@ -35,6 +40,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// What S3 copies in one request.
+const COPY_BYTES_MAX: u64 = 5 << 30;
 /// Memory is shared out in units of this, so that a semaphore can count it.
 const MEMORY_UNIT: u64 = 4096;
 
@@ -69,17 +76,33 @@ pub struct Transfer<S, J> {
     memory: Semaphore,
 }
 
+/// What the record says that a try has to know.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Of the path itself.
+    pub mirrored: Option<Mirrored>,
+    /// Of the path the file had before.
+    pub twin: Option<Mirrored>,
+    /// The watched directory of now.
+    pub epoch: Epoch,
+}
+
 /// What a try is about.
 #[derive(Debug)]
 struct Put<'a> {
-    path: &'a RelPath,
+    lease: &'a Lease,
     key: ObjectKey,
-    version: Version,
-    /// What the record says is there.
-    mirrored: Option<&'a Mirrored>,
-    /// What an earlier try may have left there.
-    sent_before: Option<Version>,
-    epoch: Epoch,
+    known: &'a Known,
+}
+
+impl Put<'_> {
+    fn path(&self) -> &RelPath {
+        &self.lease.pending.path
+    }
+
+    fn version(&self) -> Version {
+        self.lease.pending.version
+    }
 }
 
 impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
@@ -90,20 +113,15 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         Self { root, store, journal, settings, memory }
     }
 
-    /// Tries once what the lease permits. `mirrored` is what the record says of the path.
-    pub async fn run(&self, lease: &Lease, mirrored: Option<&Mirrored>, epoch: Epoch) -> Outcome {
-        let path = &lease.pending.path;
-        let key = match self.settings.prefix.key(path) {
+    /// Tries once what the lease permits.
+    pub async fn run(&self, lease: &Lease, known: &Known) -> Outcome {
+        let key = match self.settings.prefix.key(&lease.pending.path) {
             Ok(key) => key,
             Err(error) => return unnameable(&error.to_string()),
         };
-        let (version, sent_before) = (lease.pending.version, lease.sent_before);
         let result = match lease.pending.operation {
-            Operation::Put => {
-                let put = Put { path, key, version, mirrored, sent_before, epoch };
-                self.put(put).await
-            }
-            Operation::Delete => self.delete(&key, mirrored).await,
+            Operation::Put => self.put(Put { lease, key, known }).await,
+            Operation::Delete => self.delete(&key, known.mirrored.as_ref()).await,
         };
         result.unwrap_or_else(|outcome| outcome)
     }
@@ -120,11 +138,11 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
     }
 
     async fn put(&self, put: Put<'_>) -> Result<Outcome, Outcome> {
-        if put.version.size > self.settings.multipart_threshold {
+        if put.version().size > self.settings.multipart_threshold {
             return self.put_in_parts(put).await;
         }
-        let _share = self.share(put.version.size).await;
-        let (root, path, version) = (Arc::clone(&self.root), put.path.clone(), put.version);
+        let _share = self.share(put.version().size).await;
+        let (root, path, version) = (Arc::clone(&self.root), put.path().clone(), put.version());
         let (source, piece, racy) = blocking(move || {
             let source = Source::open(&root, &path, version)?;
             let racy = source.fingerprint().is_racy(unix_nanos());
@@ -139,12 +157,15 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
             crc64nvme: piece.crc64nvme,
             etag,
             racy,
-            epoch: put.epoch,
+            epoch: put.known.epoch,
         };
         if let Some((etag, effort)) = self.already_there(&put, piece.crc64nvme).await? {
             return Ok(Outcome::Mirrored(mirrored(etag), effort));
         }
         let object = object_head(&put, &source);
+        if let Some(stored) = self.copy(&put, &object, piece.crc64nvme).await? {
+            return Ok(Outcome::Mirrored(mirrored(stored.etag), Effort::Copied));
+        }
         let Piece { bytes, crc64nvme } = &piece;
         let stored = self.store.put(&object, bytes.clone(), *crc64nvme).await;
         let stored = stored.map_err(Outcome::Failed)?;
@@ -158,22 +179,58 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         put: &Put<'_>,
         crc64nvme: u64,
     ) -> Result<Option<(Option<String>, Effort)>, Outcome> {
-        if let Some(sent_before) = put.sent_before {
+        let wanted = put.version();
+        if let Some(sent_before) = put.lease.sent_before {
             // The record says nothing any more: the earlier try may have replaced what it names.
-            if sent_before != put.version {
+            if sent_before != wanted {
                 return Ok(None);
             }
             let found = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
             let same = |object: &StoredObject| {
-                object.version == Some(put.version)
+                object.ours
+                    && object.version == Some(wanted)
                     && object.crc64nvme.is_none_or(|there| there == crc64nvme)
             };
             return Ok(found.filter(same).map(|object| (object.etag, Effort::Found)));
         }
-        let unchanged = put.mirrored.filter(|mirrored| {
-            mirrored.fingerprint.size == put.version.size && mirrored.crc64nvme == crc64nvme
+        let unchanged = put.known.mirrored.as_ref().filter(|mirrored| {
+            mirrored.fingerprint.size == wanted.size && mirrored.crc64nvme == crc64nvme
         });
         Ok(unchanged.map(|mirrored| (mirrored.etag.clone(), Effort::Unchanged)))
+    }
+
+    /// Copies the object the file had under its name before, if it has these bytes. `None` where
+    /// there is any doubt: the file is sent then.
+    async fn copy(
+        &self,
+        put: &Put<'_>,
+        object: &ObjectHead,
+        crc64nvme: u64,
+    ) -> Result<Option<StoredObject>, Outcome> {
+        let (Some(from), Some(twin)) = (&put.lease.pending.copy_from, &put.known.twin) else {
+            return Ok(None);
+        };
+        let size = put.version().size;
+        let same = twin.crc64nvme == crc64nvme && twin.fingerprint.size == size;
+        let (Ok(from), Some(etag)) = (self.settings.prefix.key(from), &twin.etag) else {
+            return Ok(None);
+        };
+        if !same || size > COPY_BYTES_MAX {
+            return Ok(None);
+        }
+        let stored = match self.store.copy(&from, etag, object).await {
+            Ok(stored) => stored,
+            // Whoever may not copy may still send; an outage concerns both.
+            Err(failure) if failure.class != FailureClass::Unavailable => return Ok(None),
+            Err(failure) => return Err(Outcome::Failed(failure)),
+        };
+        let Some(stored) = stored else { return Ok(None) };
+        if stored.crc64nvme.is_some() {
+            return Ok(check(&stored, crc64nvme).is_ok().then_some(stored));
+        }
+        // A store that tells no checksum is asked what it made.
+        let made = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
+        Ok(made.filter(|made| made.version == Some(put.version())))
     }
 
     async fn delete(
@@ -207,9 +264,9 @@ fn units(bytes: u64) -> usize {
 fn object_head(put: &Put<'_>, source: &Source) -> ObjectHead {
     ObjectHead {
         key: put.key.clone(),
-        version: put.version,
+        version: put.version(),
         mode: source.fingerprint().mode,
-        content_type: content_type(put.path),
+        content_type: content_type(put.path()),
     }
 }
 

@@ -36,6 +36,17 @@ impl Report {
                 lag_ms,
                 "uploaded"
             ),
+            Outcome::Mirrored(_, Effort::Copied) => tracing::info!(
+                event = "copy.completed",
+                aws.s3.bucket = self.bucket,
+                aws.s3.key = key,
+                file.path = %pending.path,
+                file.size = pending.version.size,
+                from = pending.copy_from.as_ref().map(ToString::to_string),
+                attempts = pending.attempts,
+                lag_ms,
+                "copied within S3"
+            ),
             Outcome::Mirrored(_, effort) => tracing::debug!(
                 event = "upload.unneeded",
                 aws.s3.key = key,

@@ -6,14 +6,15 @@
 use super::{Effect, Engine, Event, LookFailure, Now};
 use crate::detect::Hints;
 use crate::filter::Filter;
-use crate::look::look;
+use crate::look::{Looked, look};
 use crate::model::{Epoch, Hint};
+use crate::plan::Observed;
 use crate::queue::Lease;
 use crate::reconcile::{Range, reconcile};
 use crate::root::Root;
 use crate::settle::Rested;
-use crate::store::{Change, Store};
-use crate::transfer::{ObjectStore, Transfer, UploadJournal};
+use crate::store::{Change, Question, Store};
+use crate::transfer::{self, ObjectStore, Transfer, UploadJournal};
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -217,9 +218,18 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
                 if begun.wait_for(|begun| *begun).await.is_err() {
                     return std::future::pending().await;
                 }
-                let known = store.known(vec![lease.pending.path.clone()]).await;
-                let mirrored = known.ok().and_then(|mut known| known.pop()?.mirrored);
-                let outcome = transfer.run(&lease, mirrored.as_ref(), epoch).await;
+                let questions = std::iter::once(&lease.pending.path)
+                    .chain(&lease.pending.copy_from)
+                    .map(|path| Question::of(path.clone()))
+                    .collect();
+                let known = store.known(questions).await.unwrap_or_default();
+                let mut mirrored = known.into_iter().map(|known| known.mirrored);
+                let known = transfer::Known {
+                    mirrored: mirrored.next().flatten(),
+                    twin: mirrored.next().flatten(),
+                    epoch,
+                };
+                let outcome = transfer.run(&lease, &known).await;
                 Some(Event::Ended(lease, outcome))
             });
         }
@@ -234,8 +244,14 @@ async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Even
         Ok(Err(gone)) => return Event::LookFailed(paths, LookFailure::Source(gone)),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    let names = looked.iter().map(|looked| looked.rested.path.clone()).collect();
-    match store.known(names).await {
+    let question = |looked: &Looked| Question {
+        path: looked.rested.path.clone(),
+        file: match &looked.observed {
+            Observed::File(fingerprint) => Some(*fingerprint),
+            Observed::Absent | Observed::Unknown(_) => None,
+        },
+    };
+    match store.known(looked.iter().map(question).collect()).await {
         Ok(known) => Event::Looked(looked.into_iter().zip(known).collect()),
         Err(error) => Event::LookFailed(paths, LookFailure::Store(error.to_string())),
     }

@@ -277,6 +277,7 @@ impl World {
             mirrored: self.mirrored.get(path).cloned(),
             pending: self.pending.get(path).cloned(),
             below: self.mirrored.keys().chain(self.pending.keys()).any(below),
+            twin: None,
         };
         let changed = file.map(|file| u64::try_from(file.fingerprint.ctime_ns).unwrap_or(0));
         let age = changed.map(|ns| self.clock.saturating_sub(Duration::from_nanos(ns)));

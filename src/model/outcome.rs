@@ -20,6 +20,8 @@ pub enum Outcome {
 pub enum Effort {
     /// It was sent.
     Sent,
+    /// It was copied within S3, from the object the file had under its name before.
+    Copied,
     /// The bytes are those that were sent before: nothing was sent.
     Unchanged,
     /// An earlier try had done it already, as a look at the object showed.

@@ -67,6 +67,8 @@ pub struct Pending {
     pub error: Option<String>,
     /// Why it waits for something else than time: for the file, for an operator.
     pub parked: Option<String>,
+    /// A recorded path whose object has these bytes already: the file had this name before.
+    pub copy_from: Option<RelPath>,
     /// A request with this was begun whose answer is not known, so the object may exist already.
     pub sent: Option<Version>,
 }

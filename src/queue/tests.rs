@@ -30,6 +30,7 @@ fn wish(name: &str, operation: Operation, since: UnixMillis) -> Pending {
         next_try: 0,
         error: None,
         parked: None,
+        copy_from: None,
         sent: None,
     }
 }

@@ -136,6 +136,7 @@ fn what_is_parked_comes_up_with_every_comparison_of_the_whole_tree() {
         next_try: 0,
         error: None,
         parked: Some("read-error".into()),
+        copy_from: None,
         sent: None,
     };
     let change = vec![Change::Queue(parked)];

@@ -1,6 +1,6 @@
 //! What stands in the tables, read and written. The only file with SQL in it, besides the schema.
 
-use super::{Bound, Change, Counts, From, Known, operation_from};
+use super::{Bound, Change, Counts, From, Known, Question, operation_from};
 use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, Version};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -10,7 +10,7 @@ pub const RANGE_ROWS_MAX: usize = 1000;
 
 const MIRRORED: &str =
     "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch";
-const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, parked, sent_size, sent_mtime_ns";
+const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, parked, copy_from, sent_size, sent_mtime_ns";
 
 /// Makes one change, and keeps the counts in step.
 pub(super) fn apply(
@@ -46,8 +46,8 @@ pub(super) fn apply(
 fn queue(connection: &Connection, pending: &Pending, counts: &mut Counts) -> rusqlite::Result<()> {
     unqueue(connection, &pending.path, counts)?;
     let sql = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
-         attempts, next_try_ms, error, parked, sent_size, sent_mtime_ns) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+         attempts, next_try_ms, error, parked, copy_from, sent_size, sent_mtime_ns) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let row = params![
         pending.path.to_sort_key(),
         pending.path.to_string(),
@@ -59,6 +59,7 @@ fn queue(connection: &Connection, pending: &Pending, counts: &mut Counts) -> rus
         pending.next_try.cast_signed(),
         pending.error,
         pending.parked,
+        pending.copy_from.as_ref().map(RelPath::to_sort_key),
         pending.sent.map(|sent| sent.size.cast_signed()),
         pending.sent.map(|sent| sent.mtime_ns),
     ];
@@ -159,8 +160,8 @@ pub(super) fn uploads(connection: &Connection) -> rusqlite::Result<Vec<(String, 
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-pub(super) fn known(connection: &Connection, path: &RelPath) -> rusqlite::Result<Known> {
-    let key = path.to_sort_key();
+pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::Result<Known> {
+    let key = question.path.to_sort_key();
     let sql = format!("SELECT {MIRRORED} FROM mirrored WHERE path = ?1");
     let mut statement = connection.prepare_cached(&sql)?;
     let mirrored = statement.query_row([&key], |row| mirrored_from(row, 0)).optional()?;
@@ -171,7 +172,33 @@ pub(super) fn known(connection: &Connection, path: &RelPath) -> rusqlite::Result
     let sql = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path >= ?1 AND path < ?2) \
          OR EXISTS (SELECT 1 FROM pending WHERE path >= ?1 AND path < ?2)";
     let below = connection.prepare_cached(sql)?.query_row([from, to], |row| row.get(0))?;
-    Ok(Known { mirrored, pending, below })
+    let twin = match &question.file {
+        Some(file) if mirrored.is_none() => twin(connection, &key, file)?,
+        _ => None,
+    };
+    Ok(Known { mirrored, pending, below, twin })
+}
+
+/// A recorded file that is this one under another name. A file system without birth times leaves
+/// doubt, because it uses inode numbers again, and so does a record that is racy.
+fn twin(
+    connection: &Connection,
+    key: &[u8],
+    file: &Fingerprint,
+) -> rusqlite::Result<Option<RelPath>> {
+    if file.btime_ns == 0 {
+        return Ok(None);
+    }
+    let sql = "SELECT path FROM mirrored WHERE inode = ?1 AND btime_ns = ?2 AND size = ?3 \
+         AND mtime_ns = ?4 AND NOT racy AND path != ?5 LIMIT 1";
+    let values = params![
+        file.inode.cast_signed(),
+        file.btime_ns,
+        file.size.cast_signed(),
+        file.mtime_ns,
+        key
+    ];
+    connection.prepare_cached(sql)?.query_row(values, |row| path_from(row, 0)).optional()
 }
 
 /// The range of keys below a directory: everything that goes on with the separator.
@@ -273,7 +300,7 @@ fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
     let operation =
         operation_from(&operation).ok_or_else(|| bad(1, format!("operation {operation:?}")))?;
     let sent: Option<(i64, i64)> =
-        row.get::<_, Option<i64>>(9)?.zip(row.get::<_, Option<i64>>(10)?);
+        row.get::<_, Option<i64>>(10)?.zip(row.get::<_, Option<i64>>(11)?);
     let version = |(size, mtime_ns): (i64, i64)| Version { size: size.cast_unsigned(), mtime_ns };
     Ok(Pending {
         path: path_from(row, 0)?,
@@ -284,13 +311,17 @@ fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
         next_try: unsigned(6)?,
         error: row.get(7)?,
         parked: row.get(8)?,
+        copy_from: row.get::<_, Option<Vec<u8>>>(9)?.map(|key| path_of(&key, 9)).transpose()?,
         sent: sent.map(version),
     })
 }
 
 fn path_from(row: &Row<'_>, index: usize) -> rusqlite::Result<RelPath> {
-    let key: Vec<u8> = row.get(index)?;
-    RelPath::from_sort_key(&key).map_err(|error| bad(index, error.to_string()))
+    path_of(&row.get::<_, Vec<u8>>(index)?, index)
+}
+
+fn path_of(key: &[u8], index: usize) -> rusqlite::Result<RelPath> {
+    RelPath::from_sort_key(key).map_err(|error| bad(index, error.to_string()))
 }
 
 /// A row that this program never wrote.

@@ -43,6 +43,9 @@ CREATE TABLE mirrored (
   epoch INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- A renamed file is known by these.
+CREATE INDEX mirrored_identity ON mirrored (inode, btime_ns);
+
 CREATE TABLE pending (
   path BLOB PRIMARY KEY,
   name TEXT NOT NULL,
@@ -54,6 +57,7 @@ CREATE TABLE pending (
   next_try_ms INTEGER NOT NULL,
   error TEXT,
   parked TEXT,
+  copy_from BLOB,
   sent_size INTEGER,
   sent_mtime_ns INTEGER
 ) STRICT, WITHOUT ROWID;

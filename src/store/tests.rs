@@ -33,6 +33,7 @@ fn pending(name: &str, next_try: u64) -> Pending {
         next_try,
         error: Some("503".into()),
         parked: None,
+        copy_from: Some(path("old/name")),
         sent: Some(Version { size: 7, mtime_ns: -1 }),
     }
 }
@@ -61,10 +62,14 @@ async fn what_was_written_is_there_after_a_restart() {
     assert_eq!(opened.bound, Some(bound));
     assert_eq!(opened.uploads, [("u".to_owned(), "k".to_owned())]);
     assert_eq!(opened.counts, Counts { mirrored: 1, pending: 1, deletes: 0, parked: 0 });
-    let known = opened.store.known(vec![path("a/b"), path("a/c"), path("a")]).await.expect("read");
+    let known = opened
+        .store
+        .known(["a/b", "a/c", "a"].map(|name| Question::of(path(name))).into())
+        .await
+        .expect("read");
     assert_eq!(known[0].mirrored, Some(mirrored(1)));
     assert_eq!(known[1].pending, Some(pending("a/c", 5)));
-    assert_eq!(known[2], Known { mirrored: None, pending: None, below: true });
+    assert_eq!(known[2], Known { mirrored: None, pending: None, below: true, twin: None });
     assert!(!known[0].below);
 }
 
@@ -74,11 +79,11 @@ async fn a_confirmed_operation_leaves_the_queue_with_its_record() {
     let store = open(directory.path()).store;
     store.write(vec![Change::Queue(pending("a", 1))]).await.expect("written");
     store.write(vec![Change::Mirrored(path("a"), mirrored(1))]).await.expect("written");
-    let known = store.known(vec![path("a")]).await.expect("read").remove(0);
+    let known = store.known(vec![Question::of(path("a"))]).await.expect("read").remove(0);
     assert!(known.mirrored.is_some() && known.pending.is_none());
     store.write(vec![Change::Forgotten(path("a"))]).await.expect("written");
-    let known = store.known(vec![path("a")]).await.expect("read").remove(0);
-    assert_eq!(known, Known { mirrored: None, pending: None, below: false });
+    let known = store.known(vec![Question::of(path("a"))]).await.expect("read").remove(0);
+    assert_eq!(known, Known { mirrored: None, pending: None, below: false, twin: None });
 }
 
 #[tokio::test]
@@ -199,4 +204,24 @@ async fn a_record_of_another_bucket_or_prefix_is_moved_aside() {
     let opened = Store::open(directory.path(), "b/other", 1).expect("opened");
     assert!(matches!(opened.moved_aside, Some((_, Unusable::OtherTarget))));
     assert_eq!((opened.bound, opened.counts), (None, Counts::default()));
+}
+
+#[tokio::test]
+async fn a_file_is_found_under_the_name_it_had_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let recorded = Mirrored { racy: false, ..mirrored(5) };
+    let file = Fingerprint { ctime_ns: 77, ..recorded.fingerprint };
+    store.write(vec![Change::Mirrored(path("old"), recorded)]).await.expect("written");
+    let other = [
+        Fingerprint { size: 6, ..file },
+        Fingerprint { mtime_ns: 0, ..file },
+        Fingerprint { inode: 0, ..file },
+        Fingerprint { btime_ns: 4, ..file },
+    ];
+    let ask = |file| Question { path: path("new"), file: Some(file) };
+    let questions = std::iter::once(file).chain(other).map(ask).collect();
+    let known = store.known(questions).await.expect("read");
+    assert_eq!(known[0].twin, Some(path("old")));
+    assert!(known[1..].iter().all(|known| known.twin.is_none()));
 }

@@ -1,7 +1,7 @@
 //! The thread that owns the connection: groups changes into commits, answers reads in between.
 
 use super::schema::RecordFile;
-use super::{Change, Counts, From, Known, StoreError, rows};
+use super::{Change, Counts, From, Known, Question, StoreError, rows};
 use crate::model::{Mirrored, Pending, RelPath};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +17,7 @@ pub(super) enum Request {
 }
 
 pub(super) enum Read {
-    Known(Vec<RelPath>, Answer<Vec<Known>>),
+    Known(Vec<Question>, Answer<Vec<Known>>),
     Range { within: RelPath, from: From, answer: Answer<Vec<(RelPath, Mirrored)>> },
     Parked { after: Option<RelPath>, answer: Answer<Vec<RelPath>> },
     Due(usize, Answer<(Vec<Pending>, Counts)>),
@@ -93,8 +93,9 @@ impl Writer {
     fn answer(&self, read: Read) {
         let connection = &self.connection;
         match read {
-            Read::Known(paths, answer) => {
-                let known = paths.iter().map(|path| rows::known(connection, path)).collect();
+            Read::Known(questions, answer) => {
+                let known = questions.iter().map(|question| rows::known(connection, question));
+                let known = known.collect();
                 reply(answer, known);
             }
             Read::Range { within, from, answer } => {

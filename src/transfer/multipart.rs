@@ -23,11 +23,12 @@ struct Upload {
 
 impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
     pub(super) async fn put_in_parts(&self, put: Put<'_>) -> Result<Outcome, Outcome> {
-        let (root, path, version) = (Arc::clone(&self.root), put.path.clone(), put.version);
+        let (root, path, version) = (Arc::clone(&self.root), put.path().clone(), put.version());
         // Only a file of the size recorded can be the one that is there already; the record's
         // checksum, or the one the store keeps, can tell, and reading costs less than sending.
-        let compare = put.sent_before == Some(version)
-            || put.mirrored.is_some_and(|mirrored| mirrored.fingerprint.size == version.size);
+        let recorded = [&put.known.mirrored, &put.known.twin].into_iter().flatten();
+        let compare = put.lease.sent_before == Some(version)
+            || recorded.into_iter().any(|recorded| recorded.fingerprint.size == version.size);
         let (source, racy, whole) = blocking(move || {
             let source = Source::open(&root, &path, version)?;
             let racy = source.fingerprint().is_racy(unix_nanos());
@@ -41,12 +42,15 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
             crc64nvme,
             etag,
             racy,
-            epoch: put.epoch,
+            epoch: put.known.epoch,
         };
-        if let Some(whole) = whole
-            && let Some((etag, effort)) = self.already_there(&put, whole).await?
-        {
-            return Ok(Outcome::Mirrored(mirrored(whole, etag), effort));
+        if let Some(whole) = whole {
+            if let Some((etag, effort)) = self.already_there(&put, whole).await? {
+                return Ok(Outcome::Mirrored(mirrored(whole, etag), effort));
+            }
+            if let Some(stored) = self.copy(&put, &object_head(&put, &source), whole).await? {
+                return Ok(Outcome::Mirrored(mirrored(whole, stored.etag), Effort::Copied));
+            }
         }
         let (crc64nvme, stored) = self.upload(&put, &source).await?;
         check(&stored, crc64nvme)?;
@@ -86,7 +90,7 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         source: &Arc<Source>,
         upload: &mut Upload,
     ) -> Result<StoredObject, Outcome> {
-        let size = put.version.size;
+        let size = put.version().size;
         let part_size = self.settings.multipart_part_size.max(size.div_ceil(PARTS_MAX));
         let mut offset = 0;
         while offset < size {

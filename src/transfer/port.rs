@@ -63,6 +63,14 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Deletes what is under `key`; nothing being there is success.
     fn delete(&self, key: &ObjectKey) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Makes `object` of the object `from`, if that one still has this entity tag; `None` if not.
+    fn copy(
+        &self,
+        from: &ObjectKey,
+        etag: &str,
+        object: &ObjectHead,
+    ) -> impl Future<Output = Result<Option<StoredObject>, Failure>> + Send;
+
     /// Begins a multipart upload and answers its id.
     fn begin_upload(
         &self,

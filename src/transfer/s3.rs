@@ -17,9 +17,11 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+    MetadataDirective,
 };
 use bytes::Bytes;
-use error::failure;
+use error::{failure, is_another_source};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -29,6 +31,10 @@ const MTIME: &str = "mtime";
 const MODE: &str = "mode";
 /// Which record the object was made from.
 const OWNER: &str = "file-sync-owner";
+
+/// Everything but what a URL may hold unescaped, and the separator.
+const COPY_SOURCE_ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// Longest time for a request without a body.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
@@ -111,6 +117,37 @@ impl ObjectStore for S3 {
         let request = self.client.delete_object().bucket(&self.bucket).key(key.as_str());
         let answer = request.customize().config_override(patience(0)).send().await;
         answer.map(drop).map_err(|error| failure(&error))
+    }
+
+    async fn copy(
+        &self,
+        from: &ObjectKey,
+        etag: &str,
+        object: &ObjectHead,
+    ) -> Result<Option<StoredObject>, Failure> {
+        let from = percent_encoding::utf8_percent_encode(from.as_str(), COPY_SOURCE_ESCAPED);
+        let request = self
+            .client
+            .copy_object()
+            .copy_source(format!("{}/{from}", self.bucket))
+            .copy_source_if_match(etag)
+            .bucket(&self.bucket)
+            .key(object.key.as_str())
+            .metadata_directive(MetadataDirective::Replace)
+            .content_type(object.content_type)
+            .set_metadata(Some(metadata(object, &self.owner)));
+        // The store reads and writes the whole object before it answers.
+        let size = object.version.size;
+        match request.customize().config_override(patience(size)).send().await {
+            Ok(answer) => Ok(answer.copy_object_result.map(|copied| StoredObject {
+                etag: copied.e_tag,
+                version: None,
+                crc64nvme: copied.checksum_crc64_nvme.as_deref().and_then(decode),
+                ours: true,
+            })),
+            Err(error) if is_another_source(&error) => Ok(None),
+            Err(error) => Err(failure(&error)),
+        }
     }
 
     async fn begin_upload(&self, object: &ObjectHead) -> Result<String, Failure> {

@@ -96,6 +96,12 @@ fn answered(
     }
 }
 
+/// Whether the object to copy is gone, or is not the one that was meant.
+pub(super) fn is_another_source<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    matches!(status, Some(404 | 412))
+}
+
 /// An answer that lacks what every S3 says.
 pub(super) fn incomplete(what: &str) -> Failure {
     Failure {
