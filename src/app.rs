@@ -19,6 +19,7 @@ use crate::filter::{self, Filter};
 use crate::model::{Epoch, UnixMillis, millis};
 use crate::plan::Policy;
 use crate::queue::{self, Backoff};
+use crate::retry_file;
 use crate::root::Root;
 use crate::settle;
 use crate::shutdown::Shutdown;
@@ -26,6 +27,7 @@ use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
 use crate::transfer::{self, S3, S3Settings, Transfer, UploadJournal};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// Paths that may wait for quiet at once; about 200 bytes each.
 const SETTLE_PATHS_MAX: usize = 65_536;
@@ -156,11 +158,14 @@ impl App {
         })
         .await;
         let (store, mut counts) = (opened.store, opened.counts);
+        self.tell_inherited();
+        let (told, tell) = watch::channel(counts);
+        let view = tokio::spawn(retry_file::keep(self.retry_file(), store.clone(), tell));
         let mut bound = opened.bound;
         let mut uploads = opened.uploads;
-        loop {
+        let exit = loop {
             let Some(root) = self.wait_for_source(bound.as_ref()).await else {
-                return Ok(self.exit(&End::Drained, counts.pending, false));
+                break self.exit(&End::Drained, counts.pending, false);
             };
             let now_bound = self.bind(bound.take(), &root, &owner);
             store.write(vec![Change::Bound(now_bound.clone())]).await?;
@@ -181,6 +186,7 @@ impl App {
                 transfer,
                 epoch,
                 hints,
+                counts: told.clone(),
             };
             let end = engine::run(&mut engine, parts, self.stop(detector.clone())).await;
             drop(detector);
@@ -195,10 +201,46 @@ impl App {
                     "the watcher has ended; starting it again and comparing everything"
                 ),
                 End::Drained | End::Expired => {
-                    return Ok(self.exit(&end, engine.counts().pending, engine.is_outage()));
+                    break self.exit(&end, engine.counts().pending, engine.is_outage());
                 }
             }
             counts = store.queued(0).await?.1;
+        };
+        drop(told);
+        if let Err(panic) = view.await {
+            std::panic::resume_unwind(panic.into_panic());
+        }
+        Ok(exit)
+    }
+
+    fn retry_file(&self) -> retry_file::Settings {
+        retry_file::Settings {
+            path: self.config.retry_file.clone(),
+            watch_path: self.config.watch_path.clone(),
+            prefix: self.config.prefix.clone(),
+        }
+    }
+
+    /// The original service may have left a queue. Its uploads are found by the first comparison;
+    /// its deletes cannot be told from objects that somebody else made.
+    fn tell_inherited(&self) {
+        match retry_file::inherited(&self.config.retry_file) {
+            Ok(entries) if entries.is_empty() => {}
+            Ok(entries) => {
+                let deletes = entries.iter().filter(|entry| entry.r#type == "delete").count();
+                tracing::info!(
+                    event = "retry_file.inherited",
+                    entries = entries.len(),
+                    deletes,
+                    "found a queue of the original service: its uploads are done by the first \
+                     comparison; what it wanted deleted was never recorded here and stays"
+                );
+            }
+            Err(error) => tracing::warn!(
+                event = "retry_file.unreadable",
+                error.message = %error,
+                "retry_file holds something that is no queue; it is replaced by the view of ours"
+            ),
         }
     }
 

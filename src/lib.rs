@@ -28,6 +28,7 @@ pub mod model;
 pub mod plan;
 pub mod queue;
 pub mod reconcile;
+pub mod retry_file;
 pub mod root;
 pub mod settle;
 pub mod shutdown;

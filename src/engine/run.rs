@@ -13,7 +13,7 @@ use crate::queue::Lease;
 use crate::reconcile::{Range, reconcile};
 use crate::root::Root;
 use crate::settle::Rested;
-use crate::store::{Change, Question, Store};
+use crate::store::{Change, Counts, Question, Store};
 use crate::transfer::{self, ObjectStore, Transfer, UploadJournal};
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -44,6 +44,8 @@ pub struct Parts<S, J> {
     pub epoch: Epoch,
     /// Hints of the detector; none in a run that compares once.
     pub hints: Option<Hints>,
+    /// Where it is told that the queue has changed.
+    pub counts: watch::Sender<Counts>,
 }
 
 /// How the loop is told to end.
@@ -107,6 +109,9 @@ pub async fn run<S: ObjectStore, J: UploadJournal>(
             Some(event) = compared.recv(), if engine.has_room() => event,
             () = sleep_until(tick) => Event::Tick,
         };
+        if let Event::Written(counts) = &event {
+            work.parts.counts.send_replace(*counts);
+        }
         let now = Now { elapsed: started.elapsed(), jitter: fastrand::f64() };
         for effect in engine.apply(event, now) {
             if let Effect::SourceLost(reason) = effect {
