@@ -1,5 +1,5 @@
 //! The composition root: makes every part from the configuration, joins them, and takes them down in
-//! order. The only module that knows every concrete type.
+//! order. With `app/`, the only place that knows every concrete type.
 //!
 //! # Order
 //!
@@ -9,36 +9,28 @@
 //! Down: collect the last events, drain until `shutdown_timeout_seconds`, close the record. What is
 //! left is on disk.
 
+mod parts;
 mod source;
 
 use crate::cli::Exit;
-use crate::config::{Config, DeletePolicy, WatchMode};
-use crate::detect::{self, Detector, Hints};
-use crate::engine::{self, End, Engine, Parts, Stop};
-use crate::filter::{self, Filter};
-use crate::model::{Epoch, UnixMillis, millis};
-use crate::plan::Policy;
-use crate::queue::{self, Backoff};
+use crate::config::Config;
+use crate::detect::Detector;
+use crate::engine::{self, End, Parts, Stop};
+use crate::filter::Filter;
+use crate::model::{Epoch, FailureClass, UnixMillis, UploadNote, millis};
 use crate::retry_file;
 use crate::root::Root;
-use crate::settle;
 use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
-use crate::transfer::{self, S3, S3Settings, Transfer, UploadJournal};
+use crate::transfer::S3;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
-/// Paths that may wait for quiet at once; about 200 bytes each.
-const SETTLE_PATHS_MAX: usize = 65_536;
-/// Directories that may wait to be compared.
-const SETTLE_TREES_MAX: usize = 4_096;
-/// Rows of the queue in memory; about 500 bytes each.
-const QUEUE_WINDOW_MAX: usize = 20_000;
-/// The wait after the first failure of a path.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The last events are waited for this long when the daemon stops.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause before a watcher that has ended is started again.
+const WATCH_RETRY: Duration = Duration::from_secs(1);
 
 /// What the program is run for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +77,30 @@ impl AppError {
 }
 
 async fn run_with_state(config: Config, mode: Mode, shutdown: Shutdown) -> Result<Exit, AppError> {
+    tell_started(&config);
+    let (directory, target) = (config.state_dir.clone(), target(&config));
+    let opening = move || Store::open(&directory, &target, unix_millis());
+    let opened = match tokio::task::spawn_blocking(opening).await {
+        Ok(opened) => opened?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    tell_opened(&opened);
+    retry_file::tell_inherited(&config.retry_file);
+    let store = opened.store.clone();
+    let exit = with_view(config, mode, shutdown, opened).await;
+    store.closed().await;
+    tracing::info!(event = "service.stopped", "stopped");
+    exit
+}
+
+fn tell_started(config: &Config) {
     tracing::info!(
         event = "service.started",
         version = env!("CARGO_PKG_VERSION"),
         watch_path = %config.watch_path.to_string_lossy().escape_debug(),
         aws.s3.bucket = config.bucket,
         s3_prefix = config.prefix.as_str(),
+        endpoint = config.endpoint_url.as_deref().unwrap_or("aws"),
         state_dir = %config.state_dir.to_string_lossy().escape_debug(),
         "started"
     );
@@ -100,18 +110,6 @@ async fn run_with_state(config: Config, mode: Mode, shutdown: Shutdown) -> Resul
             "cloudfront_enabled is set, and this version does not invalidate anything yet"
         );
     }
-    let (directory, target) = (config.state_dir.clone(), target(&config));
-    let opening = move || Store::open(&directory, &target, unix_millis());
-    let opened = match tokio::task::spawn_blocking(opening).await {
-        Ok(opened) => opened?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
-    tell_opened(&opened);
-    let store = opened.store.clone();
-    let exit = App { config, mode, shutdown }.work(opened).await;
-    store.closed().await;
-    tracing::info!(event = "service.stopped", "stopped");
-    exit
 }
 
 fn tell_opened(opened: &Opened) {
@@ -132,115 +130,92 @@ fn tell_opened(opened: &Opened) {
     );
 }
 
+/// Runs with the view of the queue beside it, which is written a last time at the end.
+async fn with_view(
+    config: Config,
+    mode: Mode,
+    shutdown: Shutdown,
+    opened: Opened,
+) -> Result<Exit, AppError> {
+    let view = retry_file::Settings {
+        path: config.retry_file.clone(),
+        watch_path: config.watch_path.clone(),
+        prefix: config.prefix.clone(),
+    };
+    let (told, tell) = watch::channel(opened.counts);
+    let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), tell));
+    let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
+    let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
+    let app = App {
+        filter: parts::filter(&config).map_err(AppError::Patterns)?,
+        s3: S3::new(parts::s3(&config, &owner)).await,
+        store: opened.store,
+        owner,
+        told,
+        config,
+        mode,
+        shutdown,
+    };
+    let exit = app.work(opened.bound, opened.counts, opened.uploads).await;
+    drop(app);
+    match view.await {
+        Ok(()) => exit,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
 struct App {
     config: Config,
     mode: Mode,
     shutdown: Shutdown,
+    filter: Arc<Filter>,
+    s3: S3,
+    store: Store,
+    /// What marks the objects of this record.
+    owner: String,
+    /// Where it is told that the queue has changed.
+    told: watch::Sender<Counts>,
 }
 
 impl App {
-    async fn work(&self, opened: Opened) -> Result<Exit, AppError> {
-        let patterns = filter::Settings {
-            defaults: self.config.ignore_defaults,
-            patterns: self.config.ignore.clone(),
-        };
-        let filter = Arc::new(Filter::new(&patterns).map_err(|errors| {
-            AppError::Patterns(errors.first().map(ToString::to_string).unwrap_or_default())
-        })?);
-        let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
-        let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
-        let s3 = S3::new(S3Settings {
-            bucket: self.config.bucket.clone(),
-            region: self.config.region.clone(),
-            endpoint_url: self.config.endpoint_url.clone(),
-            force_path_style: self.config.force_path_style,
-            owner: owner.clone(),
-        })
-        .await;
-        let (store, mut counts) = (opened.store, opened.counts);
-        self.tell_inherited();
-        let (told, tell) = watch::channel(counts);
-        let view = tokio::spawn(retry_file::keep(self.retry_file(), store.clone(), tell));
-        let mut bound = opened.bound;
-        let mut uploads = opened.uploads;
-        let exit = loop {
+    /// Mirrors the watched directory for as long as it is there; waits for it when it is not.
+    async fn work(
+        &self,
+        mut bound: Option<Bound>,
+        mut counts: Counts,
+        mut uploads: Vec<UploadNote>,
+    ) -> Result<Exit, AppError> {
+        loop {
             let Some(root) = self.wait_for_source(bound.as_ref()).await else {
-                break self.exit(&End::Drained, counts.pending, false);
+                return Ok(self.exit(&End::Drained, counts.pending, None));
             };
-            let now_bound = self.bind(bound.take(), &root, &owner);
-            store.write(vec![Change::Bound(now_bound.clone())]).await?;
-            let epoch = now_bound.epoch;
-            bound = Some(now_bound);
+            let now_bound = self.bind(bound.take(), &root);
+            counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
             let root = Arc::new(root);
-            let transfer = self.transfer(&root, &s3, &store);
-            sweep(&transfer, std::mem::take(&mut uploads));
-            let watching = self.watch(&root, &filter);
-            let mut engine = self.engine(&root, watching.is_some(), epoch, counts);
+            let transfer = self.transfer(&root);
+            self.sweep(&transfer, std::mem::take(&mut uploads)).await;
+            let watching = self.watch(&root);
+            let mut engine = self.engine(&root, watching.is_some(), now_bound.epoch, counts);
             let (detector, hints) = watching.unzip();
             // Kept until the loop has ended: what changes during the drain still counts.
             let detector = detector.map(Arc::new);
             let parts = Parts {
                 root,
-                filter: Arc::clone(&filter),
-                store: store.clone(),
+                filter: Arc::clone(&self.filter),
+                store: self.store.clone(),
                 transfer,
-                epoch,
+                epoch: now_bound.epoch,
                 hints,
-                counts: told.clone(),
+                counts: self.told.clone(),
             };
             let end = engine::run(&mut engine, parts, self.stop(detector.clone())).await;
             drop(detector);
-            match &end {
-                End::SourceLost(reason) => tracing::error!(
-                    event = "source.unavailable",
-                    reason,
-                    "the watched directory is not what it was; nothing is sent or deleted until it is back"
-                ),
-                End::DetectorLost => tracing::error!(
-                    event = "watch.lost",
-                    "the watcher has ended; starting it again and comparing everything"
-                ),
-                End::Drained | End::Expired => {
-                    break self.exit(&end, engine.counts().pending, engine.is_outage());
-                }
+            if matches!(end, End::Drained | End::Expired) {
+                return Ok(self.exit(&end, engine.counts().pending, engine.outage()));
             }
-            counts = store.queued(0).await?.1;
-        };
-        drop(told);
-        if let Err(panic) = view.await {
-            std::panic::resume_unwind(panic.into_panic());
-        }
-        Ok(exit)
-    }
-
-    fn retry_file(&self) -> retry_file::Settings {
-        retry_file::Settings {
-            path: self.config.retry_file.clone(),
-            watch_path: self.config.watch_path.clone(),
-            prefix: self.config.prefix.clone(),
-        }
-    }
-
-    /// The original service may have left a queue. Its uploads are found by the first comparison;
-    /// its deletes cannot be told from objects that somebody else made.
-    fn tell_inherited(&self) {
-        match retry_file::inherited(&self.config.retry_file) {
-            Ok(entries) if entries.is_empty() => {}
-            Ok(entries) => {
-                let deletes = entries.iter().filter(|entry| entry.r#type == "delete").count();
-                tracing::info!(
-                    event = "retry_file.inherited",
-                    entries = entries.len(),
-                    deletes,
-                    "found a queue of the original service: its uploads are done by the first \
-                     comparison; what it wanted deleted was never recorded here and stays"
-                );
-            }
-            Err(error) => tracing::warn!(
-                event = "retry_file.unreadable",
-                error.message = %error,
-                "retry_file holds something that is no queue; it is replaced by the view of ours"
-            ),
+            tell_interrupted(&end);
+            bound = Some(now_bound);
+            tokio::time::sleep(WATCH_RETRY).await;
         }
     }
 
@@ -254,107 +229,21 @@ impl App {
     }
 
     /// Binds the record to the directory, or counts another one.
-    fn bind(&self, bound: Option<Bound>, root: &Root, owner: &str) -> Bound {
-        let (target, source, owner) = (target(&self.config), source::name(root), owner.to_owned());
+    fn bind(&self, bound: Option<Bound>, root: &Root) -> Bound {
+        let (target, source) = (target(&self.config), source::name(root));
+        let owner = self.owner.clone();
         match bound {
             Some(bound) if bound.source == source => bound,
             Some(Bound { epoch: Epoch(epoch), .. }) => {
                 tracing::warn!(
                     event = "source.changed",
-                    "this is another directory than the record tells of: what was mirrored from the \
-                     other one is not deleted"
+                    "this is another directory than the record tells of: what was mirrored from \
+                     the other one is not deleted"
                 );
                 Bound { target, source, epoch: Epoch(epoch + 1), owner }
             }
             None => Bound { target, source, epoch: Epoch(1), owner },
         }
-    }
-
-    fn transfer(
-        &self,
-        root: &Arc<Root>,
-        s3: &S3,
-        store: &Store,
-    ) -> Arc<Transfer<S3, RecordedUploads>> {
-        let settings = transfer::Settings {
-            prefix: self.config.prefix.clone(),
-            multipart_threshold: self.config.multipart_threshold,
-            multipart_part_size: self.config.multipart_part_size,
-            memory: self.config.transfer_memory,
-        };
-        let journal = RecordedUploads(store.clone());
-        Arc::new(Transfer::new(Arc::clone(root), s3.clone(), journal, settings))
-    }
-
-    /// Watches the directory, unless it is polled or compared once.
-    fn watch(&self, root: &Arc<Root>, filter: &Arc<Filter>) -> Option<(Detector, Hints)> {
-        if self.mode == Mode::Once || self.config.watch_mode == WatchMode::Poll {
-            return None;
-        }
-        let wanted = Arc::clone(filter);
-        let wanted = Arc::new(move |path: &_, is_directory| {
-            if is_directory { wanted.wants_directory(path) } else { wanted.wants_file(path) }
-        });
-        let settings = detect::Settings::new(self.config.state_dir.join("cookies"));
-        match Detector::start(Arc::clone(root), wanted, settings) {
-            Ok(watching) => Some(watching),
-            Err(error) => {
-                tracing::error!(
-                    event = "watch.failed",
-                    error.message = %error,
-                    poll_interval_seconds = self.config.poll_interval.as_secs(),
-                    "the directory cannot be watched; it is compared again and again instead"
-                );
-                None
-            }
-        }
-    }
-
-    fn engine(&self, root: &Root, watching: bool, epoch: Epoch, counts: Counts) -> Engine {
-        let config = &self.config;
-        // Events of a network file system are hints, and welcome; but somebody else may write, too.
-        let complete =
-            watching && (config.watch_mode == WatchMode::Events || source::tells_everything(root));
-        let interval = if complete { config.rescan_interval } else { config.poll_interval };
-        let settings = engine::Settings {
-            prefix: config.prefix.clone(),
-            bucket: config.bucket.clone(),
-            policy: Policy {
-                propagate_deletes: config.delete_policy == DeletePolicy::Propagate,
-                epoch,
-            },
-            settle: settle::Settings {
-                done: config.debounce,
-                writing: config.open_file_quiet,
-                longest: config.debounce_max,
-                paths_max: SETTLE_PATHS_MAX,
-                trees_max: SETTLE_TREES_MAX,
-            },
-            queue: queue::Settings {
-                concurrency: config.max_concurrent_transfers,
-                window_max: QUEUE_WINDOW_MAX,
-                backoff: Backoff {
-                    first_ms: millis(RETRY_FIRST),
-                    max_ms: millis(config.retry_interval),
-                },
-                delete_limit_percent: config.delete_limit_percent,
-                delete_limit_count: config.delete_limit_count,
-            },
-            rescan_interval: interval,
-            once: self.mode == Mode::Once,
-        };
-        let mode = if complete { "events" } else { "poll" };
-        tracing::info!(
-            event = "watch.mode",
-            mode,
-            interval_seconds = interval.as_secs(),
-            "watching"
-        );
-        let mut engine = Engine::new(settings, counts, unix_millis());
-        if !watching {
-            engine.compare_all();
-        }
-        engine
     }
 
     fn stop(&self, detector: Option<Arc<Detector>>) -> Stop {
@@ -382,7 +271,7 @@ impl App {
         Stop { requested: Box::pin(requested), expired: Box::pin(expired) }
     }
 
-    fn exit(&self, end: &End, pending: u64, outage: bool) -> Exit {
+    fn exit(&self, end: &End, pending: u64, outage: Option<FailureClass>) -> Exit {
         if pending > 0 {
             tracing::warn!(
                 event = "shutdown.left_over",
@@ -394,57 +283,24 @@ impl App {
         match self.mode {
             Mode::Daemon => Exit::Success,
             Mode::Once if pending == 0 && *end == End::Drained => Exit::Success,
-            Mode::Once if outage => Exit::Unreachable,
+            Mode::Once if outage == Some(FailureClass::Unavailable) => Exit::Unreachable,
             Mode::Once => Exit::WorkLeft,
         }
     }
 }
 
-/// Aborts the multipart uploads that a crash left behind. In the background: nothing waits for it,
-/// and what fails stays noted.
-fn sweep(transfer: &Arc<Transfer<S3, RecordedUploads>>, uploads: Vec<(String, String)>) {
-    if uploads.is_empty() {
-        return;
-    }
-    let transfer = Arc::clone(transfer);
-    tokio::spawn(async move {
-        for (upload_id, key) in uploads {
-            if let Err(failure) = transfer.abort(&upload_id, &key).await {
-                tracing::warn!(
-                    event = "upload.abort_failed",
-                    aws.s3.key = key,
-                    error.type = failure.code,
-                    error.message = failure.message,
-                    "multipart upload of an earlier run not aborted; tried again at the next start"
-                );
-            }
-        }
-    });
-}
-
-/// Notes multipart uploads in the record.
-#[derive(Debug)]
-pub struct RecordedUploads(Store);
-
-impl RecordedUploads {
-    async fn note(&self, change: Change) {
-        if let Err(error) = self.0.write(vec![change]).await {
-            tracing::error!(
-                event = "state.write_failed",
-                error.message = %error,
-                "a multipart upload could not be noted; a crash now would leave it behind"
-            );
-        }
-    }
-}
-
-impl UploadJournal for RecordedUploads {
-    async fn begun(&self, upload_id: &str, key: &str) {
-        self.note(Change::UploadBegun { upload_id: upload_id.into(), key: key.into() }).await;
-    }
-
-    async fn ended(&self, upload_id: &str) {
-        self.note(Change::UploadEnded { upload_id: upload_id.into() }).await;
+fn tell_interrupted(end: &End) {
+    match end {
+        End::SourceLost(reason) => tracing::error!(
+            event = "source.unavailable",
+            reason,
+            "the watched directory is not what it was; nothing is sent or deleted until it is back"
+        ),
+        End::DetectorLost => tracing::error!(
+            event = "watch.lost",
+            "the watcher has ended; starting it again and comparing everything"
+        ),
+        End::Drained | End::Expired => {}
     }
 }
 

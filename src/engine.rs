@@ -10,7 +10,7 @@
 //! be performed; it does no I/O and reads no clock. The loop in [`run`] performs them, and what comes
 //! of them are events again. So there is no lock around the state, two things never happen at once,
 //! and a test can put the engine through anything in microseconds. The price is that work of several
-//! steps is written out as states; there is one such machine, the [queue](crate::queue).
+//! steps is written out as states; there is one such machine, the [`queue`].
 //!
 //! # Invariants
 //!
@@ -18,22 +18,23 @@
 //! - A try begins after its row is on disk; an object counts as mirrored after S3 has confirmed it.
 //! - No delete starts while a comparison of the tree is under way: how many there will be is not
 //!   known before its end.
-//! - Work in flight is bounded: looks by [`LOOKS_MAX`], comparisons by one, tries by the queue.
+//! - Work in flight is bounded: looks by `LOOKS_MAX`, comparisons by one, tries by the queue.
 
+mod event;
 mod report;
 mod run;
 
+pub use event::{Effect, Event, LookFailure, Now};
 pub use run::{End, Parts, Stop, run};
 
 use crate::look::Looked;
 use crate::model::{
-    Activity, Depth, Hint, KeyPrefix, Operation, Outcome, Pending, RelPath, UnixMillis, Version,
-    millis,
+    Activity, Depth, FailureClass, Hint, KeyPrefix, Operation, Outcome, Pending, RelPath,
+    UnixMillis, Version, millis,
 };
 use crate::plan::{Decision, Observed, Policy, plan};
 use crate::queue::{self, Lease, Queue};
 use crate::reconcile::{Range, ReconcileError, Summary};
-use crate::root::SourceGone;
 use crate::settle::{self, Rested, Settle};
 use crate::store::{Change, Counts, Known};
 use std::collections::HashMap;
@@ -65,64 +66,6 @@ pub struct Settings {
     pub rescan_interval: Duration,
     /// Whether to compare once, drain and end.
     pub once: bool,
-}
-
-/// The time, as an argument.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// Since the engine started; never goes back.
-    pub elapsed: Duration,
-    /// Randomness for the back-off, between 0 and 1.
-    pub jitter: f64,
-}
-
-/// Something happened.
-#[derive(Debug)]
-pub enum Event {
-    /// The detector says where to look.
-    Hinted(Vec<Hint>),
-    /// Paths were looked at, and what the record says of them.
-    Looked(Vec<(Looked, Known)>),
-    /// A look failed as a whole; these paths are as they were.
-    LookFailed(Vec<Rested>, LookFailure),
-    /// A comparison found paths that differ.
-    Differing(Vec<RelPath>),
-    /// A comparison has ended.
-    Compared(Range, Result<Summary, ReconcileError>),
-    /// Rows are on disk, and this is how much the record holds now.
-    Written(Counts),
-    /// A try has ended.
-    Ended(Lease, Outcome),
-    /// Rows of the record for the queue.
-    Refilled(Vec<Pending>),
-    /// Time went by.
-    Tick,
-    /// Come to an end: drain what there is.
-    Stop,
-}
-
-/// Why a look failed as a whole.
-#[derive(Debug)]
-pub enum LookFailure {
-    /// The watched directory is not what it was.
-    Source(SourceGone),
-    /// The record cannot be read.
-    Store(String),
-}
-
-/// Something is to be done.
-#[derive(Debug)]
-pub enum Effect {
-    /// Look at these.
-    Look(Vec<Rested>),
-    /// Compare this with the record.
-    Compare(Range),
-    /// Write these, and begin the tries when they are on disk.
-    Write(Vec<Change>, Vec<Lease>),
-    /// Read so many rows for the queue.
-    Refill(usize),
-    /// The watched directory is gone: end this run, and wait for it.
-    SourceLost(String),
 }
 
 /// Everything that is known.
@@ -251,10 +194,10 @@ impl Engine {
         self.queue.counts()
     }
 
-    /// Whether S3 is held to be unavailable.
+    /// What keeps S3 from taking anything, if something does.
     #[must_use]
-    pub fn is_outage(&self) -> bool {
-        self.queue.is_outage()
+    pub fn outage(&self) -> Option<FailureClass> {
+        self.queue.outage()
     }
 
     fn hinted(&mut self, hints: Vec<Hint>, now: Now) {
@@ -307,7 +250,7 @@ impl Engine {
                 wish.copy_from.clone_from(&known.twin);
                 match self.settings.prefix.key(path) {
                     Ok(_) => self.queue.want(wish, pending, self.wall(now)),
-                    Err(error) => self.park(wish, error.to_string(), pending),
+                    Err(error) => self.park(wish, &error.to_string(), pending),
                 }
             }
             Decision::Nothing(_) => self.queue.settle(path, pending),
@@ -316,17 +259,17 @@ impl Engine {
                 let operation = pending.map_or(Operation::Put, |pending| pending.operation);
                 let version = pending.map(|pending| pending.version).unwrap_or_default();
                 let wish = self.wish(path, operation, version, looked.rested.since);
-                self.park(wish, reason.clone(), pending)
+                self.park(wish, reason, pending)
             }
         };
         self.changes.extend(change);
     }
 
-    fn park(&mut self, wish: Pending, reason: String, known: Option<&Pending>) -> Option<Change> {
+    fn park(&mut self, wish: Pending, reason: &str, known: Option<&Pending>) -> Option<Change> {
         let path = wish.path.clone();
-        let change = self.queue.park(wish, reason.clone(), known);
+        let change = self.queue.park(wish, reason, known);
         if change.is_some() {
-            report::parked(&path, &reason);
+            report::parked(&path, reason);
         }
         change
     }
@@ -480,7 +423,8 @@ impl Engine {
     }
 
     fn may_rescan(&self) -> bool {
-        !self.stopping && !(self.settings.once && self.compared_once)
+        let done = self.settings.once && self.compared_once;
+        !(self.stopping || done)
     }
 
     fn may_look(&self) -> bool {
@@ -515,7 +459,7 @@ fn last_of_each_path(changes: impl Iterator<Item = Change>) -> Vec<Change> {
             Change::Mirrored(path, _) | Change::Forgotten(path) | Change::Settled(path) => {
                 queued.remove(path);
             }
-            Change::UploadBegun { .. } | Change::UploadEnded { .. } | Change::Bound(_) => {}
+            Change::UploadNoted(_) | Change::UploadEnded(_) | Change::Bound(_) => {}
         }
         kept.push(change);
     }

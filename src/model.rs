@@ -14,4 +14,4 @@ pub use hint::{Activity, Depth, Hint};
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
 pub use outcome::{Effort, Failure, FailureClass, Outcome};
 pub use path::{PathError, RelPath};
-pub use record::{Epoch, Mirrored, Operation, Pending, UnixMillis, Version, millis};
+pub use record::{Epoch, Mirrored, Operation, Pending, UnixMillis, UploadNote, Version, millis};

@@ -105,10 +105,10 @@ impl Queue {
         self.window.running()
     }
 
-    /// Whether S3 is held to be unavailable.
+    /// What keeps S3 from taking anything, if something does.
     #[must_use]
-    pub fn is_outage(&self) -> bool {
-        self.breaker.is_open()
+    pub fn outage(&self) -> Option<FailureClass> {
+        self.breaker.outage().map(|(class, _)| class)
     }
 
     /// Whether deletes wait for an operator: more are wanted than both limits allow.
@@ -159,7 +159,7 @@ impl Queue {
     pub fn park(
         &mut self,
         wanted: Pending,
-        reason: String,
+        reason: &str,
         known: Option<&Pending>,
     ) -> Option<Change> {
         if self.window.note_if_running(&wanted.path) {
@@ -167,12 +167,12 @@ impl Queue {
         }
         let before = self.window.remove(&wanted.path).map(|entry| entry.pending);
         let before = before.as_ref().or(known);
-        if before.is_some_and(|before| before.parked.as_ref() == Some(&reason)) {
+        if before.is_some_and(|before| before.parked.as_deref() == Some(reason)) {
             return None;
         }
         let since = before.map_or(wanted.since, |before| before.since);
         let sent = before.and_then(|before| before.sent);
-        let row = Pending { parked: Some(reason), since, sent, ..wanted };
+        let row = Pending { parked: Some(reason.to_owned()), since, sent, ..wanted };
         Some(Change::Queue(row))
     }
 
@@ -266,6 +266,10 @@ impl Queue {
     /// Whether nothing is left that will be tried by itself within `tries` tries of this process.
     #[must_use]
     pub fn is_drained(&self, tries: u32) -> bool {
+        let given_up = self.breaker.outage().is_some_and(|(_, probes)| probes >= tries);
+        if given_up {
+            return self.window.running() == 0;
+        }
         self.window.running() == 0
             && !self.wants_refill()
             && self.window.entries().all(|entry| {
@@ -325,7 +329,7 @@ impl Queue {
             Outcome::Mirrored(..) | Outcome::Deleted => self.breaker.succeeded(now),
             Outcome::Failed(failure) => match failure.class {
                 FailureClass::Unavailable | FailureClass::Refused => {
-                    self.breaker.failed(now, jitter)
+                    self.breaker.failed(failure.class, now, jitter)
                 }
                 // S3 answered, and about this object only.
                 FailureClass::Object => self.breaker.succeeded(now),

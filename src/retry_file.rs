@@ -55,11 +55,9 @@ struct Entry {
 
 /// An entry of the original service.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
-pub struct Inherited {
+struct Inherited {
     /// `upload`, `delete` or `invalidate`.
-    pub r#type: String,
-    /// Of the file; of the object for `invalidate`.
-    pub file_path: String,
+    r#type: String,
 }
 
 /// The queue the original service left, if the file is one. A view of ours is none.
@@ -67,7 +65,7 @@ pub struct Inherited {
 /// # Errors
 ///
 /// If the file is there and cannot be read, or holds something else.
-pub fn inherited(path: &Path) -> io::Result<Vec<Inherited>> {
+fn inherited(path: &Path) -> io::Result<Vec<Inherited>> {
     let file = match std::fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file?,
@@ -80,6 +78,29 @@ pub fn inherited(path: &Path) -> io::Result<Vec<Inherited>> {
         return Ok(Vec::new());
     }
     serde_json::from_str(&text).map_err(io::Error::other)
+}
+
+/// Tells of a queue the original service left. Its uploads are found by the first comparison; its
+/// deletes cannot be told from objects that somebody else made.
+pub fn tell_inherited(path: &Path) {
+    match inherited(path) {
+        Ok(entries) if entries.is_empty() => {}
+        Ok(entries) => {
+            let deletes = entries.iter().filter(|entry| entry.r#type == "delete").count();
+            tracing::info!(
+                event = "retry_file.inherited",
+                entries = entries.len(),
+                deletes,
+                "found a queue of the original service: its uploads are done by the first \
+                 comparison; what it wanted deleted was never recorded here and stays"
+            );
+        }
+        Err(error) => tracing::warn!(
+            event = "retry_file.unreadable",
+            error.message = %error,
+            "retry_file holds something that is no queue; it is replaced by the view of ours"
+        ),
+    }
 }
 
 /// Keeps the file up to date whenever `counts` says that something changed, until nobody tells any
@@ -224,7 +245,7 @@ mod tests {
             "timestamp":"2024-08-07T16:44:00.123Z"}]"#;
         std::fs::write(&path, left).expect("written");
         let found = inherited(&path).expect("readable");
-        assert_eq!((&*found[0].r#type, &*found[0].file_path), ("upload", "/data/a"));
+        assert_eq!((found.len(), &*found[0].r#type), (1, "upload"));
         std::fs::write(&path, "[{").expect("written");
         assert!(inherited(&path).is_err());
     }

@@ -18,7 +18,7 @@ mod rows;
 mod schema;
 mod thread;
 
-use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath};
+use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, UploadNote};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -85,18 +85,10 @@ pub enum Change {
     Forgotten(RelPath),
     /// Take the path off the queue, and leave the record as it is.
     Settled(RelPath),
-    /// A multipart upload was begun.
-    UploadBegun {
-        /// As the store named it.
-        upload_id: String,
-        /// Of the object.
-        key: String,
-    },
+    /// A multipart upload is about to begin, or has.
+    UploadNoted(UploadNote),
     /// It was completed or aborted.
-    UploadEnded {
-        /// As the store named it.
-        upload_id: String,
-    },
+    UploadEnded(RelPath),
     /// Facts about the watched directory and the bucket; see [`Bound`].
     Bound(Bound),
 }
@@ -155,6 +147,8 @@ pub struct Known {
     pub below: bool,
     /// Another recorded path that is this very file.
     pub twin: Option<RelPath>,
+    /// A multipart upload for the path that was noted and not ended.
+    pub upload: Option<UploadNote>,
 }
 
 /// Where a range of recorded files begins.
@@ -177,8 +171,8 @@ pub struct Opened {
     pub bound: Option<Bound>,
     /// How much it holds.
     pub counts: Counts,
-    /// Multipart uploads that were begun and not ended: `(upload id, key)`.
-    pub uploads: Vec<(String, String)>,
+    /// Multipart uploads that were noted and not ended.
+    pub uploads: Vec<UploadNote>,
     /// Where a record that must not be acted on was moved, if there was one, and why.
     pub moved_aside: Option<(PathBuf, Unusable)>,
 }
@@ -229,7 +223,7 @@ impl Store {
         let unreadable = |source| OpenError::Unreadable { path: file.path.clone(), source };
         let bound = rows::bound(&file.connection).map_err(unreadable)?;
         let counts = rows::counts(&file.connection).map_err(unreadable)?;
-        let uploads = rows::uploads(&file.connection).map_err(unreadable)?;
+        let uploads = rows::uploads(&file.connection, None).map_err(unreadable)?;
         let moved_aside = file.moved_aside.clone();
         std::thread::Builder::new()
             .name("record".into())

@@ -31,7 +31,7 @@ pub use s3::{Payload, S3, S3Settings};
 
 use crate::model::{
     Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Operation, Outcome,
-    RelPath, Version,
+    RelPath, UnixMillis, UploadNote, Version,
 };
 use crate::queue::Lease;
 use crate::root::Root;
@@ -42,6 +42,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What S3 copies in one request.
 const COPY_BYTES_MAX: u64 = 5 << 30;
+/// How far the store's clock may be behind ours.
+const CLOCK_SKEW_MS: UnixMillis = 300_000;
 /// Memory is shared out in units of this, so that a semaphore can count it.
 const MEMORY_UNIT: u64 = 4096;
 
@@ -60,10 +62,10 @@ pub struct Settings {
 
 /// Where multipart uploads are noted, so that none is left behind by a crash.
 pub trait UploadJournal: Send + Sync + 'static {
-    /// Answers when it is on disk that the upload was begun.
-    fn begun(&self, upload_id: &str, key: &str) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk that an upload is about to begin, or, with its id, has begun.
+    fn noted(&self, path: &RelPath, upload_id: Option<&str>) -> impl Future<Output = ()> + Send;
     /// The upload was completed or aborted.
-    fn ended(&self, upload_id: &str) -> impl Future<Output = ()> + Send;
+    fn ended(&self, path: &RelPath) -> impl Future<Output = ()> + Send;
 }
 
 /// Carries operations out. One for the whole daemon.
@@ -83,6 +85,8 @@ pub struct Known {
     pub mirrored: Option<Mirrored>,
     /// Of the path the file had before.
     pub twin: Option<Mirrored>,
+    /// A multipart upload that an earlier try began and did not end.
+    pub upload: Option<UploadNote>,
     /// The watched directory of now.
     pub epoch: Epoch,
 }
@@ -119,6 +123,11 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
             Ok(key) => key,
             Err(error) => return unnameable(&error.to_string()),
         };
+        if let Some(note) = &known.upload
+            && let Err(failure) = self.abandon(note).await
+        {
+            return Outcome::Failed(failure);
+        }
         let result = match lease.pending.operation {
             Operation::Put => self.put(Put { lease, key, known }).await,
             Operation::Delete => self.delete(&key, known.mirrored.as_ref()).await,
@@ -126,14 +135,25 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         result.unwrap_or_else(|outcome| outcome)
     }
 
-    /// Aborts an upload of an earlier run.
+    /// Aborts the upload of an earlier try. One whose id was never learned is looked for by its key;
+    /// what was begun for the key before we did is somebody else's.
     ///
     /// # Errors
     ///
     /// If the store does not do it; it stays noted.
-    pub async fn abort(&self, upload_id: &str, key: &str) -> Result<(), Failure> {
-        self.store.abort_upload(key, upload_id).await?;
-        self.journal.ended(upload_id).await;
+    pub async fn abandon(&self, note: &UploadNote) -> Result<(), Failure> {
+        if let Ok(key) = self.settings.prefix.key(&note.path) {
+            let found = match &note.upload_id {
+                Some(id) => vec![(id.clone(), note.begun)],
+                None => self.store.uploads(&key).await?,
+            };
+            for (id, begun) in found {
+                if begun + CLOCK_SKEW_MS >= note.begun {
+                    self.store.abort_upload(&key, &id).await?;
+                }
+            }
+        }
+        self.journal.ended(&note.path).await;
         Ok(())
     }
 

@@ -228,10 +228,12 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
                     .map(|path| Question::of(path.clone()))
                     .collect();
                 let known = store.known(questions).await.unwrap_or_default();
-                let mut mirrored = known.into_iter().map(|known| known.mirrored);
+                let mut known = known.into_iter();
+                let own = known.next();
                 let known = transfer::Known {
-                    mirrored: mirrored.next().flatten(),
-                    twin: mirrored.next().flatten(),
+                    upload: own.as_ref().and_then(|own| own.upload.clone()),
+                    mirrored: own.and_then(|own| own.mirrored),
+                    twin: known.next().and_then(|twin| twin.mirrored),
                     epoch,
                 };
                 let outcome = transfer.run(&lease, &known).await;

@@ -91,6 +91,17 @@ impl Version {
     }
 }
 
+/// A multipart upload that was begun, or is about to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadNote {
+    /// The path it is for.
+    pub path: RelPath,
+    /// As the store named it; `None` until its answer is on disk.
+    pub upload_id: Option<String>,
+    /// When.
+    pub begun: UnixMillis,
+}
+
 /// Milliseconds of a duration, as the record keeps them.
 #[must_use]
 pub fn millis(duration: Duration) -> UnixMillis {

@@ -4,7 +4,7 @@
 //! by each path on its own, up to `retry_interval_seconds` late.
 
 use super::backoff::Backoff;
-use crate::model::UnixMillis;
+use crate::model::{FailureClass, UnixMillis};
 
 /// Failures in a row, of whatever path, after which S3 as a whole is held to be the cause.
 const FAILURES_MAX: u32 = 3;
@@ -22,7 +22,7 @@ pub struct Breaker {
 #[derive(Debug)]
 enum State {
     Closed { failures: u32 },
-    Open { probes: u32, next_probe: UnixMillis, since: UnixMillis },
+    Open { class: FailureClass, probes: u32, next_probe: UnixMillis, since: UnixMillis },
 }
 
 /// A change of the breaker that is worth telling.
@@ -42,10 +42,13 @@ impl Breaker {
         Self { backoff, state: State::Closed { failures: 0 } }
     }
 
-    /// Whether S3 is held to be unavailable.
+    /// What keeps S3 from taking anything, and how many probes have failed because of it.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
+    pub fn outage(&self) -> Option<(FailureClass, u32)> {
+        match self.state {
+            State::Closed { .. } => None,
+            State::Open { class, probes, .. } => Some((class, probes)),
+        }
     }
 
     /// How many tries may run at once, of `limit`.
@@ -77,7 +80,7 @@ impl Breaker {
     }
 
     /// S3 did not.
-    pub fn failed(&mut self, now: UnixMillis, jitter: f64) -> Option<Turn> {
+    pub fn failed(&mut self, class: FailureClass, now: UnixMillis, jitter: f64) -> Option<Turn> {
         match &mut self.state {
             State::Closed { failures } => {
                 *failures += 1;
@@ -85,14 +88,15 @@ impl Breaker {
                     return None;
                 }
                 let next_probe = now + self.backoff.wait_ms(1, jitter);
-                self.state = State::Open { probes: 1, next_probe, since: now };
+                self.state = State::Open { class, probes: 0, next_probe, since: now };
                 Some(Turn::Opened)
             }
             // Tries that were under way when it opened fail late; they were no probes.
             State::Open { next_probe, .. } if now < *next_probe => None,
-            State::Open { probes, next_probe, .. } => {
+            State::Open { class: before, probes, next_probe, .. } => {
+                *before = class;
                 *probes = probes.saturating_add(1);
-                *next_probe = now + self.backoff.wait_ms(*probes, jitter);
+                *next_probe = now + self.backoff.wait_ms(*probes + 1, jitter);
                 None
             }
         }
@@ -118,8 +122,8 @@ mod tests {
     fn single_failures_between_successes_never_open_it() {
         let mut breaker = breaker();
         for now in 0..100 {
-            assert_eq!(breaker.failed(now, 1.0), None);
-            assert_eq!(breaker.failed(now, 1.0), None);
+            assert_eq!(breaker.failed(FailureClass::Unavailable, now, 1.0), None);
+            assert_eq!(breaker.failed(FailureClass::Unavailable, now, 1.0), None);
             assert_eq!(breaker.succeeded(now), None);
         }
         assert_eq!(breaker.limit(100, 16), 16);
@@ -130,12 +134,12 @@ mod tests {
         let mut breaker = breaker();
         let mut probes = 0;
         for _ in 0..3 {
-            breaker.failed(0, 1.0);
+            breaker.failed(FailureClass::Unavailable, 0, 1.0);
         }
         for now in 0..3_600_000 {
             if breaker.limit(now, 16) > 0 {
                 assert_eq!(breaker.limit(now, 16), 1);
-                breaker.failed(now, 1.0);
+                breaker.failed(FailureClass::Unavailable, now, 1.0);
                 probes += 1;
             }
         }
@@ -145,7 +149,8 @@ mod tests {
     #[test]
     fn the_first_success_closes_it() {
         let mut breaker = breaker();
-        let turns: Vec<_> = (0..3).map(|now| breaker.failed(now, 1.0)).collect();
+        let turns: Vec<_> =
+            (0..3).map(|now| breaker.failed(FailureClass::Unavailable, now, 1.0)).collect();
         assert_eq!(turns, [None, None, Some(Turn::Opened)]);
         assert_eq!(breaker.limit(500, 16), 0);
         assert_eq!(breaker.succeeded(502), Some(Turn::Closed(500)));
@@ -156,7 +161,7 @@ mod tests {
     fn late_failures_of_an_outage_do_not_postpone_its_probe() {
         let mut breaker = breaker();
         for now in 0..20 {
-            breaker.failed(now, 1.0);
+            breaker.failed(FailureClass::Unavailable, now, 1.0);
         }
         assert_eq!(breaker.next_probe(), Some(1_002));
     }

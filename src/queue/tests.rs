@@ -146,7 +146,7 @@ fn an_outage_is_probed_by_one_and_its_end_releases_all() {
         want(&mut queue, name, Operation::Put, 0);
     }
     let mut now = 0;
-    while !queue.is_outage() {
+    while queue.outage().is_none() {
         for name in started(&mut queue, now) {
             queue.end(&path(&name), &failure(FailureClass::Unavailable), now, 1.0);
         }
@@ -210,10 +210,9 @@ fn more_deletes_than_both_limits_are_all_held() {
 #[test]
 fn a_parked_path_is_told_once_and_freed_by_a_change() {
     let mut queue = queue();
-    let reason = || "name".to_owned();
-    let first = queue.park(wish("a", Operation::Put, 0), reason(), None);
+    let first = queue.park(wish("a", Operation::Put, 0), "name", None);
     let Some(Change::Queue(row)) = first else { panic!("written") };
-    assert!(queue.park(wish("a", Operation::Put, 0), reason(), Some(&row)).is_none());
+    assert!(queue.park(wish("a", Operation::Put, 0), "name", Some(&row)).is_none());
     assert_eq!(started(&mut queue, 400_000), [""; 0]);
     queue.want(wish("a", Operation::Put, 1), Some(&row), 1);
     assert_eq!(started(&mut queue, 1), ["a"]);

@@ -24,8 +24,8 @@ fn taken(settle: &mut Settle, now: Duration) -> Vec<String> {
 #[test]
 fn a_closed_file_waits_for_the_short_time_and_an_open_one_for_the_long() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("closed"), Activity::Done), 0 * MS);
-    settle.hint(Hint::Path(path("open"), Activity::Writing), 0 * MS);
+    settle.hint(Hint::Path(path("closed"), Activity::Done), Duration::ZERO);
+    settle.hint(Hint::Path(path("open"), Activity::Writing), Duration::ZERO);
     assert_eq!(taken(&mut settle, 249 * MS), [""; 0]);
     assert_eq!(settle.next_path_due(), Some(250 * MS));
     assert_eq!(taken(&mut settle, 250 * MS), ["closed"]);
@@ -36,7 +36,7 @@ fn a_closed_file_waits_for_the_short_time_and_an_open_one_for_the_long() {
 #[test]
 fn every_hint_starts_the_quiet_time_again() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("a"), Activity::Done), 0 * MS);
+    settle.hint(Hint::Path(path("a"), Activity::Done), Duration::ZERO);
     settle.hint(Hint::Path(path("a"), Activity::Done), 200 * MS);
     assert_eq!(taken(&mut settle, 250 * MS), [""; 0]);
     assert_eq!(taken(&mut settle, 450 * MS), ["a"]);
@@ -45,7 +45,7 @@ fn every_hint_starts_the_quiet_time_again() {
 #[test]
 fn the_latest_activity_decides_and_found_tells_nothing() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("a"), Activity::Done), 0 * MS);
+    settle.hint(Hint::Path(path("a"), Activity::Done), Duration::ZERO);
     settle.hint(Hint::Path(path("a"), Activity::Writing), 10 * MS);
     settle.hint(Hint::Path(path("a"), Activity::Found), 20 * MS);
     let rested = settle.take_paths(10_000 * MS, 9);
@@ -67,17 +67,17 @@ fn a_file_that_never_rests_is_taken_after_the_longest_wait() {
 #[test]
 fn a_path_put_back_keeps_the_start_of_its_wait() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("a"), Activity::Found), 0 * MS);
+    settle.hint(Hint::Path(path("a"), Activity::Found), Duration::ZERO);
     let rested = settle.take_paths(250 * MS, 1).remove(0);
     settle.put_back(rested, 5_000 * MS);
-    assert_eq!(settle.take_paths(5_000 * MS, 1)[0].since, 0 * MS);
+    assert_eq!(settle.take_paths(5_000 * MS, 1)[0].since, Duration::ZERO);
 }
 
 #[test]
 fn where_there_is_no_room_hints_widen_upwards() {
     let mut settle = Settle::new(settings());
     for name in ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2"] {
-        settle.hint(Hint::Path(path(name), Activity::Done), 0 * MS);
+        settle.hint(Hint::Path(path(name), Activity::Done), Duration::ZERO);
     }
     assert_eq!(settle.len(), 5);
     assert_eq!(settle.take_tree(250 * MS), Some((path("b"), Depth::Entries)));
@@ -105,7 +105,7 @@ proptest! {
         names in prop::collection::vec(("[a-d]{1,2}/[a-z]", 0u64..3, 0u64..500), 1..60),
     ) {
         let mut settle = Settle::new(settings());
-        let mut now = 0 * MS;
+        let mut now = Duration::ZERO;
         for (name, activity, pause) in &names {
             now += Duration::from_millis(*pause);
             let activity = [Activity::Done, Activity::Found, Activity::Writing][*activity as usize];

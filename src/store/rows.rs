@@ -1,11 +1,13 @@
 //! What stands in the tables, read and written. The only file with SQL in it, besides the schema.
 
 use super::{Bound, Change, Counts, From, Known, Question, operation_from};
-use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, Version};
+use crate::model::{
+    Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, UploadNote, Version,
+};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-/// Rows in one answer of [`range`]; a walk asks again.
+/// Rows in one page; whoever wants more asks again.
 pub const RANGE_ROWS_MAX: usize = 1000;
 
 const MIRRORED: &str =
@@ -31,13 +33,17 @@ pub(super) fn apply(
             unqueue(connection, path, counts)
         }
         Change::Settled(path) => unqueue(connection, path, counts),
-        Change::UploadBegun { upload_id, key } => {
-            let sql = "INSERT OR REPLACE INTO uploads (upload_id, key) VALUES (?1, ?2)";
-            connection.prepare_cached(sql)?.execute([upload_id, key]).map(drop)
+        Change::UploadNoted(note) => {
+            // An earlier one that was never ended is looked for with this one.
+            let sql = "INSERT INTO uploads (path, upload_id, begun_ms) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (path) DO UPDATE SET upload_id = excluded.upload_id, \
+                 begun_ms = min(begun_ms, excluded.begun_ms)";
+            let row = params![note.path.to_sort_key(), note.upload_id, note.begun.cast_signed()];
+            connection.prepare_cached(sql)?.execute(row).map(drop)
         }
-        Change::UploadEnded { upload_id } => {
-            let sql = "DELETE FROM uploads WHERE upload_id = ?1";
-            connection.prepare_cached(sql)?.execute([upload_id]).map(drop)
+        Change::UploadEnded(path) => {
+            let sql = "DELETE FROM uploads WHERE path = ?1";
+            connection.prepare_cached(sql)?.execute([path.to_sort_key()]).map(drop)
         }
         Change::Bound(bound) => bind(connection, bound),
     }
@@ -155,9 +161,21 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
     })
 }
 
-pub(super) fn uploads(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
-    let mut statement = connection.prepare("SELECT upload_id, key FROM uploads")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+/// The multipart uploads that were noted, or the one of a path.
+pub(super) fn uploads(
+    connection: &Connection,
+    path: Option<&[u8]>,
+) -> rusqlite::Result<Vec<UploadNote>> {
+    let sql = "SELECT path, upload_id, begun_ms FROM uploads WHERE ?1 IS NULL OR path = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let note = |row: &Row<'_>| {
+        Ok(UploadNote {
+            path: path_from(row, 0)?,
+            upload_id: row.get(1)?,
+            begun: row.get::<_, i64>(2)?.cast_unsigned(),
+        })
+    };
+    statement.query_map([path], note)?.collect()
 }
 
 pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::Result<Known> {
@@ -176,7 +194,8 @@ pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::R
         Some(file) if mirrored.is_none() => twin(connection, &key, file)?,
         _ => None,
     };
-    Ok(Known { mirrored, pending, below, twin })
+    let upload = uploads(connection, Some(&key))?.pop();
+    Ok(Known { mirrored, pending, below, twin, upload })
 }
 
 /// A recorded file that is this one under another name. A file system without birth times leaves

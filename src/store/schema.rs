@@ -65,8 +65,9 @@ CREATE TABLE pending (
 CREATE INDEX pending_due ON pending (next_try_ms) WHERE parked IS NULL;
 
 CREATE TABLE uploads (
-  upload_id TEXT PRIMARY KEY,
-  key TEXT NOT NULL
+  path BLOB PRIMARY KEY,
+  upload_id TEXT,
+  begun_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
 

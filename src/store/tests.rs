@@ -38,6 +38,10 @@ fn pending(name: &str, next_try: u64) -> Pending {
     }
 }
 
+fn note(upload_id: Option<&str>, begun: u64) -> UploadNote {
+    UploadNote { path: path("a/c"), upload_id: upload_id.map(Into::into), begun }
+}
+
 fn open(directory: &Path) -> Opened {
     Store::open(directory, "b/p", 42).expect("a usable record")
 }
@@ -52,7 +56,8 @@ async fn what_was_written_is_there_after_a_restart() {
     let changes = vec![
         Change::Mirrored(path("a/b"), mirrored(1)),
         Change::Queue(pending("a/c", 5)),
-        Change::UploadBegun { upload_id: "u".into(), key: "k".into() },
+        Change::UploadNoted(note(None, 9)),
+        Change::UploadNoted(note(Some("u"), 12)),
         Change::Bound(bound.clone()),
     ];
     opened.store.write(changes).await.expect("written");
@@ -60,7 +65,7 @@ async fn what_was_written_is_there_after_a_restart() {
 
     let opened = open(directory.path());
     assert_eq!(opened.bound, Some(bound));
-    assert_eq!(opened.uploads, [("u".to_owned(), "k".to_owned())]);
+    assert_eq!(opened.uploads, [note(Some("u"), 9)], "known since the first note of it");
     assert_eq!(opened.counts, Counts { mirrored: 1, pending: 1, deletes: 0, parked: 0 });
     let known = opened
         .store
@@ -69,7 +74,10 @@ async fn what_was_written_is_there_after_a_restart() {
         .expect("read");
     assert_eq!(known[0].mirrored, Some(mirrored(1)));
     assert_eq!(known[1].pending, Some(pending("a/c", 5)));
-    assert_eq!(known[2], Known { mirrored: None, pending: None, below: true, twin: None });
+    assert_eq!(
+        known[2],
+        Known { mirrored: None, pending: None, below: true, twin: None, upload: None }
+    );
     assert!(!known[0].below);
 }
 
@@ -83,7 +91,10 @@ async fn a_confirmed_operation_leaves_the_queue_with_its_record() {
     assert!(known.mirrored.is_some() && known.pending.is_none());
     store.write(vec![Change::Forgotten(path("a"))]).await.expect("written");
     let known = store.known(vec![Question::of(path("a"))]).await.expect("read").remove(0);
-    assert_eq!(known, Known { mirrored: None, pending: None, below: false, twin: None });
+    assert_eq!(
+        known,
+        Known { mirrored: None, pending: None, below: false, twin: None, upload: None }
+    );
 }
 
 #[tokio::test]

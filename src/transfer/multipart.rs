@@ -63,25 +63,42 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         source: &Arc<Source>,
     ) -> Result<(u64, StoredObject), Outcome> {
         let object = object_head(put, source);
-        let id = self.store.begin_upload(&object).await.map_err(Outcome::Failed)?;
-        self.journal.begun(&id, put.key.as_str()).await;
+        self.journal.noted(put.path(), None).await;
+        let id = match self.store.begin_upload(&object).await {
+            Ok(id) => id,
+            Err(failure) => {
+                if !failure.answer_lost {
+                    self.journal.ended(put.path()).await;
+                }
+                return Err(Outcome::Failed(failure));
+            }
+        };
+        self.journal.noted(put.path(), Some(&id)).await;
         let mut upload = Upload { id, parts: Vec::new(), crc64nvme: 0 };
-        let result = self.upload_parts(put, source, &mut upload).await;
-        let lost = matches!(&result, Err(Outcome::Failed(failure)) if failure.answer_lost);
-        // After a lost answer the object may be there, and the upload gone; an abort does no harm.
-        if result.is_ok() {
-            self.journal.ended(&upload.id).await;
-        } else if let Err(failure) = self.abort(&upload.id, put.key.as_str()).await {
-            tracing::warn!(
+        match self.upload_parts(put, source, &mut upload).await {
+            Ok(stored) => {
+                self.journal.ended(put.path()).await;
+                Ok((upload.crc64nvme, stored))
+            }
+            Err(outcome) => {
+                self.give_up(put, &upload.id).await;
+                Err(outcome)
+            }
+        }
+    }
+
+    /// After a lost answer the object may be there, and the upload gone; an abort does no harm.
+    async fn give_up(&self, put: &Put<'_>, id: &str) {
+        match self.store.abort_upload(&put.key, id).await {
+            Ok(()) => self.journal.ended(put.path()).await,
+            Err(failure) => tracing::warn!(
                 event = "upload.abort_failed",
                 aws.s3.key = %put.key,
                 error.type = failure.code,
                 error.message = failure.message,
-                lost,
-                "multipart upload not aborted; it stays noted and is aborted at the next start"
-            );
+                "multipart upload not aborted; it stays noted, and is before the next try"
+            ),
         }
-        result.map(|stored| (upload.crc64nvme, stored))
     }
 
     async fn upload_parts(

@@ -3,7 +3,7 @@
 //! One of the two traits of the crate. A wrapper of it (for faults, for limits) lists every method:
 //! none has a default.
 
-use crate::model::{Failure, ObjectKey, Version};
+use crate::model::{Failure, ObjectKey, UnixMillis, Version};
 use bytes::Bytes;
 use std::future::Future;
 
@@ -100,7 +100,13 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Throws a multipart upload away; its being gone is success.
     fn abort_upload(
         &self,
-        key: &str,
+        key: &ObjectKey,
         upload_id: &str,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The unfinished multipart uploads of exactly this key: ids, and when they were begun.
+    fn uploads(
+        &self,
+        key: &ObjectKey,
+    ) -> impl Future<Output = Result<Vec<(String, UnixMillis)>, Failure>> + Send;
 }

@@ -11,13 +11,13 @@ mod error;
 pub use client::{Payload, S3Settings};
 
 use super::{ObjectHead, ObjectStore, StoredObject, StoredPart};
-use crate::model::{Failure, ObjectKey, Version};
+use crate::model::{Failure, ObjectKey, UnixMillis, Version};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
-    MetadataDirective,
+    MetadataDirective, MultipartUpload,
 };
 use bytes::Bytes;
 use error::{failure, is_another_source};
@@ -238,14 +238,34 @@ impl ObjectStore for S3 {
         })
     }
 
-    async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
-        let request =
-            self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload_id);
+    async fn abort_upload(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
+        let request = self
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id);
         match request.customize().config_override(patience(0)).send().await {
             Ok(_) => Ok(()),
             Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_upload()) => Ok(()),
             Err(error) => Err(failure(&error)),
         }
+    }
+
+    async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
+        // One page: nobody has a thousand unfinished uploads of one key, and what is left is found
+        // by the next try.
+        let request =
+            self.client.list_multipart_uploads().bucket(&self.bucket).prefix(key.as_str());
+        let answer = request.customize().config_override(patience(0)).send().await;
+        let uploads = answer.map_err(|error| failure(&error))?.uploads.unwrap_or_default();
+        let of_key = uploads.into_iter().filter(|upload| upload.key() == Some(key.as_str()));
+        let begun = |upload: MultipartUpload| {
+            let initiated = upload.initiated.and_then(|time| time.to_millis().ok());
+            let initiated = initiated.and_then(|time| u64::try_from(time).ok());
+            Some((upload.upload_id?, initiated.unwrap_or_default()))
+        };
+        Ok(of_key.filter_map(begun).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::{Failure, FailureClass};
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 /// S3's way of asking for less, and of saying that it is not itself.
 const UNAVAILABLE: [&str; 9] = [
@@ -46,7 +46,7 @@ pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let message = || DisplayErrorContext(error).to_string();
+    let message = || chain(error);
     let made = |class, code: &str, answer_lost| Failure {
         class,
         code: code.into(),
@@ -94,6 +94,20 @@ fn answered(
         answer_lost: status >= 500 && !named(&["SlowDown", "ServiceUnavailable"]),
         code,
     }
+}
+
+/// An error and what caused it, each said once: the SDK's own form fills a screen.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Whether the object to copy is gone, or is not the one that was meant.

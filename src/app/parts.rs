@@ -1,0 +1,198 @@
+//! The parts, each made from what the configuration says of it.
+
+use super::{App, Mode, source, unix_millis};
+use crate::config::{Config, DeletePolicy, WatchMode};
+use crate::detect::{self, Detector, Hints};
+use crate::engine::{self, Engine};
+use crate::filter::{self, Filter};
+use crate::model::{Epoch, RelPath, UploadNote, millis};
+use crate::plan::Policy;
+use crate::queue::{self, Backoff};
+use crate::root::Root;
+use crate::settle;
+use crate::store::{Change, Counts, Store};
+use crate::transfer::{self, S3, S3Settings, Transfer, UploadJournal};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Paths that may wait for quiet at once; about 200 bytes each.
+const SETTLE_PATHS_MAX: usize = 65_536;
+/// Directories that may wait to be compared.
+const SETTLE_TREES_MAX: usize = 4_096;
+/// Rows of the queue in memory; about 500 bytes each.
+const QUEUE_WINDOW_MAX: usize = 20_000;
+/// Leftovers of a crash are cleared away for this long at the start.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
+/// The wait after the first failure of a path.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// The filter, or the first pattern that is wrong.
+pub(super) fn filter(config: &Config) -> Result<Arc<Filter>, String> {
+    let (defaults, patterns) = (config.ignore_defaults, config.ignore.clone());
+    let filter = Filter::new(&filter::Settings { defaults, patterns });
+    filter
+        .map(Arc::new)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
+    S3Settings {
+        bucket: config.bucket.clone(),
+        region: config.region.clone(),
+        endpoint_url: config.endpoint_url.clone(),
+        force_path_style: config.force_path_style,
+        owner: owner.to_owned(),
+    }
+}
+
+impl App {
+    pub(super) fn transfer(&self, root: &Arc<Root>) -> Arc<Transfer<S3, RecordedUploads>> {
+        let settings = transfer::Settings {
+            prefix: self.config.prefix.clone(),
+            multipart_threshold: self.config.multipart_threshold,
+            multipart_part_size: self.config.multipart_part_size,
+            memory: self.config.transfer_memory,
+        };
+        let journal = RecordedUploads(self.store.clone());
+        Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))
+    }
+
+    /// Watches the directory, unless it is polled or compared once.
+    pub(super) fn watch(&self, root: &Arc<Root>) -> Option<(Detector, Hints)> {
+        if self.mode == Mode::Once || self.config.watch_mode == WatchMode::Poll {
+            return None;
+        }
+        let filter = Arc::clone(&self.filter);
+        let wanted = Arc::new(move |path: &_, is_directory| {
+            if is_directory { filter.wants_directory(path) } else { filter.wants_file(path) }
+        });
+        let settings = detect::Settings::new(self.config.state_dir.join("cookies"));
+        match Detector::start(Arc::clone(root), wanted, settings) {
+            Ok(watching) => Some(watching),
+            Err(error) => {
+                tracing::error!(
+                    event = "watch.failed",
+                    error.message = %error,
+                    poll_interval_seconds = self.config.poll_interval.as_secs(),
+                    "the directory cannot be watched; it is compared again and again instead"
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn engine(
+        &self,
+        root: &Root,
+        watching: bool,
+        epoch: Epoch,
+        counts: Counts,
+    ) -> Engine {
+        let config = &self.config;
+        // Events of a network file system are hints, and welcome; but others may write to it, too.
+        let complete =
+            watching && (config.watch_mode == WatchMode::Events || source::tells_everything(root));
+        let interval = if complete { config.rescan_interval } else { config.poll_interval };
+        let mode = if complete { "events" } else { "poll" };
+        tracing::info!(
+            event = "watch.mode",
+            mode,
+            interval_seconds = interval.as_secs(),
+            "watching"
+        );
+        let settings = engine_settings(config, self.mode, epoch, interval);
+        let mut engine = Engine::new(settings, counts, unix_millis());
+        if !watching {
+            engine.compare_all();
+        }
+        engine
+    }
+
+    /// Aborts the multipart uploads that a crash left behind, before any new one begins. What does
+    /// not work in the time there is stays noted, and comes before the next try of its path.
+    pub(super) async fn sweep(
+        &self,
+        transfer: &Transfer<S3, RecordedUploads>,
+        uploads: Vec<UploadNote>,
+    ) {
+        let sweeping = async {
+            for note in uploads {
+                if let Err(failure) = transfer.abandon(&note).await {
+                    tracing::warn!(
+                        event = "upload.abort_failed",
+                        file.path = %note.path,
+                        error.type = failure.code,
+                        error.message = failure.message,
+                        "multipart upload of an earlier run not aborted; it stays noted"
+                    );
+                }
+            }
+        };
+        tokio::select! {
+            () = sweeping => {}
+            () = tokio::time::sleep(SWEEP_PATIENCE) => {}
+            () = self.shutdown.requested() => {}
+        }
+    }
+}
+
+fn engine_settings(
+    config: &Config,
+    mode: Mode,
+    epoch: Epoch,
+    rescan_interval: Duration,
+) -> engine::Settings {
+    let propagate_deletes = config.delete_policy == DeletePolicy::Propagate;
+    engine::Settings {
+        prefix: config.prefix.clone(),
+        bucket: config.bucket.clone(),
+        policy: Policy { propagate_deletes, epoch },
+        settle: settle::Settings {
+            done: config.debounce,
+            writing: config.open_file_quiet,
+            longest: config.debounce_max,
+            paths_max: SETTLE_PATHS_MAX,
+            trees_max: SETTLE_TREES_MAX,
+        },
+        queue: queue::Settings {
+            concurrency: config.max_concurrent_transfers,
+            window_max: QUEUE_WINDOW_MAX,
+            backoff: Backoff {
+                first_ms: millis(RETRY_FIRST),
+                max_ms: millis(config.retry_interval),
+            },
+            delete_limit_percent: config.delete_limit_percent,
+            delete_limit_count: config.delete_limit_count,
+        },
+        rescan_interval,
+        once: mode == Mode::Once,
+    }
+}
+
+/// Notes multipart uploads in the record.
+#[derive(Debug)]
+pub(super) struct RecordedUploads(Store);
+
+impl RecordedUploads {
+    async fn note(&self, change: Change) {
+        if let Err(error) = self.0.write(vec![change]).await {
+            tracing::error!(
+                event = "state.write_failed",
+                error.message = %error,
+                "a multipart upload could not be noted; a crash now would leave it behind"
+            );
+        }
+    }
+}
+
+impl UploadJournal for RecordedUploads {
+    async fn noted(&self, path: &RelPath, upload_id: Option<&str>) {
+        let (path, upload_id) = (path.clone(), upload_id.map(str::to_owned));
+        let begun = unix_millis();
+        self.note(Change::UploadNoted(UploadNote { path, upload_id, begun })).await;
+    }
+
+    async fn ended(&self, path: &RelPath) {
+        self.note(Change::UploadEnded(path.clone())).await;
+    }
+}

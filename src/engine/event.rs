@@ -1,0 +1,68 @@
+//! What the engine is told, and what it answers.
+
+use crate::look::Looked;
+use crate::model::{Hint, Outcome, Pending, RelPath};
+use crate::queue::Lease;
+use crate::reconcile::{Range, ReconcileError, Summary};
+use crate::root::SourceGone;
+use crate::settle::Rested;
+use crate::store::{Change, Counts, Known};
+use std::time::Duration;
+
+/// The time, as an argument.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Since the engine started; never goes back.
+    pub elapsed: Duration,
+    /// Randomness for the back-off, between 0 and 1.
+    pub jitter: f64,
+}
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The detector says where to look.
+    Hinted(Vec<Hint>),
+    /// Paths were looked at, and what the record says of them.
+    Looked(Vec<(Looked, Known)>),
+    /// A look failed as a whole; these paths are as they were.
+    LookFailed(Vec<Rested>, LookFailure),
+    /// A comparison found paths that differ.
+    Differing(Vec<RelPath>),
+    /// A comparison has ended.
+    Compared(Range, Result<Summary, ReconcileError>),
+    /// Rows are on disk, and this is how much the record holds now.
+    Written(Counts),
+    /// A try has ended.
+    Ended(Lease, Outcome),
+    /// Rows of the record for the queue.
+    Refilled(Vec<Pending>),
+    /// Time went by.
+    Tick,
+    /// Come to an end: drain what there is.
+    Stop,
+}
+
+/// Why a look failed as a whole.
+#[derive(Debug)]
+pub enum LookFailure {
+    /// The watched directory is not what it was.
+    Source(SourceGone),
+    /// The record cannot be read.
+    Store(String),
+}
+
+/// Something is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Look at these.
+    Look(Vec<Rested>),
+    /// Compare this with the record.
+    Compare(Range),
+    /// Write these, and begin the tries when they are on disk.
+    Write(Vec<Change>, Vec<Lease>),
+    /// Read so many rows for the queue.
+    Refill(usize),
+    /// The watched directory is gone: end this run, and wait for it.
+    SourceLost(String),
+}
