@@ -216,7 +216,7 @@ impl Engine {
         let fresh = looked.age.filter(|age| *age < rest);
         if let (Activity::Found, Some(age), false) =
             (looked.rested.activity, fresh, looked.rested.overdue)
-            && known.twin.is_none()
+            && !(known.mirrored.is_none() && known.twin.is_some())
             && self.is_news(&looked.observed, known)
         {
             // Nobody said that the file was closed. One that only has a new name needs no such word.
@@ -247,7 +247,10 @@ impl Engine {
                 };
                 report::decided(path, operation, reason);
                 let mut wish = self.wish(path, operation, version, looked.rested.since);
-                wish.copy_from.clone_from(&known.twin);
+                match operation {
+                    Operation::Put => wish.copy_from.clone_from(&known.twin),
+                    Operation::Delete => wish.moved = known.twin.is_some(),
+                }
                 match self.settings.prefix.key(path) {
                     Ok(_) => self.queue.want(wish, pending, self.wall(now)),
                     Err(error) => self.park(wish, &error.to_string(), pending),
@@ -291,6 +294,7 @@ impl Engine {
             error: None,
             parked: None,
             copy_from: None,
+            moved: false,
             sent: None,
         }
     }
@@ -359,6 +363,10 @@ impl Engine {
             && !self.settings.once
         {
             self.look_later(path, Activity::Done, now, RACY_WAIT);
+        }
+        if let (Outcome::Mirrored(..), Some(from)) = (outcome, &lease.pending.copy_from) {
+            // Its delete counts as one of a moved file from now on.
+            self.settle.hint(Hint::Path(from.clone(), Activity::Done), now.elapsed);
         }
         if ended.look_again {
             // What changed under the read is being written; what was hinted meanwhile is settled by

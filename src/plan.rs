@@ -123,6 +123,7 @@ mod tests {
             error: None,
             parked: None,
             copy_from: None,
+            moved: false,
             sent,
         }
     }

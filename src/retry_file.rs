@@ -190,6 +190,7 @@ mod tests {
             error: Some("SlowDown: please".into()),
             parked: None,
             copy_from: None,
+            moved: false,
             sent: None,
         }
     }

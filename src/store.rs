@@ -113,7 +113,7 @@ pub struct Counts {
     pub mirrored: u64,
     /// Operations queued, the parked ones included.
     pub pending: u64,
-    /// Deletes among them.
+    /// Deletes among them, without those of files that are recorded under another name.
     pub deletes: u64,
     /// Parked ones among them.
     pub parked: u64,
@@ -145,7 +145,8 @@ pub struct Known {
     pub pending: Option<Pending>,
     /// Whether there is anything recorded or queued below the path.
     pub below: bool,
-    /// Another recorded path that is this very file.
+    /// Another recorded path that is this very file: the one that is there and was not recorded
+    /// under this path, or the one that was recorded and is not there.
     pub twin: Option<RelPath>,
     /// A multipart upload for the path that was noted and not ended.
     pub upload: Option<UploadNote>,

@@ -69,6 +69,8 @@ pub struct Pending {
     pub parked: Option<String>,
     /// A recorded path whose object has these bytes already: the file had this name before.
     pub copy_from: Option<RelPath>,
+    /// For a delete: the file is recorded under another name now, so nothing is lost with this one.
+    pub moved: bool,
     /// A request with this was begun whose answer is not known, so the object may exist already.
     pub sent: Option<Version>,
 }

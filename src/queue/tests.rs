@@ -31,6 +31,7 @@ fn wish(name: &str, operation: Operation, since: UnixMillis) -> Pending {
         error: None,
         parked: None,
         copy_from: None,
+        moved: false,
         sent: None,
     }
 }

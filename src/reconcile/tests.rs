@@ -137,6 +137,7 @@ fn what_is_parked_comes_up_with_every_comparison_of_the_whole_tree() {
         error: None,
         parked: Some("read-error".into()),
         copy_from: None,
+        moved: false,
         sent: None,
     };
     let change = vec![Change::Queue(parked)];

@@ -12,7 +12,7 @@ pub const RANGE_ROWS_MAX: usize = 1000;
 
 const MIRRORED: &str =
     "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch";
-const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, parked, copy_from, sent_size, sent_mtime_ns";
+const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, parked, copy_from, moved, sent_size, sent_mtime_ns";
 
 /// Makes one change, and keeps the counts in step.
 pub(super) fn apply(
@@ -52,8 +52,8 @@ pub(super) fn apply(
 fn queue(connection: &Connection, pending: &Pending, counts: &mut Counts) -> rusqlite::Result<()> {
     unqueue(connection, &pending.path, counts)?;
     let sql = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
-         attempts, next_try_ms, error, parked, copy_from, sent_size, sent_mtime_ns) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+         attempts, next_try_ms, error, parked, copy_from, moved, sent_size, sent_mtime_ns) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
     let row = params![
         pending.path.to_sort_key(),
         pending.path.to_string(),
@@ -66,12 +66,13 @@ fn queue(connection: &Connection, pending: &Pending, counts: &mut Counts) -> rus
         pending.error,
         pending.parked,
         pending.copy_from.as_ref().map(RelPath::to_sort_key),
+        pending.moved,
         pending.sent.map(|sent| sent.size.cast_signed()),
         pending.sent.map(|sent| sent.mtime_ns),
     ];
     connection.prepare_cached(sql)?.execute(row)?;
     counts.pending += 1;
-    counts.deletes += u64::from(pending.operation == Operation::Delete);
+    counts.deletes += u64::from(pending.operation == Operation::Delete && !pending.moved);
     counts.parked += u64::from(pending.parked.is_some());
     Ok(())
 }
@@ -109,14 +110,15 @@ fn record(
 }
 
 fn unqueue(connection: &Connection, path: &RelPath, counts: &mut Counts) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM pending WHERE path = ?1 RETURNING operation, parked IS NOT NULL";
+    let sql = "DELETE FROM pending WHERE path = ?1 \
+         RETURNING operation = 'delete' AND NOT moved, parked IS NOT NULL";
     let mut statement = connection.prepare_cached(sql)?;
-    let gone: Option<(String, bool)> = statement
+    let gone: Option<(bool, bool)> = statement
         .query_row([path.to_sort_key()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some((operation, parked)) = gone {
+    if let Some((delete, parked)) = gone {
         counts.pending -= 1;
-        counts.deletes -= u64::from(operation == Operation::Delete.as_str());
+        counts.deletes -= u64::from(delete);
         counts.parked -= u64::from(parked);
     }
     Ok(())
@@ -156,7 +158,8 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
     Ok(Counts {
         mirrored: count("SELECT count(*) FROM mirrored")?.cast_unsigned(),
         pending: count("SELECT count(*) FROM pending")?.cast_unsigned(),
-        deletes: count("SELECT count(*) FROM pending WHERE operation = 'delete'")?.cast_unsigned(),
+        deletes: count("SELECT count(*) FROM pending WHERE operation = 'delete' AND NOT moved")?
+            .cast_unsigned(),
         parked: count("SELECT count(*) FROM pending WHERE parked IS NOT NULL")?.cast_unsigned(),
     })
 }
@@ -190,15 +193,16 @@ pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::R
     let sql = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path >= ?1 AND path < ?2) \
          OR EXISTS (SELECT 1 FROM pending WHERE path >= ?1 AND path < ?2)";
     let below = connection.prepare_cached(sql)?.query_row([from, to], |row| row.get(0))?;
-    let twin = match &question.file {
-        Some(file) if mirrored.is_none() => twin(connection, &key, file)?,
-        _ => None,
+    let recorded = mirrored.as_ref().map(|mirrored| &mirrored.fingerprint);
+    let twin = match question.file.as_ref().xor(recorded) {
+        Some(file) => twin(connection, &key, file)?,
+        None => None,
     };
     let upload = uploads(connection, Some(&key))?.pop();
     Ok(Known { mirrored, pending, below, twin, upload })
 }
 
-/// A recorded file that is this one under another name. A file system without birth times leaves
+/// Another path under which this file is recorded. A file system without birth times leaves
 /// doubt, because it uses inode numbers again, and so does a record that is racy.
 fn twin(
     connection: &Connection,
@@ -319,7 +323,7 @@ fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
     let operation =
         operation_from(&operation).ok_or_else(|| bad(1, format!("operation {operation:?}")))?;
     let sent: Option<(i64, i64)> =
-        row.get::<_, Option<i64>>(10)?.zip(row.get::<_, Option<i64>>(11)?);
+        row.get::<_, Option<i64>>(11)?.zip(row.get::<_, Option<i64>>(12)?);
     let version = |(size, mtime_ns): (i64, i64)| Version { size: size.cast_unsigned(), mtime_ns };
     Ok(Pending {
         path: path_from(row, 0)?,
@@ -331,6 +335,7 @@ fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
         error: row.get(7)?,
         parked: row.get(8)?,
         copy_from: row.get::<_, Option<Vec<u8>>>(9)?.map(|key| path_of(&key, 9)).transpose()?,
+        moved: row.get(10)?,
         sent: sent.map(version),
     })
 }

@@ -58,6 +58,7 @@ CREATE TABLE pending (
   error TEXT,
   parked TEXT,
   copy_from BLOB,
+  moved INTEGER NOT NULL,
   sent_size INTEGER,
   sent_mtime_ns INTEGER
 ) STRICT, WITHOUT ROWID;

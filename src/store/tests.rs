@@ -34,6 +34,7 @@ fn pending(name: &str, next_try: u64) -> Pending {
         error: Some("503".into()),
         parked: None,
         copy_from: Some(path("old/name")),
+        moved: false,
         sent: Some(Version { size: 7, mtime_ns: -1 }),
     }
 }
@@ -235,4 +236,27 @@ async fn a_file_is_found_under_the_name_it_had_before() {
     let known = store.known(questions).await.expect("read");
     assert_eq!(known[0].twin, Some(path("old")));
     assert!(known[1..].iter().all(|known| known.twin.is_none()));
+
+    store
+        .write(vec![Change::Mirrored(path("new"), Mirrored { racy: false, ..mirrored(5) })])
+        .await
+        .expect("written");
+    let questions = ["old", "new"].map(|name| Question::of(path(name))).into();
+    let known = store.known(questions).await.expect("read");
+    assert_eq!(known[0].twin, Some(path("new")), "the file that is gone here is recorded there");
+}
+
+#[tokio::test]
+async fn deletes_of_moved_files_are_not_counted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let delete = |name, moved| {
+        Change::Queue(Pending { operation: Operation::Delete, moved, ..pending(name, 1) })
+    };
+    let counts = store.write(vec![delete("a", false), delete("b", true)]).await.expect("written");
+    assert_eq!((counts.pending, counts.deletes), (2, 1));
+    let counts = store.write(vec![delete("a", true)]).await.expect("written");
+    assert_eq!((counts.pending, counts.deletes), (2, 0));
+    store.closed().await;
+    assert_eq!(open(directory.path()).counts, counts);
 }

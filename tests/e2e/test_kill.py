@@ -15,6 +15,8 @@ def test_killed_at_any_moment_it_converges_after_a_restart(daemon: Daemon, bucke
     chance = random.Random(SEED)
     mirror = Mirror(bucket, lambda: tree.wanted(daemon.tree))
     churn = tree.Churn(daemon.tree, SEED)
+    # What piles up behind the kills is more than the default limit lets one start delete.
+    daemon.env["FILE_SYNC__DELETE_LIMIT_PERCENT"] = "100"
     churn.start()
     for number in range(KILLS):
         moment = chance.uniform(0.02, 2.5)
