@@ -14,6 +14,7 @@
 //!   second hard link, and by another machine give no event anywhere: the periodic comparison finds
 //!   them.
 
+mod clock;
 mod cookie;
 mod dirty;
 mod event;
@@ -23,6 +24,7 @@ mod index;
 mod instances;
 mod limits;
 mod tree;
+mod watches;
 
 #[cfg(test)]
 mod tests;
@@ -51,7 +53,8 @@ pub struct Settings {
     /// A private directory outside the watched one, on a local file system. It is created, and what
     /// earlier runs left in it is removed.
     pub cookie_dir: PathBuf,
-    /// Directories watched by one instance, while there may be more instances.
+    /// Directories after which another instance is begun, while there may be more. With more
+    /// directories than that all instances are filled evenly.
     pub directories_per_instance: usize,
     /// Instances at most; a quarter of what the system allows the user is another limit.
     pub instances_max: usize,
@@ -67,7 +70,7 @@ impl Settings {
     pub fn new(cookie_dir: PathBuf) -> Self {
         Self {
             cookie_dir,
-            directories_per_instance: 4_096,
+            directories_per_instance: 512,
             instances_max: 32,
             directories_max: 4_000_000,
             retry_interval: Duration::from_secs(60),

@@ -7,6 +7,7 @@
 //! - Nothing here grows without bound: hints fold upward, too many doubts become a rebuild.
 
 use super::Coverage;
+use super::clock::{Clock, Due, Needs};
 use super::dirty::{Bounds, Dirty};
 use super::event::Doubt;
 use crate::model::{Depth, Hint, RelPath};
@@ -21,13 +22,6 @@ const DOUBTS_MAX: usize = 65_536;
 const RELIST_MAX: usize = 1_024;
 /// Hints handed on at once.
 const HINTS_AT_ONCE: usize = 1_024;
-/// How long to gather before a directory is listed again, which a program that writes to a nameless
-/// file would otherwise cause with every write.
-const RELIST_DELAY: Duration = Duration::from_secs(1);
-/// Between two rebuilds at first, and after many in a row.
-const REBUILD_PAUSE: Duration = Duration::from_millis(100);
-const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(30);
-
 /// The shared state and those who wait for it.
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -72,15 +66,29 @@ pub(super) struct Round {
     pub(super) retry: bool,
 }
 
-/// When the worker has to do what nothing wakes it for.
-#[derive(Debug)]
-pub(super) struct Clock {
-    /// How often directories without a watch are tried again.
-    retry_interval: Duration,
-    relist_at: Option<Instant>,
-    retry_at: Option<Instant>,
-    rebuild_at: Option<Instant>,
-    pause: Duration,
+impl State {
+    fn needs(&self) -> Needs {
+        Needs {
+            relist: !self.relist.is_empty(),
+            now: self.poked,
+            rebuild: self.out_of_sync,
+            retry: self.coverage.is_poor(),
+        }
+    }
+
+    fn begin_round(&mut self, due: &Due) -> Round {
+        self.rounds_begun += 1;
+        self.poked = false;
+        if due.rebuild {
+            self.out_of_sync = false;
+        }
+        Round {
+            doubts: std::mem::take(&mut self.doubts),
+            relist: if due.relist { std::mem::take(&mut self.relist) } else { BTreeSet::new() },
+            rebuild: due.rebuild,
+            retry: due.retry,
+        }
+    }
 }
 
 impl Inbox {
@@ -235,11 +243,11 @@ impl Inbox {
                 return None;
             }
             let now = Instant::now();
-            if let Some(round) = clock.due(&mut state, now) {
-                state.rounds_begun += 1;
-                return Some(round);
+            let due = clock.due(&state.needs(), now);
+            if due.any() || !state.doubts.is_empty() {
+                return Some(state.begin_round(&due));
             }
-            state = match clock.next(&state) {
+            state = match clock.next() {
                 None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
                     let pause = due.saturating_duration_since(now);
@@ -287,58 +295,5 @@ impl Inbox {
     pub(super) fn wait_for_threads(&self, patience: Duration) -> bool {
         let waited = self.work.wait_timeout_while(self.lock(), patience, |state| state.alive > 0);
         waited.unwrap_or_else(PoisonError::into_inner).0.alive == 0
-    }
-}
-
-impl Clock {
-    pub(super) fn new(retry_interval: Duration) -> Self {
-        Self {
-            retry_interval,
-            relist_at: None,
-            retry_at: None,
-            rebuild_at: None,
-            pause: Duration::ZERO,
-        }
-    }
-
-    fn due(&mut self, state: &mut State, now: Instant) -> Option<Round> {
-        if !state.relist.is_empty() {
-            self.relist_at.get_or_insert(now + RELIST_DELAY);
-        }
-        let relist = state.poked || self.relist_at.is_some_and(|due| due <= now);
-        let rebuild = state.out_of_sync && self.rebuild_at.is_none_or(|due| due <= now);
-        if !state.coverage.is_poor() {
-            self.retry_at = None;
-        }
-        let retry = state.coverage.is_poor()
-            && *self.retry_at.get_or_insert(now + self.retry_interval) <= now;
-        if !(relist || rebuild || retry || !state.doubts.is_empty()) {
-            return None;
-        }
-        if rebuild {
-            self.pause_before_next_rebuild(now);
-            state.out_of_sync = false;
-        }
-        if relist {
-            self.relist_at = None;
-        }
-        if retry || rebuild {
-            self.retry_at = None;
-        }
-        state.poked = false;
-        let relist = if relist { std::mem::take(&mut state.relist) } else { BTreeSet::new() };
-        Some(Round { doubts: std::mem::take(&mut state.doubts), relist, rebuild, retry })
-    }
-
-    fn next(&self, state: &State) -> Option<Instant> {
-        let rebuild_at = if state.out_of_sync { self.rebuild_at } else { None };
-        [self.relist_at, self.retry_at, rebuild_at].into_iter().flatten().min()
-    }
-
-    /// Doubles the pause while rebuilds follow each other closely.
-    fn pause_before_next_rebuild(&mut self, now: Instant) {
-        let calm = self.rebuild_at.is_none_or(|due| now > due + REBUILD_PAUSE_MAX);
-        self.pause = if calm { REBUILD_PAUSE } else { (self.pause * 2).min(REBUILD_PAUSE_MAX) };
-        self.rebuild_at = Some(now + self.pause);
     }
 }

@@ -28,18 +28,25 @@ const POOR_MAX: u64 = 65_536;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     directories: BTreeMap<RelPath, Cover>,
+    counts: Counts,
+}
+
+/// How many directories are covered in which way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
     pub(super) watched: u64,
     pub(super) unwatched: u64,
     pub(super) unreadable: u64,
-    /// Directories without a watch beyond those in here.
+    /// Directories without a watch beyond those that are remembered.
     pub(super) forgotten: u64,
 }
 
 impl Index {
     pub(super) fn insert(&mut self, directory: RelPath, cover: Cover) {
         self.remove(&directory);
-        if !matches!(cover, Cover::Watched(_)) && self.unwatched + self.unreadable >= POOR_MAX {
-            self.forgotten += 1;
+        let poor = self.counts.unwatched + self.counts.unreadable;
+        if !matches!(cover, Cover::Watched(_)) && poor >= POOR_MAX {
+            self.counts.forgotten += 1;
             return;
         }
         *self.count(cover) += 1;
@@ -85,11 +92,15 @@ impl Index {
             .collect()
     }
 
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
     fn count(&mut self, cover: Cover) -> &mut u64 {
         match cover {
-            Cover::Watched(_) => &mut self.watched,
-            Cover::Unwatched => &mut self.unwatched,
-            Cover::Unreadable => &mut self.unreadable,
+            Cover::Watched(_) => &mut self.counts.watched,
+            Cover::Unwatched => &mut self.counts.unwatched,
+            Cover::Unreadable => &mut self.counts.unreadable,
         }
     }
 }
@@ -113,7 +124,7 @@ mod tests {
         let removed: Vec<_> =
             index.remove_subtree(&path("a")).into_iter().map(|(path, _)| path).collect();
         assert_eq!(removed, ["a", "a/b", "a/b/c", "a/b/d"].map(path));
-        assert_eq!((index.watched, index.unreadable), (3, 0));
+        assert_eq!((index.counts().watched, index.counts().unreadable), (3, 0));
         assert!(!index.knows_of(&path("a")));
     }
 

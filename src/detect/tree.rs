@@ -6,25 +6,24 @@
 //!   listing, whatever comes later gives an event.
 //! - Every directory that is created or renamed arrives again, with all below it, even if its path
 //!   is known: the watch may be on what had this name before.
-//! - A directory that vanished takes its subtree out of the [`Index`], and the engine is told to
+//! - A directory that vanished takes its subtree out of the index, and the engine is told to
 //!   look for what is absent now.
 //! - Lost events, a dead event thread and a full inbox all end in [`Tree::rebuild`].
 //! - Watches are requested by path, but what is believed comes from listings beneath the root's
 //!   descriptor. A link in the way can at worst make us watch something useless.
 
+use super::clock::Clock;
 use super::event::Doubt;
 use super::handler::Shared;
-use super::inbox::{Clock, Inbox, Round};
-use super::index::{Cover, Index};
-use super::instances::{Instances, Refusal, watch};
+use super::inbox::{Inbox, Round};
+use super::index::Cover;
+use super::instances::Instances;
+use super::watches::Watches;
 use super::{Coverage, Settings, Wanted};
 use crate::model::{Activity, Depth, Hint, RelPath};
 use crate::root::{Kind, LookError, Root, SourceGone};
-use notify::PathOp;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +37,7 @@ pub(super) struct Tree {
     root: Arc<Root>,
     wanted: Wanted,
     inbox: Arc<Inbox>,
-    instances: Instances,
-    index: Index,
-    /// Watches to end, by instance. Their directories are not in the index any more.
-    ending: BTreeMap<usize, Vec<PathOp>>,
+    watches: Watches,
     /// The last directory without a watch that was tried again.
     tried: Option<RelPath>,
     rebuilds: u64,
@@ -60,13 +56,11 @@ enum Announce {
 impl Tree {
     pub(super) fn new(root: Arc<Root>, shared: Shared, settings: Settings) -> Self {
         Self {
-            root,
             wanted: shared.wanted.clone(),
             inbox: shared.inbox.clone(),
             retry_interval: settings.retry_interval,
-            instances: Instances::new(shared, settings),
-            index: Index::default(),
-            ending: BTreeMap::new(),
+            watches: Watches::new(root.path().to_owned(), Instances::new(shared, settings)),
+            root,
             tried: None,
             rebuilds: 0,
         }
@@ -74,7 +68,7 @@ impl Tree {
 
     /// Watches the watched directory itself, and makes sure that it is the one.
     pub(super) fn begin(&mut self) -> Result<(), SourceGone> {
-        self.watch_all(&[RelPath::root()]);
+        self.watches.request(&[RelPath::root()]);
         self.root.confirm()
     }
 
@@ -88,7 +82,7 @@ impl Tree {
             self.round(round);
             self.end_round();
         }
-        self.instances.close();
+        self.watches.close();
     }
 
     /// Watches everything below the watched directory, and has everything compared after that.
@@ -96,7 +90,7 @@ impl Tree {
         let mut below = Vec::new();
         self.list(&RelPath::root(), Announce::Later, &mut below);
         self.arrive(below, Announce::Later);
-        self.end_watches();
+        self.watches.flush();
         self.inbox.add(Hint::Tree(RelPath::root(), Depth::Whole));
     }
 
@@ -115,13 +109,14 @@ impl Tree {
     }
 
     fn end_round(&mut self) {
+        let counts = self.watches.counts();
         let mut state = self.inbox.lock();
         state.coverage = Coverage {
             armed: true,
-            watched: self.index.watched,
-            unwatched: self.index.unwatched + self.index.forgotten,
-            unreadable: self.index.unreadable,
-            instances: self.instances.len(),
+            watched: counts.watched,
+            unwatched: counts.unwatched + counts.forgotten,
+            unreadable: counts.unreadable,
+            instances: self.watches.instances(),
             rebuilds: self.rebuilds,
             overflows: state.coverage.overflows,
         };
@@ -136,12 +131,10 @@ impl Tree {
         tracing::warn!(
             event = "detect.rebuild",
             rebuilds = self.rebuilds,
-            directories = self.index.watched,
+            directories = self.watches.counts().watched,
             "events were lost; watching and comparing everything anew"
         );
-        self.instances.close();
-        self.index = Index::default();
-        self.ending.clear();
+        self.watches.close();
         self.tried = None;
         if let Err(error) = self.begin() {
             // The engine asks the same before it believes anything.
@@ -159,11 +152,11 @@ impl Tree {
             if settled.as_ref().is_some_and(|above| path.is_within(above)) {
                 continue;
             }
-            let known = self.index.knows_of(&path);
+            let known = self.watches.know_of(&path);
             let idle = match doubt {
                 Doubt::Came => false,
                 Doubt::Left => !known,
-                Doubt::Permissions => self.index.get(&path) != Some(Cover::Unreadable),
+                Doubt::Permissions => self.watches.cover(&path) != Some(Cover::Unreadable),
             };
             if idle {
                 continue;
@@ -177,7 +170,7 @@ impl Tree {
             if !known && !directory {
                 continue;
             }
-            self.forget(&path);
+            self.watches.forget(&path);
             if known {
                 changed.push(path.clone());
             }
@@ -188,7 +181,7 @@ impl Tree {
         }
         self.arrive(new, Announce::Names);
         self.arrive(again, Announce::Later);
-        self.end_watches();
+        self.watches.flush();
         // Only now, so that whatever is created during the comparison gives an event.
         for path in changed {
             self.inbox.add(Hint::Tree(path, Depth::Whole));
@@ -199,9 +192,9 @@ impl Tree {
     fn arrive(&mut self, mut frontier: Vec<RelPath>, announce: Announce) {
         while !frontier.is_empty() && !self.inbox.is_closed() {
             let batch = frontier.split_off(frontier.len().saturating_sub(DIRECTORIES_AT_ONCE));
-            self.watch_all(&batch);
+            self.watches.request(&batch);
             for directory in batch {
-                if self.index.get(&directory) != Some(Cover::Unreadable) {
+                if self.watches.cover(&directory) != Some(Cover::Unreadable) {
                     self.list(&directory, announce, &mut frontier);
                 }
             }
@@ -240,7 +233,7 @@ impl Tree {
         }
         match listed {
             Ok(()) => {}
-            Err(LookError::Gone | LookError::NotBelow(_)) => self.forget(directory),
+            Err(LookError::Gone | LookError::NotBelow(_)) => self.watches.forget(directory),
             Err(error) => self.not_listed(directory, &error),
         }
     }
@@ -257,89 +250,26 @@ impl Tree {
             error.message = %error,
             "a directory cannot be listed; it is tried again later"
         );
-        self.forget(directory);
-        self.index.insert(directory.clone(), cover);
+        self.watches.forget(directory);
+        self.watches.give_up(directory.clone(), cover);
         self.inbox.add(Hint::Tree(directory.clone(), Depth::Whole));
-    }
-
-    /// Requests a watch for each directory, and ends the one that its path had.
-    fn watch_all(&mut self, directories: &[RelPath]) {
-        for directory in directories {
-            self.forget_one(directory);
-        }
-        let mut operations = std::mem::take(&mut self.ending);
-        for directory in directories {
-            match self.instances.assign() {
-                Some(instance) => {
-                    self.index.insert(directory.clone(), Cover::Watched(instance));
-                    let operation = watch(self.absolute(directory), directory.is_root());
-                    operations.entry(instance).or_default().push(operation);
-                }
-                None => self.index.insert(directory.clone(), Cover::Unwatched),
-            }
-        }
-        for (instance, operations) in operations {
-            for (path, refusal) in self.instances.apply(instance, operations) {
-                self.refused(&path, instance, refusal);
-            }
-        }
-    }
-
-    fn refused(&mut self, path: &Path, instance: usize, refusal: Refusal) {
-        self.instances.release(instance);
-        let below = path.strip_prefix(self.root.path()).map(|path| path.as_os_str().as_bytes());
-        // Never fails: it is one of our own paths.
-        let Some(directory) = below.ok().and_then(|path| RelPath::new(path).ok()) else { return };
-        let cover = match refusal {
-            Refusal::Denied => Cover::Unreadable,
-            Refusal::Other => Cover::Unwatched,
-        };
-        self.index.insert(directory, cover);
-    }
-
-    /// Takes a directory and all below it out of the index and ends their watches.
-    fn forget(&mut self, directory: &RelPath) {
-        for (path, cover) in self.index.remove_subtree(directory) {
-            self.end_watch(&path, cover);
-        }
-    }
-
-    fn forget_one(&mut self, directory: &RelPath) {
-        if let Some(cover) = self.index.remove(directory) {
-            self.end_watch(directory, cover);
-        }
-    }
-
-    fn end_watch(&mut self, directory: &RelPath, cover: Cover) {
-        if let Cover::Watched(instance) = cover {
-            let operation = PathOp::Unwatch(self.absolute(directory));
-            self.ending.entry(instance).or_default().push(operation);
-            self.instances.release(instance);
-            self.instances.freed();
-        }
-    }
-
-    fn end_watches(&mut self) {
-        if !self.ending.is_empty() {
-            self.watch_all(&[]);
-        }
     }
 
     /// Tries directories again that had no watch, as long as that goes well.
     fn retry(&mut self) {
-        self.instances.try_again();
+        self.watches.try_again();
         loop {
-            let batch = self.index.poor(self.tried.as_ref(), DIRECTORIES_AT_ONCE);
+            let batch = self.watches.poor(self.tried.as_ref(), DIRECTORIES_AT_ONCE);
             self.tried = batch.last().cloned();
-            self.watch_all(&batch);
+            self.watches.request(&batch);
             let mut watched = Vec::new();
             for directory in batch {
-                if matches!(self.index.get(&directory), Some(Cover::Watched(_))) {
+                if matches!(self.watches.cover(&directory), Some(Cover::Watched(_))) {
                     watched.push(directory);
                 } else if let Err(LookError::Gone | LookError::NotBelow(_)) =
                     self.root.look(&directory)
                 {
-                    self.forget(&directory);
+                    self.watches.forget(&directory);
                 }
             }
             let mut below = Vec::new();
@@ -354,18 +284,11 @@ impl Tree {
                 break;
             }
         }
-        self.end_watches();
-        if self.index.unwatched == 0 && self.index.forgotten > 0 {
+        self.watches.flush();
+        let counts = self.watches.counts();
+        if counts.unwatched == 0 && counts.forgotten > 0 {
             // There is room again, and nobody remembers for which directories.
             self.inbox.lost(false);
-        }
-    }
-
-    fn absolute(&self, directory: &RelPath) -> PathBuf {
-        if directory.is_root() {
-            self.root.path().to_owned()
-        } else {
-            self.root.path().join(directory.as_path())
         }
     }
 }
