@@ -217,6 +217,27 @@ async fn a_directory_exchanged_for_another_is_compared_with_all_below() {
     watched.probe().await;
 }
 
+/// Each directory has an instance of its own, so that none learns from its neighbour that a path
+/// leads elsewhere now; asked to watch it again, it would say yes and do nothing.
+#[tokio::test]
+async fn a_watch_follows_the_path_and_not_the_directory() {
+    let mut watched = Watched::with(
+        |dir| ["a", "b"].iter().for_each(|name| fs::create_dir(dir.join(name)).expect("creates")),
+        |settings| settings.directories_per_instance = 1,
+    )
+    .settled()
+    .await;
+    for round in 0..20 {
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        let (cwd, a, b) = (rustix::fs::CWD, watched.at("a"), watched.at("b"));
+        rustix::fs::renameat_with(cwd, a, cwd, b, flags).expect("swaps");
+        watched.hints().await;
+        let name = format!("a/{round}");
+        watched.write(&name);
+        assert_eq!(watched.hints().await, [done(&name)]);
+    }
+}
+
 #[tokio::test]
 async fn a_removed_directory_is_missed_and_a_file_in_its_place_seen() {
     let mut watched = Watched::new(|dir| fs::create_dir_all(dir.join("a/b")).expect("creates"));
@@ -349,6 +370,27 @@ fn a_directory_that_becomes_readable_is_watched_at_once() {
         assert_eq!(watched.detector.coverage().unreadable, 0);
         watched.probe().await;
     });
+}
+
+/// It is the operator's path, so links are followed there and only there.
+#[tokio::test]
+async fn a_root_reached_through_a_link_is_watched() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(dir.path().join("data/a")).expect("creates");
+    std::os::unix::fs::symlink("data", dir.path().join("link")).expect("links");
+    for name in ["link", "link/", "data/", "./link/."] {
+        let root = Arc::new(Root::open(&dir.path().join(name)).expect("opens"));
+        let settings = Settings::new(dir.path().join("cookies"));
+        let (detector, mut hints) =
+            Detector::start(root, Arc::new(|_, _| true), settings).expect("watches");
+        detector.barrier(PATIENCE).await.expect("all is delivered");
+        assert_eq!(hints.now(), [whole("")]);
+        fs::write(dir.path().join("data/file"), "").expect("writes");
+        fs::write(dir.path().join("data/a/file"), "").expect("writes");
+        detector.barrier(PATIENCE).await.expect("all is delivered");
+        assert_eq!(hints.now(), [done("file"), done("a/file")], "{name}");
+        detector.stop();
+    }
 }
 
 #[tokio::test]
