@@ -195,21 +195,21 @@ impl App {
             let transfer = self.transfer(&root);
             self.sweep(&transfer, std::mem::take(&mut uploads)).await;
             let watching = self.watch(&root);
-            let mut engine = self.engine(&root, watching.is_some(), now_bound.epoch, counts);
-            let (detector, hints) = watching.unzip();
-            // Kept until the loop has ended: what changes during the drain still counts.
-            let detector = detector.map(Arc::new);
+            let rescan = self.rescan(&root, watching.is_some());
+            let mut engine = self.engine(rescan, watching.is_some(), now_bound.epoch, counts);
+            let watching = watching.map(|(detector, hints)| (Arc::new(detector), hints));
+            let detector = watching.as_ref().map(|(detector, _)| Arc::clone(detector));
             let parts = Parts {
                 root,
                 filter: Arc::clone(&self.filter),
                 store: self.store.clone(),
                 transfer,
                 epoch: now_bound.epoch,
-                hints,
+                watching,
+                rescan,
                 counts: self.told.clone(),
             };
-            let end = engine::run(&mut engine, parts, self.stop(detector.clone())).await;
-            drop(detector);
+            let end = engine::run(&mut engine, parts, self.stop(detector)).await;
             if matches!(end, End::Drained | End::Expired) {
                 return Ok(self.exit(&end, engine.counts().pending, engine.outage()));
             }

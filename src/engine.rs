@@ -25,7 +25,7 @@ mod report;
 mod run;
 
 pub use event::{Effect, Event, LookFailure, Now};
-pub use run::{End, Parts, Stop, run};
+pub use run::{End, Parts, Rescan, Stop, run};
 
 use crate::look::Looked;
 use crate::model::{
@@ -107,6 +107,11 @@ impl Engine {
             report: report::Report::new(settings.bucket.clone(), settings.prefix.clone()),
             settings,
         }
+    }
+
+    /// Sets the longest time between two comparisons of the whole tree, from the next one on.
+    pub fn set_rescan_interval(&mut self, interval: Duration) {
+        self.settings.rescan_interval = interval;
     }
 
     /// Makes the first comparison of the whole tree due, where no detector does.

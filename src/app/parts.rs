@@ -3,7 +3,7 @@
 use super::{App, Mode, source, unix_millis};
 use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Rescan};
 use crate::filter::{self, Filter};
 use crate::model::{Epoch, RelPath, UploadNote, millis};
 use crate::plan::Policy;
@@ -81,26 +81,33 @@ impl App {
         }
     }
 
-    pub(super) fn engine(
-        &self,
-        root: &Root,
-        watching: bool,
-        epoch: Epoch,
-        counts: Counts,
-    ) -> Engine {
+    /// How often to compare everything.
+    pub(super) fn rescan(&self, root: &Root, watching: bool) -> Rescan {
         let config = &self.config;
         // Events of a network file system are hints, and welcome; but others may write to it, too.
         let complete =
             watching && (config.watch_mode == WatchMode::Events || source::tells_everything(root));
-        let interval = if complete { config.rescan_interval } else { config.poll_interval };
         let mode = if complete { "events" } else { "poll" };
+        let blind = config.poll_interval;
+        let rescan =
+            Rescan { blind, watching: if complete { config.rescan_interval } else { blind } };
         tracing::info!(
             event = "watch.mode",
             mode,
-            interval_seconds = interval.as_secs(),
+            interval_seconds = rescan.watching.as_secs(),
             "watching"
         );
-        let settings = engine_settings(config, self.mode, epoch, interval);
+        rescan
+    }
+
+    pub(super) fn engine(
+        &self,
+        rescan: Rescan,
+        watching: bool,
+        epoch: Epoch,
+        counts: Counts,
+    ) -> Engine {
+        let settings = engine_settings(&self.config, self.mode, epoch, rescan.watching);
         let mut engine = Engine::new(settings, counts, unix_millis());
         if !watching {
             engine.compare_all();

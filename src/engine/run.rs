@@ -4,7 +4,7 @@
 //! deadline has passed; tasks that are still under way are dropped then, which is as safe as a kill.
 
 use super::{Effect, Engine, Event, LookFailure, Now};
-use crate::detect::Hints;
+use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
 use crate::model::{Epoch, Hint};
@@ -42,10 +42,21 @@ pub struct Parts<S, J> {
     pub transfer: Arc<Transfer<S, J>>,
     /// The watched directory, counted.
     pub epoch: Epoch,
-    /// Hints of the detector; none in a run that compares once.
-    pub hints: Option<Hints>,
+    /// Watches the directory, and gives hints; none where it is polled or compared once.
+    pub watching: Option<(Arc<Detector>, Hints)>,
+    /// Time between two comparisons of the whole tree: while every change is told of, and while not.
+    pub rescan: Rescan,
     /// Where it is told that the queue has changed.
     pub counts: watch::Sender<Counts>,
+}
+
+/// Time between two comparisons of the whole tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Rescan {
+    /// While there are directories that are not watched, or none is.
+    pub blind: Duration,
+    /// While every directory is watched.
+    pub watching: Duration,
 }
 
 /// How the loop is told to end.
@@ -84,9 +95,10 @@ pub async fn run<S: ObjectStore, J: UploadJournal>(
     let (comparison, mut compared) = mpsc::channel(DIFFERENCES_MAX);
     let started = Instant::now();
     let mut work = Work { parts, comparison, tasks: JoinSet::new() };
-    let mut hints = work.parts.hints.take();
+    let (detector, mut hints) = work.parts.watching.take().unzip();
     let watching = hints.is_some();
     let mut stopping = false;
+    let mut events = Vec::new();
     loop {
         let tick = engine.next_tick().map(|due| started + due);
         let event = tokio::select! {
@@ -109,20 +121,42 @@ pub async fn run<S: ObjectStore, J: UploadJournal>(
             Some(event) = compared.recv(), if engine.has_room() => event,
             () = sleep_until(tick) => Event::Tick,
         };
-        if let Event::Written(counts) = &event {
-            work.parts.counts.send_replace(*counts);
-        }
-        let now = Now { elapsed: started.elapsed(), jitter: fastrand::f64() };
-        for effect in engine.apply(event, now) {
-            if let Effect::SourceLost(reason) = effect {
-                return End::SourceLost(reason);
+        match &event {
+            Event::Written(counts) => drop(work.parts.counts.send_replace(*counts)),
+            Event::Compared(..) => {
+                engine.set_rescan_interval(work.parts.rescan.interval(detector.as_deref()));
             }
-            work.perform(effect).await;
+            // What the detector was told before the request to stop comes before it here, too.
+            Event::Stop => events.extend(hints.iter_mut().flat_map(hints_now)),
+            _ => {}
+        }
+        events.push(event);
+        for event in events.drain(..) {
+            let now = Now { elapsed: started.elapsed(), jitter: fastrand::f64() };
+            for effect in engine.apply(event, now) {
+                if let Effect::SourceLost(reason) = effect {
+                    return End::SourceLost(reason);
+                }
+                work.perform(effect).await;
+            }
         }
         if engine.is_drained() {
             return End::Drained;
         }
     }
+}
+
+impl Rescan {
+    /// What nobody watches has to be looked at more often.
+    fn interval(&self, detector: Option<&Detector>) -> Duration {
+        let watched = detector.is_some_and(|detector| detector.coverage().unwatched == 0);
+        if watched { self.watching } else { self.blind }
+    }
+}
+
+/// All hints that are there.
+fn hints_now(hints: &mut Hints) -> impl Iterator<Item = Event> {
+    std::iter::from_fn(|| Some(hints.now()).filter(|hints| !hints.is_empty())).map(Event::Hinted)
 }
 
 async fn next_hints(hints: &mut Option<Hints>) -> Option<Vec<Hint>> {
