@@ -85,12 +85,21 @@ async fn run_with_state(config: Config, mode: Mode, shutdown: Shutdown) -> Resul
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
     tell_opened(&opened);
+    let survives = source::survives(&config.state_dir);
+    if !survives {
+        tracing::warn!(
+            event = "state.ephemeral",
+            state_dir = %config.state_dir.to_string_lossy().escape_debug(),
+            "the state directory will not survive the container: what waits is lost with it, and \
+             deletions made while the daemon is not running are never found; mount a volume there"
+        );
+    }
     retry_file::tell_inherited(&config.retry_file);
     let store = opened.store.clone();
-    let exit = with_view(config, mode, shutdown, opened).await;
+    let finish = with_view(config, mode, shutdown, opened).await;
     store.closed().await;
     tracing::info!(event = "service.stopped", "stopped");
-    exit
+    Ok(finish?.exit(mode, survives))
 }
 
 fn tell_started(config: &Config) {
@@ -136,7 +145,7 @@ async fn with_view(
     mode: Mode,
     shutdown: Shutdown,
     opened: Opened,
-) -> Result<Exit, AppError> {
+) -> Result<Finish, AppError> {
     let view = retry_file::Settings {
         path: config.retry_file.clone(),
         watch_path: config.watch_path.clone(),
@@ -156,10 +165,10 @@ async fn with_view(
         mode,
         shutdown,
     };
-    let exit = app.work(opened.bound, opened.counts, opened.uploads).await;
+    let finish = app.work(opened.bound, opened.counts, opened.uploads).await;
     drop(app);
     match view.await {
-        Ok(()) => exit,
+        Ok(()) => finish,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
@@ -184,10 +193,10 @@ impl App {
         mut bound: Option<Bound>,
         mut counts: Counts,
         mut uploads: Vec<UploadNote>,
-    ) -> Result<Exit, AppError> {
+    ) -> Result<Finish, AppError> {
         loop {
             let Some(root) = self.wait_for_source(bound.as_ref()).await else {
-                return Ok(self.exit(&End::Drained, counts.pending, None));
+                return Ok(Finish { pending: counts.pending, expired: true, outage: None });
             };
             let now_bound = self.bind(bound.take(), &root);
             counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
@@ -211,7 +220,11 @@ impl App {
             };
             let end = engine::run(&mut engine, parts, self.stop(detector)).await;
             if matches!(end, End::Drained | End::Expired) {
-                return Ok(self.exit(&end, engine.counts().pending, engine.outage()));
+                return Ok(Finish {
+                    pending: engine.counts().pending,
+                    expired: end == End::Expired,
+                    outage: engine.outage(),
+                });
             }
             tell_interrupted(&end);
             bound = Some(now_bound);
@@ -270,21 +283,32 @@ impl App {
         };
         Stop { requested: Box::pin(requested), expired: Box::pin(expired) }
     }
+}
 
-    fn exit(&self, end: &End, pending: u64, outage: Option<FailureClass>) -> Exit {
-        if pending > 0 {
-            tracing::warn!(
-                event = "shutdown.left_over",
-                pending,
-                expired = *end == End::Expired,
-                "not everything is in S3; the rest is on disk and goes on at the next start"
-            );
+/// How the work ended.
+#[derive(Debug, Clone, Copy)]
+struct Finish {
+    pending: u64,
+    expired: bool,
+    outage: Option<FailureClass>,
+}
+
+impl Finish {
+    fn exit(self, mode: Mode, state_survives: bool) -> Exit {
+        if self.pending == 0 && !(self.expired && mode == Mode::Once) {
+            return Exit::Success;
         }
-        match self.mode {
-            Mode::Daemon => Exit::Success,
-            Mode::Once if pending == 0 && *end == End::Drained => Exit::Success,
-            Mode::Once if outage == Some(FailureClass::Unavailable) => Exit::Unreachable,
-            Mode::Once => Exit::WorkLeft,
+        tracing::warn!(
+            event = "shutdown.left_over",
+            pending = self.pending,
+            expired = self.expired,
+            state_survives,
+            "not everything is in S3; the rest is in the record and goes on at the next start"
+        );
+        match mode {
+            Mode::Daemon if state_survives => Exit::Success,
+            Mode::Once if self.outage == Some(FailureClass::Unavailable) => Exit::Unreachable,
+            Mode::Daemon | Mode::Once => Exit::WorkLeft,
         }
     }
 }

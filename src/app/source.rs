@@ -26,6 +26,22 @@ const LOCAL_FILE_SYSTEMS: [u64; 8] = [
     0xca45_1a4e, // bcachefs
 ];
 
+/// File systems whose files are gone with the container or the machine.
+const PASSING_FILE_SYSTEMS: [u64; 3] = [
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0x794c_7630, // overlay: a container's own layer
+];
+
+/// Whether what is written to `directory` survives a restart of the container. Where nobody can
+/// tell it is taken for granted.
+pub(super) fn survives(directory: &Path) -> bool {
+    let Ok(statfs) = rustix::fs::statfs(directory) else { return true };
+    // The type of the field differs by architecture.
+    let magic = u64::try_from(statfs.f_type).unwrap_or_default();
+    !PASSING_FILE_SYSTEMS.contains(&magic)
+}
+
 /// Whether the kernel's events tell of every change below `root`.
 pub(super) fn tells_everything(root: &Root) -> bool {
     LOCAL_FILE_SYSTEMS.contains(&root.identity().fs_magic)
