@@ -9,6 +9,7 @@
 //! Down: collect the last events, drain until `shutdown_timeout_seconds`, close the record. What is
 //! left is on disk.
 
+mod adopt;
 mod parts;
 mod source;
 
@@ -198,8 +199,12 @@ impl App {
             let Some(root) = self.wait_for_source(bound.as_ref()).await else {
                 return Ok(Finish { pending: counts.pending, expired: true, outage: None });
             };
-            let now_bound = self.bind(bound.take(), &root);
+            let mut now_bound = self.bind(bound.take(), &root);
             counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
+            if let Err(class) = self.adopt(&mut now_bound).await? {
+                let outage = Some(class);
+                return Ok(Finish { pending: counts.pending, expired: true, outage });
+            }
             let root = Arc::new(root);
             let transfer = self.transfer(&root);
             self.sweep(&transfer, std::mem::take(&mut uploads)).await;
@@ -247,15 +252,15 @@ impl App {
         let owner = self.owner.clone();
         match bound {
             Some(bound) if bound.source == source => bound,
-            Some(Bound { epoch: Epoch(epoch), .. }) => {
+            Some(Bound { epoch: Epoch(epoch), listed, .. }) => {
                 tracing::warn!(
                     event = "source.changed",
                     "this is another directory than the record tells of: what was mirrored from \
                      the other one is not deleted"
                 );
-                Bound { target, source, epoch: Epoch(epoch + 1), owner }
+                Bound { target, source, epoch: Epoch(epoch + 1), owner, listed }
             }
-            None => Bound { target, source, epoch: Epoch(1), owner },
+            None => Bound { target, source, epoch: Epoch(1), owner, listed: false },
         }
     }
 

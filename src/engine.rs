@@ -472,7 +472,10 @@ fn last_of_each_path(changes: impl Iterator<Item = Change>) -> Vec<Change> {
             Change::Mirrored(path, _) | Change::Forgotten(path) | Change::Settled(path) => {
                 queued.remove(path);
             }
-            Change::UploadNoted(_) | Change::UploadEnded(_) | Change::Bound(_) => {}
+            Change::UploadNoted(_)
+            | Change::UploadEnded(_)
+            | Change::Listed(..)
+            | Change::Bound(_) => {}
         }
         kept.push(change);
     }

@@ -89,6 +89,8 @@ pub enum Change {
     UploadNoted(UploadNote),
     /// It was completed or aborted.
     UploadEnded(RelPath),
+    /// The bucket has an object of this size for the path, and the record does not know whose.
+    Listed(RelPath, u64),
     /// Facts about the watched directory and the bucket; see [`Bound`].
     Bound(Bound),
 }
@@ -104,6 +106,8 @@ pub struct Bound {
     pub epoch: Epoch,
     /// What marks the objects made from this record, and from no other.
     pub owner: String,
+    /// Whether it is known what was in the bucket when the record was new.
+    pub listed: bool,
 }
 
 /// How much the record holds.
@@ -148,6 +152,8 @@ pub struct Known {
     /// Another recorded path that is this very file: the one that is there and was not recorded
     /// under this path, or the one that was recorded and is not there.
     pub twin: Option<RelPath>,
+    /// Size of an object that was there when the record was new.
+    pub listed: Option<u64>,
     /// A multipart upload for the path that was noted and not ended.
     pub upload: Option<UploadNote>,
 }

@@ -26,7 +26,7 @@ mod port;
 mod s3;
 mod source;
 
-pub use port::{ObjectHead, ObjectStore, StoredObject, StoredPart};
+pub use port::{Deleted, ObjectHead, ObjectStore, Page, StoredObject, StoredPart};
 pub use s3::{Payload, S3, S3Settings};
 
 use crate::model::{
@@ -85,6 +85,8 @@ pub struct Known {
     pub mirrored: Option<Mirrored>,
     /// Of the path the file had before.
     pub twin: Option<Mirrored>,
+    /// Size of an object that was there when the record was new.
+    pub listed: Option<u64>,
     /// A multipart upload that an earlier try began and did not end.
     pub upload: Option<UploadNote>,
     /// The watched directory of now.
@@ -130,7 +132,7 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         }
         let result = match lease.pending.operation {
             Operation::Put => self.put(Put { lease, key, known }).await,
-            Operation::Delete => self.delete(&key, known.mirrored.as_ref()).await,
+            Operation::Delete => self.delete(lease, &key, known.mirrored.as_ref()).await,
         };
         result.unwrap_or_else(|outcome| outcome)
     }
@@ -213,10 +215,20 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
             };
             return Ok(found.filter(same).map(|object| (object.etag, Effort::Found)));
         }
-        let unchanged = put.known.mirrored.as_ref().filter(|mirrored| {
-            mirrored.fingerprint.size == wanted.size && mirrored.crc64nvme == crc64nvme
-        });
-        Ok(unchanged.map(|mirrored| (mirrored.etag.clone(), Effort::Unchanged)))
+        if let Some(mirrored) = &put.known.mirrored {
+            let same = mirrored.fingerprint.size == wanted.size && mirrored.crc64nvme == crc64nvme;
+            return Ok(same.then(|| (mirrored.etag.clone(), Effort::Unchanged)));
+        }
+        if put.known.listed != Some(wanted.size) {
+            return Ok(None);
+        }
+        // The record was lost, or is new: an object that is the file is taken over.
+        let found = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
+        let same = |object: &StoredObject| match object.crc64nvme {
+            Some(there) => there == crc64nvme && put.known.listed == Some(wanted.size),
+            None => object.version == Some(wanted),
+        };
+        Ok(found.filter(same).map(|object| (object.etag, Effort::Found)))
     }
 
     /// Copies the object the file had under its name before, if it has these bytes. `None` where
@@ -253,19 +265,37 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         Ok(made.filter(|made| made.version == Some(put.version())))
     }
 
+    /// Deletes the object if it is the one that was recorded, or one that a put of ours made and that
+    /// was never answered. One that somebody else put in its place is left alone.
     async fn delete(
         &self,
+        lease: &Lease,
         key: &ObjectKey,
         mirrored: Option<&Mirrored>,
     ) -> Result<Outcome, Outcome> {
-        if mirrored.is_none() {
-            // A put of ours may have made it and never been answered, one of several even.
-            let found = self.store.head(key).await.map_err(Outcome::Failed)?;
-            if !found.is_some_and(|object| object.ours) {
-                return Ok(Outcome::Deleted);
+        let recorded = mirrored.filter(|_| lease.sent_before.is_none());
+        let etag = match recorded {
+            Some(mirrored) => mirrored.etag.clone(),
+            None => {
+                let found = self.store.head(key).await.map_err(Outcome::Failed)?;
+                let etag = mirrored.and_then(|mirrored| mirrored.etag.as_ref());
+                let ours = |object: &StoredObject| {
+                    object.ours || (etag.is_some() && object.etag.as_ref() == etag)
+                };
+                match found.filter(ours) {
+                    Some(object) => object.etag,
+                    None => return Ok(Outcome::Deleted),
+                }
             }
+        };
+        match self.store.delete(key, etag.as_deref()).await.map_err(Outcome::Failed)? {
+            Deleted::Gone => {}
+            Deleted::Replaced => tracing::warn!(
+                event = "delete.declined",
+                aws.s3.key = %key,
+                "somebody else has replaced the object; it is left alone and forgotten"
+            ),
         }
-        self.store.delete(key).await.map_err(Outcome::Failed)?;
         Ok(Outcome::Deleted)
     }
 

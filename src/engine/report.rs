@@ -75,16 +75,13 @@ impl Report {
 
     fn failed(&self, lease: &Lease, failure: &Failure, key: &str) {
         let pending = &lease.pending;
-        let event = match (failure.class, pending.operation) {
-            (FailureClass::File, _) => "file.unreadable",
-            (_, Operation::Put) => "upload.failed",
-            (_, Operation::Delete) => "delete.failed",
-        };
-        let next = match failure.class {
-            FailureClass::File => "looked at again when it changes, or at the next rescan",
-            FailureClass::Object | FailureClass::Unavailable | FailureClass::Refused => {
-                "tried again later"
-            }
+        let (event, message) = match (failure.class, pending.operation) {
+            (FailureClass::File, _) => (
+                "file.unreadable",
+                "not readable; looked at again when it changes, or at the next rescan",
+            ),
+            (_, Operation::Put) => ("upload.failed", "upload failed; tried again later"),
+            (_, Operation::Delete) => ("delete.failed", "delete failed; tried again later"),
         };
         tracing::warn!(
             event,
@@ -95,8 +92,7 @@ impl Report {
             error.message = failure.message,
             class = failure.class.as_str(),
             attempts = pending.attempts,
-            next,
-            "failed"
+            "{message}"
         );
     }
 

@@ -266,6 +266,7 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
                 let own = known.next();
                 let known = transfer::Known {
                     upload: own.as_ref().and_then(|own| own.upload.clone()),
+                    listed: own.as_ref().and_then(|own| own.listed),
                     mirrored: own.and_then(|own| own.mirrored),
                     twin: known.next().and_then(|twin| twin.mirrored),
                     epoch,

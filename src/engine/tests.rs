@@ -278,6 +278,7 @@ impl World {
             pending: self.pending.get(path).cloned(),
             below: self.mirrored.keys().chain(self.pending.keys()).any(below),
             twin: None,
+            listed: None,
             upload: None,
         };
         let changed = file.map(|file| u64::try_from(file.fingerprint.ctime_ns).unwrap_or(0));

@@ -24,6 +24,8 @@ pub(super) fn apply(
         Change::Queue(pending) => queue(connection, pending, counts),
         Change::Mirrored(path, mirrored) => {
             record(connection, path, mirrored, counts)?;
+            let sql = "DELETE FROM listed WHERE path = ?1";
+            connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
             unqueue(connection, path, counts)
         }
         Change::Forgotten(path) => {
@@ -44,6 +46,11 @@ pub(super) fn apply(
         Change::UploadEnded(path) => {
             let sql = "DELETE FROM uploads WHERE path = ?1";
             connection.prepare_cached(sql)?.execute([path.to_sort_key()]).map(drop)
+        }
+        Change::Listed(path, size) => {
+            let sql = "INSERT OR REPLACE INTO listed (path, size) VALUES (?1, ?2)";
+            let row = params![path.to_sort_key(), size.cast_signed()];
+            connection.prepare_cached(sql)?.execute(row).map(drop)
         }
         Change::Bound(bound) => bind(connection, bound),
     }
@@ -129,9 +136,14 @@ fn bind(connection: &Connection, bound: &Bound) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(sql)?;
     let epoch = bound.epoch.0.to_string();
     let Bound { target, source, owner, .. } = bound;
-    for (name, value) in
-        [("target", target), ("source", source), ("epoch", &epoch), ("owner", owner)]
-    {
+    let listed = bound.listed.to_string();
+    for (name, value) in [
+        ("target", target),
+        ("source", source),
+        ("epoch", &epoch),
+        ("owner", owner),
+        ("listed", &listed),
+    ] {
         statement.execute([name, value])?;
     }
     Ok(())
@@ -150,6 +162,7 @@ pub(super) fn bound(connection: &Connection) -> rusqlite::Result<Option<Bound>> 
         source: value("source")?,
         epoch: Epoch(epoch),
         owner: value("owner")?,
+        listed: value("listed")? == "true",
     }))
 }
 
@@ -199,7 +212,12 @@ pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::R
         None => None,
     };
     let upload = uploads(connection, Some(&key))?.pop();
-    Ok(Known { mirrored, pending, below, twin, upload })
+    let listed = connection
+        .prepare_cached("SELECT size FROM listed WHERE path = ?1")?
+        .query_row([&key], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let listed = listed.map(i64::cast_unsigned);
+    Ok(Known { mirrored, pending, below, twin, listed, upload })
 }
 
 /// Another path under which this file is recorded. A file system without birth times leaves

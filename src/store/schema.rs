@@ -65,6 +65,11 @@ CREATE TABLE pending (
 
 CREATE INDEX pending_due ON pending (next_try_ms) WHERE parked IS NULL;
 
+CREATE TABLE listed (
+  path BLOB PRIMARY KEY,
+  size INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE uploads (
   path BLOB PRIMARY KEY,
   upload_id TEXT,

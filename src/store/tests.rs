@@ -52,8 +52,13 @@ async fn what_was_written_is_there_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let opened = open(directory.path());
     assert_eq!(opened.bound, None);
-    let bound =
-        Bound { target: "b/p".into(), source: "7".into(), epoch: Epoch(3), owner: "o".into() };
+    let bound = Bound {
+        target: "b/p".into(),
+        source: "7".into(),
+        epoch: Epoch(3),
+        owner: "o".into(),
+        listed: true,
+    };
     let changes = vec![
         Change::Mirrored(path("a/b"), mirrored(1)),
         Change::Queue(pending("a/c", 5)),
@@ -77,7 +82,14 @@ async fn what_was_written_is_there_after_a_restart() {
     assert_eq!(known[1].pending, Some(pending("a/c", 5)));
     assert_eq!(
         known[2],
-        Known { mirrored: None, pending: None, below: true, twin: None, upload: None }
+        Known {
+            mirrored: None,
+            pending: None,
+            below: true,
+            twin: None,
+            listed: None,
+            upload: None
+        }
     );
     assert!(!known[0].below);
 }
@@ -94,7 +106,14 @@ async fn a_confirmed_operation_leaves_the_queue_with_its_record() {
     let known = store.known(vec![Question::of(path("a"))]).await.expect("read").remove(0);
     assert_eq!(
         known,
-        Known { mirrored: None, pending: None, below: false, twin: None, upload: None }
+        Known {
+            mirrored: None,
+            pending: None,
+            below: false,
+            twin: None,
+            listed: None,
+            upload: None
+        }
     );
 }
 
@@ -208,8 +227,13 @@ fn a_directory_that_cannot_be_made_is_named() {
 async fn a_record_of_another_bucket_or_prefix_is_moved_aside() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path()).store;
-    let bound =
-        Bound { target: "b/p".into(), source: "7".into(), epoch: Epoch(3), owner: "o".into() };
+    let bound = Bound {
+        target: "b/p".into(),
+        source: "7".into(),
+        epoch: Epoch(3),
+        owner: "o".into(),
+        listed: true,
+    };
     let changes = vec![Change::Bound(bound), Change::Mirrored(path("a"), mirrored(1))];
     store.write(changes).await.expect("written");
     store.closed().await;
@@ -259,4 +283,18 @@ async fn deletes_of_moved_files_are_not_counted() {
     assert_eq!((counts.pending, counts.deletes), (2, 0));
     store.closed().await;
     assert_eq!(open(directory.path()).counts, counts);
+}
+
+#[tokio::test]
+async fn what_was_in_the_bucket_is_known_until_it_is_recorded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    store.write(vec![Change::Listed(path("a"), 7)]).await.expect("written");
+    let listed = async || {
+        let known = store.known(vec![Question::of(path("a"))]).await.expect("read");
+        known[0].listed
+    };
+    assert_eq!(listed().await, Some(7));
+    store.write(vec![Change::Mirrored(path("a"), mirrored(7))]).await.expect("written");
+    assert_eq!(listed().await, None);
 }

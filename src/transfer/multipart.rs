@@ -28,6 +28,7 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         // checksum, or the one the store keeps, can tell, and reading costs less than sending.
         let recorded = [&put.known.mirrored, &put.known.twin].into_iter().flatten();
         let compare = put.lease.sent_before == Some(version)
+            || put.known.listed == Some(version.size)
             || recorded.into_iter().any(|recorded| recorded.fingerprint.size == version.size);
         let (source, racy, whole) = blocking(move || {
             let source = Source::open(&root, &path, version)?;

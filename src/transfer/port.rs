@@ -44,6 +44,24 @@ pub struct StoredPart {
     pub crc64nvme: u64,
 }
 
+/// How a delete went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// Nothing is there any more.
+    Gone,
+    /// Something else is there than was meant, and was left alone.
+    Replaced,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Keys and sizes.
+    pub objects: Vec<(String, u64)>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<String>,
+}
+
 /// An object store, bound to one bucket. Each call makes one request and no retry.
 pub trait ObjectStore: Send + Sync + 'static {
     /// Makes or replaces an object of `body`, whose checksum is `crc64nvme`.
@@ -60,8 +78,20 @@ pub trait ObjectStore: Send + Sync + 'static {
         key: &ObjectKey,
     ) -> impl Future<Output = Result<Option<StoredObject>, Failure>> + Send;
 
-    /// Deletes what is under `key`; nothing being there is success.
-    fn delete(&self, key: &ObjectKey) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Deletes what is under `key`, if it still has this entity tag, where the store can tell.
+    /// Nothing being there is success.
+    fn delete(
+        &self,
+        key: &ObjectKey,
+        etag: Option<&str>,
+    ) -> impl Future<Output = Result<Deleted, Failure>> + Send;
+
+    /// A page of the objects whose keys begin with `prefix`, from where the page before ended.
+    fn list(
+        &self,
+        prefix: &str,
+        from: Option<String>,
+    ) -> impl Future<Output = Result<Page, Failure>> + Send;
 
     /// Makes `object` of the object `from`, if that one still has this entity tag; `None` if not.
     fn copy(

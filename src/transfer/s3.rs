@@ -10,19 +10,24 @@ mod error;
 
 pub use client::{Payload, S3Settings};
 
-use super::{ObjectHead, ObjectStore, StoredObject, StoredPart};
+use super::{Deleted, ObjectHead, ObjectStore, Page, StoredObject, StoredPart};
 use crate::model::{Failure, ObjectKey, UnixMillis, Version};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::delete_object::DeleteObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
     MetadataDirective, MultipartUpload,
 };
 use bytes::Bytes;
-use error::{failure, is_another_source};
+use error::{failure, is_status, lacks_condition};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The file's time of last change: seconds since the epoch with a fraction, the form rclone reads.
@@ -48,6 +53,8 @@ pub struct S3 {
     bucket: String,
     payload: Payload,
     owner: String,
+    /// The store knows no conditions on deletes.
+    unconditional: Arc<AtomicBool>,
 }
 
 /// The time limit of a request with a body of so many bytes.
@@ -55,6 +62,22 @@ fn patience(body_bytes: u64) -> aws_sdk_s3::config::Builder {
     let patience = REQUEST_PATIENCE + Duration::from_secs(body_bytes / BODY_RATE_MIN);
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(patience).build();
     aws_sdk_s3::config::Config::builder().timeout_config(timeouts)
+}
+
+impl S3 {
+    async fn send_delete(
+        &self,
+        key: &ObjectKey,
+        etag: Option<&str>,
+    ) -> Result<(), SdkError<DeleteObjectError, HttpResponse>> {
+        let request = self
+            .client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_if_match(etag.map(str::to_owned));
+        request.customize().config_override(patience(0)).send().await.map(drop)
+    }
 }
 
 impl ObjectStore for S3 {
@@ -113,10 +136,38 @@ impl ObjectStore for S3 {
         }
     }
 
-    async fn delete(&self, key: &ObjectKey) -> Result<(), Failure> {
-        let request = self.client.delete_object().bucket(&self.bucket).key(key.as_str());
+    async fn delete(&self, key: &ObjectKey, etag: Option<&str>) -> Result<Deleted, Failure> {
+        if let Some(etag) = etag.filter(|_| !self.unconditional.load(Ordering::Relaxed)) {
+            match self.send_delete(key, Some(etag)).await {
+                Ok(()) => return Ok(Deleted::Gone),
+                Err(error) if is_status(&error, &[404]) => return Ok(Deleted::Gone),
+                Err(error) if is_status(&error, &[412]) => return Ok(Deleted::Replaced),
+                // A store that knows no such condition. The record is the guard then.
+                Err(error) if lacks_condition(&error) => {
+                    self.unconditional.store(true, Ordering::Relaxed);
+                }
+                Err(error) => return Err(failure(&error)),
+            }
+        }
+        let deleted = self.send_delete(key, None).await;
+        deleted.map(|()| Deleted::Gone).map_err(|error| failure(&error))
+    }
+
+    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .set_continuation_token(from);
         let answer = request.customize().config_override(patience(0)).send().await;
-        answer.map(drop).map_err(|error| failure(&error))
+        let answer = answer.map_err(|error| failure(&error))?;
+        let size = |size: Option<i64>| size.and_then(|size| u64::try_from(size).ok());
+        let objects = answer.contents.unwrap_or_default().into_iter();
+        Ok(Page {
+            objects: objects.filter_map(|object| Some((object.key?, size(object.size)?))).collect(),
+            next: answer.next_continuation_token,
+        })
     }
 
     async fn copy(
@@ -145,7 +196,7 @@ impl ObjectStore for S3 {
                 crc64nvme: copied.checksum_crc64_nvme.as_deref().and_then(decode),
                 ours: true,
             })),
-            Err(error) if is_another_source(&error) => Ok(None),
+            Err(error) if is_status(&error, &[404, 412]) => Ok(None),
             Err(error) => Err(failure(&error)),
         }
     }

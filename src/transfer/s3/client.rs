@@ -7,6 +7,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time to reach the endpoint.
@@ -66,6 +67,12 @@ impl S3 {
             config.set_endpoint_url(endpoint);
         }
         let client = aws_sdk_s3::Client::from_conf(config.build());
-        Self { client, bucket: settings.bucket, payload, owner: settings.owner }
+        Self {
+            client,
+            bucket: settings.bucket,
+            payload,
+            owner: settings.owner,
+            unconditional: Arc::default(),
+        }
     }
 }

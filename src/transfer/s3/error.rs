@@ -110,10 +110,16 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Whether the object to copy is gone, or is not the one that was meant.
-pub(super) fn is_another_source<E>(error: &SdkError<E, HttpResponse>) -> bool {
+/// Whether the store answered with one of these.
+pub(super) fn is_status<E>(error: &SdkError<E, HttpResponse>, statuses: &[u16]) -> bool {
     let status = error.raw_response().map(|response| response.status().as_u16());
-    matches!(status, Some(404 | 412))
+    status.is_some_and(|status| statuses.contains(&status))
+}
+
+/// Whether the store does not know the condition of a request.
+pub(super) fn lacks_condition<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    is_status(error, &[501]) || matches!(code, Some("NotImplemented" | "InvalidArgument"))
 }
 
 /// An answer that lacks what every S3 says.
