@@ -119,8 +119,16 @@ pub async fn keep(settings: Settings, store: Store, mut counts: watch::Receiver<
         if told.is_err() {
             return;
         }
-        tokio::time::sleep(INTERVAL).await;
+        // The end is not kept waiting.
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = ended(counts.clone()) => {}
+        }
     }
+}
+
+async fn ended(mut counts: watch::Receiver<Counts>) {
+    while counts.changed().await.is_ok() {}
 }
 
 async fn write(settings: &Settings, store: &Store) -> io::Result<()> {
