@@ -7,6 +7,9 @@ use crate::model::{
 use crate::queue::{Lease, Queue, Turn};
 use crate::reconcile::{Range, ReconcileError, Summary};
 
+/// A file that could not be read in one state for so long is worth a word.
+const RESTLESS_MS: UnixMillis = 60_000;
+
 /// What has been told already.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -62,6 +65,13 @@ impl Report {
                 attempts = pending.attempts,
                 lag_ms,
                 "deleted"
+            ),
+            Outcome::LookAgain(reason) if lag_ms > RESTLESS_MS => tracing::warn!(
+                event = "file.restless",
+                file.path = %pending.path,
+                reason,
+                lag_ms,
+                "changes whenever it is read, so that no state of it is in S3; tried again"
             ),
             Outcome::LookAgain(reason) => tracing::debug!(
                 event = "upload.postponed",
