@@ -190,6 +190,8 @@ class Proxy:
         self._listener: socket.socket | None = None
         # Bytes that went to the server.
         self.sent = 0
+        # Is shown the first bytes of whatever went to the server, right after it went.
+        self.witness: Callable[[bytes], None] = lambda _: None
         self.restore()
 
     def restore(self) -> None:
@@ -242,8 +244,10 @@ class Proxy:
             while data := source.recv(256 * 1024):
                 self._open.wait()
                 sink.sendall(data)
-                with self._lock:
-                    self.sent += len(data) if there else 0
+                if there:
+                    with self._lock:
+                        self.sent += len(data)
+                    self.witness(data[:1024])
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -347,6 +351,8 @@ class Daemon:
             "FILE_SYNC__S3_BUCKET": self.bucket,
             "FILE_SYNC__S3_PREFIX": PREFIX,
             "FILE_SYNC__S3_FORCE_PATH_STYLE": "true",
+            # Whatever the file system of this machine: what is tested here is the events.
+            "FILE_SYNC__WATCH_MODE": "events",
             "FILE_SYNC__RETRY_INTERVAL_SECONDS": "5",
         }
         variables.update(self.env)

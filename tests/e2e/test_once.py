@@ -43,11 +43,11 @@ def test_once_exits_75_when_something_is_left(daemon: Daemon, bucket: Bucket) ->
     _fill(daemon)
     # S3 answers, and refuses every write.
     daemon.identity = READER
-    assert daemon.run("once", seconds=120) == 75, daemon.tail()
+    assert daemon.run("once", seconds=60) == 75, daemon.tail()
     assert bucket.objects() == {}
 
 
 def test_once_exits_69_when_s3_cannot_be_reached(daemon: Daemon) -> None:
     _fill(daemon)
     daemon.endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
-    assert daemon.run("once", seconds=120) == 69, daemon.tail()
+    assert daemon.run("once", seconds=60) == 69, daemon.tail()
