@@ -289,19 +289,7 @@ impl Engine {
         version: Version,
         since: Duration,
     ) -> Pending {
-        Pending {
-            path: path.clone(),
-            operation,
-            version,
-            since: self.started + millis(since),
-            attempts: 0,
-            next_try: 0,
-            error: None,
-            parked: None,
-            copy_from: None,
-            moved: false,
-            sent: None,
-        }
+        Pending::new(path.clone(), operation, version, self.started + millis(since))
     }
 
     fn look_failed(

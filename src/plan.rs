@@ -113,19 +113,8 @@ mod tests {
     }
 
     fn put_pending(sent: Option<Version>) -> Pending {
-        Pending {
-            path: RelPath::new(b"a").expect("a proper path"),
-            operation: Operation::Put,
-            version: Version::of(&file()),
-            since: 0,
-            attempts: 1,
-            next_try: 0,
-            error: None,
-            parked: None,
-            copy_from: None,
-            moved: false,
-            sent,
-        }
+        let path = RelPath::new(b"a").expect("a proper path");
+        Pending { sent, ..Pending::new(path, Operation::Put, Version::of(&file()), 0) }
     }
 
     #[test]

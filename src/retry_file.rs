@@ -188,18 +188,12 @@ mod tests {
     use crate::store::Change;
 
     fn pending(number: u64) -> Pending {
+        let path = RelPath::new(format!("a/{number:05}").as_bytes()).expect("a proper path");
         Pending {
-            path: RelPath::new(format!("a/{number:05}").as_bytes()).expect("a proper path"),
-            operation: Operation::Put,
-            version: Version::default(),
-            since: 1_000 * number,
             attempts: 2,
             next_try: 9_500,
             error: Some("SlowDown: please".into()),
-            parked: None,
-            copy_from: None,
-            moved: false,
-            sent: None,
+            ..Pending::new(path, Operation::Put, Version::default(), 1_000 * number)
         }
     }
 

@@ -75,6 +75,26 @@ pub struct Pending {
     pub sent: Option<Version>,
 }
 
+impl Pending {
+    /// A wish that was never tried.
+    #[must_use]
+    pub fn new(path: RelPath, operation: Operation, version: Version, since: UnixMillis) -> Self {
+        Self {
+            path,
+            operation,
+            version,
+            since,
+            attempts: 0,
+            next_try: 0,
+            error: None,
+            parked: None,
+            copy_from: None,
+            moved: false,
+            sent: None,
+        }
+    }
+}
+
 /// A state of a file, and of the object made from it: the time travels as metadata. Enough to
 /// recognise an object as ours whose request was never answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

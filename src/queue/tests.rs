@@ -21,19 +21,7 @@ fn queue() -> Queue {
 }
 
 fn wish(name: &str, operation: Operation, since: UnixMillis) -> Pending {
-    Pending {
-        path: path(name),
-        operation,
-        version: Version { size: 1, mtime_ns: 1 },
-        since,
-        attempts: 0,
-        next_try: 0,
-        error: None,
-        parked: None,
-        copy_from: None,
-        moved: false,
-        sent: None,
-    }
+    Pending::new(path(name), operation, Version { size: 1, mtime_ns: 1 }, since)
 }
 
 fn want(queue: &mut Queue, name: &str, operation: Operation, now: UnixMillis) {

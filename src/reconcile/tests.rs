@@ -1,6 +1,6 @@
 use super::*;
 use crate::filter::Settings;
-use crate::model::Fingerprint;
+use crate::model::{Fingerprint, Operation, Pending, Version};
 use crate::store::Change;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -127,19 +127,9 @@ fn what_is_parked_comes_up_with_every_comparison_of_the_whole_tree() {
     let fixture = Fixture::new();
     fixture.write("same");
     fixture.record("same");
-    let parked = crate::model::Pending {
-        path: RelPath::new(b"same").expect("a proper path"),
-        operation: crate::model::Operation::Put,
-        version: crate::model::Version::default(),
-        since: 0,
-        attempts: 1,
-        next_try: 0,
-        error: None,
-        parked: Some("read-error".into()),
-        copy_from: None,
-        moved: false,
-        sent: None,
-    };
+    let path = RelPath::new(b"same").expect("a proper path");
+    let wanted = Pending::new(path, Operation::Put, Version::default(), 0);
+    let parked = Pending { parked: Some("read-error".into()), ..wanted };
     let change = vec![Change::Queue(parked)];
     fixture.runtime.block_on(fixture.store.write(change)).expect("written");
     assert_eq!(fixture.differing("", Depth::Whole).0, ["same"]);
