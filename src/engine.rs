@@ -402,6 +402,7 @@ impl Engine {
             && let Some(range) = self.next_range(now)
         {
             self.comparing = true;
+            self.queue.comparing(&range.start);
             effects.push(Effect::Compare(range));
         }
         if self.queue.wants_refill() && !self.refilling && self.writes == 0 {

@@ -68,7 +68,7 @@ fn plan_file(
         return Decision::Do(Operation::Put, "written while it was read");
     }
     if pending.is_some_and(|pending| pending.sent.is_some()) {
-        // A put of another state may have replaced what is recorded.
+        // A put of another state may have replaced what is recorded, or a delete removed it.
         return Decision::Do(Operation::Put, "an answer was lost");
     }
     if mirrored.epoch != policy.epoch {

@@ -145,6 +145,12 @@ impl Queue {
         Some(Change::Queue(row))
     }
 
+    /// `directory` is about to be compared with the record, which does not tell of an object until
+    /// its try has ended: what runs there is looked at again.
+    pub fn comparing(&mut self, directory: &RelPath) {
+        self.window.note_running_within(directory);
+    }
+
     /// Nothing is to be done about `path` any more.
     pub fn settle(&mut self, path: &RelPath, known: Option<&Pending>) -> Option<Change> {
         if self.window.note_if_running(path) {
@@ -289,9 +295,8 @@ impl Queue {
         let row = &mut entry.pending;
         row.attempts = row.attempts.saturating_add(1);
         entry.sent_before = row.sent;
-        if row.operation == Operation::Put {
-            row.sent = Some(row.version);
-        }
+        // Until there is an answer the bucket may hold this, or, for a delete, nothing.
+        row.sent = Some(row.version);
         let lease = Lease { pending: row.clone(), sent_before: entry.sent_before };
         entry.tries = entry.tries.saturating_add(1);
         entry.state = State::Running { again: false };

@@ -56,13 +56,16 @@ struct World {
     changes: u64,
     puts: u64,
     faults: bool,
+    /// Every change is told of, every look and comparison works: no rescan is needed.
+    honest: bool,
 }
 
 fn path(name: &str) -> RelPath {
     RelPath::new(name.as_bytes()).expect("a proper path")
 }
 
-fn engine(at: Duration, counts: Counts) -> Engine {
+fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
+    let rescan_interval = Duration::from_secs(if honest { u64::from(u32::MAX) } else { 600 });
     let settings = Settings {
         prefix: KeyPrefix::default(),
         bucket: "bucket".into(),
@@ -81,7 +84,7 @@ fn engine(at: Duration, counts: Counts) -> Engine {
             delete_limit_percent: 100,
             delete_limit_count: 1_000,
         },
-        rescan_interval: Duration::from_secs(600),
+        rescan_interval,
         once: false,
     };
     let mut engine = Engine::new(settings, counts, millis(at));
@@ -100,12 +103,13 @@ impl World {
             tasks: Vec::new(),
             events: Vec::new(),
             compared: Vec::new(),
-            engine: engine(Duration::ZERO, Counts::default()),
+            engine: engine(Duration::ZERO, Counts::default(), seed.is_multiple_of(2)),
             started: Duration::ZERO,
             clock: Duration::from_secs(1_000),
             changes: 0,
             puts: 0,
             faults: true,
+            honest: seed.is_multiple_of(2),
         };
         let (name, content) = FOREIGN;
         world.bucket.insert(path(name), Object { content, version: None });
@@ -130,7 +134,7 @@ impl World {
         self.events.clear();
         self.compared.clear();
         self.started = self.clock;
-        self.engine = engine(self.clock, self.counts());
+        self.engine = engine(self.clock, self.counts(), self.honest);
     }
 
     fn apply(&mut self, event: Event) {
@@ -152,7 +156,9 @@ impl World {
         self.changes += 1;
         let name = path(NAMES[self.rng.usize(..NAMES.len())]);
         let other = path(NAMES[self.rng.usize(..NAMES.len())]);
-        let touched = match self.rng.u8(0..6) {
+        let kind = self.rng.u8(0..6);
+        let subtree = kind == 5;
+        let touched = match kind {
             0..=2 => {
                 self.write(&name);
                 vec![name]
@@ -174,13 +180,13 @@ impl World {
         };
         let hints = match self.rng.u8(0..8) {
             // Lost: the next comparison has to find it.
-            0 => return,
+            0 if !self.honest => return,
             1 => vec![Hint::Tree(RelPath::root(), Depth::Whole)],
-            2 => touched
-                .iter()
-                .filter_map(RelPath::parent)
-                .map(|parent| Hint::Tree(parent, Depth::Whole))
-                .collect(),
+            // What a directory that came or went is told by.
+            0 | 2 => touched.into_iter().map(|path| Hint::Tree(path, Depth::Whole)).collect(),
+            _ if subtree => {
+                touched.into_iter().map(|path| Hint::Tree(path, Depth::Whole)).collect()
+            }
             number => {
                 let activity = [Activity::Done, Activity::Found, Activity::Writing];
                 let activity = activity[usize::from(number) % 3];
@@ -284,7 +290,9 @@ impl World {
         let changed = file.map(|file| u64::try_from(file.fingerprint.ctime_ns).unwrap_or(0));
         let age = changed.map(|ns| self.clock.saturating_sub(Duration::from_nanos(ns)));
         let observed = match file {
-            _ if self.faults && self.rng.u8(0..20) == 0 => Observed::Unknown("EIO".into()),
+            _ if self.faults && !self.honest && self.rng.u8(0..20) == 0 => {
+                Observed::Unknown("EIO".into())
+            }
             Some(file) => Observed::File(file.fingerprint),
             None => Observed::Absent,
         };
@@ -432,6 +440,8 @@ impl World {
                     return;
                 }
                 let due = self.engine.next_tick().expect("something is to be done");
+                let rescan = due > Duration::from_secs(1 << 30);
+                assert!(!rescan, "only a rescan would find what is left");
                 self.clock = self.clock.max(self.started + due);
                 self.apply(Event::Tick);
             }

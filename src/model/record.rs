@@ -71,7 +71,8 @@ pub struct Pending {
     pub copy_from: Option<RelPath>,
     /// For a delete: the file is recorded under another name now, so nothing is lost with this one.
     pub moved: bool,
-    /// A request with this was begun whose answer is not known, so the object may exist already.
+    /// A request with this was begun whose answer is not known: the object may be there already, or,
+    /// for a delete, be gone already. Either way the record cannot be relied on.
     pub sent: Option<Version>,
 }
 

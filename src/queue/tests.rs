@@ -21,7 +21,11 @@ fn queue() -> Queue {
 }
 
 fn wish(name: &str, operation: Operation, since: UnixMillis) -> Pending {
-    Pending::new(path(name), operation, Version { size: 1, mtime_ns: 1 }, since)
+    let version = match operation {
+        Operation::Put => Version { size: 1, mtime_ns: 1 },
+        Operation::Delete => Version::default(),
+    };
+    Pending::new(path(name), operation, version, since)
 }
 
 fn want(queue: &mut Queue, name: &str, operation: Operation, now: UnixMillis) {
@@ -63,6 +67,17 @@ fn one_operation_at_a_time_runs_for_a_path() {
 }
 
 #[test]
+fn what_runs_while_its_directory_is_compared_is_looked_at_again() {
+    let mut queue = queue();
+    want(&mut queue, "d/a", Operation::Put, 0);
+    want(&mut queue, "e", Operation::Put, 0);
+    started(&mut queue, 0);
+    queue.comparing(&path("d"));
+    assert!(queue.end(&path("d/a"), &done(), 1, 1.0).look_again);
+    assert!(!queue.end(&path("e"), &done(), 1, 1.0).look_again);
+}
+
+#[test]
 fn the_oldest_change_goes_first_and_no_more_than_allowed_at_once() {
     let mut queue = queue();
     for (name, since) in [("new", 3), ("old", 1), ("middle", 2)] {
@@ -81,6 +96,21 @@ fn a_row_on_disk_names_every_object_a_try_may_make() {
     assert_eq!(lease.pending.attempts, 1);
     assert_eq!(lease.pending.sent, Some(lease.pending.version));
     assert_eq!(lease.sent_before, None);
+}
+
+#[test]
+fn a_delete_that_was_begun_leaves_the_record_in_doubt() {
+    let mut queue = queue();
+    want(&mut queue, "a", Operation::Delete, 0);
+    let Some(lease) = queue.start(2_000, true).pop() else { panic!("started") };
+    assert!(lease.pending.sent.is_some(), "known after a crash");
+    let Outcome::Failed(failure) = failure(FailureClass::Unavailable) else { unreachable!() };
+    let lost = Outcome::Failed(Failure { answer_lost: true, ..failure });
+    queue.end(&path("a"), &lost, 2_000, 1.0);
+    // The file is back: its object may be gone all the same.
+    want(&mut queue, "a", Operation::Put, 2_001);
+    let lease = queue.start(2_001, true).remove(0);
+    assert!(lease.sent_before.is_some_and(|sent| sent != lease.pending.version));
 }
 
 #[test]

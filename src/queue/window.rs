@@ -64,6 +64,17 @@ impl Window {
         }
     }
 
+    /// What runs at or below `directory` will be looked at again.
+    pub(super) fn note_running_within(&mut self, directory: &RelPath) {
+        for (path, entry) in &mut self.entries {
+            if let State::Running { again } = &mut entry.state
+                && path.is_within(directory)
+            {
+                *again = true;
+            }
+        }
+    }
+
     pub(super) fn next_put(&self) -> Option<RelPath> {
         self.ready_puts.first().map(|(_, path)| path.clone())
     }
