@@ -12,11 +12,13 @@ UNIT := contrib/systemd/file-sync-service.service
 
 # Extra arguments for pytest, for example: make e2e E2E_ARGS='-k sigkill'
 E2E_ARGS ?=
+# For example: make latency LATENCY_ARGS='--files 1000'
+LATENCY_ARGS ?=
 # Where `make run-example` mirrors to.
 BUCKET ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check fmt fmt-check clippy doc deny unit run-example clean
+.PHONY: help demo latency test e2e check fmt fmt-check clippy doc deny unit run-example clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,10 @@ help: ## list the targets
 demo: ## watch the daemon work: an S3 in memory, churn, faults, and a comparison at the end
 	$(CARGO) build --workspace --bins
 	$(TARGET)/debug/demo --daemon $(TARGET)/debug/file-sync-service
+
+latency: ## how long it takes from the close of a file to its object in an S3 in memory
+	$(CARGO) build --release --workspace --bins
+	$(TARGET)/release/latency --daemon $(TARGET)/release/file-sync-service $(LATENCY_ARGS)
 
 test: fmt-check clippy doc ## everything that needs no server: format, lints, docs, tests, dependencies
 	$(CARGO) test --workspace

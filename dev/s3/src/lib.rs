@@ -1,4 +1,4 @@
-//! An S3 in memory for tests and the demo, and never part of the shipped program.
+//! An S3 in memory for tests, measurements and the demo, and never part of the shipped program.
 //!
 //! It behaves as S3 does where a mirror depends on it: signatures, checksums, conditions, multipart
 //! uploads, listings. It remembers every version of every object and every request, and it fails on
@@ -23,6 +23,7 @@ mod multipart;
 mod object;
 mod operation;
 mod options;
+pub mod rig;
 mod server;
 mod service;
 mod store;

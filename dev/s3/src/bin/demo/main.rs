@@ -7,19 +7,15 @@
 //! - What it prints on the right is what the bucket held, in the order in which it did.
 
 mod compare;
-mod daemon;
 mod follow;
-mod interrupt;
 mod screen;
 mod story;
 mod visitor;
-mod workspace;
 
 use compare::Comparison;
-use daemon::Daemon;
+use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace};
 use file_sync_dev_s3::{BUCKET, Options, Server};
 use follow::Follower;
-use interrupt::Interrupt;
 use screen::Screen;
 use std::error::Error;
 use std::io::{self, IsTerminal};
@@ -27,7 +23,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use story::End;
-use workspace::Workspace;
 
 const USAGE: &str = "\
 Usage: demo --daemon PATH [--once]
@@ -101,14 +96,11 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>
 /// Tells the story, and lets whoever watches go on with it.
 fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
     let is_terminal = std::io::stdout().is_terminal();
-    let program = arguments
-        .daemon
-        .canonicalize()
-        .map_err(|error| format!("{:?}: {error}", arguments.daemon))?;
     let interrupt = Interrupt::install()?;
     // Dropped in the reverse order: the daemon is stopped before its directory and its S3 are gone.
     let mut server = Server::start(&Options::default())?;
-    let workspace = Workspace::create(program)?;
+    let workspace = Workspace::create("demo", &arguments.daemon, PREFIX)?;
+    story::prepare(&workspace)?;
     let screen = Arc::new(Screen::new(is_terminal));
     let follower = Follower::start(server.store().clone(), Arc::clone(&screen))?;
     let mut daemon = Daemon::new(&workspace, &server.endpoint(), interrupt.clone());

@@ -2,11 +2,9 @@
 
 use crate::PREFIX;
 use crate::compare::{Comparison, files};
-use crate::daemon::Daemon;
 use crate::follow::Follower;
-use crate::interrupt::Interrupt;
 use crate::screen::{Screen, human};
-use crate::workspace::{Workspace, content};
+use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace, content};
 use file_sync_dev_s3::{BUCKET, Server};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,6 +19,18 @@ const BREATH: Duration = Duration::from_millis(1200);
 /// Between steps of a slow writer; shorter than the quiet time of an open file.
 const WRITER_STEP: Duration = Duration::from_millis(350);
 const OUTAGE: Duration = Duration::from_secs(4);
+
+/// Files that are there before the daemon starts. The last one is large enough for a multipart upload.
+const SAMPLE: [(&str, usize); 8] = [
+    ("readme.txt", 812),
+    ("invoices/2025/january.pdf", 48_230),
+    ("invoices/2025/february.pdf", 51_007),
+    ("reports/summary.csv", 9_120),
+    ("reports/figures/north.svg", 23_400),
+    ("reports/figures/south.svg", 22_150),
+    ("pictures/caf\u{e9} #1 + terrace.jpg", 180_300),
+    ("videos/welcome.mp4", 20 * 1024 * 1024),
+];
 
 /// What the story needs.
 pub(crate) struct Stage<'a, 'w> {
@@ -47,6 +57,16 @@ impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
+}
+
+/// Makes the files that are there before the daemon starts.
+pub(crate) fn prepare(workspace: &Workspace) -> io::Result<()> {
+    for (seed, (path, size)) in (0..).zip(SAMPLE) {
+        let path = workspace.file(path);
+        fs::create_dir_all(path.parent().unwrap_or(workspace.root()))?;
+        fs::write(path, content(seed, size))?;
+    }
+    Ok(())
 }
 
 /// Tells all of it.

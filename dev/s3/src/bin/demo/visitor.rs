@@ -1,10 +1,8 @@
 //! After the story: whoever watches may change files, and the left-hand column tells what was seen.
 
 use crate::compare::files;
-use crate::daemon::Daemon;
-use crate::interrupt::Interrupt;
 use crate::screen::{Screen, human};
-use crate::workspace::Workspace;
+use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

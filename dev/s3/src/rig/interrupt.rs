@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM.
 
+use crate::activity::now;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +12,15 @@ const STEP: Duration = Duration::from_millis(20);
 
 /// Whether somebody wants this to end, and how much.
 #[derive(Debug, Clone)]
-pub(crate) struct Interrupt(Arc<AtomicUsize>);
+pub struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
     /// From now on the signals no longer end the process by themselves.
-    pub(crate) fn install() -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If the process may not.
+    pub fn install() -> io::Result<Self> {
         let count = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&count);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -38,20 +43,23 @@ impl Interrupt {
     }
 
     /// Whether this is to end.
-    pub(crate) fn is_set(&self) -> bool {
+    #[must_use]
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 
     /// Whether this is to end at once, without waiting for anybody.
-    pub(crate) fn is_urgent(&self) -> bool {
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 1
     }
 
     /// Sleeps; false if that was interrupted.
-    pub(crate) fn sleep(&self, time: Duration) -> bool {
-        let until = file_sync_dev_s3::now() + time;
+    #[must_use]
+    pub fn sleep(&self, time: Duration) -> bool {
+        let until = now() + time;
         while !self.is_set() {
-            let left = until.saturating_duration_since(file_sync_dev_s3::now());
+            let left = until.saturating_duration_since(now());
             if left.is_zero() {
                 return true;
             }

@@ -1,8 +1,8 @@
 //! The daemon, as a child process.
 
-use crate::interrupt::Interrupt;
-use crate::workspace::Workspace;
-use file_sync_dev_s3::{ACCESS_KEY, REGION, SECRET_KEY};
+use super::{Interrupt, Workspace};
+use crate::activity::now;
+use crate::options::{ACCESS_KEY, REGION, SECRET_KEY};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io;
@@ -16,23 +16,41 @@ const STEP: Duration = Duration::from_millis(20);
 
 /// Stopped when dropped.
 #[derive(Debug)]
-pub(crate) struct Daemon<'a> {
+pub struct Daemon<'a> {
     workspace: &'a Workspace,
     endpoint: String,
     interrupt: Interrupt,
+    settings: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl<'a> Daemon<'a> {
     /// A daemon that does not run yet.
-    pub(crate) fn new(workspace: &'a Workspace, endpoint: &str, interrupt: Interrupt) -> Self {
-        Self { workspace, endpoint: endpoint.to_owned(), interrupt, child: None }
+    #[must_use]
+    pub fn new(workspace: &'a Workspace, endpoint: &str, interrupt: Interrupt) -> Self {
+        let endpoint = endpoint.to_owned();
+        Self { workspace, endpoint, interrupt, settings: Vec::new(), child: None }
+    }
+
+    /// Gives it another setting than the default, by the name of its variable.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.settings.push((variable.to_owned(), value.to_owned()));
     }
 
     /// Starts it. What it says goes to its log.
-    pub(crate) fn start(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If the program or the log cannot be opened.
+    pub fn start(&mut self) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(self.workspace.log())?;
-        let child = Command::new(&self.workspace.program)
+        let mut command = Command::new(self.workspace.program());
+        // What a person has set for a daemon or for the real S3 must neither reach nor break this one.
+        let own = |name: &str| name.starts_with("FILE_SYNC__") || name.starts_with("AWS_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(own)) {
+            command.env_remove(name);
+        }
+        let child = command
             .arg("--config")
             .arg(self.workspace.config())
             .current_dir(self.workspace.root())
@@ -43,13 +61,11 @@ impl<'a> Daemon<'a> {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("FILE_SYNC__S3_FORCE_PATH_STYLE", "true")
             .env("FILE_SYNC__LOG_FORMAT", "json")
-            // What a person has set for the real S3 must neither reach nor break this one.
-            .env_remove("AWS_SESSION_TOKEN")
-            .env_remove("AWS_PROFILE")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Ctrl-C on the terminal is for the demo, which then stops the daemon in order.
+            // Ctrl-C on the terminal is for the parent, which then stops the daemon in order.
             .process_group(0)
             .spawn();
         self.child = Some(child?);
@@ -57,19 +73,31 @@ impl<'a> Daemon<'a> {
     }
 
     /// How it ended, if it did so by itself.
-    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be asked.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.as_mut().map_or(Ok(None), Child::try_wait)
     }
 
     /// Kills it without a warning.
-    pub(crate) fn kill(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be killed.
+    pub fn kill(&mut self) -> io::Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         child.kill()?;
         child.wait().map(drop)
     }
 
     /// Asks it to end, and kills it if it does not or if somebody is in a hurry.
-    pub(crate) fn stop(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be signalled or waited for.
+    pub fn stop(&mut self) -> io::Result<()> {
         if self.ended()?.is_some() {
             return Ok(());
         }
@@ -77,9 +105,9 @@ impl<'a> Daemon<'a> {
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM)?;
         }
-        let deadline = file_sync_dev_s3::now() + TIME_TO_STOP;
+        let deadline = now() + TIME_TO_STOP;
         while child.try_wait()?.is_none() {
-            if self.interrupt.is_urgent() || file_sync_dev_s3::now() >= deadline {
+            if self.interrupt.is_urgent() || now() >= deadline {
                 return self.kill();
             }
             std::thread::sleep(STEP);
@@ -91,7 +119,7 @@ impl<'a> Daemon<'a> {
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
-            eprintln!("demo: the daemon may still run: {error}");
+            eprintln!("the daemon may still run: {error}");
         }
     }
 }

@@ -1,0 +1,215 @@
+//! Measures how long it takes from the close of a file to its object in S3, on a tree where nothing
+//! else happens: with the default settings, and without any quiet time.
+//!
+//! # Invariants
+//!
+//! - A time ends when the version with the very bytes that were written is stored in the bucket.
+//! - The daemon is idle when a file is written: the one before is in S3.
+
+use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace, content};
+use file_sync_dev_s3::{BUCKET, Options, Server, now};
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const USAGE: &str = "\
+Usage: latency --daemon PATH [--files NUMBER]
+
+Measures the time from the close of a file to its object in an S3 in memory.
+
+  --daemon PATH   the file-sync-service to measure
+  --files NUMBER  how many files to write one after another (default 200)";
+
+const PREFIX: &str = "latency";
+/// What default settings promise.
+const PROMISE: Duration = Duration::from_millis(500);
+/// After this a file will never arrive.
+const TIME_TO_ARRIVE: Duration = Duration::from_secs(60);
+/// How often it is looked whether somebody wants this to end.
+const STEP: Duration = Duration::from_millis(200);
+/// Directories that are there before the daemon is.
+const DIRECTORIES: usize = 10;
+/// Files that are there, in the root and in the directories each.
+const EXISTING: usize = 20;
+const FILE_BYTES: usize = 4096;
+const FILES: usize = 200;
+
+struct Arguments {
+    daemon: String,
+    files: usize,
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments(std::env::args().skip(1)) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("latency: {error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("latency: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the command line; `None` if the usage was asked for.
+fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
+    let (mut daemon, mut files) = (None, FILES);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--daemon" => daemon = Some(value()?),
+            "--files" => {
+                files = value()?.parse().map_err(|error| format!("--files: {error}"))?;
+            }
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("no such option: {arg}")),
+        }
+    }
+    let daemon = daemon.ok_or("--daemon is missing")?;
+    if files == 0 {
+        return Err("--files: one at least".to_owned());
+    }
+    Ok(Some(Arguments { daemon, files }))
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let interrupt = Interrupt::install()?;
+    println!("close to S3, {} files one after another, in milliseconds\n", arguments.files);
+    println!("{:<36}{:>7}{:>7}{:>7}{:>7}{:>7}", "", "min", "p50", "p90", "p99", "max");
+    let times = measure(arguments, &interrupt, "default settings", &[])?;
+    let kept = times.iter().filter(|time| **time < PROMISE).count();
+    let variable = "FILE_SYNC__DEBOUNCE_MILLISECONDS";
+    measure(arguments, &interrupt, &format!("{variable}=0"), &[(variable, "0")])?;
+    println!(
+        "\nunder {} ms with default settings: {kept} of {}",
+        PROMISE.as_millis(),
+        arguments.files
+    );
+    Ok(())
+}
+
+/// Starts a server and a daemon, writes the files, and prints what came out.
+fn measure(
+    arguments: &Arguments,
+    interrupt: &Interrupt,
+    title: &str,
+    settings: &[(&str, &str)],
+) -> Result<Vec<Duration>, Box<dyn Error>> {
+    let server = Server::start(&Options::default())?;
+    let workspace = Workspace::create("latency", Path::new(&arguments.daemon), PREFIX)?;
+    prepare(&workspace)?;
+    let mut daemon = Daemon::new(&workspace, &server.endpoint(), interrupt.clone());
+    for (variable, value) in settings {
+        daemon.set(variable, value);
+    }
+    daemon.start()?;
+    wait_for(interrupt, &server, "the files that were there before", |server| {
+        server.objects(BUCKET).len() == 2 * EXISTING && server.journal().in_flight() == 0
+    })?;
+    let mut times = Vec::new();
+    for number in 0..arguments.files {
+        times.push(time_of(number, &workspace, &server, interrupt).map_err(|error| {
+            format!("{error}\nThe daemon's last words:\n{}", workspace.log_tail(15))
+        })?);
+    }
+    times.sort_unstable();
+    print_row(title, &times);
+    Ok(times)
+}
+
+/// Makes directories, and files to be rewritten later.
+fn prepare(workspace: &Workspace) -> io::Result<()> {
+    for number in 0..DIRECTORIES {
+        fs::create_dir(workspace.file(&format!("directory-{number}")))?;
+    }
+    for number in 0..EXISTING {
+        for path in [old_in_root(number), old_in_directory(number)] {
+            fs::write(workspace.file(&path), "as it was before")?;
+        }
+    }
+    Ok(())
+}
+
+fn old_in_root(number: usize) -> String {
+    format!("old-{}.dat", number % EXISTING)
+}
+
+fn old_in_directory(number: usize) -> String {
+    format!("directory-{}/{}", number % DIRECTORIES, old_in_root(number))
+}
+
+/// Half of the files are in the root; one in five is there already, and is written anew.
+fn path_of(number: usize) -> String {
+    let (round, is_old) = (number / 2, number / 2 % 5 == 4);
+    match (number.is_multiple_of(2), is_old) {
+        (true, true) => old_in_root(round / 5),
+        (false, true) => old_in_directory(round / 5),
+        (true, false) => format!("new-{number}.dat"),
+        (false, false) => format!("directory-{}/new-{number}.dat", number / 2 % DIRECTORIES),
+    }
+}
+
+/// Writes one file, and waits for it.
+fn time_of(
+    number: usize,
+    workspace: &Workspace,
+    server: &Server,
+    interrupt: &Interrupt,
+) -> Result<Duration, Box<dyn Error>> {
+    let path = path_of(number);
+    let key = format!("{PREFIX}/{path}");
+    let bytes = content(u64::try_from(number)?, FILE_BYTES);
+    let mut file = File::create(workspace.file(&path))?;
+    file.write_all(&bytes)?;
+    let closed = now();
+    drop(file);
+    let stored = |server: &Server| {
+        let object = server.store().object(BUCKET, &key)?;
+        (object.body.as_deref() == Some(&bytes)).then_some(object.stored)
+    };
+    wait_for(interrupt, server, &path, |server| stored(server).is_some())?;
+    let stored = stored(server).ok_or("the object is gone again")?;
+    Ok(stored.saturating_duration_since(closed))
+}
+
+fn wait_for(
+    interrupt: &Interrupt,
+    server: &Server,
+    what: &str,
+    holds: impl Fn(&Server) -> bool,
+) -> Result<(), String> {
+    let deadline = now() + TIME_TO_ARRIVE;
+    while !server.wait_until(STEP, &holds) {
+        if interrupt.is_set() {
+            return Err("interrupted".to_owned());
+        }
+        if now() >= deadline {
+            return Err(format!("never arrived in {} s: {what}", TIME_TO_ARRIVE.as_secs()));
+        }
+    }
+    Ok(())
+}
+
+fn print_row(title: &str, sorted: &[Duration]) {
+    // The smallest time that so many per cent do not exceed.
+    let percentile = |percent: usize| {
+        let rank = (sorted.len() * percent).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied().unwrap_or_default()
+    };
+    let shown: String = [0, 50, 90, 99, 100]
+        .map(|percent| format!("{:>7.1}", percentile(percent).as_secs_f64() * 1000.0))
+        .concat();
+    println!("{title:<36}{shown}");
+}

@@ -1,0 +1,105 @@
+//! The temporary directory: what is mirrored, the daemon's state, its configuration and its log.
+
+use crate::options::{BUCKET, REGION};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Removed when dropped.
+#[derive(Debug)]
+pub struct Workspace {
+    root: PathBuf,
+    program: PathBuf,
+}
+
+impl Workspace {
+    /// Makes an empty directory to be mirrored below `prefix` by `program`, and the configuration.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such program, or the directory cannot be made.
+    pub fn create(purpose: &str, program: &Path, prefix: &str) -> io::Result<Self> {
+        let program = program.canonicalize().map_err(|error| {
+            io::Error::new(error.kind(), format!("the daemon {program:?}: {error}"))
+        })?;
+        let name = format!("file-sync-{purpose}-{}", std::process::id());
+        let root = std::env::temp_dir().canonicalize()?.join(name);
+        fs::create_dir(&root)?;
+        let workspace = Self { root, program };
+        fs::create_dir(workspace.watched())?;
+        fs::create_dir(workspace.root.join("state"))?;
+        fs::write(workspace.config(), workspace.configuration(prefix))?;
+        Ok(workspace)
+    }
+
+    fn configuration(&self, prefix: &str) -> String {
+        let state = self.root.join("state");
+        // Debug puts the paths in quotation marks and escapes what YAML escapes alike.
+        format!(
+            "watch_path: {:?}\ns3_bucket: {BUCKET}\ns3_region: {REGION}\ns3_prefix: {prefix}\nstate_dir: {:?}\n",
+            self.watched(),
+            state
+        )
+    }
+
+    /// The program that mirrors.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// What is mirrored.
+    #[must_use]
+    pub fn watched(&self) -> PathBuf {
+        self.root.join("watched")
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.watched().join(path)
+    }
+
+    /// The daemon's configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.yml")
+    }
+
+    /// The daemon's log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.root.join("daemon.log")
+    }
+
+    /// The daemon's working directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The last lines of the daemon's log, which is about to be removed.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        let log = fs::read(self.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let all: Vec<_> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.root) {
+            eprintln!("{:?} is left behind: {error}", self.root);
+        }
+    }
+}
+
+/// Bytes that differ for every seed.
+#[must_use]
+pub fn content(seed: u64, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    bytes
+}
