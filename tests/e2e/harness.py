@@ -353,6 +353,9 @@ class Daemon:
             "FILE_SYNC__S3_FORCE_PATH_STYLE": "true",
             # Whatever the file system of this machine: what is tested here is the events.
             "FILE_SYNC__WATCH_MODE": "events",
+            # Deletions pile up behind uploads while a tree changes all the time: the guard against
+            # mass deletion is no part of these tests.
+            "FILE_SYNC__DELETE_LIMIT_COUNT": "1000000",
             "FILE_SYNC__RETRY_INTERVAL_SECONDS": "5",
         }
         variables.update(self.env)

@@ -21,6 +21,8 @@ def test_a_large_tree_turned_over_ends_equal_byte_for_byte(daemon: Daemon, bucke
     bucket.put(f"{PREFIX}/not-ours.txt", b"here before the daemon")
     mirror = Mirror(bucket, lambda: tree.wanted(daemon.tree), foreign=["not-ours.txt"])
 
+    # As it comes: a third deleted is no mass deletion.
+    daemon.env["FILE_SYNC__DELETE_LIMIT_COUNT"] = ""
     daemon.start()
     copy = subprocess.Popen(["cp", "--archive", f"{source}/.", str(daemon.tree)])
     repository = tree.Repository(daemon.tree / "code", SEED)
@@ -33,7 +35,7 @@ def test_a_large_tree_turned_over_ends_equal_byte_for_byte(daemon: Daemon, bucke
     _turn_over(daemon.tree)
     repository.checkout("one")
 
-    mirror.wait_until_equal(daemon, 300)
+    mirror.wait_until_equal(daemon, 420)
     assert len(mirror.wanted()) > FILES / 2, "the test has deleted more than it meant to"
 
     # And once more, now against a record that knows every file.

@@ -29,7 +29,7 @@ def test_the_original_config_starts_and_mirrors(
     path.parent.mkdir(exist_ok=True)
     path.write_text(CONFIG.format(watch_path=daemon.tree, s3_bucket=bucket.name, s3_region=REGION))
     # All that the file says comes from the file.
-    for key in ("WATCH_PATH", "WATCH_MODE", "S3_BUCKET", "S3_PREFIX", "RETRY_INTERVAL_SECONDS"):
+    for key in ("WATCH_PATH", "WATCH_MODE", "DELETE_LIMIT_COUNT", "S3_BUCKET", "S3_PREFIX", "RETRY_INTERVAL_SECONDS"):
         daemon.env[f"FILE_SYNC__{key}"] = ""
     daemon.env["AWS_REGION"] = ""
 

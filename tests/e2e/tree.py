@@ -146,10 +146,7 @@ class Repository:
 
 
 class Churn:
-    """Random changes to a tree of its own making, the same for the same seed, until it is stopped.
-
-    It stays below 800 files, so that no run of deletions meets the daemon's guard (1,000).
-    """
+    """Random changes to a tree of its own making, the same for the same seed, until it is stopped."""
 
     FILES_MAX = 800
 
