@@ -9,7 +9,6 @@
 //! Down: collect the last events, drain until `shutdown_timeout_seconds`, close the record. What is
 //! left is on disk.
 
-mod adopt;
 mod parts;
 mod source;
 
@@ -195,18 +194,15 @@ impl App {
         mut counts: Counts,
         mut uploads: Vec<UploadNote>,
     ) -> Result<Finish, AppError> {
+        let mut lost = false;
         loop {
-            let Some(root) = self.wait_for_source(bound.as_ref()).await else {
+            let Some(root) = self.wait_for_source(bound.as_ref(), lost).await else {
                 return Ok(Finish { pending: counts.pending, expired: true, outage: None });
             };
-            let mut now_bound = self.bind(bound.take(), &root);
+            let now_bound = self.bind(bound.take(), &root);
             counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
-            if let Err(class) = self.adopt(&mut now_bound).await? {
-                let outage = Some(class);
-                return Ok(Finish { pending: counts.pending, expired: true, outage });
-            }
             let root = Arc::new(root);
-            let transfer = self.transfer(&root);
+            let transfer = self.transfer(&root, &now_bound);
             self.sweep(&transfer, std::mem::take(&mut uploads)).await;
             let watching = self.watch(&root);
             let rescan = self.rescan(&root, watching.is_some());
@@ -232,16 +228,17 @@ impl App {
                 });
             }
             tell_interrupted(&end);
-            bound = Some(now_bound);
+            lost = matches!(end, End::SourceLost(_));
+            bound = self.store.bound().await?;
             tokio::time::sleep(WATCH_RETRY).await;
         }
     }
 
     /// The watched directory, as soon as it is there and the one the record tells of. `None` if the
     /// daemon is told to stop before.
-    async fn wait_for_source(&self, bound: Option<&Bound>) -> Option<Root> {
+    async fn wait_for_source(&self, bound: Option<&Bound>, lost: bool) -> Option<Root> {
         tokio::select! {
-            root = source::wait(&self.config.watch_path, bound) => Some(root),
+            root = source::wait(&self.config.watch_path, bound, lost) => Some(root),
             () = self.shutdown.requested() => None,
         }
     }

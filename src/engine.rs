@@ -35,6 +35,7 @@ use crate::model::{
 use crate::plan::{Decision, Observed, Policy, plan};
 use crate::queue::{self, Lease, Queue};
 use crate::reconcile::{Range, ReconcileError, Summary};
+use crate::root::Kind;
 use crate::settle::{self, Rested, Settle};
 use crate::store::{Change, Counts, Known};
 use std::collections::HashMap;
@@ -228,7 +229,9 @@ impl Engine {
             self.settle.put_back(looked.rested, now.elapsed + rest - age);
             return;
         }
-        if looked.observed == Observed::Absent && known.below {
+        let directory = looked.instead == Some(Kind::Directory);
+        let known_state = !matches!(looked.observed, Observed::Unknown(_));
+        if known.below && known_state && !directory {
             // A directory is gone, or took the place of a file that was one.
             let hint = Hint::Tree(looked.rested.path.clone(), Depth::Whole);
             self.settle.hint(hint, now.elapsed);

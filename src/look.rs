@@ -92,6 +92,8 @@ fn confirm_absence(root: &Root, looked: &mut [Looked]) {
                     looked[index].unsettled = present.contains(&name);
                 }
             }
+            // A file took the directory's place, and nothing can lie below a file.
+            Err(LookError::Gone) if is_no_directory(root, &directory) => {}
             Err(LookError::Gone) if !directory.is_root() => {
                 for Claim { index, .. } in claimed {
                     claim(&mut claims, index, &directory);
@@ -107,6 +109,10 @@ fn confirm_absence(root: &Root, looked: &mut [Looked]) {
             }
         }
     }
+}
+
+fn is_no_directory(root: &Root, path: &RelPath) -> bool {
+    root.look(path).is_ok_and(|stat| stat.kind != Kind::Directory)
 }
 
 fn claim(claims: &mut BTreeMap<RelPath, Vec<Claim>>, index: usize, path: &RelPath) {
@@ -169,6 +175,7 @@ mod tests {
             overdue: false,
         });
         let looked = look(root, asked.collect()).expect("the source is there");
+        assert!(looked.iter().all(|looked| !looked.unsettled), "{looked:?}");
         looked.into_iter().map(|looked| looked.observed).collect()
     }
 
@@ -183,7 +190,10 @@ mod tests {
     #[test]
     fn files_are_seen_and_what_is_gone_is_absent() {
         let (_directory, root) = tree();
-        let seen = observed(&root, &["a/file", "a/gone", "a/b/gone", "x/y/z", "a/b", "a/file/x"]);
+        let seen = observed(
+            &root,
+            &["a/file", "a/gone", "a/b/gone", "x/y/z", "a/b", "a/file/x", "a/file/x/y"],
+        );
         assert!(matches!(seen[0], Observed::File(_)));
         assert!(seen[1..].iter().all(|observed| *observed == Observed::Absent), "{seen:?}");
     }

@@ -193,7 +193,12 @@ impl Merge<'_> {
 
     fn special(&mut self, path: &RelPath, kind: Kind) -> Result<(), ReconcileError> {
         self.summary.special += 1;
-        tracing::debug!(event = "source.special", file.path = %path, kind = ?kind, "not a regular file, not mirrored");
+        tracing::debug!(
+            event = "source.special",
+            file.path = %path,
+            kind = ?kind,
+            "not a regular file, not mirrored"
+        );
         self.pass(Some(path))
     }
 

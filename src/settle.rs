@@ -53,6 +53,8 @@ pub struct Settle {
     paths: HashMap<RelPath, Wait>,
     path_order: BTreeSet<(Duration, RelPath)>,
     trees: BTreeMap<RelPath, (Depth, Duration)>,
+    /// Nothing waits any longer.
+    rushed: bool,
 }
 
 impl Settle {
@@ -64,6 +66,7 @@ impl Settle {
             paths: HashMap::new(),
             path_order: BTreeSet::new(),
             trees: BTreeMap::new(),
+            rushed: false,
         }
     }
 
@@ -125,7 +128,7 @@ impl Settle {
             }
             let Some((_, path)) = self.path_order.pop_first() else { break };
             let Some(wait) = self.paths.remove(&path) else { continue };
-            let overdue = now >= wait.since + self.settings.longest;
+            let overdue = self.rushed || now >= wait.since + self.settings.longest;
             rested.push(Rested { path, activity: wait.activity, since: wait.since, overdue });
         }
         rested
@@ -139,14 +142,13 @@ impl Settle {
         Some((path, depth))
     }
 
-    /// Ends every wait: the daemon is stopping.
+    /// Ends every wait, of now and of later: the daemon is stopping. What is still open for writing is
+    /// taken as it is; the looks before and after the read keep a torn file out.
     pub fn rush(&mut self, now: Duration) {
+        self.rushed = true;
         for (path, wait) in &mut self.paths {
             self.path_order.remove(&(wait.due, path.clone()));
             wait.due = wait.due.min(now);
-            // What is still open for writing is taken as it is; the look before and after the read
-            // keeps a torn file out.
-            wait.since = wait.since.min(now.saturating_sub(self.settings.longest));
             self.path_order.insert((wait.due, path.clone()));
         }
         for (_, due) in self.trees.values_mut() {

@@ -266,6 +266,15 @@ impl Store {
         }
     }
 
+    /// What the record is bound to.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub async fn bound(&self) -> Result<Option<Bound>, StoreError> {
+        self.ask(|answer| thread::Request::Read(thread::Read::Bound(answer))).await?
+    }
+
     /// What the record says to each of `questions`, in their order.
     ///
     /// # Errors

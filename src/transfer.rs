@@ -21,6 +21,7 @@
 //! Bytes in memory are at most `memory`, for any mix of sizes; a file or part waits for its share
 //! before it is read.
 
+mod adopt;
 mod multipart;
 mod port;
 mod s3;
@@ -34,11 +35,11 @@ use crate::model::{
     RelPath, UnixMillis, UploadNote, Version,
 };
 use crate::queue::Lease;
-use crate::root::Root;
+use crate::root::{Kind, LookError, Obstacle, Root};
 use source::{Piece, Source};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 /// What S3 copies in one request.
 const COPY_BYTES_MAX: u64 = 5 << 30;
@@ -58,14 +59,21 @@ pub struct Settings {
     pub multipart_part_size: u64,
     /// Bytes of files in memory at once.
     pub memory: u64,
+    /// Whether it is known what was in the bucket when the record was new.
+    pub listed: bool,
 }
 
-/// Where multipart uploads are noted, so that none is left behind by a crash.
-pub trait UploadJournal: Send + Sync + 'static {
+/// Where it is noted what the bucket may hold: multipart uploads, so that none is left behind by a
+/// crash, and what was there when the record was new.
+pub trait Journal: Send + Sync + 'static {
     /// Answers when it is on disk that an upload is about to begin, or, with its id, has begun.
     fn noted(&self, path: &RelPath, upload_id: Option<&str>) -> impl Future<Output = ()> + Send;
     /// The upload was completed or aborted.
     fn ended(&self, path: &RelPath) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk that the bucket has objects of these sizes.
+    fn listed(&self, objects: Vec<(RelPath, u64)>) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk that the listing is complete.
+    fn listing_ended(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// Carries operations out. One for the whole daemon.
@@ -76,6 +84,7 @@ pub struct Transfer<S, J> {
     journal: J,
     settings: Settings,
     memory: Semaphore,
+    listed: Mutex<bool>,
 }
 
 /// What the record says that a try has to know.
@@ -111,12 +120,13 @@ impl Put<'_> {
     }
 }
 
-impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
+impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// A transfer from `root` to `store`.
     #[must_use]
     pub fn new(root: Arc<Root>, store: S, journal: J, settings: Settings) -> Self {
         let memory = Semaphore::new(units(settings.memory));
-        Self { root, store, journal, settings, memory }
+        let listed = Mutex::new(settings.listed);
+        Self { root, store, journal, settings, memory, listed }
     }
 
     /// Tries once what the lease permits.
@@ -132,7 +142,10 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         }
         let result = match lease.pending.operation {
             Operation::Put => self.put(Put { lease, key, known }).await,
-            Operation::Delete => self.delete(lease, &key, known.mirrored.as_ref()).await,
+            Operation::Delete => match self.still_absent(&lease.pending.path).await {
+                Ok(()) => self.delete(lease, &key, known.mirrored.as_ref()).await,
+                Err(outcome) => Err(outcome),
+            },
         };
         result.unwrap_or_else(|outcome| outcome)
     }
@@ -263,6 +276,21 @@ impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
         // A store that tells no checksum is asked what it made.
         let made = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
         Ok(made.filter(|made| made.version == Some(put.version())))
+    }
+
+    /// A delete may have waited for long, over a restart even. That the file is gone was found out
+    /// with all care then; now it is enough that nothing speaks against it.
+    async fn still_absent(&self, path: &RelPath) -> Result<(), Outcome> {
+        let (root, path) = (Arc::clone(&self.root), path.clone());
+        blocking(move || match (root.confirm(), root.look(&path)) {
+            (Err(_), _) => Err(Outcome::LookAgain("the watched directory is not what it was")),
+            (Ok(()), Ok(stat)) if stat.kind == Kind::File => {
+                Err(Outcome::LookAgain("the file is there"))
+            }
+            (Ok(()), Ok(_) | Err(LookError::Gone | LookError::NotBelow(Obstacle::Link))) => Ok(()),
+            (Ok(()), Err(_)) => Err(Outcome::LookAgain("nobody can tell whether it is there")),
+        })
+        .await
     }
 
     /// Deletes the object if it is the one that was recorded, or one that a put of ours made and that

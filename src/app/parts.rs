@@ -10,8 +10,8 @@ use crate::plan::Policy;
 use crate::queue::{self, Backoff};
 use crate::root::Root;
 use crate::settle;
-use crate::store::{Change, Counts, Store};
-use crate::transfer::{self, S3, S3Settings, Transfer, UploadJournal};
+use crate::store::{Bound, Change, Counts, Store};
+use crate::transfer::{self, Journal, S3, S3Settings, Transfer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,14 +46,15 @@ pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
 }
 
 impl App {
-    pub(super) fn transfer(&self, root: &Arc<Root>) -> Arc<Transfer<S3, RecordedUploads>> {
+    pub(super) fn transfer(&self, root: &Arc<Root>, bound: &Bound) -> Arc<Transfer<S3, Recorded>> {
         let settings = transfer::Settings {
             prefix: self.config.prefix.clone(),
             multipart_threshold: self.config.multipart_threshold,
             multipart_part_size: self.config.multipart_part_size,
             memory: self.config.transfer_memory,
+            listed: bound.listed,
         };
-        let journal = RecordedUploads(self.store.clone());
+        let journal = Recorded { store: self.store.clone(), bound: bound.clone() };
         Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))
     }
 
@@ -117,11 +118,7 @@ impl App {
 
     /// Aborts the multipart uploads that a crash left behind, before any new one begins. What does
     /// not work in the time there is stays noted, and comes before the next try of its path.
-    pub(super) async fn sweep(
-        &self,
-        transfer: &Transfer<S3, RecordedUploads>,
-        uploads: Vec<UploadNote>,
-    ) {
+    pub(super) async fn sweep(&self, transfer: &Transfer<S3, Recorded>, uploads: Vec<UploadNote>) {
         let sweeping = async {
             for note in uploads {
                 if let Err(failure) = transfer.abandon(&note).await {
@@ -176,30 +173,42 @@ fn engine_settings(
     }
 }
 
-/// Notes multipart uploads in the record.
+/// Notes in the record what the bucket may hold.
 #[derive(Debug)]
-pub(super) struct RecordedUploads(Store);
+pub(super) struct Recorded {
+    store: Store,
+    bound: Bound,
+}
 
-impl RecordedUploads {
-    async fn note(&self, change: Change) {
-        if let Err(error) = self.0.write(vec![change]).await {
+impl Recorded {
+    async fn note(&self, changes: Vec<Change>) {
+        if let Err(error) = self.store.write(changes).await {
             tracing::error!(
                 event = "state.write_failed",
                 error.message = %error,
-                "a multipart upload could not be noted; a crash now would leave it behind"
+                "what the bucket may hold could not be noted; a crash now would forget it"
             );
         }
     }
 }
 
-impl UploadJournal for RecordedUploads {
+impl Journal for Recorded {
     async fn noted(&self, path: &RelPath, upload_id: Option<&str>) {
         let (path, upload_id) = (path.clone(), upload_id.map(str::to_owned));
         let begun = unix_millis();
-        self.note(Change::UploadNoted(UploadNote { path, upload_id, begun })).await;
+        self.note(vec![Change::UploadNoted(UploadNote { path, upload_id, begun })]).await;
     }
 
     async fn ended(&self, path: &RelPath) {
-        self.note(Change::UploadEnded(path.clone())).await;
+        self.note(vec![Change::UploadEnded(path.clone())]).await;
+    }
+
+    async fn listed(&self, objects: Vec<(RelPath, u64)>) {
+        self.note(objects.into_iter().map(|(path, size)| Change::Listed(path, size)).collect())
+            .await;
+    }
+
+    async fn listing_ended(&self) {
+        self.note(vec![Change::Bound(Bound { listed: true, ..self.bound.clone() })]).await;
     }
 }

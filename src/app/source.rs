@@ -53,9 +53,10 @@ pub(super) fn name(root: &Root) -> String {
     format!("{:x}:{}:{}", identity.fs_magic, identity.inode, identity.btime_ns)
 }
 
-/// Waits until `path` is a directory that may be mirrored into what `bound` tells of.
-pub(super) async fn wait(path: &Path, bound: Option<&Bound>) -> Root {
-    let mut told: Option<String> = None;
+/// Waits until `path` is a directory that may be mirrored into what `bound` tells of. That it was
+/// `lost` has been told already.
+pub(super) async fn wait(path: &Path, bound: Option<&Bound>, lost: bool) -> Root {
+    let mut told: Option<String> = lost.then(String::new);
     loop {
         match open(path, bound) {
             Ok(root) => {

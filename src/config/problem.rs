@@ -126,7 +126,8 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
-        let invisible = matches!(char, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let invisible = matches!(char, '\u{feff}' | '\u{200b}'..='\u{200f}')
+            || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match char {
             '\n' => escaped.push_str("\\n"),
             '\t' => escaped.push_str("\\t"),

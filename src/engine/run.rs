@@ -7,14 +7,14 @@ use super::{Effect, Engine, Event, LookFailure, Now};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
-use crate::model::{Epoch, Hint};
+use crate::model::{Epoch, Hint, Outcome};
 use crate::plan::Observed;
 use crate::queue::Lease;
 use crate::reconcile::{Range, reconcile};
 use crate::root::Root;
 use crate::settle::Rested;
 use crate::store::{Change, Counts, Question, Store};
-use crate::transfer::{self, ObjectStore, Transfer, UploadJournal};
+use crate::transfer::{self, Journal, ObjectStore, Transfer};
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -87,7 +87,7 @@ pub enum End {
 }
 
 /// Runs `engine` until it is told to stop, or cannot go on.
-pub async fn run<S: ObjectStore, J: UploadJournal>(
+pub async fn run<S: ObjectStore, J: Journal>(
     engine: &mut Engine,
     parts: Parts<S, J>,
     mut stop: Stop,
@@ -180,7 +180,7 @@ struct Work<S, J> {
     tasks: JoinSet<Option<Event>>,
 }
 
-impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
+impl<S: ObjectStore, J: Journal> Work<S, J> {
     async fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Look(paths) => {
@@ -256,6 +256,9 @@ impl<S: ObjectStore, J: UploadJournal> Work<S, J> {
                 // An error means that the loop is gone, and this task with it.
                 if begun.wait_for(|begun| *begun).await.is_err() {
                     return std::future::pending().await;
+                }
+                if let Err(failure) = transfer.prepare().await {
+                    return Some(Event::Ended(lease, Outcome::Failed(failure)));
                 }
                 let questions = std::iter::once(&lease.pending.path)
                     .chain(&lease.pending.copy_from)

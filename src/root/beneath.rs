@@ -76,8 +76,9 @@ impl Access {
 }
 
 impl Beneath<'_> {
-    /// Opens `path`, the bytes of a [`RelPath`](crate::model::RelPath). What it opened is beneath the start and on its mount, except that an old
-    /// kernel does not tell two mounts of one file system apart.
+    /// Opens `path`, the bytes of a [`RelPath`](crate::model::RelPath). What it opened is beneath the
+    /// start and on its mount, except that an old kernel does not tell two mounts of one file system
+    /// apart.
     pub(super) fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, LookError> {
         match self.access {
             Access::Openat2 => self.open_at_once(path, flags),

@@ -1,7 +1,7 @@
 //! The thread that owns the connection: groups changes into commits, answers reads in between.
 
 use super::schema::RecordFile;
-use super::{Change, Counts, From, Known, Question, StoreError, rows};
+use super::{Bound, Change, Counts, From, Known, Question, StoreError, rows};
 use crate::model::{Mirrored, Pending, RelPath};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +17,7 @@ pub(super) enum Request {
 }
 
 pub(super) enum Read {
+    Bound(Answer<Option<Bound>>),
     Known(Vec<Question>, Answer<Vec<Known>>),
     Range { within: RelPath, from: From, answer: Answer<Vec<(RelPath, Mirrored)>> },
     Parked { after: Option<RelPath>, answer: Answer<Vec<RelPath>> },
@@ -93,6 +94,7 @@ impl Writer {
     fn answer(&self, read: Read) {
         let connection = &self.connection;
         match read {
+            Read::Bound(answer) => reply(answer, rows::bound(connection)),
             Read::Known(questions, answer) => {
                 let known = questions.iter().map(|question| rows::known(connection, question));
                 let known = known.collect();

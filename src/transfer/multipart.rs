@@ -1,7 +1,7 @@
 //! Large files: part after part, made an object only if the file did not change meanwhile.
 
 use super::{
-    ObjectStore, Put, Source, StoredObject, StoredPart, Transfer, UploadJournal, blocking, check,
+    Journal, ObjectStore, Put, Source, StoredObject, StoredPart, Transfer, blocking, check,
     object_head, unix_nanos,
 };
 use crate::model::{Effort, Mirrored, Outcome};
@@ -21,7 +21,7 @@ struct Upload {
     crc64nvme: u64,
 }
 
-impl<S: ObjectStore, J: UploadJournal> Transfer<S, J> {
+impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     pub(super) async fn put_in_parts(&self, put: Put<'_>) -> Result<Outcome, Outcome> {
         let (root, path, version) = (Arc::clone(&self.root), put.path().clone(), put.version());
         // Only a file of the size recorded can be the one that is there already; the record's

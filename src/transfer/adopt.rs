@@ -1,0 +1,58 @@
+//! What was in the bucket when the record was new.
+//!
+//! A record that was lost, or was bound to another bucket, knows nothing of objects that are there.
+//! Before the first try the bucket is listed once; a file whose object has its size is compared with
+//! it before it is sent, and taken over if it is the same. Nothing is deleted because of a listing.
+//!
+//! A listing that fails is a try that failed: the queue waits and asks again as it does for any.
+
+use super::{Journal, ObjectStore, Transfer};
+use crate::model::{Failure, RelPath};
+
+impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+    /// Lists the bucket, if that was never done for this record. One try does it, others wait.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be listed to the end.
+    pub async fn prepare(&self) -> Result<(), Failure> {
+        let mut listed = self.listed.lock().await;
+        if !*listed {
+            match self.list().await {
+                Ok(objects) => tracing::info!(
+                    event = "bucket.listed",
+                    objects,
+                    "listed the bucket once, as the record is new: what is there and equal is not sent"
+                ),
+                // Whoever may not list may still send.
+                Err(failure) if failure.code == "AccessDenied" => tracing::warn!(
+                    event = "bucket.not_listed",
+                    error.message = failure.message,
+                    "the bucket may not be listed: everything is sent, whether it is there or not"
+                ),
+                Err(failure) => return Err(failure),
+            }
+            self.journal.listing_ended().await;
+            *listed = true;
+        }
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<usize, Failure> {
+        let prefix = self.settings.prefix.as_str();
+        let (mut from, mut objects) = (None, 0);
+        loop {
+            let page = self.store.list(prefix, from).await?;
+            let known = page.objects.iter().filter_map(|(key, size)| {
+                Some((RelPath::new(key.strip_prefix(prefix)?.as_bytes()).ok()?, *size))
+            });
+            let known: Vec<_> = known.collect();
+            objects += known.len();
+            self.journal.listed(known).await;
+            if page.next.is_none() {
+                return Ok(objects);
+            }
+            from = page.next;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Mass deletions are held until the files return or a person raises the limits.
+
+use crate::harness::{Daemon, World, until};
+use std::fs;
+
+/// A daemon that has mirrored 40 files and may delete 10 of them, or half of all.
+fn mirrored() -> (World, Daemon) {
+    let mut world = World::new();
+    world.set("delete_limit_count", "10");
+    world.set("delete_limit_percent", "50");
+    world.tree.fill("folder", 30);
+    world.tree.fill("other", 10);
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    (world, daemon)
+}
+
+#[test]
+fn more_deletions_than_both_limits_allow_are_held_until_the_files_return() {
+    let (world, daemon) = mirrored();
+    let aside = world.beside("aside");
+    fs::rename(world.tree.path("folder"), &aside).expect("renamed");
+    let held = daemon.wait_for("deletes.held");
+    assert!(held.number("deletes").is_some_and(|deletes| deletes > 10), "{}", held.shown());
+    until("all of them are known", || world.waiting().len() == 30);
+    // Everything else goes on.
+    world.pass_a_marker("marker");
+    world.tree.write("other/0000", "changed");
+    world.wait_for_object("other/0000", "changed");
+    assert_eq!(world.deleted(), [""; 0]);
+    fs::rename(&aside, world.tree.path("folder")).expect("renamed");
+    world.wait_until_done();
+    daemon.wait_for("deletes.released");
+    assert_eq!(world.deleted(), [""; 0]);
+    daemon.stop();
+}
+
+#[test]
+fn deletions_held_stay_held_over_a_restart_until_the_limits_are_raised() {
+    let (mut world, daemon) = mirrored();
+    world.tree.remove_folder("folder");
+    daemon.wait_for("deletes.held");
+    until("all of them are known", || world.waiting().len() == 30);
+    daemon.stop();
+    assert_eq!(world.deleted(), [""; 0]);
+    let daemon = world.start().ready();
+    daemon.wait_for("deletes.held");
+    world.pass_a_marker("marker");
+    daemon.stop();
+    assert_eq!(world.deleted(), [""; 0]);
+    world.set("delete_limit_percent", "100");
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    assert_eq!(world.deleted().len(), 30);
+    daemon.stop();
+}
+
+#[test]
+fn many_deletions_found_at_the_start_are_held() {
+    let (world, daemon) = mirrored();
+    daemon.stop();
+    world.tree.remove_folder("folder");
+    let daemon = world.start().ready();
+    daemon.wait_for("deletes.held");
+    world.pass_a_marker("marker");
+    daemon.stop();
+    assert_eq!(world.deleted(), [""; 0]);
+}
+
+#[test]
+fn deletions_within_one_of_the_limits_are_done() {
+    let (world, daemon) = mirrored();
+    world.tree.remove_folder("other");
+    world.wait_until_done();
+    assert_eq!(world.deleted().len(), 10);
+    // More than 10, and not more than half.
+    for number in 0..14 {
+        world.tree.remove(&format!("folder/{number:04}"));
+    }
+    world.wait_until_done();
+    assert_eq!(world.deleted().len(), 24);
+    daemon.stop();
+}
+
+#[test]
+fn with_the_policy_keep_nothing_is_ever_deleted() {
+    let world = World::new().setting("delete_policy", "keep");
+    world.tree.fill("folder", 10);
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    world.tree.remove_folder("folder");
+    world.pass_a_marker("marker");
+    daemon.stop();
+    let daemon = world.start().ready();
+    world.pass_a_marker("another marker");
+    daemon.stop();
+    assert_eq!(world.deleted(), [""; 0]);
+}

@@ -1,0 +1,14 @@
+//! What the tests drive: a world of a tree, a bucket and the built daemon, and one way to wait.
+
+pub(crate) mod churn;
+pub(crate) mod daemon;
+pub(crate) mod log;
+pub(crate) mod record;
+pub(crate) mod tree;
+pub(crate) mod wait;
+pub(crate) mod world;
+
+pub(crate) use churn::Churn;
+pub(crate) use daemon::Daemon;
+pub(crate) use wait::{let_pass, patience, seed, until};
+pub(crate) use world::{PREFIX, World};

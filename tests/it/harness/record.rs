@@ -1,0 +1,50 @@
+//! The daemon's record, looked at while it runs, as an operator would with `sqlite3`.
+
+use rusqlite::{Connection, OpenFlags, Row};
+use std::path::Path;
+use std::time::Duration;
+
+/// The daemon may be in the middle of a commit.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A row of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// The path, as it is shown to people.
+    pub(crate) name: String,
+    /// `put` or `delete`.
+    pub(crate) operation: String,
+    /// Why it waits for a change, if it does.
+    pub(crate) parked: Option<String>,
+}
+
+/// The rows of the queue in `state_dir`.
+pub(crate) fn waiting(state_dir: &Path) -> Result<Vec<Waiting>, String> {
+    read(state_dir, |connection| {
+        let sql = "SELECT name, operation, parked FROM pending ORDER BY path";
+        let row = |row: &Row<'_>| {
+            Ok(Waiting { name: row.get(0)?, operation: row.get(1)?, parked: row.get(2)? })
+        };
+        connection.prepare(sql)?.query_map([], row)?.collect()
+    })
+}
+
+/// How many files were read so shortly after a change that they are compared once more.
+pub(crate) fn racy(state_dir: &Path) -> Result<u32, String> {
+    read(state_dir, |connection| {
+        connection.query_row("SELECT count(*) FROM mirrored WHERE racy", [], |row| row.get(0))
+    })
+}
+
+fn read<T>(
+    state_dir: &Path,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, String> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(state_dir.join("state.db"), flags);
+    let result = opened.and_then(|connection| {
+        connection.busy_timeout(BUSY_PATIENCE)?;
+        read(&connection)
+    });
+    result.map_err(|error| error.to_string())
+}

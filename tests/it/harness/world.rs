@@ -1,0 +1,314 @@
+//! Everything one test has for itself: a directory, a bucket, the settings, and the daemons it
+//! starts on them.
+
+use super::daemon::{Daemon, Ended};
+use super::record::{self, Waiting};
+use super::tree::Tree;
+use super::wait::eventually;
+use bytes::Bytes;
+use file_sync_dev_s3::{ACCESS_KEY, BUCKET, Change, Options, REGION, SECRET_KEY, Server, What};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The prefix of all keys, with its separator.
+pub(crate) const PREFIX: &str = "m/";
+/// Differences shown when there are more.
+const SHOWN_MAX: usize = 8;
+
+/// The built program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_file-sync-service");
+
+/// Everything one test has for itself.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) tree: Tree,
+    place: TempDir,
+    program: PathBuf,
+    user: Option<u32>,
+    variables: BTreeMap<String, String>,
+    /// Objects that somebody else has put below the prefix.
+    foreign: BTreeMap<String, Bytes>,
+}
+
+impl World {
+    /// An empty tree, an empty bucket, and settings that wait for nothing longer than they must.
+    pub(crate) fn new() -> Self {
+        Self::with(&Options::default())
+    }
+
+    /// The same with a server of these options.
+    pub(crate) fn with(options: &Options) -> Self {
+        let place = tempfile::tempdir().expect("a directory");
+        let server = Server::start(options).expect("a server");
+        let tree = Tree::new(place.path().join("watched"));
+        let mut world = Self {
+            tree,
+            program: PROGRAM.into(),
+            user: None,
+            variables: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            server,
+            place,
+        };
+        let (watched, state) = (world.tree.root().to_owned(), world.state_dir());
+        let endpoint = world.server.endpoint();
+        for (key, value) in [
+            ("watch_path", &*watched.to_string_lossy()),
+            ("state_dir", &*state.to_string_lossy()),
+            ("s3_bucket", BUCKET),
+            ("s3_prefix", PREFIX),
+            ("s3_force_path_style", "true"),
+            ("debounce_milliseconds", "20"),
+            // What was found by a listing, as in a new folder, rests for this long.
+            ("open_file_quiet_seconds", "1"),
+            ("retry_interval_seconds", "2"),
+            ("log_level", "info,file_sync_service=debug"),
+        ] {
+            world.set(key, value);
+        }
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ("AWS_REGION", REGION),
+            ("AWS_ENDPOINT_URL_S3", &endpoint),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("RUST_BACKTRACE", "1"),
+        ] {
+            world.variables.insert(name.to_owned(), value.to_owned());
+        }
+        world
+    }
+
+    /// Sets a setting.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.variables.insert(variable(key), value.to_owned());
+    }
+
+    /// The same, while the world is made.
+    #[must_use]
+    pub(crate) fn setting(mut self, key: &str, value: &str) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// Leaves a setting at the daemon's own default.
+    #[must_use]
+    pub(crate) fn default_of(mut self, key: &str) -> Self {
+        let known = self.variables.remove(&variable(key));
+        assert!(known.is_some(), "{key} is at its default already");
+        self
+    }
+
+    /// Runs daemons as a user without rights, who owns the tree as far as it is there. Does nothing
+    /// if the tests have no other rights themselves.
+    #[must_use]
+    pub(crate) fn without_rights(mut self) -> Self {
+        const NOBODY: u32 = 65_534;
+        if !rustix::process::geteuid().is_root() {
+            return self;
+        }
+        // Where the program was built may be no place for others.
+        self.program = self.place.path().join("program");
+        fs::copy(PROGRAM, &self.program).expect("copied");
+        let everybody = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.place.path(), everybody).expect("opened up");
+        fs::create_dir_all(self.state_dir()).expect("made");
+        for path in [self.tree.root(), &self.state_dir()] {
+            chown(path, Some(NOBODY), Some(NOBODY)).expect("given away");
+        }
+        self.user = Some(NOBODY);
+        self
+    }
+
+    /// A directory outside the tree.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// Where the daemon keeps its record.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.beside("state")
+    }
+
+    /// A run of the program.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env_clear().envs(&self.variables).current_dir(self.place.path());
+        command.env("HOME", self.place.path());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command
+    }
+
+    /// Starts the daemon, and waits for its first word: from there on it listens to signals.
+    pub(crate) fn start(&self) -> Daemon {
+        let daemon = self.spawn();
+        daemon.wait_for("service.started");
+        daemon
+    }
+
+    /// Starts the daemon, and does not wait for anything.
+    pub(crate) fn spawn(&self) -> Daemon {
+        Daemon::spawn(self.command(&["run"]))
+    }
+
+    /// Runs `once` to its end.
+    pub(crate) fn once(&self) -> Ended {
+        Daemon::spawn(self.command(&["once"])).wait()
+    }
+
+    /// Puts an object below the prefix that no daemon knows of and none may touch.
+    pub(crate) fn put_foreign(&mut self, name: &str, content: &str) {
+        let body = Bytes::copy_from_slice(content.as_bytes());
+        self.server.store().put(BUCKET, &key(name), body.clone());
+        self.foreign.insert(name.to_owned(), body);
+    }
+
+    /// The content of the object of `name`, if it is there.
+    pub(crate) fn object(&self, name: &str) -> Option<Bytes> {
+        self.server.store().object(BUCKET, &key(name))?.body.clone()
+    }
+
+    /// The contents that `name` ever had in the bucket, oldest first.
+    pub(crate) fn versions(&self, name: &str) -> Vec<Bytes> {
+        self.server.store().bodies(BUCKET, &key(name))
+    }
+
+    /// All that ever happened in the bucket.
+    pub(crate) fn history(&self) -> Vec<Change> {
+        self.server.store().history(BUCKET)
+    }
+
+    /// The names whose objects were deleted, in order.
+    pub(crate) fn deleted(&self) -> Vec<String> {
+        let deleted = |change: &Change| matches!(change.what, What::Deleted);
+        self.history().into_iter().filter(deleted).map(|change| change.key).collect()
+    }
+
+    /// Every content that was ever stored must have stayed, under whatever name: for trees of which
+    /// files were only renamed, and no two are equal.
+    pub(crate) fn assert_a_copy_was_there_all_the_time(&self) {
+        let mut copies: HashMap<Bytes, usize> = HashMap::new();
+        let mut contents: HashMap<String, Bytes> = HashMap::new();
+        for change in self.history() {
+            let content = change.what.stored().and_then(|object| object.body.clone());
+            if let Some(content) = &content {
+                *copies.entry(content.clone()).or_default() += 1;
+            }
+            let before = match content {
+                Some(content) => contents.insert(change.key.clone(), content),
+                None => contents.remove(&change.key),
+            };
+            let Some(left) = before.and_then(|before| copies.get_mut(&before)) else { continue };
+            *left -= 1;
+            assert!(*left > 0, "{} went before the file was there under its new name", change.key);
+        }
+    }
+
+    /// Multipart uploads that are neither completed nor aborted: key and id.
+    pub(crate) fn uploads(&self) -> Vec<(String, String)> {
+        self.server.store().uploads(BUCKET)
+    }
+
+    /// What waits in the record.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        eventually("the record can be read", || record::waiting(&self.state_dir()))
+    }
+
+    /// How many files the daemon means to compare once more.
+    pub(crate) fn racy(&self) -> u32 {
+        eventually("the record can be read", || record::racy(&self.state_dir()))
+    }
+
+    /// What the bucket holds that it should not, and the other way round, by every byte.
+    pub(crate) fn difference(&self) -> Result<(), String> {
+        let objects = self.server.objects(BUCKET);
+        let wanted = self.tree.wanted().into_iter().map(|(name, body)| (name, Bytes::from(body)));
+        let mut wanted: BTreeMap<String, Bytes> = wanted.collect();
+        // What the tree has under a foreign name is the tree's.
+        for (name, body) in &self.foreign {
+            wanted.entry(name.clone()).or_insert_with(|| body.clone());
+        }
+        let mut wrong = Vec::new();
+        for (name, body) in &wanted {
+            match objects.get(&key(name)) {
+                None => wrong.push(format!("{name:?} is missing")),
+                Some(object) if object.body.as_ref() != Some(body) => {
+                    wrong.push(format!("{name:?} differs"));
+                }
+                Some(_) => {}
+            }
+        }
+        let extra = objects.keys().filter(|key| {
+            let name = key.strip_prefix(PREFIX);
+            !name.is_some_and(|name| wanted.contains_key(name))
+        });
+        wrong.extend(extra.map(|key| format!("{key:?} is there")));
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let count = wrong.len();
+        wrong.truncate(SHOWN_MAX);
+        Err(format!("{count} differences: {}", wrong.join(", ")))
+    }
+
+    /// Waits until the bucket holds exactly what the tree does.
+    pub(crate) fn wait_until_equal(&self) {
+        eventually("the bucket equals the tree", || self.difference());
+    }
+
+    /// Waits until the bucket equals the tree, and nothing is left that the daemon would do by itself.
+    pub(crate) fn wait_until_done(&self) {
+        self.wait_until_equal();
+        eventually("nothing waits", || {
+            let mut waiting = record::waiting(&self.state_dir())?;
+            waiting.retain(|row| row.parked.is_none());
+            if waiting.is_empty() { Ok(()) } else { Err(format!("{waiting:?}")) }
+        });
+    }
+
+    /// Waits until `name` has this content in the bucket.
+    pub(crate) fn wait_for_object(&self, name: &str, content: impl AsRef<[u8]>) {
+        eventually(&format!("the object of {name:?}"), || match self.object(name) {
+            None => Err("it is missing".to_owned()),
+            Some(body) if body != content.as_ref() => Err(format!("it has {} bytes", body.len())),
+            Some(_) => Ok(()),
+        });
+    }
+
+    /// Writes a file and waits for it: what came before it was seen as well.
+    pub(crate) fn pass_a_marker(&self, name: &str) {
+        self.tree.write(name, name);
+        self.wait_for_object(name, name);
+    }
+}
+
+/// The key of a name in the tree.
+pub(crate) fn key(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+fn variable(key: &str) -> String {
+    format!("FILE_SYNC__{}", key.to_uppercase())
+}
+
+/// Moves all in `from` into a new directory `to`, as a restored copy would be made.
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("made");
+    for entry in fs::read_dir(from).expect("listed") {
+        let entry = entry.expect("listed");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}

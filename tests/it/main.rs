@@ -1,0 +1,21 @@
+//! What the built daemon promises, tried on a real directory and against an S3 that fails on demand.
+//!
+//! Each test has a world of its own. Nothing sleeps but the one way to wait, and what is random has
+//! a seed.
+
+mod complete;
+mod deletes;
+mod faults;
+mod files;
+mod harness;
+mod idle;
+mod kill;
+mod large;
+mod once;
+mod outage;
+mod parked;
+mod restart;
+mod shutdown;
+mod source;
+mod startup;
+mod tidy;

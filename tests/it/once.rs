@@ -1,0 +1,76 @@
+//! `once`: for jobs and CI, which read nothing but the exit code.
+
+use crate::harness::World;
+use file_sync_dev_s3::{Action, Rule};
+
+#[test]
+fn once_ends_with_0_when_all_is_in_s3_and_asks_nothing_the_second_time() {
+    let world = World::new();
+    world.tree.fill("folder", 50);
+    let ended = world.once();
+    assert_eq!(ended.code(), Some(0), "{}", ended.errors);
+    assert_eq!(world.difference(), Ok(()));
+    world.server.clear_requests();
+    assert_eq!(world.once().code(), Some(0));
+    assert_eq!(world.server.journal().total(), 0);
+}
+
+#[test]
+fn once_finds_changes_and_deletions_since_the_last_run() {
+    let world = World::new();
+    world.tree.fill("folder", 50);
+    assert_eq!(world.once().code(), Some(0));
+    world.tree.remove("folder/0000");
+    world.tree.write("folder/0001", "changed");
+    world.tree.rename("folder/0002", "folder/renamed");
+    assert_eq!(world.once().code(), Some(0));
+    assert_eq!(world.difference(), Ok(()));
+}
+
+#[test]
+fn once_ends_with_75_when_one_file_is_refused() {
+    let world = World::new().setting("retry_interval_seconds", "1");
+    world.tree.fill("folder", 20);
+    world.server.fail(Rule::new(Action::access_denied()).key("m/folder/0007"));
+    let ended = world.once();
+    assert_eq!(ended.code(), Some(75), "{:?}", ended.took);
+    assert_eq!(ended.events("upload.completed").len(), 19);
+    world.server.faults().clear();
+    assert_eq!(world.once().code(), Some(0));
+    assert_eq!(world.difference(), Ok(()));
+}
+
+#[test]
+fn once_ends_with_75_when_every_file_is_refused() {
+    let world = World::new().setting("retry_interval_seconds", "1");
+    world.tree.fill("folder", 3);
+    world.server.fail(Rule::new(Action::access_denied()));
+    assert_eq!(world.once().code(), Some(75));
+}
+
+#[test]
+fn once_ends_with_75_when_a_file_has_no_key() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let world = World::new();
+    world.tree.write("proper", "content");
+    world.tree.write(std::ffi::OsStr::from_bytes(b"not utf-8 \xff"), "content");
+    assert_eq!(world.once().code(), Some(75));
+    assert_eq!(world.difference(), Ok(()));
+}
+
+#[test]
+fn once_ends_with_69_when_s3_cannot_be_reached_however_much_there_is() {
+    let mut world = World::new().setting("retry_interval_seconds", "1");
+    world.tree.fill("folder", 100);
+    world.server.stop();
+    assert_eq!(world.once().code(), Some(69));
+    world.server.resume().expect("the address is ours");
+    assert_eq!(world.once().code(), Some(0));
+    assert_eq!(world.difference(), Ok(()));
+}
+
+#[test]
+fn once_ends_with_0_for_a_directory_without_files() {
+    let world = World::new();
+    assert_eq!(world.once().code(), Some(0));
+}

@@ -1,0 +1,226 @@
+//! The rules of the code that no compiler and no lint knows: which module may know of which, and
+//! how long and how told about a file is.
+//!
+//! The source is read as text. That it is formatted by `rustfmt` is what makes it so easy.
+
+mod source;
+
+use source::{Source, all, crate_imports, functions, module_of};
+use std::collections::BTreeSet;
+
+/// What each module may name of the others. A new module gets a line here, and thereby a place.
+const MAY_NAME: [(&str, &[&str]); 18] = [
+    // The vocabulary, and the pure stages.
+    ("model", &[]),
+    ("filter", &["model"]),
+    ("settle", &["model"]),
+    ("plan", &["model"]),
+    // Its changes are the record's.
+    ("queue", &["model", "store"]),
+    // The adapters.
+    ("root", &["model"]),
+    ("store", &["model"]),
+    ("detect", &["model", "root"]),
+    // What it is permitted to try is the queue's.
+    ("transfer", &["model", "queue", "root"]),
+    ("retry_file", &["model", "store"]),
+    ("look", &["model", "plan", "root", "settle"]),
+    ("reconcile", &["filter", "model", "root", "store"]),
+    (
+        "engine",
+        &[
+            "detect",
+            "filter",
+            "look",
+            "model",
+            "plan",
+            "queue",
+            "reconcile",
+            "root",
+            "settle",
+            "store",
+            "transfer",
+        ],
+    ),
+    // The doorway.
+    ("config", &["model"]),
+    ("cli", &["config"]),
+    ("telemetry", &[]),
+    ("shutdown", &[]),
+    (
+        "app",
+        &[
+            "cli",
+            "config",
+            "detect",
+            "engine",
+            "filter",
+            "model",
+            "plan",
+            "queue",
+            "retry_file",
+            "root",
+            "settle",
+            "shutdown",
+            "store",
+            "transfer",
+        ],
+    ),
+];
+
+/// Crates of adapters, and the only files that may name them.
+const AT_HOME: [(&str, &str); 5] = [
+    ("aws_config", "src/transfer/s3"),
+    ("aws_sdk_s3", "src/transfer/s3"),
+    ("aws_smithy", "src/transfer/s3"),
+    ("rusqlite", "src/store"),
+    ("notify", "src/detect"),
+];
+
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+const LINE_CHARS_MAX: usize = 110;
+
+/// Fails with everything that breaks a rule, so that it is mended in one go.
+fn all_keep(rule: &str, breaches: &[String]) {
+    assert!(breaches.is_empty(), "{rule}, but:\n  {}", breaches.join("\n  "));
+}
+
+#[test]
+fn modules_name_only_those_before_them() {
+    let mut breaches = Vec::new();
+    for source in all("src").iter().filter(|source| !source.is_test) {
+        let module = module_of(&source.path);
+        if matches!(module, "lib" | "main") {
+            continue;
+        }
+        let Some((_, may)) = MAY_NAME.iter().find(|(name, _)| *name == module) else {
+            breaches
+                .push(format!("{}: {module} has no place in the list of this test", source.path));
+            continue;
+        };
+        for (line, named) in crate_imports(source) {
+            if named != module && !may.contains(&named.as_str()) {
+                breaches.push(format!("{}:{line}: {module} may not name {named}", source.path));
+            }
+        }
+    }
+    all_keep("a module names only those it may", &breaches);
+}
+
+#[test]
+fn the_list_of_modules_has_no_circles_but_the_one_of_queue_and_store() {
+    let mut before = BTreeSet::new();
+    for (module, may) in MAY_NAME {
+        before.insert(module);
+        let ahead: Vec<_> = may.iter().filter(|named| !before.contains(*named)).collect();
+        let expected: &[&&str] = if module == "queue" { &[&"store"] } else { &[] };
+        assert_eq!(ahead, expected, "{module} names what comes after it");
+    }
+}
+
+#[test]
+fn the_queue_takes_types_of_the_record_and_nothing_else() {
+    let mut breaches = Vec::new();
+    for source in
+        all("src/queue").iter().chain(&all("src/queue.rs")).filter(|source| !source.is_test)
+    {
+        for (number, line) in source.code() {
+            let types = line.trim() == "use crate::store::{Change, Counts};";
+            if line.contains("crate::store") && !(types && source.path == "src/queue.rs") {
+                breaches.push(format!("{}:{number}: {line}", source.path));
+            }
+        }
+    }
+    all_keep("only the types of changes and counts are the record's", &breaches);
+}
+
+#[test]
+fn the_crates_of_adapters_stay_in_their_adapters() {
+    let mut breaches = Vec::new();
+    for source in all("src") {
+        for (number, line) in source.code() {
+            for (name, home) in AT_HOME {
+                if names_crate(line, name) && !source.path.starts_with(home) {
+                    breaches.push(format!("{}:{number}: {name} is at home in {home}", source.path));
+                }
+            }
+        }
+    }
+    all_keep("only an adapter names its crate", &breaches);
+}
+
+/// Whether the line has `name` as the start of a path.
+fn names_crate(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let before = line.get(..at).unwrap_or_default().chars().next_back();
+        let rest = line.get(at + name.len()..).unwrap_or_default();
+        let rest = rest.trim_start_matches(|char: char| char.is_alphanumeric() || char == '_');
+        !before.is_some_and(|char| char.is_alphanumeric() || matches!(char, '_' | ':' | '"' | '.'))
+            && rest.starts_with("::")
+    })
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let sources = everything();
+    let silent =
+        sources.iter().filter(|source| !source.is_test && !source.text.starts_with("//! "));
+    let silent: Vec<_> = silent.map(|source| source.path.clone()).collect();
+    all_keep("every file starts with //! and a sentence", &silent);
+}
+
+#[test]
+fn no_file_is_longer_than_a_person_reads_at_once() {
+    let mut breaches = Vec::new();
+    for source in everything() {
+        let lines = source.text.lines().count();
+        if lines > FILE_LINES_MAX {
+            breaches.push(format!("{} has {lines} lines", source.path));
+        }
+        for (number, line) in source.text.lines().enumerate() {
+            let chars = line.chars().count();
+            if chars > LINE_CHARS_MAX {
+                breaches.push(format!("{}:{} has {chars} characters", source.path, number + 1));
+            }
+        }
+        if source.path.ends_with("/mod.rs") {
+            breaches.push(format!("{}: a module is a file and a folder of its name", source.path));
+        }
+    }
+    all_keep(&format!("files of {FILE_LINES_MAX} lines of {LINE_CHARS_MAX} at most"), &breaches);
+}
+
+#[test]
+fn no_function_is_longer_than_a_screen() {
+    let mut breaches = Vec::new();
+    for source in everything().iter().filter(|source| !source.is_test) {
+        for (name, number, lines) in functions(source) {
+            if lines > FUNCTION_LINES_MAX {
+                breaches.push(format!("{}:{number}: {name} has {lines} lines", source.path));
+            }
+        }
+    }
+    all_keep(&format!("functions of {FUNCTION_LINES_MAX} lines at most"), &breaches);
+}
+
+fn everything() -> Vec<Source> {
+    ["src", "dev", "tests"].iter().flat_map(|folder| all(folder)).collect()
+}
+
+#[test]
+fn the_rules_themselves_see_what_they_are_for() {
+    let source = Source::new(
+        "src/plan.rs".to_owned(),
+        "//! Plans.\nuse crate::{engine, store::Store};\n// use crate::comment;\nuse super::app;\n\
+         fn long() {\n    crate::look::look();\n}\n#[cfg(test)]\nmod tests {\n    use crate::root;\n}\n"
+            .to_owned(),
+    );
+    let named: Vec<_> = crate_imports(&source).into_iter().map(|(_, name)| name).collect();
+    assert_eq!(named, ["engine", "store", "app", "look"]);
+    assert_eq!(functions(&source), [("long".to_owned(), 5, 3)]);
+    assert!(names_crate("use rusqlite::Row;", "rusqlite"));
+    assert!(names_crate("    aws_smithy_types::base64::encode()", "aws_smithy"));
+    assert!(!names_crate("self.notify::<u8>()", "notify") && !names_crate("notify(x)", "notify"));
+    assert!(all("src").len() > 50 && module_of("src/queue/window.rs") == "queue");
+}
