@@ -45,6 +45,9 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 const COPY_BYTES_MAX: u64 = 5 << 30;
 /// How far the store's clock may be behind ours.
 const CLOCK_SKEW_MS: UnixMillis = 300_000;
+/// Looks, a few seconds apart in all, before an object whose upload was never answered is held to be
+/// absent for good.
+const UNANSWERED_LOOKS: u32 = 4;
 /// Memory is shared out in units of this, so that a semaphore can count it.
 const MEMORY_UNIT: u64 = 4096;
 
@@ -310,9 +313,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                 let ours = |object: &StoredObject| {
                     object.ours || (etag.is_some() && object.etag.as_ref() == etag)
                 };
-                match found.filter(ours) {
-                    Some(object) => object.etag,
-                    None => return Ok(Outcome::Deleted),
+                match (found, lease.sent_before) {
+                    (Some(object), _) if ours(&object) => object.etag,
+                    (None, Some(_)) if lease.pending.attempts < UNANSWERED_LOOKS => {
+                        return Err(unconfirmed());
+                    }
+                    _ => return Ok(Outcome::Deleted),
                 }
             }
         };
@@ -364,6 +370,17 @@ fn check(stored: &StoredObject, crc64nvme: u64) -> Result<(), Outcome> {
         message: "the store answered with another checksum than was sent".into(),
         answer_lost: true,
     }))
+}
+
+/// A request that was never answered can still be on its way, held up by a network that was silent,
+/// and make the object after we saw that there is none.
+fn unconfirmed() -> Outcome {
+    Outcome::Failed(Failure {
+        class: FailureClass::Object,
+        code: "unconfirmed".into(),
+        message: "an upload that was never answered may still arrive; asked again".into(),
+        answer_lost: true,
+    })
 }
 
 fn unnameable(message: &str) -> Outcome {
