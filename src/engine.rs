@@ -361,17 +361,19 @@ impl Engine {
             self.look_later(path, Activity::Done, now, RACY_WAIT);
         }
         if let (Outcome::Mirrored(..), Some(from)) = (outcome, &lease.pending.copy_from) {
-            // Its delete counts as one of a moved file from now on.
-            self.settle.hint(Hint::Path(from.clone(), Activity::Done), now.elapsed);
+            // Its delete counts as one of a moved file from now on. Or another file is being written
+            // there already.
+            self.settle.remind(from.clone(), now.elapsed);
         }
         if ended.look_again {
             // What changed under the read is being written; what was hinted meanwhile is settled by
             // the hint's own wait.
-            let activity = match outcome {
-                Outcome::LookAgain(_) => Activity::Found,
-                _ => Activity::Done,
-            };
-            self.settle.hint(Hint::Path(path.clone(), activity), now.elapsed);
+            match outcome {
+                Outcome::LookAgain(_) => {
+                    self.settle.hint(Hint::Path(path.clone(), Activity::Found), now.elapsed);
+                }
+                _ => self.settle.remind(path.clone(), now.elapsed),
+            }
         }
         self.changes.extend(ended.changes);
     }

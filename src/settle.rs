@@ -99,6 +99,14 @@ impl Settle {
         }
     }
 
+    /// Looks at a path soon that nobody else has a reason to look at; what waits already does so for
+    /// as long as what was heard of it says.
+    pub fn remind(&mut self, path: RelPath, now: Duration) {
+        if !self.paths.contains_key(&path) {
+            self.hint(Hint::Path(path, Activity::Done), now);
+        }
+    }
+
     /// Puts a path back that was looked at and had not rested for long enough.
     pub fn put_back(&mut self, rested: Rested, due: Duration) {
         let Rested { path, activity, since, .. } = rested;
@@ -171,8 +179,9 @@ impl Settle {
         let due = due.min(since + self.settings.longest);
         if let Some(wait) = self.paths.get_mut(&path) {
             self.path_order.remove(&(wait.due, path.clone()));
-            // "Found" tells nothing about a file of which more is known.
-            let activity = if activity == Activity::Found { wait.activity } else { activity };
+            // "Found" tells nothing about a file of which more is known, nor that it rests.
+            let known = activity == Activity::Found && wait.activity != Activity::Found;
+            let (activity, due) = if known { (wait.activity, wait.due) } else { (activity, due) };
             *wait = Wait { activity, since: since.min(wait.since), due };
             self.path_order.insert((due, path));
         } else if self.paths.len() < self.settings.paths_max {

@@ -53,6 +53,19 @@ fn the_latest_activity_decides_and_found_tells_nothing() {
 }
 
 #[test]
+fn what_tells_nothing_does_not_cut_the_rest_of_an_open_file_short() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("found"), Activity::Writing), Duration::ZERO);
+    settle.hint(Hint::Path(path("found"), Activity::Found), 20 * MS);
+    settle.hint(Hint::Path(path("reminded"), Activity::Writing), Duration::ZERO);
+    settle.remind(path("reminded"), 20 * MS);
+    assert_eq!(taken(&mut settle, 4_999 * MS), [""; 0]);
+    assert_eq!(taken(&mut settle, 5_000 * MS), ["found", "reminded"]);
+    settle.remind(path("nothing waits"), 6_000 * MS);
+    assert_eq!(taken(&mut settle, 6_250 * MS), ["nothing waits"]);
+}
+
+#[test]
 fn a_file_that_never_rests_is_taken_after_the_longest_wait() {
     let mut settle = Settle::new(settings());
     for at in (0..60_000).step_by(100) {
