@@ -367,9 +367,14 @@ fn merged(wanted: Pending, before: Option<&Pending>, now: UnixMillis) -> Pending
     }
     if row.operation == Operation::Delete {
         row.next_try = now + DELETE_GRACE_MS;
-        if before.is_none_or(|before| before.operation != Operation::Delete) {
+        match before.filter(|before| before.operation == Operation::Delete) {
+            // However often it is wanted, the grace ends.
+            Some(before) if before.parked.is_none() => {
+                row.next_try = row.next_try.min(before.next_try);
+            }
+            Some(_) => {}
             // The age of a put says nothing about the delete that takes its place.
-            row.since = now;
+            None => row.since = now,
         }
     }
     row

@@ -191,6 +191,16 @@ fn a_delete_waits_for_the_puts_wanted_before_it() {
 }
 
 #[test]
+fn a_delete_wanted_again_and_again_starts_all_the_same() {
+    let mut queue = queue();
+    for now in (0..DELETE_GRACE_MS).step_by(100) {
+        want(&mut queue, "gone", Operation::Delete, now);
+        assert_eq!(started(&mut queue, now), [""; 0]);
+    }
+    assert_eq!(started(&mut queue, DELETE_GRACE_MS), ["gone"]);
+}
+
+#[test]
 fn a_put_that_keeps_failing_does_not_hold_up_deletes_for_ever() {
     let mut queue = queue();
     want(&mut queue, "bad", Operation::Put, 0);

@@ -12,7 +12,8 @@ pub const RANGE_ROWS_MAX: usize = 1000;
 
 const MIRRORED: &str =
     "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch";
-const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, parked, copy_from, moved, sent_size, sent_mtime_ns";
+const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, \
+     parked, copy_from, moved, sent_size, sent_mtime_ns";
 
 /// Makes one change, and keeps the counts in step.
 pub(super) fn apply(

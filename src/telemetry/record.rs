@@ -156,8 +156,6 @@ fn cut(mut text: String) -> String {
 /// person reads.
 pub(super) fn is_hostile(char: char) -> bool {
     char.is_control()
-        || matches!(
-            char,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-        )
+        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -57,7 +57,7 @@ pub(super) fn path(name: &str) -> RelPath {
     RelPath::new(name.as_bytes()).expect("a proper path")
 }
 
-fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
+pub(super) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
     let rescan_interval = Duration::from_secs(if honest { u64::from(u32::MAX) } else { 600 });
     let settings = Settings {
         prefix: KeyPrefix::default(),
