@@ -14,11 +14,15 @@ UNIT := contrib/systemd/file-sync-service.service
 E2E_ARGS ?=
 # For example: make latency LATENCY_ARGS='--files 1000'
 LATENCY_ARGS ?=
+# For `make torture`: another seed is another run; kills are half of the seconds where not said.
+SEED ?= 1
+SECONDS ?= 60
+KILLS ?=
 # Where `make run-example` mirrors to.
 BUCKET ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo latency test e2e check fmt fmt-check clippy doc deny unit run-example clean
+.PHONY: help demo latency test e2e check fmt fmt-check clippy doc deny unit run-example clean torture
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +43,11 @@ e2e: $(VENV)/.ready ## the built daemon against a real S3 server (SeaweedFS), wi
 	$(CARGO) build --bin file-sync-service
 	E2E_DAEMON=$(TARGET)/debug/file-sync-service E2E_WORK=$(TARGET)/e2e \
 		$(VENV)/bin/python -m pytest tests/e2e $(E2E_ARGS)
+
+torture: ## kills, faults and everything a file system allows: make torture SECONDS=900 KILLS=600 SEED=7
+	$(CARGO) build --release --workspace --bin file-sync-service --bin torture
+	$(TARGET)/release/torture --daemon $(TARGET)/release/file-sync-service \
+		--seed $(SEED) --seconds $(SECONDS) $(if $(KILLS),--kills $(KILLS))
 
 check: ## does it compile: the fast answer while editing
 	$(CARGO) check --workspace --all-targets

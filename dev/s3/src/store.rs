@@ -6,11 +6,11 @@
 //! - Conditions are judged under the lock that the change is made under.
 
 use crate::activity::{Activity, lock, now, wall_clock};
-use crate::multipart::Upload;
+use crate::multipart::{Upload, Whole};
 use crate::object::{Content, Headers, Object};
 use crate::options::Options;
 use bytes::Bytes;
-use s3s::dto::{Checksum, ETag, ETagCondition};
+use s3s::dto::{Checksum, ETag, ETagCondition, Timestamp};
 use s3s::{S3Result, s3_error};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -176,6 +176,28 @@ impl Store {
     pub fn remove(&self, bucket: &str, key: &str) {
         let removed = self.write(bucket, |bucket| self.delete(bucket, key, &Condition::default()));
         removed.expect("the bucket is one of those the server was started with");
+    }
+
+    /// Begins a multipart upload without a request, as somebody else might, and answers its id.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such bucket.
+    pub fn begin_upload(&self, bucket: &str, key: &str) -> String {
+        let id = format!("upload-{:016x}", self.number());
+        let upload = Upload {
+            headers: Headers::default(),
+            algorithm: None,
+            whole: Whole::Bytes,
+            initiated: Timestamp::from(wall_clock()),
+            parts: BTreeMap::new(),
+        };
+        let begun = self.write(bucket, |bucket| {
+            bucket.uploads.insert((key.to_owned(), id.clone()), upload);
+            Ok(())
+        });
+        begun.expect("the bucket is one of those the server was started with");
+        id
     }
 
     /// Waits until `holds`, as [`Server::wait_until`](crate::Server::wait_until) does.

@@ -1,0 +1,100 @@
+//! Whether the bucket equals the tree.
+
+use crate::PREFIX;
+use crate::record::Record;
+use crate::states::Content;
+use file_sync_dev_s3::{BUCKET, Server};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Which file, in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp(u64, i64, i64);
+
+/// A file of the tree.
+#[derive(Debug)]
+pub(crate) struct Found {
+    path: PathBuf,
+    pub(crate) stamp: Stamp,
+}
+
+/// Whether the default patterns leave this path alone.
+pub(crate) fn is_wanted(path: &str) -> bool {
+    path.split('/').all(|name| {
+        let left_out = name.starts_with('.')
+            || name.ends_with(".tmp")
+            || name.ends_with(".swp")
+            || name.ends_with('~')
+            || name.contains(".tmp.")
+            || name == "lost+found";
+        !left_out
+    })
+}
+
+/// The regular files below `directory` that are to be mirrored, by the key they should have.
+pub(crate) fn files(directory: &Path) -> io::Result<BTreeMap<String, Found>> {
+    let mut files = BTreeMap::new();
+    let mut open = vec![(directory.to_owned(), PREFIX.to_owned())];
+    while let Some((directory, key)) = open.pop() {
+        let entries = match fs::read_dir(&directory) {
+            // Writers may be at work.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| is_wanted(name)) else { continue };
+            let (path, key) = (entry.path(), format!("{key}/{name}"));
+            let Ok(there) = fs::symlink_metadata(&path) else { continue };
+            if there.is_dir() {
+                open.push((path, key));
+            } else if there.is_file() {
+                let stamp = Stamp(there.ino(), there.ctime(), there.ctime_nsec());
+                files.insert(key, Found { path, stamp });
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// What every file holds.
+pub(crate) fn contents(files: &BTreeMap<String, Found>) -> io::Result<BTreeMap<String, Content>> {
+    let content =
+        |(key, found): (&String, &Found)| Ok((key.clone(), Content::of(&fs::read(&found.path)?)));
+    files.iter().map(content).collect()
+}
+
+/// Where the bucket differs from the tree.
+pub(crate) fn differences(
+    tree: &BTreeMap<String, Content>,
+    server: &Server,
+    foreign: &BTreeMap<String, u64>,
+    record: &Record,
+) -> Vec<String> {
+    let mut differences = Vec::new();
+    let objects = server.objects(BUCKET);
+    for (key, object) in &objects {
+        let there = Content { size: object.size, crc64nvme: object.crc64nvme };
+        match tree.get(key) {
+            Some(content) if *content == there => {}
+            Some(content) => differences.push(format!(
+                "{key:?} has {} bytes in the bucket and {} in the tree, or others",
+                there.size, content.size
+            )),
+            None if foreign.contains_key(key) || record.may_remain(key) => {}
+            None => differences.push(format!("{key:?} is in the bucket and not in the tree")),
+        }
+    }
+    let missing = tree.keys().filter(|key| !objects.contains_key(*key));
+    differences.extend(missing.map(|key| format!("{key:?} is in the tree and not in the bucket")));
+    for (key, sequence) in foreign {
+        if objects.get(key).map(|object| object.sequence) != Some(*sequence) {
+            differences.push(format!("the foreign object {key:?} was touched"));
+        }
+    }
+    differences
+}

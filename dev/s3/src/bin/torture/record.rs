@@ -1,0 +1,115 @@
+//! The daemon's state directory is lost or turned back, and what may be left in the bucket for it.
+//!
+//! # Invariant
+//!
+//! - Allowed to be left over is an object that no record tells of: it was there when the record was
+//!   lost, or came after the copy that the record was turned back to, and was not stored since.
+
+use crate::stage::Stage;
+use file_sync_dev_s3::{BUCKET, Server};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// Requests of a daemon that is dead end within this, however slow they are.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// With the number of the last change before.
+    unrecorded: BTreeMap<String, u64>,
+    uploads: BTreeSet<(String, String)>,
+    /// The keys that the copy tells of, if there is one.
+    copied: Option<BTreeSet<String>>,
+    pub(crate) wipes: u64,
+    pub(crate) rollbacks: u64,
+}
+
+impl Record {
+    /// Whether `key` may be left over.
+    pub(crate) fn may_remain(&self, key: &str) -> bool {
+        self.unrecorded.contains_key(key)
+    }
+
+    /// Whether an upload may be left over.
+    pub(crate) fn may_linger(&self, upload: &(String, String)) -> bool {
+        self.uploads.contains(upload)
+    }
+
+    /// A version was stored, and so is recorded by whoever stored it.
+    pub(crate) fn stored(&mut self, key: &str, sequence: u64) {
+        if self.unrecorded.get(key).is_some_and(|before| *before < sequence) {
+            self.unrecorded.remove(key);
+        }
+    }
+
+    /// Nothing that is in the bucket now need be known to any record.
+    pub(crate) fn lose(&mut self, server: &Server) {
+        let last = last(server);
+        let keys = server.objects(BUCKET).into_keys();
+        self.unrecorded.extend(keys.map(|key| (key, last)));
+        self.uploads.extend(server.store().uploads(BUCKET));
+    }
+
+    /// The watched directory was another one meanwhile: copies of before tell of something else.
+    pub(crate) fn forget_copy(&mut self) {
+        self.copied = None;
+    }
+
+    /// Loses the state while the daemon is stopped.
+    pub(crate) fn wipe(&mut self, stage: &Stage, server: &Server) -> io::Result<()> {
+        settle(server);
+        fs::remove_dir_all(stage.state())?;
+        fs::create_dir(stage.state())?;
+        self.lose(server);
+        self.wipes += 1;
+        Ok(())
+    }
+
+    /// Copies the state while the daemon is stopped, or turns it back to the copy there is.
+    pub(crate) fn copy_or_roll_back(&mut self, stage: &Stage, server: &Server) -> io::Result<()> {
+        settle(server);
+        let keys = server.objects(BUCKET).into_keys();
+        let Some(copied) = self.copied.take() else {
+            copy(&stage.state(), &stage.copy_of_state())?;
+            self.copied = Some(keys.filter(|key| !self.may_remain(key)).collect());
+            return Ok(());
+        };
+        copy(&stage.copy_of_state(), &stage.state())?;
+        let last = last(server);
+        let unknown = keys.filter(|key| !copied.contains(key));
+        self.unrecorded.extend(unknown.map(|key| (key, last)));
+        self.uploads.extend(server.store().uploads(BUCKET));
+        self.rollbacks += 1;
+        Ok(())
+    }
+}
+
+/// Waits until nothing is under way of a daemon that is dead.
+fn settle(server: &Server) {
+    // A body that is read slowly is cut off with its connection; a delay ends.
+    let _quiet: bool = server.wait_until(PATIENCE, |server| server.journal().in_flight() == 0);
+}
+
+fn last(server: &Server) -> u64 {
+    server.store().history(BUCKET).last().map_or(0, |change| change.sequence)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(to).is_ok() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The watched directory is away for some seconds, or another one is in its place.
+
+use crate::equality::{Found, files};
+use crate::record::Record;
+use crate::stage::Stage;
+use file_sync_dev_s3::{BUCKET, Server, What, now};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// By then the daemon has noticed that its directory is back.
+const NOTICED: Duration = Duration::from_secs(4);
+
+#[derive(Debug)]
+struct Away {
+    until: Instant,
+    replaced: bool,
+    sequence: u64,
+    before: BTreeMap<String, Found>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Swap {
+    away: Option<Away>,
+    /// When what is in the bucket is counted as not recorded once more.
+    again: Option<Instant>,
+    pub(crate) count: u64,
+}
+
+impl Swap {
+    /// Takes the directory away.
+    pub(crate) fn begin(
+        &mut self,
+        stage: &Stage,
+        server: &Server,
+        time: Duration,
+        replaced: bool,
+    ) -> io::Result<()> {
+        if self.away.is_some() {
+            return Ok(());
+        }
+        fs::rename(stage.watched(), stage.aside())?;
+        if replaced {
+            fs::create_dir(stage.watched())?;
+        }
+        let last = server.store().history(BUCKET).last().map_or(0, |change| change.sequence);
+        let before = files(&stage.aside())?;
+        self.away = Some(Away { until: now() + time, replaced, sequence: last, before });
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Brings it back when its time has come. Answers what was deleted that must not be.
+    pub(crate) fn go_on(
+        &mut self,
+        stage: &Stage,
+        server: &Server,
+        record: &mut Record,
+        at_once: bool,
+    ) -> io::Result<Vec<String>> {
+        if self.again.is_some_and(|again| now() >= again) {
+            self.again = None;
+            record.lose(server);
+        }
+        let due = self.away.as_ref().is_some_and(|away| at_once || now() >= away.until);
+        let Some(away) = self.away.take_if(|_| due) else { return Ok(Vec::new()) };
+        let after = files(&stage.aside())?;
+        if away.replaced {
+            fs::remove_dir(stage.watched())?;
+        }
+        fs::rename(stage.aside(), stage.watched())?;
+        if away.replaced {
+            record.forget_copy();
+            record.lose(server);
+            self.again = Some(now() + NOTICED);
+        }
+        let unchanged = |key: &String| {
+            let stamp = |files: &BTreeMap<String, Found>| files.get(key).map(|file| file.stamp);
+            stamp(&away.before).is_some() && stamp(&away.before) == stamp(&after)
+        };
+        let deleted = server.store().history_since(BUCKET, away.sequence).into_iter();
+        let deleted = deleted.filter(|change| matches!(change.what, What::Deleted));
+        let wrong = deleted.filter(|change| unchanged(&change.key));
+        Ok(wrong
+            .map(|change| format!("{:?} was deleted while the tree was away", change.key))
+            .collect())
+    }
+}
