@@ -39,9 +39,9 @@ test: fmt-check clippy doc ## everything that needs no server: format, lints, do
 	$(CARGO) test --workspace
 	$(MAKE) --no-print-directory deny unit
 
-e2e: $(VENV)/.ready ## the built daemon against a real S3 server (SeaweedFS), with outages and kills
-	$(CARGO) build --bin file-sync-service
-	E2E_DAEMON=$(TARGET)/debug/file-sync-service E2E_WORK=$(TARGET)/e2e \
+e2e: $(VENV)/.ready ## the built daemon against SeaweedFS and the S3 in memory, with outages, kills and storms
+	$(CARGO) build --workspace --bins
+	E2E_DAEMON=$(TARGET)/debug/file-sync-service E2E_PROGRAMS=$(TARGET)/debug E2E_WORK=$(TARGET)/e2e \
 		$(VENV)/bin/python -m pytest tests/e2e $(E2E_ARGS)
 
 torture: ## kills, faults and everything a file system allows: make torture SECONDS=900 KILLS=600 SEED=7

@@ -1,4 +1,4 @@
-"""One server for the session, and a place, a bucket and a daemon for every test."""
+"""One SeaweedFS for the session, and a place, a bucket and a daemon for every test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import DAEMON, SEED, WORK, Bucket, Daemon, Proxy, Weed
+from harness import DAEMON, SEED, WORK, Bucket, Daemon, DevS3, Proxy, Server, Weed
 
 
 def pytest_configure() -> None:
@@ -35,18 +35,41 @@ BUCKETS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def weed() -> Iterator[Weed]:
+def work() -> Path:
+    """Where everything is, empty at first."""
     shutil.rmtree(WORK, ignore_errors=True)
-    server = Weed(WORK / "weed")
+    WORK.mkdir(parents=True)
+    return WORK
+
+
+@pytest.fixture(scope="session")
+def weed(work: Path) -> Iterator[Weed]:
+    server = Weed(work / "weed")
     yield server
     server.stop()
-    shutil.rmtree(WORK / "weed")
+    shutil.rmtree(work / "weed")
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, weed: Weed) -> Iterator[Path]:
+def server(request: pytest.FixtureRequest, work: Path) -> Iterator[Server]:
+    """SeaweedFS, unless the test is run against others too: `parametrize("server", ..., indirect=True)`."""
+    kind = getattr(request, "param", "seaweedfs")
+    if kind == "seaweedfs":
+        yield request.getfixturevalue("weed")
+        return
+    assert kind == "dev-s3", kind
+    # One for each test: what it holds is in memory.
+    directory = work / f"dev-s3-{next(BUCKETS)}"
+    server = DevS3(directory)
+    yield server
+    server.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, work: Path) -> Iterator[Path]:
     """A directory of the test's own; kept where it failed."""
-    directory = WORK / re.sub(r"\W+", "-", request.node.name).strip("-")
+    directory = work / re.sub(r"\W+", "-", request.node.name).strip("-")
     directory.mkdir(parents=True)
     yield directory
     if not request.node.stash.get(FAILED, True):
@@ -54,23 +77,23 @@ def place(request: pytest.FixtureRequest, weed: Weed) -> Iterator[Path]:
 
 
 @pytest.fixture
-def bucket(request: pytest.FixtureRequest, weed: Weed) -> Bucket:
+def bucket(request: pytest.FixtureRequest, server: Server) -> Bucket:
     """Named after the test, with a number: names end after 63 characters."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
-    return Bucket(weed, f"{name}-{next(BUCKETS)}")
+    return Bucket(server, f"{name}-{next(BUCKETS)}")
 
 
 @pytest.fixture
-def proxy(weed: Weed) -> Iterator[Proxy]:
-    relay = Proxy(weed.port)
+def proxy(server: Server) -> Iterator[Proxy]:
+    relay = Proxy(server.port)
     yield relay
     relay.stop()
 
 
 @pytest.fixture
-def daemon(place: Path, bucket: Bucket, weed: Weed) -> Iterator[Daemon]:
+def daemon(place: Path, bucket: Bucket, server: Server) -> Iterator[Daemon]:
     """Not started yet."""
-    program = Daemon(place, bucket.name, weed.endpoint)
+    program = Daemon(place, bucket.name, server.endpoint, server.mirror)
     program.tree.mkdir()
     yield program
     program.kill()

@@ -26,13 +26,18 @@ from urllib.parse import quote
 
 import boto3
 import urllib3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 DAEMON = Path(os.environ.get("E2E_DAEMON", ROOT / "target/debug/file-sync-service")).resolve()
+# Where `make e2e` builds what the tests use beside the daemon.
+PROGRAMS = Path(os.environ.get("E2E_PROGRAMS", ROOT / "target/debug")).resolve()
 WORK = Path(os.environ.get("E2E_WORK", ROOT / "target/e2e")).resolve()
 SEED = int(os.environ.get("E2E_SEED", "1"))
 # A slow machine waits longer; nothing else changes.
@@ -82,21 +87,21 @@ class Identity:
     """An access key of the server, named after what it may do."""
 
     name: str
-    actions: tuple[str, ...]
-
-    @property
-    def secret(self) -> str:
-        return f"{self.name}-secret"
+    secret: str
+    actions: tuple[str, ...] = ()
 
 
-ADMIN = Identity("admin", ("Admin", "Read", "Write", "List", "Tagging"))
+ADMIN = Identity("admin", "admin-secret", ("Admin", "Read", "Write", "List", "Tagging"))
 # What the daemon needs and no more.
-MIRROR = Identity("mirror", ("Read", "Write", "List"))
-READER = Identity("reader", ("Read", "List"))
+MIRROR = Identity("mirror", "mirror-secret", ("Read", "Write", "List"))
+READER = Identity("reader", "reader-secret", ("Read", "List"))
 
 
 class Weed:
     """SeaweedFS with its S3 gateway, on loopback ports of its own."""
+
+    reader = READER
+    mirror = MIRROR
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True)
@@ -112,8 +117,6 @@ class Weed:
             }
             for one in (ADMIN, MIRROR, READER)
         ]
-        # Reading a whole bucket back is quicker without signatures.
-        identities.append({"name": "anonymous", "actions": ["Read", "List"]})
         (directory / "s3.json").write_text(json.dumps({"identities": identities}))
         names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc")
         names += ("filer.port", "filer.port.grpc", "volume.port", "volume.port.grpc")
@@ -158,6 +161,50 @@ class Weed:
         self.process.kill()
         self.process.wait()
         self.log.close()
+
+    def make_bucket(self, name: str) -> str:
+        self.client.create_bucket(Bucket=name)
+        return name
+
+
+class DevS3:
+    """Our own S3 in memory, as `make e2e` builds it, with one bucket and one key that may do all."""
+
+    reader = mirror = Identity("AKIDEVELOPMENT", "development-only-secret")
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        self.port = free_ports(1)[0]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.log = (directory / "dev-s3.log").open("wb")
+        self.process = subprocess.Popen(
+            # It is to hold the tree, not all that the tree ever was.
+            [str(PROGRAMS / "dev-s3"), "--listen", f"127.0.0.1:{self.port}", "--bucket", "mirror", "--latest"],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+        self.client = client(self.endpoint, self.mirror)
+        eventually("the S3 in memory answers", self._answers, 30)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, f"the S3 in memory ended, see {self.log.name}"
+        try:
+            self.client.head_bucket(Bucket="mirror")
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.log.close()
+
+    def make_bucket(self, _: str) -> str:
+        return "mirror"
+
+
+Server = Weed | DevS3
 
 
 def client(endpoint: str, identity: Identity):
@@ -269,11 +316,14 @@ class Stored:
 class Bucket:
     """A bucket as the tests read it: always straight from the server, never through the daemon."""
 
-    def __init__(self, weed: Weed, name: str) -> None:
-        self.name = name
-        self.s3 = weed.client
-        self.s3.create_bucket(Bucket=name)
-        self._http = urllib3.HTTPConnectionPool("127.0.0.1", weed.port, maxsize=8, retries=2)
+    def __init__(self, server: Server, name: str) -> None:
+        self.name = server.make_bucket(name)
+        self.s3 = server.client
+        self._endpoint = server.endpoint
+        self._http = urllib3.HTTPConnectionPool("127.0.0.1", server.port, maxsize=8, retries=2)
+        # Reading a whole bucket back is quicker without an SDK; only its signatures are needed.
+        secret = Credentials(server.reader.name, server.reader.secret)
+        self._signer = S3SigV4Auth(secret, "s3", REGION)
 
     def objects(self, prefix: str = "") -> dict[str, Stored]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
@@ -286,7 +336,9 @@ class Bucket:
     def sha256(self, key: str) -> str | None:
         """The digest of the object's bytes; nothing if it is gone."""
         path = f"/{self.name}/{quote(key, safe='/~')}"
-        answer = self._http.request("GET", path, preload_content=False)
+        request = AWSRequest("GET", self._endpoint + path)
+        self._signer.add_auth(request)
+        answer = self._http.request("GET", path, headers=dict(request.headers), preload_content=False)
         try:
             if answer.status == 404:
                 return None

@@ -28,6 +28,8 @@ pub struct Options {
     /// Keep the bytes of every version. Without it only size and CRC64NVME are kept, and reading an
     /// object back is not possible.
     pub keep_bodies: bool,
+    /// Keep only the latest version of every object, and no history.
+    pub latest_only: bool,
     /// Answer properly and keep nothing at all, for benchmarks of clients.
     pub discard: bool,
     /// The smallest part that need not be the last one.
@@ -44,6 +46,7 @@ impl Default for Options {
             secret_key: SECRET_KEY.to_owned(),
             region: REGION.to_owned(),
             keep_bodies: true,
+            latest_only: false,
             discard: false,
             part_bytes_min: PART_BYTES_MIN,
             seed: 0,

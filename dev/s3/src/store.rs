@@ -22,6 +22,7 @@ pub struct Store {
     buckets: Arc<Mutex<BTreeMap<String, Bucket>>>,
     activity: Arc<Activity>,
     keep_bodies: bool,
+    latest_only: bool,
     discard: bool,
 }
 
@@ -102,6 +103,7 @@ impl Store {
             buckets: Arc::new(Mutex::new(buckets)),
             activity,
             keep_bodies: options.keep_bodies && !options.discard,
+            latest_only: options.latest_only,
             discard: options.discard,
         }
     }
@@ -263,7 +265,9 @@ impl Store {
             sequence: self.number(),
         });
         if !self.discard {
-            bucket.note(object.sequence, key, What::Stored(Arc::clone(&object)));
+            if !self.latest_only {
+                bucket.note(object.sequence, key, What::Stored(Arc::clone(&object)));
+            }
             bucket.objects.insert(key.to_owned(), Arc::clone(&object));
         }
         Ok(object)
@@ -277,7 +281,7 @@ impl Store {
         condition: &Condition,
     ) -> S3Result<()> {
         condition.check(bucket.objects.get(key).map(AsRef::as_ref))?;
-        if bucket.objects.remove(key).is_some() {
+        if bucket.objects.remove(key).is_some() && !self.latest_only {
             bucket.note(self.number(), key, What::Deleted);
         }
         Ok(())

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-Usage: dev-s3 [--listen ADDRESS] [--bucket NAME]... [--discard]
+Usage: dev-s3 [--listen ADDRESS] [--bucket NAME]... [--latest] [--discard]
 
 An S3 in memory, gone when it ends.
 
   --listen ADDRESS  where to listen (default 127.0.0.1:0, a free port)
   --bucket NAME     a bucket that exists (default mirror)
+  --latest          keep the latest version of every object only, for little memory
   --discard         answer properly and keep nothing, for benchmarks of clients";
 
 fn main() -> ExitCode {
@@ -45,6 +46,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Bo
                 options.address = value()?.parse().map_err(|error| format!("--listen: {error}"))?
             }
             "--bucket" => buckets.push(value()?),
+            "--latest" => options.latest_only = true,
             "--discard" => options.discard = true,
             "--help" | "-h" => return Ok(None),
             _ => return Err(format!("no such option: {arg}").into()),

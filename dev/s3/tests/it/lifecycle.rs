@@ -1,7 +1,7 @@
 //! Being down and coming back, and the record of requests.
 
 use crate::client::{BUCKET, is_unanswered, keys, put, start};
-use file_sync_dev_s3::{Action, Gate, Rule};
+use file_sync_dev_s3::{Action, Gate, Options, Rule, Server};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -68,4 +68,21 @@ fn two_servers_know_nothing_of_each_other() {
     one.store().put(BUCKET, "k", "x");
     assert_ne!(one.endpoint(), two.endpoint());
     assert!(keys(&two).is_empty());
+}
+
+#[test]
+fn only_the_latest_version_is_kept_where_memory_is_scarce() {
+    let options = Options { latest_only: true, ..Options::default() };
+    let server = Server::start(&options).expect("listens");
+    let store = server.store();
+    for body in ["one", "two"] {
+        store.put(BUCKET, "key", body);
+    }
+    assert_eq!(
+        store.object(BUCKET, "key").expect("it is there").body.as_deref(),
+        Some(&b"two"[..])
+    );
+    store.remove(BUCKET, "key");
+    assert!(store.objects(BUCKET).is_empty());
+    assert!(store.history(BUCKET).is_empty());
 }
