@@ -230,16 +230,11 @@ impl Engine {
             return;
         }
         let directory = looked.instead == Some(Kind::Directory);
-        let wanted = match looked.observed {
-            Observed::File(_) => Some(Operation::Put),
-            Observed::Absent if !directory => Some(Operation::Delete),
-            Observed::Absent | Observed::Unknown(_) => None,
-        };
-        let queued = known.pending.as_ref().map(|pending| pending.operation);
-        let compared = looked.rested.activity == Activity::Found && queued == wanted;
-        if known.below && wanted.is_some() && !compared {
-            // A directory is gone, or took the place of a file that was one. That comparison finds
-            // this very path again, which is the end of it.
+        let certain = !matches!(looked.observed, Observed::Unknown(_));
+        let found = looked.rested.activity == Activity::Found;
+        if known.below && certain && !directory && !found {
+            // A directory is gone, or a file took its place. A comparison that finds that has found
+            // what lay below as well, and must not be the reason for another one.
             let hint = Hint::Tree(looked.rested.path.clone(), Depth::Whole);
             self.settle.hint(hint, now.elapsed);
         }
