@@ -84,6 +84,12 @@ pub struct Engine {
     next_rescan: Duration,
     stopping: bool,
     compared_once: bool,
+    /// The latest commit of which the receipt has come.
+    newest_write: u64,
+    /// When deletes may start, known from the first comparison on: until then a file may be there
+    /// under another name, unseen.
+    deletes_from: Option<Duration>,
+    deletes_open: bool,
     /// Changes of the event under way.
     changes: Vec<Change>,
     report: report::Report,
@@ -104,6 +110,9 @@ impl Engine {
             next_rescan: settings.rescan_interval,
             stopping: false,
             compared_once: false,
+            newest_write: 0,
+            deletes_from: None,
+            deletes_open: false,
             changes: Vec::new(),
             report: report::Report::new(settings.bucket.clone(), settings.prefix.clone()),
             settings,
@@ -143,9 +152,12 @@ impl Engine {
                 self.comparing = false;
                 effects.extend(self.compared(range, result, now));
             }
-            Event::Written(counts) => {
+            Event::Written(number, counts) => {
                 self.writes -= 1;
-                self.queue.set_counts(counts);
+                if number >= self.newest_write {
+                    self.newest_write = number;
+                    self.queue.set_counts(counts);
+                }
             }
             Event::Ended(lease, outcome) => self.ended(&lease, &outcome, now),
             Event::Refilled(rows) => {
@@ -167,11 +179,13 @@ impl Engine {
     /// for: whatever makes room is an event.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
-        let queue = self.queue.next_due(!self.comparing).map(|due| self.elapsed(due));
+        let deletes_may_start = self.deletes_open && !self.comparing;
+        let queue = self.queue.next_due(deletes_may_start).map(|due| self.elapsed(due));
+        let deletes = self.deletes_from.filter(|_| !self.deletes_open);
         let path = self.settle.next_path_due().filter(|_| self.may_look());
         let tree = self.settle.next_tree_due().filter(|_| self.may_compare());
         let rescan = (self.may_compare() && self.may_rescan()).then_some(self.next_rescan);
-        queue.into_iter().chain(path).chain(tree).chain(rescan).min()
+        queue.into_iter().chain(deletes).chain(path).chain(tree).chain(rescan).min()
     }
 
     /// Whether more differences can be taken in.
@@ -329,6 +343,10 @@ impl Engine {
         match result {
             Ok(summary) => {
                 self.compared_once |= whole;
+                if whole && self.deletes_from.is_none() {
+                    let grace = Duration::from_millis(queue::DELETE_GRACE_MS);
+                    self.deletes_from = Some(now.elapsed + self.settings.settle.done + grace);
+                }
                 report::compared(&range, &summary);
                 None
             }
@@ -388,7 +406,8 @@ impl Engine {
 
     /// Starts whatever can be started.
     fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let deletes_may_start = !self.comparing;
+        self.deletes_open |= self.deletes_from.is_some_and(|from| now.elapsed >= from);
+        let deletes_may_start = self.deletes_open && !self.comparing;
         let leases = self.queue.start(self.wall(now), deletes_may_start);
         self.report.held(&self.queue);
         let rows = leases.iter().map(|lease| Change::Queue(lease.pending.clone()));

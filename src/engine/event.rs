@@ -31,8 +31,9 @@ pub enum Event {
     Differing(Vec<RelPath>),
     /// A comparison has ended.
     Compared(Range, Result<Summary, ReconcileError>),
-    /// Rows are on disk, and this is how much the record holds now.
-    Written(Counts),
+    /// Rows are on disk: the number of their commit, for receipts may overtake each other, and how
+    /// much the record held then.
+    Written(u64, Counts),
     /// A try has ended.
     Ended(Lease, Outcome),
     /// Rows of the record for the queue.

@@ -94,7 +94,7 @@ pub async fn run<S: ObjectStore, J: Journal>(
 ) -> End {
     let (comparison, mut compared) = mpsc::channel(DIFFERENCES_MAX);
     let started = Instant::now();
-    let mut work = Work { parts, comparison, tasks: JoinSet::new() };
+    let mut work = Work { parts, comparison, tasks: JoinSet::new(), writes: 0 };
     let (detector, mut hints) = work.parts.watching.take().unzip();
     let watching = hints.is_some();
     let mut stopping = false;
@@ -122,7 +122,7 @@ pub async fn run<S: ObjectStore, J: Journal>(
             () = sleep_until(tick) => Event::Tick,
         };
         match &event {
-            Event::Written(counts) => drop(work.parts.counts.send_replace(*counts)),
+            Event::Written(_, counts) => drop(work.parts.counts.send_replace(*counts)),
             Event::Compared(..) => {
                 engine.set_rescan_interval(work.parts.rescan.interval(detector.as_deref()));
             }
@@ -178,6 +178,8 @@ struct Work<S, J> {
     /// Differences, and the end of a comparison after the last of them.
     comparison: mpsc::Sender<Event>,
     tasks: JoinSet<Option<Event>>,
+    /// Commits handed in.
+    writes: u64,
 }
 
 impl<S: ObjectStore, J: Journal> Work<S, J> {
@@ -227,6 +229,8 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
 
     /// Hands the changes in here, so that the record gets them in the order they came about.
     async fn write(&mut self, changes: Vec<Change>, leases: Vec<Lease>) {
+        self.writes += 1;
+        let number = self.writes;
         let receipt = self.parts.store.hand_in(changes.clone()).await;
         let store = self.parts.store.clone();
         let (begin, begun) = watch::channel(false);
@@ -246,7 +250,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
                 result = store.write(changes.clone()).await;
             };
             begin.send_replace(true);
-            Some(Event::Written(counts))
+            Some(Event::Written(number, counts))
         });
         for lease in leases {
             let (transfer, store, epoch) =

@@ -48,6 +48,7 @@ pub(super) struct World {
     clock: Duration,
     changes: u64,
     pub(super) puts: u64,
+    written: u64,
     faults: bool,
     /// Every change is told of, every look and comparison works: no rescan is needed.
     honest: bool,
@@ -101,6 +102,7 @@ impl World {
             clock: Duration::from_secs(1_000),
             changes: 0,
             puts: 0,
+            written: 0,
             faults: true,
             honest: seed.is_multiple_of(2),
         };
@@ -126,6 +128,7 @@ impl World {
         self.tasks.clear();
         self.events.clear();
         self.compared.clear();
+        self.written = 0;
         self.started = self.clock;
         self.engine = engine(self.clock, self.counts(), self.honest);
     }
@@ -236,7 +239,10 @@ impl World {
                 for lease in leases {
                     self.begin(lease);
                 }
-                self.events.push(Event::Written(self.counts()));
+                self.written += 1;
+                // Receipts may overtake each other.
+                let at = self.rng.usize(..=self.events.len());
+                self.events.insert(at, Event::Written(self.written, self.counts()));
             }
             Task::Refill(limit) => {
                 let mut rows: Vec<_> =
