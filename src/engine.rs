@@ -20,6 +20,7 @@
 //!   known before its end.
 //! - Work in flight is bounded: looks by `LOOKS_MAX`, comparisons by one, tries by the queue.
 
+mod changes;
 mod event;
 mod report;
 mod run;
@@ -38,7 +39,6 @@ use crate::reconcile::{Range, ReconcileError, Summary};
 use crate::root::Kind;
 use crate::settle::{self, Rested, Settle};
 use crate::store::{Change, Counts, Known};
-use std::collections::HashMap;
 use std::time::Duration;
 
 /// Paths in one look.
@@ -411,7 +411,7 @@ impl Engine {
         let leases = self.queue.start(self.wall(now), deletes_may_start);
         self.report.held(&self.queue);
         let rows = leases.iter().map(|lease| Change::Queue(lease.pending.clone()));
-        let changes = last_of_each_path(self.changes.drain(..).chain(rows));
+        let changes = changes::last_of_each_path(self.changes.drain(..).chain(rows));
         if !changes.is_empty() {
             self.writes += 1;
             effects.push(Effect::Write(changes, leases));
@@ -470,32 +470,6 @@ impl Engine {
 
 /// How often a single run tries a path before it leaves it behind.
 const ONCE_TRIES: u32 = 5;
-
-/// A row that is queued and started at once needs to be written only as it is in the end.
-fn last_of_each_path(changes: impl Iterator<Item = Change>) -> Vec<Change> {
-    let mut queued: HashMap<RelPath, usize> = HashMap::new();
-    let mut kept: Vec<Change> = Vec::new();
-    for change in changes {
-        match &change {
-            Change::Queue(row) => {
-                if let Some(&index) = queued.get(&row.path) {
-                    kept[index] = change;
-                    continue;
-                }
-                queued.insert(row.path.clone(), kept.len());
-            }
-            Change::Mirrored(path, _) | Change::Forgotten(path) | Change::Settled(path) => {
-                queued.remove(path);
-            }
-            Change::UploadNoted(_)
-            | Change::UploadEnded(_)
-            | Change::Listed(..)
-            | Change::Bound(_) => {}
-        }
-        kept.push(change);
-    }
-    kept
-}
 
 #[cfg(test)]
 mod tests;
