@@ -83,7 +83,6 @@ pub struct Engine {
     comparing: bool,
     next_rescan: Duration,
     stopping: bool,
-    compared_once: bool,
     /// The latest commit of which the receipt has come.
     newest_write: u64,
     /// When deletes may start, known from the first comparison on: until then a file may be there
@@ -109,7 +108,6 @@ impl Engine {
             comparing: false,
             next_rescan: settings.rescan_interval,
             stopping: false,
-            compared_once: false,
             newest_write: 0,
             deletes_from: None,
             deletes_open: false,
@@ -199,7 +197,7 @@ impl Engine {
     pub fn is_drained(&self) -> bool {
         // A daemon that stops tries everything once more, a single run a few times.
         let tries = if self.settings.once { ONCE_TRIES } else { 1 };
-        (self.stopping || (self.settings.once && self.compared_once))
+        (self.stopping || (self.settings.once && self.has_compared()))
             && self.settle.is_empty()
             && !self.comparing
             && !self.refilling
@@ -342,7 +340,6 @@ impl Engine {
         }
         match result {
             Ok(summary) => {
-                self.compared_once |= whole;
                 if whole && self.deletes_from.is_none() {
                     let grace = Duration::from_millis(queue::DELETE_GRACE_MS);
                     self.deletes_from = Some(now.elapsed + self.settings.settle.done + grace);
@@ -446,12 +443,17 @@ impl Engine {
         due.then(|| Range { start: RelPath::root(), depth: Depth::Whole })
     }
 
+    /// Whether the whole tree was compared since the start.
+    fn has_compared(&self) -> bool {
+        self.deletes_from.is_some()
+    }
+
     fn may_compare(&self) -> bool {
         !self.comparing && self.has_room()
     }
 
     fn may_rescan(&self) -> bool {
-        let done = self.settings.once && self.compared_once;
+        let done = self.settings.once && self.has_compared();
         !(self.stopping || done)
     }
 
