@@ -12,8 +12,8 @@
 //! is there now, what the record says we put into the bucket, and the policy. The
 //! [engine] owns all state and runs the loop; everything to its left and right is told what to do.
 //!
-//! In reading order: [model] is the vocabulary. [filter], [settle], [plan] and [queue] decide and do
-//! no I/O. [root], [look], [reconcile] and [detect] read the directory, [store] keeps the record,
+//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan] and [queue] decide
+//! and do no I/O. [root], [look], [reconcile] and [detect] read the directory, [store] keeps the record,
 //! [transfer] speaks to S3. [engine] joins them, [app] makes them from the [config], [cli] and
 //! `main` are the doorway.
 
@@ -30,6 +30,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod retry_file;
 pub mod root;
+pub mod rules;
 pub mod settle;
 pub mod shutdown;
 pub mod store;

@@ -109,7 +109,14 @@ mod tests {
     }
 
     fn mirrored() -> Mirrored {
-        Mirrored { fingerprint: file(), crc64nvme: 1, etag: None, racy: false, epoch: Epoch(2) }
+        Mirrored {
+            fingerprint: file(),
+            crc64nvme: 1,
+            etag: None,
+            racy: false,
+            epoch: Epoch(2),
+            head: None,
+        }
     }
 
     fn put_pending(sent: Option<Version>) -> Pending {

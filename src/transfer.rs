@@ -36,6 +36,7 @@ use crate::model::{
 };
 use crate::queue::Lease;
 use crate::root::{Kind, LookError, Obstacle, Root};
+use crate::rules::Rules;
 use source::{Piece, Source};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub memory: u64,
     /// Whether it is known what was in the bucket when the record was new.
     pub listed: bool,
+    /// What objects look like.
+    pub rules: Arc<Rules>,
 }
 
 /// Where it is noted what the bucket may hold: multipart uploads, so that none is left behind by a
@@ -190,25 +193,26 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             Ok((source, piece, racy))
         })
         .await?;
-        let mirrored = |etag: Option<String>| Mirrored {
+        let object = self.object_head(&put, &source);
+        let mirrored = |etag: Option<String>, effort| Mirrored {
             fingerprint: *source.fingerprint(),
             crc64nvme: piece.crc64nvme,
             etag,
             racy,
             epoch: put.known.epoch,
+            head: head_after(&put, &object, effort),
         };
         if let Some((etag, effort)) = self.already_there(&put, piece.crc64nvme).await? {
-            return Ok(Outcome::Mirrored(mirrored(etag), effort));
+            return Ok(Outcome::Mirrored(mirrored(etag, effort), effort));
         }
-        let object = object_head(&put, &source);
         if let Some(stored) = self.copy(&put, &object, piece.crc64nvme).await? {
-            return Ok(Outcome::Mirrored(mirrored(stored.etag), Effort::Copied));
+            return Ok(Outcome::Mirrored(mirrored(stored.etag, Effort::Copied), Effort::Copied));
         }
         let Piece { bytes, crc64nvme } = &piece;
         let stored = self.store.put(&object, bytes.clone(), *crc64nvme).await;
         let stored = stored.map_err(Outcome::Failed)?;
         check(&stored, *crc64nvme)?;
-        Ok(Outcome::Mirrored(mirrored(stored.etag), Effort::Sent))
+        Ok(Outcome::Mirrored(mirrored(stored.etag, Effort::Sent), Effort::Sent))
     }
 
     /// Whether these bytes need not be sent, with the object's entity tag.
@@ -333,6 +337,16 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Ok(Outcome::Deleted)
     }
 
+    fn object_head(&self, put: &Put<'_>, source: &Source) -> ObjectHead {
+        ObjectHead {
+            key: put.key.clone(),
+            version: put.version(),
+            mode: source.fingerprint().mode,
+            head: self.settings.rules.head(put.path()),
+            replaces_tags: self.settings.rules.have_tags(),
+        }
+    }
+
     /// Waits for room for `size` bytes; a file larger than all the room gets all of it.
     async fn share(&self, size: u64) -> Option<SemaphorePermit<'_>> {
         let units = units(size.clamp(1, self.settings.memory));
@@ -345,18 +359,14 @@ fn units(bytes: u64) -> usize {
     usize::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
-fn object_head(put: &Put<'_>, source: &Source) -> ObjectHead {
-    ObjectHead {
-        key: put.key.clone(),
-        version: put.version(),
-        mode: source.fingerprint().mode,
-        content_type: content_type(put.path()),
+/// What the record is to say of the head of an object: an object that was left as it is keeps the
+/// one it had, and of one that was found nobody knows.
+fn head_after(put: &Put<'_>, object: &ObjectHead, effort: Effort) -> Option<u64> {
+    match effort {
+        Effort::Sent | Effort::Copied => Some(object.head.digest()),
+        Effort::Unchanged => put.known.mirrored.as_ref().and_then(|mirrored| mirrored.head),
+        Effort::Found => None,
     }
-}
-
-/// Guessed by the name's extension, as every peer does.
-fn content_type(path: &RelPath) -> &'static str {
-    mime_guess::from_path(path.as_path()).first_raw().unwrap_or("application/octet-stream")
 }
 
 /// The store's own checksum of what it has must be ours.

@@ -53,6 +53,7 @@ impl App {
             multipart_part_size: self.config.multipart_part_size,
             memory: self.config.transfer_memory,
             listed: bound.listed,
+            rules: Arc::default(),
         };
         let journal = Recorded { store: self.store.clone(), bound: bound.clone() };
         Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))

@@ -35,7 +35,7 @@ pub enum Event {
     /// much the record held then.
     Written(u64, Counts),
     /// A try has ended.
-    Ended(Lease, Outcome),
+    Ended(Box<Lease>, Outcome),
     /// Rows of the record for the queue.
     Refilled(Vec<Pending>),
     /// Time went by.

@@ -262,7 +262,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
                     return std::future::pending().await;
                 }
                 if let Err(failure) = transfer.prepare().await {
-                    return Some(Event::Ended(lease, Outcome::Failed(failure)));
+                    return Some(Event::Ended(Box::new(lease), Outcome::Failed(failure)));
                 }
                 let questions = std::iter::once(&lease.pending.path)
                     .chain(&lease.pending.copy_from)
@@ -279,7 +279,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
                     epoch,
                 };
                 let outcome = transfer.run(&lease, &known).await;
-                Some(Event::Ended(lease, outcome))
+                Some(Event::Ended(Box::new(lease), outcome))
             });
         }
     }

@@ -20,6 +20,8 @@ pub struct Mirrored {
     pub racy: bool,
     /// Which watched directory the file was seen in: see [`Epoch`].
     pub epoch: Epoch,
+    /// Digest of what the object carries beside its bytes; `None` where nobody knows.
+    pub head: Option<u64>,
 }
 
 /// Counts the watched directories this record has seen. When the directory turns out to be another

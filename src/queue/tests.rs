@@ -46,7 +46,14 @@ fn done() -> Outcome {
         device: 1,
         mode: 0,
     };
-    let mirrored = Mirrored { fingerprint, crc64nvme: 0, etag: None, racy: false, epoch: Epoch(0) };
+    let mirrored = Mirrored {
+        fingerprint,
+        crc64nvme: 0,
+        etag: None,
+        racy: false,
+        epoch: Epoch(0),
+        head: None,
+    };
     Outcome::Mirrored(mirrored, Effort::Sent)
 }
 

@@ -44,8 +44,14 @@ impl Fixture {
             device: 9,
             mode: 9,
         });
-        let mirrored =
-            Mirrored { fingerprint, crc64nvme: 1, etag: None, racy: false, epoch: Epoch(1) };
+        let mirrored = Mirrored {
+            fingerprint,
+            crc64nvme: 1,
+            etag: None,
+            racy: false,
+            epoch: Epoch(1),
+            head: None,
+        };
         let change = Change::Mirrored(path, mirrored);
         self.runtime.block_on(self.store.write(vec![change])).expect("written");
     }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 pub const RANGE_ROWS_MAX: usize = 1000;
 
 const MIRRORED: &str =
-    "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch";
+    "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch, head";
 const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, \
      parked, copy_from, moved, sent_size, sent_mtime_ns";
 
@@ -97,7 +97,7 @@ fn record(
     counts.mirrored += u64::from(!known);
     let sql = format!(
         "INSERT OR REPLACE INTO mirrored (path, {MIRRORED}) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
     );
     let fingerprint = &mirrored.fingerprint;
     let row = params![
@@ -113,6 +113,7 @@ fn record(
         mirrored.etag,
         mirrored.racy,
         mirrored.epoch.0.cast_signed(),
+        mirrored.head.map(u64::cast_signed),
     ];
     connection.prepare_cached(&sql)?.execute(row).map(drop)
 }
@@ -333,6 +334,7 @@ fn mirrored_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Mirrored> {
         etag: row.get(first + 8)?,
         racy: row.get(first + 9)?,
         epoch: Epoch(unsigned(10)?),
+        head: row.get::<_, Option<i64>>(first + 11)?.map(i64::cast_unsigned),
     })
 }
 

@@ -40,7 +40,8 @@ CREATE TABLE mirrored (
   crc64nvme INTEGER NOT NULL,
   etag TEXT,
   racy INTEGER NOT NULL,
-  epoch INTEGER NOT NULL
+  epoch INTEGER NOT NULL,
+  head INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- A renamed file is known by these.

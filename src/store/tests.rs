@@ -20,6 +20,7 @@ fn mirrored(size: u64) -> Mirrored {
         etag: Some("\"e\"".into()),
         racy: true,
         epoch: Epoch(3),
+        head: Some(u64::MAX - 7),
     }
 }
 

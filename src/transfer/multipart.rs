@@ -1,8 +1,8 @@
 //! Large files: part after part, made an object only if the file did not change meanwhile.
 
 use super::{
-    Journal, ObjectStore, Put, Source, StoredObject, StoredPart, Transfer, blocking, check,
-    object_head, unix_nanos,
+    Journal, ObjectHead, ObjectStore, Put, Source, StoredObject, StoredPart, Transfer, blocking,
+    check, head_after, unix_nanos,
 };
 use crate::model::{Effort, Mirrored, Outcome};
 use crc_fast::{CrcAlgorithm, checksum_combine};
@@ -38,34 +38,37 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             Ok((Arc::new(source), racy, whole))
         })
         .await?;
-        let mirrored = |crc64nvme, etag| Mirrored {
+        let object = self.object_head(&put, &source);
+        let mirrored = |crc64nvme, etag, effort| Mirrored {
             fingerprint: *source.fingerprint(),
             crc64nvme,
             etag,
             racy,
             epoch: put.known.epoch,
+            head: head_after(&put, &object, effort),
         };
         if let Some(whole) = whole {
             if let Some((etag, effort)) = self.already_there(&put, whole).await? {
-                return Ok(Outcome::Mirrored(mirrored(whole, etag), effort));
+                return Ok(Outcome::Mirrored(mirrored(whole, etag, effort), effort));
             }
-            if let Some(stored) = self.copy(&put, &object_head(&put, &source), whole).await? {
-                return Ok(Outcome::Mirrored(mirrored(whole, stored.etag), Effort::Copied));
+            if let Some(stored) = self.copy(&put, &object, whole).await? {
+                let copied = mirrored(whole, stored.etag, Effort::Copied);
+                return Ok(Outcome::Mirrored(copied, Effort::Copied));
             }
         }
-        let (crc64nvme, stored) = self.upload(&put, &source).await?;
+        let (crc64nvme, stored) = self.upload(&put, &object, &source).await?;
         check(&stored, crc64nvme)?;
-        Ok(Outcome::Mirrored(mirrored(crc64nvme, stored.etag), Effort::Sent))
+        Ok(Outcome::Mirrored(mirrored(crc64nvme, stored.etag, Effort::Sent), Effort::Sent))
     }
 
     async fn upload(
         &self,
         put: &Put<'_>,
+        object: &ObjectHead,
         source: &Arc<Source>,
     ) -> Result<(u64, StoredObject), Outcome> {
-        let object = object_head(put, source);
         self.journal.noted(put.path(), None).await;
-        let id = match self.store.begin_upload(&object).await {
+        let id = match self.store.begin_upload(object).await {
             Ok(id) => id,
             Err(failure) => {
                 if !failure.answer_lost {

@@ -4,6 +4,7 @@
 //! none has a default.
 
 use crate::model::{Failure, ObjectKey, UnixMillis, Version};
+use crate::rules::Head;
 use bytes::Bytes;
 use std::future::Future;
 
@@ -16,8 +17,11 @@ pub struct ObjectHead {
     pub version: Version,
     /// Of the file, as in `st_mode`; travels as metadata.
     pub mode: u32,
-    /// What the bytes are, for those who fetch them.
-    pub content_type: &'static str,
+    /// What the rules say, and what is guessed.
+    pub head: Head,
+    /// Whether a copy takes these tags instead of those its source has. Needs a permission of its
+    /// own, so only where tags are in play.
+    pub replaces_tags: bool,
 }
 
 /// What the store says of an object it has.

@@ -7,6 +7,7 @@
 
 mod client;
 mod error;
+mod head;
 
 pub use client::{Payload, S3Settings};
 
@@ -20,22 +21,15 @@ use aws_sdk_s3::operation::delete_object::DeleteObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
-    MetadataDirective, MultipartUpload,
+    MetadataDirective, MultipartUpload, TaggingDirective,
 };
 use bytes::Bytes;
 use error::{failure, is_status, lacks_condition};
+use head::{MTIME, MakesObject, OWNER, parse_mtime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// The file's time of last change: seconds since the epoch with a fraction, the form rclone reads.
-const MTIME: &str = "mtime";
-/// The file's permissions, octal, likewise.
-const MODE: &str = "mode";
-/// Which record the object was made from.
-const OWNER: &str = "file-sync-owner";
 
 /// Everything but what a URL may hold unescaped, and the separator.
 const COPY_SOURCE_ESCAPED: &AsciiSet =
@@ -92,9 +86,7 @@ impl ObjectStore for S3 {
             .client
             .put_object()
             .bucket(&self.bucket)
-            .key(object.key.as_str())
-            .content_type(object.content_type)
-            .set_metadata(Some(metadata(object, &self.owner)))
+            .head(object, &self.owner)
             .checksum_crc64_nvme(encode(crc64nvme))
             .body(ByteStream::from(body));
         let request = request.customize().config_override(patience(size));
@@ -183,10 +175,9 @@ impl ObjectStore for S3 {
             .copy_source(format!("{}/{from}", self.bucket))
             .copy_source_if_match(etag)
             .bucket(&self.bucket)
-            .key(object.key.as_str())
+            .head(object, &self.owner)
             .metadata_directive(MetadataDirective::Replace)
-            .content_type(object.content_type)
-            .set_metadata(Some(metadata(object, &self.owner)));
+            .set_tagging_directive(object.replaces_tags.then_some(TaggingDirective::Replace));
         // The store reads and writes the whole object before it answers.
         let size = object.version.size;
         match request.customize().config_override(patience(size)).send().await {
@@ -206,9 +197,7 @@ impl ObjectStore for S3 {
             .client
             .create_multipart_upload()
             .bucket(&self.bucket)
-            .key(object.key.as_str())
-            .content_type(object.content_type)
-            .set_metadata(Some(metadata(object, &self.owner)))
+            .head(object, &self.owner)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject);
         let answer = request
@@ -320,37 +309,6 @@ impl ObjectStore for S3 {
     }
 }
 
-fn metadata(object: &ObjectHead, owner: &str) -> HashMap<String, String> {
-    HashMap::from([
-        (MTIME.to_owned(), format_mtime(object.version.mtime_ns)),
-        (MODE.to_owned(), format!("{:o}", object.mode)),
-        (OWNER.to_owned(), owner.to_owned()),
-    ])
-}
-
-const NANOS: i128 = 1_000_000_000;
-
-fn format_mtime(nanos: i64) -> String {
-    let sign = if nanos < 0 { "-" } else { "" };
-    let nanos = i128::from(nanos).abs();
-    format!("{sign}{}.{:09}", nanos / NANOS, nanos % NANOS)
-}
-
-/// Reads what [`format_mtime`] wrote; anything else was not written by us.
-fn parse_mtime(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, text),
-    };
-    let (seconds, fraction) = digits.split_once('.')?;
-    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if fraction.len() != 9 || !plain(seconds) || !plain(fraction) {
-        return None;
-    }
-    let nanos = seconds.parse::<i128>().ok()? * NANOS + fraction.parse::<i128>().ok()?;
-    i64::try_from(sign * nanos).ok()
-}
-
 /// As S3 writes checksums: base64 of the bytes, the highest first.
 fn encode(crc64nvme: u64) -> String {
     aws_smithy_types::base64::encode(crc64nvme.to_be_bytes())
@@ -364,22 +322,6 @@ fn decode(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn file_times_survive_the_metadata_to_the_nanosecond() {
-        for nanos in [0, 1, -1, 1_354_040_105_123_456_789, -1_500_000_000, i64::MAX, i64::MIN + 1] {
-            assert_eq!(parse_mtime(&format_mtime(nanos)), Some(nanos));
-        }
-        assert_eq!(format_mtime(1_354_040_105_123_456_789), "1354040105.123456789");
-        assert_eq!(format_mtime(-1_500_000_000), "-1.500000000");
-    }
-
-    #[test]
-    fn a_time_somebody_else_wrote_is_not_taken_for_ours() {
-        for text in ["", "1", "1.5", "1.1234567890", "+1.000000000", "x.000000000", "1.+00000000"] {
-            assert_eq!(parse_mtime(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn checksums_are_written_as_s3_does() {

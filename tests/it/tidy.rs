@@ -9,10 +9,11 @@ use source::{Source, all, crate_imports, functions, module_of};
 use std::collections::BTreeSet;
 
 /// What each module may name of the others. A new module gets a line here, and thereby a place.
-const MAY_NAME: [(&str, &[&str]); 18] = [
+const MAY_NAME: [(&str, &[&str]); 19] = [
     // The vocabulary, and the pure stages.
     ("model", &[]),
     ("filter", &["model"]),
+    ("rules", &["model"]),
     ("settle", &["model"]),
     ("plan", &["model"]),
     // Its changes are the record's.
@@ -22,7 +23,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
     ("store", &["model"]),
     ("detect", &["model", "root"]),
     // What it is permitted to try is the queue's.
-    ("transfer", &["model", "queue", "root"]),
+    ("transfer", &["model", "queue", "root", "rules"]),
     ("retry_file", &["model", "store"]),
     ("look", &["model", "plan", "root", "settle"]),
     ("reconcile", &["filter", "model", "root", "store"]),
@@ -43,7 +44,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
         ],
     ),
     // The doorway.
-    ("config", &["model"]),
+    ("config", &["model", "rules"]),
     ("cli", &["config"]),
     ("telemetry", &[]),
     ("shutdown", &[]),
@@ -60,6 +61,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
             "queue",
             "retry_file",
             "root",
+            "rules",
             "settle",
             "shutdown",
             "store",

@@ -14,7 +14,7 @@ fn mirrored() -> Mirrored {
         device: 1,
         mode: 0,
     };
-    Mirrored { fingerprint, crc64nvme: 0, etag: None, racy: false, epoch: Epoch(1) }
+    Mirrored { fingerprint, crc64nvme: 0, etag: None, racy: false, epoch: Epoch(1), head: None }
 }
 
 fn at(ms: u64) -> Now {

@@ -253,7 +253,7 @@ impl World {
             }
             Task::Try(lease, read) => {
                 let outcome = self.try_it(&lease, read);
-                self.events.push(Event::Ended(lease, outcome));
+                self.events.push(Event::Ended(Box::new(lease), outcome));
             }
         }
     }
@@ -362,6 +362,7 @@ impl World {
                     etag: None,
                     racy: false,
                     epoch: Epoch(1),
+                    head: None,
                 };
                 if lease.sent_before == Some(wanted)
                     && object.is_some_and(|object| object.version == Some(wanted))
