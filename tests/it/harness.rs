@@ -1,5 +1,6 @@
 //! What the tests drive: a world of a tree, a bucket and the built daemon, and one way to wait.
 
+pub(crate) mod apart;
 pub(crate) mod churn;
 pub(crate) mod daemon;
 pub(crate) mod log;

@@ -7,6 +7,7 @@ mod complete;
 mod deletes;
 mod faults;
 mod files;
+mod gates;
 mod harness;
 mod idle;
 mod kill;

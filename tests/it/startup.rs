@@ -1,8 +1,7 @@
 //! What it refuses to start with, and what it does with a record that cannot be used.
 
-use crate::harness::{Daemon, World, patience};
+use crate::harness::{Daemon, World};
 use std::fs;
-use std::time::Duration;
 
 #[test]
 fn a_wrong_configuration_ends_with_78_and_says_all_that_is_wrong_at_once() {
@@ -130,31 +129,4 @@ fn a_record_that_was_cut_short_is_moved_aside_and_nothing_is_deleted() {
     let bytes = fs::read(&path).expect("read");
     fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
     without_its_record(&world, "damaged");
-}
-
-#[test]
-fn a_record_that_is_gone_deletes_nothing() {
-    let world = mirrored();
-    fs::remove_dir_all(world.state_dir()).expect("removed");
-    world.tree.remove("folder/0000");
-    let daemon = world.start().ready();
-    world.pass_a_marker("marker");
-    daemon.stop();
-    assert_eq!(world.deleted(), [""; 0]);
-}
-
-#[test]
-fn another_prefix_moves_the_record_aside_and_leaves_the_old_objects_alone() {
-    let mut world = mirrored();
-    world.set("s3_prefix", "other");
-    let daemon = world.start().ready();
-    assert_eq!(daemon.wait_for("state.moved_aside").text("why"), "other-target");
-    let store = world.server.store();
-    let arrived = store.wait_until(patience(Duration::from_secs(30)), |store| {
-        store.object(file_sync_dev_s3::BUCKET, "other/folder/0009").is_some()
-    });
-    assert!(arrived);
-    daemon.stop();
-    assert_eq!(world.deleted(), [""; 0]);
-    assert_eq!(world.versions("folder/0009").len(), 1);
 }

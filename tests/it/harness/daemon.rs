@@ -124,6 +124,17 @@ impl Daemon {
         kill_process(pid, signal).expect("the daemon runs");
     }
 
+    /// SIGSTOP; answers when it stands still, until SIGCONT.
+    pub(crate) fn stand_still(&self) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        eventually("the daemon stands still", || {
+            let stat = fs::read_to_string(&stat).map_err(|error| error.to_string())?;
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if state == Some('T') { Ok(()) } else { Err(format!("{state:?}")) }
+        });
+    }
+
     /// Whether it runs.
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

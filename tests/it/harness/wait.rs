@@ -1,6 +1,7 @@
 //! The one way to wait: for a condition, with a deadline. Also the seed of all that is random.
 //!
-//! `IT_PATIENCE` multiplies every deadline, for slow machines. `IT_SEED` takes another seed.
+//! `IT_PATIENCE` multiplies every deadline, for slow machines. `IT_SEED` takes another seed, and
+//! `IT_KILLS` another number of kills.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,11 @@ pub(crate) fn seed() -> u64 {
     let seed = variable("IT_SEED").unwrap_or(1);
     println!("IT_SEED={seed}");
     seed
+}
+
+/// How often something is killed: so often, unless `IT_KILLS` says otherwise.
+pub(crate) fn kills(usual: usize) -> usize {
+    variable("IT_KILLS").unwrap_or(usual)
 }
 
 /// The first answer of `probe`. Fails with the latest reason when there is none in time.

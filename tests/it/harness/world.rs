@@ -1,6 +1,7 @@
 //! Everything one test has for itself: a directory, a bucket, the settings, and the daemons it
 //! starts on them.
 
+use super::apart::Apart;
 use super::daemon::{Daemon, Ended};
 use super::record::{self, Waiting};
 use super::tree::Tree;
@@ -8,6 +9,7 @@ use super::wait::eventually;
 use bytes::Bytes;
 use file_sync_dev_s3::{ACCESS_KEY, BUCKET, Change, Options, REGION, SECRET_KEY, Server, What};
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -31,6 +33,9 @@ pub(crate) struct World {
     place: TempDir,
     program: PathBuf,
     user: Option<u32>,
+    apart: Option<Apart>,
+    /// What the daemon is started by, if not by itself.
+    wrapper: Vec<String>,
     variables: BTreeMap<String, String>,
     /// Objects that somebody else has put below the prefix.
     foreign: BTreeMap<String, Bytes>,
@@ -51,6 +56,8 @@ impl World {
             tree,
             program: PROGRAM.into(),
             user: None,
+            apart: None,
+            wrapper: Vec::new(),
             variables: BTreeMap::new(),
             foreign: BTreeMap::new(),
             server,
@@ -83,6 +90,32 @@ impl World {
             world.variables.insert(name.to_owned(), value.to_owned());
         }
         world
+    }
+
+    /// One whose daemons run in a mount namespace of its own. Nothing, and a word why, if that cannot
+    /// be: the test is to be skipped.
+    pub(crate) fn apart() -> Option<Self> {
+        let apart = Apart::new()?;
+        let mut world = Self::new();
+        world.tree = Tree::new(apart.seen(world.tree.root()));
+        world.apart = Some(apart);
+        Some(world)
+    }
+
+    /// The namespace of a world made [`apart`](Self::apart).
+    pub(crate) fn namespace(&self) -> &Apart {
+        self.apart.as_ref().expect("made apart")
+    }
+
+    /// The watched directory, as the daemon is told of it.
+    pub(crate) fn watch_path(&self) -> PathBuf {
+        self.beside("watched")
+    }
+
+    /// Starts daemons by another program from now on, which is given theirs and its arguments; by
+    /// none if this is empty.
+    pub(crate) fn wrap(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// Sets a setting.
@@ -138,8 +171,18 @@ impl World {
 
     /// A run of the program.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(arguments).env_clear().envs(&self.variables).current_dir(self.place.path());
+        let mut words = self.wrapper.iter().map(OsStr::new).chain([self.program.as_os_str()]);
+        let program = words.next().expect("one at least");
+        let mut command = match &self.apart {
+            Some(apart) => apart.command(program),
+            None => Command::new(program),
+        };
+        command
+            .args(words)
+            .args(arguments)
+            .env_clear()
+            .envs(&self.variables)
+            .current_dir(self.place.path());
         command.env("HOME", self.place.path());
         if let Some(user) = self.user {
             command.uid(user).gid(user);

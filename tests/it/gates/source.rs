@@ -1,0 +1,132 @@
+//! d1: the source is missing, empty, or another one. Nothing is deleted.
+
+use crate::harness::{World, let_pass, seed, until};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const FILES: usize = 300;
+/// Between two comparisons.
+const POLL: &str = "1";
+
+#[test]
+fn d1_a_missing_or_swapped_source_deletes_nothing_at_any_moment_of_a_comparison() {
+    const SWAPS: usize = 25;
+    let mut world = World::new();
+    world.set("watch_mode", "poll");
+    world.set("poll_interval_seconds", POLL);
+    for folder in ["a", "b/c", "d"] {
+        world.tree.fill(folder, FILES / 3);
+    }
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    let (root, away) = (world.tree.root().to_owned(), world.beside("away"));
+    let mut dice = fastrand::Rng::with_seed(seed());
+    for swap in 0..SWAPS {
+        let_pass(Duration::from_millis(dice.u64(..150)));
+        fs::rename(&root, &away).expect("renamed");
+        // Missing, empty, and another volume with nothing of the first.
+        if swap % 3 > 0 {
+            fs::create_dir(&root).expect("made");
+        }
+        let_pass(Duration::from_millis(dice.u64(..150)));
+        if swap % 3 > 0 {
+            fs::remove_dir_all(&root).expect("removed");
+        }
+        fs::rename(&away, &root).expect("renamed");
+    }
+    assert_eq!(world.deleted(), [""; 0]);
+    // It was noticed, and it goes on.
+    daemon.wait_for("source.unavailable");
+    daemon.wait_for("source.available");
+    world.pass_a_marker("marker");
+    world.tree.remove("a/0000");
+    until("the deletion is done", || world.deleted() == ["m/a/0000"]);
+    world.wait_until_done();
+    daemon.stop();
+}
+
+/// A world whose watched directory is a mounted volume.
+fn on_a_volume() -> Option<(World, PathBuf)> {
+    let mut world = World::apart()?;
+    let volume = world.beside("volume");
+    fs::create_dir(&volume).expect("made");
+    world.namespace().mount_memory("size=16m", &volume);
+    world.namespace().mount(&volume, &world.watch_path());
+    world.set("poll_interval_seconds", POLL);
+    Some((world, volume))
+}
+
+fn unmounted_or_swapped_at_rest(mode: &str) {
+    let Some((mut world, volume)) = on_a_volume() else { return };
+    world.set("watch_mode", mode);
+    world.tree.fill("folder/sub", 30);
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    let (space, path) = (world.namespace(), world.watch_path());
+    // Unmounted: what is below the mount point is an empty directory.
+    space.unmount(&path);
+    daemon.wait_for("source.unavailable");
+    space.mount(&volume, &path);
+    daemon.wait_for("source.available");
+    world.pass_a_marker("marker");
+    // Another volume, empty, over it, at work and at a start.
+    space.mount_memory("size=1m", &path);
+    daemon.wait_for_line("that it is empty", |line| line.text("reason").contains("empty"));
+    daemon.stop();
+    let daemon = world.start();
+    daemon.wait_for_line("that it is empty", |line| line.text("reason").contains("empty"));
+    space.unmount(&path);
+    daemon.wait_for("source.available");
+    world.tree.remove("marker");
+    world.tree.write("folder/sub/0000", "changed");
+    world.wait_until_done();
+    assert_eq!(world.deleted(), ["m/marker"]);
+    // Another volume with files of its own.
+    let other = world.beside("other");
+    fs::create_dir(&other).expect("made");
+    fs::write(other.join("other"), "of another volume").expect("written");
+    space.mount(&other, &path);
+    daemon.wait_for("source.changed");
+    world.wait_for_object("other", "of another volume");
+    space.unmount(&path);
+    world.pass_a_marker("last");
+    world.wait_for_object("folder/sub/0001", "folder/sub 1");
+    daemon.stop();
+    assert_eq!(world.deleted(), ["m/marker"]);
+}
+
+#[test]
+fn d1_an_unmounted_or_swapped_volume_that_is_polled_deletes_nothing() {
+    unmounted_or_swapped_at_rest("poll");
+}
+
+#[test]
+fn d1_a_volume_swapped_at_any_moment_of_a_comparison_deletes_nothing() {
+    const SWAPS: usize = 20;
+    let Some((mut world, volume)) = on_a_volume() else { return };
+    world.set("watch_mode", "poll");
+    for folder in ["a", "b/c", "d"] {
+        world.tree.fill(folder, FILES / 3);
+    }
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    let (space, path) = (world.namespace(), world.watch_path());
+    let mut dice = fastrand::Rng::with_seed(seed());
+    for swap in 0..SWAPS {
+        let_pass(Duration::from_millis(dice.u64(..100)));
+        if swap % 2 == 0 {
+            space.mount_memory("size=1m", &path);
+            let_pass(Duration::from_millis(dice.u64(..100)));
+            space.unmount(&path);
+        } else {
+            space.unmount(&path);
+            let_pass(Duration::from_millis(dice.u64(..100)));
+            space.mount(&volume, &path);
+        }
+    }
+    world.pass_a_marker("marker");
+    assert_eq!(world.deleted(), [""; 0]);
+    world.wait_until_done();
+    daemon.stop();
+}
