@@ -7,6 +7,8 @@ mod source;
 
 use source::{Source, all, crate_imports, functions, module_of};
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 /// What each module may name of the others. A new module gets a line here, and thereby a place.
 const MAY_NAME: [(&str, &[&str]); 19] = [
@@ -205,6 +207,46 @@ fn no_function_is_longer_than_a_screen() {
         }
     }
     all_keep(&format!("functions of {FUNCTION_LINES_MAX} lines at most"), &breaches);
+}
+
+#[test]
+fn every_promise_in_the_documentation_names_tests_that_exist() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SEMANTICS.md");
+    let page = fs::read_to_string(page).expect("text");
+    let sources = everything();
+    let mut promises = 0;
+    let mut breaches = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with("| ") && line.contains("_")) {
+        let Some([number, _, named]) = cells(line) else { continue };
+        if number.parse::<u8>().is_err() {
+            continue;
+        }
+        promises += 1;
+        let names: Vec<_> = named.split(", ").map(|name| name.trim_matches('`')).collect();
+        let missing = names.iter().filter(|name| !sources.iter().any(|source| tests(source, name)));
+        breaches.extend(missing.map(|name| format!("{number}: there is no test {name}")));
+    }
+    assert_eq!(promises, 12, "the table has a row for each promise");
+    all_keep("a promise names the tests that pin it", &breaches);
+}
+
+/// The three cells of a row of a table.
+fn cells(line: &str) -> Option<[&str; 3]> {
+    let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+    cells.try_into().ok()
+}
+
+/// Whether the file has a test of this name.
+fn tests(source: &Source, name: &str) -> bool {
+    let lines: Vec<_> = source.text.lines().map(str::trim).collect();
+    lines.windows(2).any(|pair| {
+        let is_test = pair[0] == "#[test]" || pair[0].starts_with("#[tokio::test");
+        let function = pair[1].trim_start_matches("async ").strip_prefix("fn ");
+        is_test
+            && function
+                .and_then(|rest| rest.strip_prefix(name))
+                .is_some_and(|rest| rest.starts_with('('))
+    })
 }
 
 fn everything() -> Vec<Source> {
