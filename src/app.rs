@@ -9,6 +9,7 @@
 //! Down: collect the last events, drain until `shutdown_timeout_seconds`, close the record. What is
 //! left is on disk.
 
+mod levels;
 mod parts;
 mod source;
 
@@ -22,7 +23,8 @@ use crate::retry_file;
 use crate::root::Root;
 use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
-use crate::transfer::S3;
+use crate::telemetry::{Recorder, Telemetry};
+use crate::transfer::{Metered, S3};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -42,8 +44,8 @@ pub enum Mode {
 }
 
 /// Runs until the work is done or the daemon is told to stop.
-pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Exit {
-    match run_with_state(config, mode, shutdown).await {
+pub async fn run(config: Config, mode: Mode, shutdown: Shutdown, telemetry: Telemetry) -> Exit {
+    match run_with_state(config, mode, shutdown, telemetry).await {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!(event = "service.failed", error.message = %error, "cannot go on");
@@ -76,7 +78,12 @@ impl AppError {
     }
 }
 
-async fn run_with_state(config: Config, mode: Mode, shutdown: Shutdown) -> Result<Exit, AppError> {
+async fn run_with_state(
+    config: Config,
+    mode: Mode,
+    shutdown: Shutdown,
+    telemetry: Telemetry,
+) -> Result<Exit, AppError> {
     tell_started(&config);
     let (directory, target) = (config.state_dir.clone(), target(&config));
     let opening = move || Store::open(&directory, &target, unix_millis());
@@ -96,7 +103,7 @@ async fn run_with_state(config: Config, mode: Mode, shutdown: Shutdown) -> Resul
     }
     retry_file::tell_inherited(&config.retry_file);
     let store = opened.store.clone();
-    let finish = with_view(config, mode, shutdown, opened).await;
+    let finish = with_view(config, mode, shutdown, telemetry, opened).await;
     store.closed().await;
     tracing::info!(event = "service.stopped", "stopped");
     Ok(finish?.exit(mode, survives))
@@ -144,6 +151,7 @@ async fn with_view(
     config: Config,
     mode: Mode,
     shutdown: Shutdown,
+    telemetry: Telemetry,
     opened: Opened,
 ) -> Result<Finish, AppError> {
     let view = retry_file::Settings {
@@ -152,15 +160,17 @@ async fn with_view(
         prefix: config.prefix.clone(),
     };
     let (told, tell) = watch::channel(opened.counts);
+    telemetry.recorder.observe(levels::of(tell.clone(), config.state_dir.clone()));
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), tell));
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
     let app = App {
         filter: parts::filter(&config).map_err(AppError::Patterns)?,
-        s3: S3::new(parts::s3(&config, &owner)).await,
+        s3: Metered::new(S3::new(parts::s3(&config, &owner)).await, telemetry.recorder.clone()),
         store: opened.store,
         owner,
         told,
+        telemetry,
         config,
         mode,
         shutdown,
@@ -178,13 +188,17 @@ struct App {
     mode: Mode,
     shutdown: Shutdown,
     filter: Arc<Filter>,
-    s3: S3,
+    s3: Bucket,
     store: Store,
     /// What marks the objects of this record.
     owner: String,
     /// Where it is told that the queue has changed.
     told: watch::Sender<Counts>,
+    telemetry: Telemetry,
 }
+
+/// The bucket, with somebody who looks on.
+type Bucket = Metered<S3, Recorder>;
 
 impl App {
     /// Mirrors the watched directory for as long as it is there; waits for it when it is not.
@@ -218,6 +232,7 @@ impl App {
                 watching,
                 rescan,
                 counts: self.told.clone(),
+                observer: Arc::new(self.telemetry.recorder.clone()),
             };
             let end = engine::run(&mut engine, parts, self.stop(detector)).await;
             if matches!(end, End::Drained | End::Expired) {

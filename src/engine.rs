@@ -22,10 +22,12 @@
 
 mod changes;
 mod event;
+mod observe;
 mod report;
 mod run;
 
 pub use event::{Effect, Event, LookFailure, Now};
+pub use observe::Observer;
 pub use run::{End, Parts, Rescan, Stop, run};
 
 use crate::look::Looked;

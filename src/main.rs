@@ -55,7 +55,7 @@ fn run(config: Config, mode: Mode) -> Exit {
     };
     let exit = runtime.block_on(async {
         match Shutdown::on_signals() {
-            Ok(shutdown) => app::run(config, mode, shutdown).await,
+            Ok(shutdown) => app::run(config, mode, shutdown, telemetry::start()).await,
             Err(error) => unexpected(&error),
         }
     });

@@ -22,11 +22,13 @@
 //! before it is read.
 
 mod adopt;
+mod metered;
 mod multipart;
 mod port;
 mod s3;
 mod source;
 
+pub use metered::{Metered, Request, RequestObserver};
 pub use port::{Deleted, ObjectHead, ObjectStore, Page, StoredObject, StoredPart};
 pub use s3::{Payload, S3, S3Settings};
 

@@ -1,6 +1,6 @@
 //! The parts, each made from what the configuration says of it.
 
-use super::{App, Mode, source, unix_millis};
+use super::{App, Bucket, Mode, source, unix_millis};
 use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
 use crate::engine::{self, Engine, Rescan};
@@ -11,7 +11,7 @@ use crate::queue::{self, Backoff};
 use crate::root::Root;
 use crate::settle;
 use crate::store::{Bound, Change, Counts, Store};
-use crate::transfer::{self, Journal, S3, S3Settings, Transfer};
+use crate::transfer::{self, Journal, S3Settings, Transfer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,11 @@ pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
 }
 
 impl App {
-    pub(super) fn transfer(&self, root: &Arc<Root>, bound: &Bound) -> Arc<Transfer<S3, Recorded>> {
+    pub(super) fn transfer(
+        &self,
+        root: &Arc<Root>,
+        bound: &Bound,
+    ) -> Arc<Transfer<Bucket, Recorded>> {
         let settings = transfer::Settings {
             prefix: self.config.prefix.clone(),
             multipart_threshold: self.config.multipart_threshold,
@@ -119,7 +123,11 @@ impl App {
 
     /// Aborts the multipart uploads that a crash left behind, before any new one begins. What does
     /// not work in the time there is stays noted, and comes before the next try of its path.
-    pub(super) async fn sweep(&self, transfer: &Transfer<S3, Recorded>, uploads: Vec<UploadNote>) {
+    pub(super) async fn sweep(
+        &self,
+        transfer: &Transfer<Bucket, Recorded>,
+        uploads: Vec<UploadNote>,
+    ) {
         let sweeping = async {
             for note in uploads {
                 if let Err(failure) = transfer.abandon(&note).await {

@@ -3,7 +3,7 @@
 //! Each effect is a task that ends in an event. The loop ends when the engine is drained or the
 //! deadline has passed; tasks that are still under way are dropped then, which is as safe as a kill.
 
-use super::{Effect, Engine, Event, LookFailure, Now};
+use super::{Effect, Engine, Event, LookFailure, Now, Observer};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
@@ -48,6 +48,8 @@ pub struct Parts<S, J> {
     pub rescan: Rescan,
     /// Where it is told that the queue has changed.
     pub counts: watch::Sender<Counts>,
+    /// Looks on.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// Time between two comparisons of the whole tree.
@@ -212,8 +214,9 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         let Parts { root, filter, store, epoch, .. } = &self.parts;
         let (root, filter, store, epoch) =
             (Arc::clone(root), Arc::clone(filter), store.clone(), *epoch);
-        let comparison = self.comparison.clone();
+        let (comparison, observer) = (self.comparison.clone(), Arc::clone(&self.parts.observer));
         self.tasks.spawn_blocking(move || {
+            let began = Instant::now();
             let result =
                 reconcile(&root, &store, &filter, epoch, &range, &mut |paths| match comparison
                     .blocking_send(Event::Differing(paths))
@@ -221,6 +224,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 });
+            observer.compared(&range, began.elapsed(), result.as_ref().ok());
             // An error means that the loop has ended.
             drop(comparison.blocking_send(Event::Compared(range, result)));
             None
@@ -255,34 +259,46 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         for lease in leases {
             let (transfer, store, epoch) =
                 (Arc::clone(&self.parts.transfer), self.parts.store.clone(), self.parts.epoch);
+            let observer = Arc::clone(&self.parts.observer);
             let mut begun = begun.clone();
             self.tasks.spawn(async move {
                 // An error means that the loop is gone, and this task with it.
                 if begun.wait_for(|begun| *begun).await.is_err() {
                     return std::future::pending().await;
                 }
-                if let Err(failure) = transfer.prepare().await {
-                    return Some(Event::Ended(Box::new(lease), Outcome::Failed(failure)));
-                }
-                let questions = std::iter::once(&lease.pending.path)
-                    .chain(&lease.pending.copy_from)
-                    .map(|path| Question::of(path.clone()))
-                    .collect();
-                let known = store.known(questions).await.unwrap_or_default();
-                let mut known = known.into_iter();
-                let own = known.next();
-                let known = transfer::Known {
-                    upload: own.as_ref().and_then(|own| own.upload.clone()),
-                    listed: own.as_ref().and_then(|own| own.listed),
-                    mirrored: own.and_then(|own| own.mirrored),
-                    twin: known.next().and_then(|twin| twin.mirrored),
-                    epoch,
-                };
-                let outcome = transfer.run(&lease, &known).await;
+                observer.begun(&lease);
+                let outcome = perform_try(&transfer, &store, &lease, epoch).await;
+                observer.ended(&lease, &outcome);
                 Some(Event::Ended(Box::new(lease), outcome))
             });
         }
     }
+}
+
+async fn perform_try<S: ObjectStore, J: Journal>(
+    transfer: &Transfer<S, J>,
+    store: &Store,
+    lease: &Lease,
+    epoch: Epoch,
+) -> Outcome {
+    if let Err(failure) = transfer.prepare().await {
+        return Outcome::Failed(failure);
+    }
+    let questions = std::iter::once(&lease.pending.path)
+        .chain(&lease.pending.copy_from)
+        .map(|path| Question::of(path.clone()))
+        .collect();
+    let known = store.known(questions).await.unwrap_or_default();
+    let mut known = known.into_iter();
+    let own = known.next();
+    let known = transfer::Known {
+        upload: own.as_ref().and_then(|own| own.upload.clone()),
+        listed: own.as_ref().and_then(|own| own.listed),
+        mirrored: own.and_then(|own| own.mirrored),
+        twin: known.next().and_then(|twin| twin.mirrored),
+        epoch,
+    };
+    transfer.run(lease, &known).await
 }
 
 async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Event {

@@ -1,0 +1,133 @@
+//! Keeps `docs/METRICS.md` in step with the table of metrics, and the table with the instruments.
+//!
+//! `UPDATE_DOCS=1 cargo test --lib documented` writes the generated part anew.
+
+use super::Levels;
+use super::metrics::{Metrics, provider};
+use super::table::{Kind, Label, Metric, TABLE};
+use opentelemetry_sdk::Resource;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const BEGIN: &str = "<!-- metrics: begin, generated from src/telemetry/table.rs -->\n";
+const END: &str = "<!-- metrics: end -->\n";
+
+fn project(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+#[test]
+fn the_documentation_has_every_metric_as_it_is() {
+    let path = project("docs/METRICS.md");
+    let page = fs::read_to_string(&path).expect("the page");
+    let (before, rest) = page.split_once(BEGIN).expect("the begin mark");
+    let (_, after) = rest.split_once(END).expect("the end mark");
+    let current = format!("{before}{BEGIN}{}{END}{after}", tables());
+    // No setting of the program: whoever runs the tests asks for the page to be written.
+    #[allow(clippy::disallowed_methods)]
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &current).expect("the page is written");
+        return;
+    }
+    assert!(page == current, "run: UPDATE_DOCS=1 cargo test --lib documented");
+}
+
+fn tables() -> String {
+    let mut text =
+        String::from("\n| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
+    for Metric { name, kind, labels, help, .. } in TABLE {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        let labels: Vec<_> = labels.iter().map(|Label { name, .. }| format!("`{name}`")).collect();
+        writeln!(text, "| `{name}` | {kind} | {} | {help} |", labels.join(", "))
+            .expect("a string takes everything");
+    }
+    text.push_str("\n| metric | label | values |\n| --- | --- | --- |\n");
+    for Metric { name, labels, .. } in TABLE {
+        for label in *labels {
+            let values: Vec<_> = match label.name {
+                "version" => vec!["the version".to_owned()],
+                _ => label.values.iter().map(|value| format!("`{value}`")).collect(),
+            };
+            writeln!(text, "| `{name}` | `{}` | {} |", label.name, values.join(", "))
+                .expect("a string takes everything");
+        }
+    }
+    text.push_str("\n| histogram | upper bounds, seconds |\n| --- | --- |\n");
+    for Metric { name, kind, .. } in TABLE {
+        if let Kind::Histogram(bounds) = kind {
+            let bounds: Vec<_> = bounds.iter().map(ToString::to_string).collect();
+            writeln!(text, "| `{name}` | {} |", bounds.join(", "))
+                .expect("a string takes everything");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+#[test]
+fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
+    let (provider, exposition) = provider(Resource::builder_empty().build(), |builder| builder);
+    let metrics = Metrics::new(&provider);
+    metrics.observe(full_levels);
+    metrics.upload_duration.record(0.5, &[]);
+    metrics.sync_lag.record(0.5, &[]);
+    metrics.reconcile_duration.record(0.5, &[]);
+    metrics.last_success.record(1.0, &[]);
+    metrics.reconcile_drift.record(1, &[]);
+    let text = exposition.render();
+    let told: BTreeSet<_> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
+    let expected = TABLE.iter().map(|Metric { name, kind, .. }| match kind {
+        Kind::Counter => format!("{name} counter"),
+        Kind::Gauge => format!("{name} gauge"),
+        Kind::Histogram(_) => format!("{name} histogram"),
+    });
+    assert_eq!(told, expected.collect(), "{text}");
+    for Metric { name, help, kind, .. } in TABLE {
+        assert!(text.contains(&format!("# HELP {name} {help}")), "{name} says what it means");
+        if let Kind::Histogram(bounds) = kind {
+            for bound in *bounds {
+                assert!(
+                    text.contains(&format!("{name}_bucket{{le=\"{bound}\"}}")),
+                    "{name} {bound}"
+                );
+            }
+        }
+    }
+}
+
+/// Levels of which everything is known.
+fn full_levels() -> Levels {
+    Levels {
+        pending_files: Some(1),
+        parked_files: Some(1),
+        mirrored_files: Some(1),
+        state_bytes: Some(1),
+        state_available: Some(1),
+        state_capacity: Some(1),
+    }
+}
+
+#[test]
+fn names_and_units_are_as_prometheus_wants_them() {
+    let mut names = BTreeSet::new();
+    for Metric { name, kind, unit, help, labels } in TABLE {
+        assert!(names.insert(name), "{name} is there twice");
+        assert!(name.starts_with("file_sync_"), "{name}");
+        assert!(help.ends_with('.'), "{name}: {help}");
+        assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+        match *unit {
+            "s" => assert!(name.contains("_seconds"), "{name}"),
+            "By" => assert!(name.contains("bytes"), "{name}"),
+            _ => assert!(!name.contains("_seconds") && !name.contains("bytes"), "{name}"),
+        }
+        let series: usize = labels.iter().map(|label| label.values.len()).product();
+        assert!(series <= 100 && labels.iter().all(|label| !label.values.is_empty()), "{name}");
+    }
+}

@@ -1,0 +1,162 @@
+//! The instruments, and the text that Prometheus reads.
+//!
+//! One provider feeds both ways out: what is pushed over OTLP and what is scraped are the same
+//! numbers. Recording costs an atomic addition, and neither blocks nor fails.
+
+use super::levels::{self, Levels};
+use super::table::{self, Kind, Metric};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
+use prometheus::{Registry, TextEncoder};
+use std::fmt;
+use std::time::Duration;
+
+/// What a scrape is answered with, as its `Content-Type`.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// The name of what makes the measurements.
+pub(super) const SCOPE: &str = "file-sync-service";
+
+/// Where metrics are recorded.
+pub(super) struct Metrics {
+    pub(super) operations: Counter<u64>,
+    pub(super) upload_bytes: Counter<u64>,
+    pub(super) upload_duration: Histogram<f64>,
+    pub(super) sync_lag: Histogram<f64>,
+    pub(super) last_success: Gauge<f64>,
+    pub(super) s3_requests: Counter<u64>,
+    pub(super) reconcile_duration: Histogram<f64>,
+    pub(super) reconcile_drift: Gauge<u64>,
+    meter: Meter,
+}
+
+/// Renders the metrics of now as text. Cheap to clone.
+#[derive(Clone)]
+pub struct Exposition(Registry);
+
+impl Exposition {
+    /// The text. It looks at the state directory's volume, so call it where it may block.
+    #[must_use]
+    pub fn render(&self) -> String {
+        // What cannot be encoded is a metric without a name, of which there is none.
+        TextEncoder::new().encode_to_string(&self.0.gather()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Exposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exposition").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// The provider of `resource` with Prometheus at one end, to which `more` adds other readers.
+pub(super) fn provider(
+    resource: Resource,
+    more: impl FnOnce(MeterProviderBuilder) -> MeterProviderBuilder,
+) -> (SdkMeterProvider, Exposition) {
+    let registry = Registry::new();
+    let exporter = opentelemetry_prometheus::exporter()
+        .with_registry(registry.clone())
+        // The table has the names as they are to be.
+        .without_units()
+        .without_counter_suffixes()
+        .scope_info_enabled(false)
+        .build();
+    let builder = SdkMeterProvider::builder().with_resource(resource);
+    let builder = match exporter {
+        Ok(exporter) => builder.with_reader(exporter),
+        // An empty registry has no reason to refuse.
+        Err(error) => {
+            tracing::error!(
+                event = "metrics.failed",
+                error.message = %error,
+                "there will be no metrics for Prometheus"
+            );
+            builder
+        }
+    };
+    (more(builder).build(), Exposition(registry))
+}
+
+impl Metrics {
+    /// The instruments of the table.
+    pub(super) fn new(provider: &SdkMeterProvider) -> Self {
+        let meter = provider.meter(SCOPE);
+        let metrics = Self {
+            operations: counter(&meter, &table::OPERATIONS),
+            upload_bytes: counter(&meter, &table::UPLOAD_BYTES),
+            upload_duration: histogram(&meter, &table::UPLOAD_DURATION),
+            sync_lag: histogram(&meter, &table::SYNC_LAG),
+            last_success: meter
+                .f64_gauge(table::LAST_SUCCESS.name)
+                .with_unit(table::LAST_SUCCESS.unit)
+                .with_description(table::LAST_SUCCESS.help)
+                .build(),
+            s3_requests: counter(&meter, &table::S3_REQUESTS),
+            reconcile_duration: histogram(&meter, &table::RECONCILE_DURATION),
+            reconcile_drift: gauge(&meter, &table::RECONCILE_DRIFT),
+            meter,
+        };
+        let version = KeyValue::new("version", env!("CARGO_PKG_VERSION"));
+        gauge(&metrics.meter, &table::BUILD_INFO).record(1, &[version]);
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// Has `levels` asked whenever somebody wants to know. It must not wait for anything but a disk.
+    pub(super) fn observe(&self, levels: impl Fn() -> Levels + Send + Sync + 'static) {
+        levels::observe(&self.meter, levels);
+    }
+
+    /// A rate is only seen from a series that was there before: the usual ones are there from the
+    /// start.
+    fn begin_at_zero(&self) {
+        self.upload_bytes.add(0, &[]);
+        for operation in ["upload", "delete"] {
+            for result in ["success", "unavailable", "refused"] {
+                self.operations.add(0, &labels(&[("operation", operation), ("result", result)]));
+            }
+        }
+        for result in ["success", "unavailable", "refused"] {
+            let put = labels(&[("operation", "PutObject"), ("result", result)]);
+            self.s3_requests.add(0, &put);
+        }
+    }
+}
+
+/// Labels with values of the table.
+pub(super) fn labels<const N: usize>(pairs: &[(&'static str, &'static str); N]) -> [KeyValue; N] {
+    pairs.map(|(name, value)| KeyValue::new(name, value))
+}
+
+/// Seconds, as every duration is measured in.
+pub(super) fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+fn counter(meter: &Meter, metric: &Metric) -> Counter<u64> {
+    let builder = meter.u64_counter(metric.name);
+    builder.with_unit(metric.unit).with_description(metric.help).build()
+}
+
+fn gauge(meter: &Meter, metric: &Metric) -> Gauge<u64> {
+    let builder = meter.u64_gauge(metric.name);
+    builder.with_unit(metric.unit).with_description(metric.help).build()
+}
+
+fn histogram(meter: &Meter, metric: &Metric) -> Histogram<f64> {
+    let bounds = match metric.kind {
+        Kind::Histogram(bounds) => bounds.to_vec(),
+        Kind::Counter | Kind::Gauge => Vec::new(),
+    };
+    let builder = meter.f64_histogram(metric.name).with_boundaries(bounds);
+    builder.with_unit(metric.unit).with_description(metric.help).build()
+}

@@ -1,0 +1,195 @@
+//! Looks on at the engine and at the requests to S3, and records what it sees.
+
+use super::levels::Levels;
+use super::metrics::{Metrics, labels, seconds};
+use crate::engine::Observer;
+use crate::model::{Depth, Effort, Operation, Outcome, RelPath, millis};
+use crate::queue::Lease;
+use crate::reconcile::{Range, Summary};
+use crate::transfer::{Request, RequestObserver};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Tries that are remembered at once: more than the queue may have under way. Those of a loop that
+/// was ended never end themselves.
+const TRIES_MAX: usize = 4096;
+
+/// Looks on, and records. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    metrics: Metrics,
+    tries: Mutex<HashMap<RelPath, SystemTime>>,
+}
+
+impl Recorder {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { metrics, tries: Mutex::default() }))
+    }
+
+    /// Has `levels` asked whenever somebody wants to know how things stand. To be called once; it
+    /// must not wait for anything but a disk.
+    pub fn observe(&self, levels: impl Fn() -> Levels + Send + Sync + 'static) {
+        self.0.metrics.observe(levels);
+    }
+
+    fn tries(&self) -> MutexGuard<'_, HashMap<RelPath, SystemTime>> {
+        self.0.tries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Recorder {
+    fn begun(&self, lease: &Lease) {
+        let mut tries = self.tries();
+        if tries.len() >= TRIES_MAX {
+            tries.clear();
+        }
+        tries.insert(lease.pending.path.clone(), clock());
+    }
+
+    fn ended(&self, lease: &Lease, outcome: &Outcome) {
+        let (metrics, now) = (&self.0.metrics, clock());
+        let began = self.tries().remove(&lease.pending.path).unwrap_or(now);
+        let (operation, result) = names(lease.pending.operation, outcome);
+        metrics.operations.add(1, &labels(&[("operation", operation), ("result", result)]));
+        if result != "success" {
+            return;
+        }
+        let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let lag = millis(unix).saturating_sub(lease.pending.since);
+        metrics.sync_lag.record(seconds(Duration::from_millis(lag)), &[]);
+        metrics.last_success.record(seconds(unix), &[]);
+        if operation == "upload" {
+            let took = now.duration_since(began).unwrap_or_default();
+            metrics.upload_bytes.add(lease.pending.version.size, &[]);
+            metrics.upload_duration.record(seconds(took), &[]);
+        }
+    }
+
+    fn compared(&self, range: &Range, took: Duration, found: Option<&Summary>) {
+        let whole = range.start.is_root() && range.depth == Depth::Whole;
+        let Some(found) = found.filter(|_| whole) else { return };
+        let metrics = &self.0.metrics;
+        metrics.reconcile_duration.record(seconds(took), &[]);
+        for (kind, files) in [
+            ("new", found.new),
+            ("changed", found.changed),
+            ("gone", found.gone),
+            ("unreadable", found.unreadable),
+        ] {
+            metrics.reconcile_drift.record(files, &labels(&[("kind", kind)]));
+        }
+    }
+}
+
+impl RequestObserver for Recorder {
+    fn answered(&self, request: &Request<'_>) {
+        let result = request.failure.map_or("success", |failure| failure.class.as_str());
+        let labels = labels(&[("operation", request.operation), ("result", result)]);
+        self.0.metrics.s3_requests.add(1, &labels);
+    }
+}
+
+/// The operation as it turned out, and how it ended.
+fn names(operation: Operation, outcome: &Outcome) -> (&'static str, &'static str) {
+    let wanted = match operation {
+        Operation::Put => "upload",
+        Operation::Delete => "delete",
+    };
+    match outcome {
+        Outcome::Mirrored(_, Effort::Sent) => ("upload", "success"),
+        Outcome::Mirrored(_, Effort::Copied) => ("copy", "success"),
+        Outcome::Mirrored(_, Effort::Unchanged | Effort::Found) => ("upload", "unneeded"),
+        Outcome::Deleted => ("delete", "success"),
+        Outcome::LookAgain(_) => (wanted, "changed"),
+        Outcome::Failed(failure) => (wanted, failure.class.as_str()),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an adapter: what is recorded happens now")]
+fn clock() -> SystemTime {
+    SystemTime::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Failure, FailureClass, Pending, Version};
+    use crate::telemetry::start;
+
+    fn lease(operation: Operation, size: u64) -> Lease {
+        let path = RelPath::new(b"secret/\xff\n.txt").expect("a path");
+        let version = Version { size, mtime_ns: 0 };
+        Lease { pending: Pending::new(path, operation, version, 1), sent_before: None }
+    }
+
+    fn failure(class: FailureClass) -> Failure {
+        let (code, message) = ("code".to_owned(), "message".to_owned());
+        Failure { class, code, message, answer_lost: false }
+    }
+
+    #[test]
+    fn tries_are_counted_by_what_became_of_them_and_never_by_name() {
+        let telemetry = start();
+        let (recorder, exposition) = (&telemetry.recorder, &telemetry.exposition);
+        let (put, delete) = (lease(Operation::Put, 7), lease(Operation::Delete, 0));
+        recorder.begun(&put);
+        recorder.ended(&put, &Outcome::Failed(failure(FailureClass::Refused)));
+        recorder.begun(&put);
+        recorder.ended(&put, &Outcome::LookAgain("it has changed"));
+        recorder.begun(&delete);
+        recorder.ended(&delete, &Outcome::Deleted);
+        let text = exposition.render();
+        for line in [
+            "file_sync_operations_total{operation=\"upload\",result=\"refused\"} 1",
+            "file_sync_operations_total{operation=\"upload\",result=\"changed\"} 1",
+            "file_sync_operations_total{operation=\"upload\",result=\"success\"} 0",
+            "file_sync_operations_total{operation=\"delete\",result=\"success\"} 1",
+            "file_sync_upload_bytes_total 0",
+            "file_sync_sync_lag_seconds_count 1",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("secret"));
+        assert!(recorder.tries().is_empty());
+    }
+
+    #[test]
+    fn requests_are_counted_by_operation_and_result() {
+        let telemetry = start();
+        let refused = failure(FailureClass::Unavailable);
+        for failure in [None, Some(&refused), Some(&refused)] {
+            telemetry.recorder.answered(&Request {
+                operation: "PutObject",
+                key: "secret/key",
+                upload_id: None,
+                part_number: None,
+                began: UNIX_EPOCH,
+                took: Duration::ZERO,
+                failure,
+            });
+        }
+        let text = telemetry.exposition.render();
+        for line in [
+            "file_sync_s3_requests_total{operation=\"PutObject\",result=\"success\"} 1",
+            "file_sync_s3_requests_total{operation=\"PutObject\",result=\"unavailable\"} 2",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("secret"));
+    }
+
+    #[test]
+    fn tries_that_never_end_take_no_memory_for_ever() {
+        let telemetry = start();
+        for number in 0..2 * TRIES_MAX {
+            let mut lease = lease(Operation::Put, 0);
+            lease.pending.path = RelPath::new(number.to_string().as_bytes()).expect("a path");
+            telemetry.recorder.begun(&lease);
+        }
+        assert!(telemetry.recorder.tries().len() <= TRIES_MAX);
+    }
+}

@@ -1,0 +1,121 @@
+//! The table of all metrics: the instruments are made from it, and so is `docs/METRICS.md`.
+//!
+//! No label takes a value that somebody outside could make up, so that the number of series is fixed.
+
+/// One metric.
+#[derive(Debug, PartialEq)]
+pub struct Metric {
+    /// As Prometheus and OTLP name it, the same in both.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// What is counted or measured, as OTLP writes it.
+    pub unit: &'static str,
+    /// What tells its series apart.
+    pub labels: &'static [Label],
+    /// What it means, in a sentence.
+    pub help: &'static str,
+}
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only goes up, and starts at nothing with the process.
+    Counter,
+    /// Is what it is now.
+    Gauge,
+    /// A distribution over these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+/// A label and what it can be.
+#[derive(Debug, PartialEq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// Its values.
+    pub values: &'static [&'static str],
+}
+
+/// From a small file in the same building to a day of outage.
+const LAG: &[f64] =
+    &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0];
+/// From a request to a file of terabytes.
+const UPLOAD: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
+/// From one directory to a tree of many millions of files.
+const RECONCILE: &[f64] =
+    &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0];
+
+/// Kinds of work, and how it can end. An upload turns out to be a copy when it has worked.
+const OPERATION: Label = Label { name: "operation", values: &["upload", "copy", "delete"] };
+const OPERATION_RESULT: Label = Label {
+    name: "result",
+    values: &["success", "unneeded", "changed", "unavailable", "refused", "object", "file"],
+};
+const REQUEST: Label = Label {
+    name: "operation",
+    values: &[
+        "PutObject",
+        "HeadObject",
+        "DeleteObject",
+        "CopyObject",
+        "ListObjectsV2",
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CompleteMultipartUpload",
+        "AbortMultipartUpload",
+        "ListMultipartUploads",
+    ],
+};
+const REQUEST_RESULT: Label =
+    Label { name: "result", values: &["success", "unavailable", "refused", "object"] };
+const DRIFT: Label = Label { name: "kind", values: &["new", "changed", "gone", "unreadable"] };
+
+macro_rules! table {
+    ($($id:ident: $name:literal, $kind:expr, $unit:literal, [$($label:expr),*], $help:literal;)*) => {
+        $(pub(super) const $id: Metric = Metric {
+            name: concat!("file_sync_", $name),
+            kind: $kind,
+            unit: $unit,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+
+        /// Every metric there is.
+        pub const TABLE: &[Metric] = &[$($id),*];
+    };
+}
+
+table! {
+    PENDING_FILES: "pending_files", Kind::Gauge, "{file}", [],
+        "Files that wait to be uploaded, copied or deleted, the parked ones included.";
+    PARKED_FILES: "parked_files", Kind::Gauge, "{file}", [],
+        "Files of these with which nothing is done until they change or the next rescan.";
+    MIRRORED_FILES: "mirrored_files", Kind::Gauge, "{file}", [],
+        "Files recorded as being in S3.";
+    OPERATIONS: "operations_total", Kind::Counter, "{operation}", [OPERATION, OPERATION_RESULT],
+        "Tries to bring a change into S3, by how they ended.";
+    UPLOAD_BYTES: "upload_bytes_total", Kind::Counter, "By", [],
+        "Bytes of files that were sent and confirmed.";
+    UPLOAD_DURATION: "upload_duration_seconds", Kind::Histogram(UPLOAD), "s", [],
+        "Time of an upload that worked, from the first read of the file to the confirmation.";
+    SYNC_LAG: "sync_lag_seconds", Kind::Histogram(LAG), "s", [],
+        "Time from the moment a change was seen until it was in S3.";
+    LAST_SUCCESS: "last_success_timestamp_seconds", Kind::Gauge, "s", [],
+        "When a change was last brought into S3, in seconds since 1970; missing before the first.";
+    S3_REQUESTS: "s3_requests_total", Kind::Counter, "{request}", [REQUEST, REQUEST_RESULT],
+        "Requests to S3, by how they ended.";
+    RECONCILE_DURATION: "reconcile_duration_seconds", Kind::Histogram(RECONCILE), "s", [],
+        "Time of a comparison of the whole directory with the record.";
+    RECONCILE_DRIFT: "reconcile_drift_files", Kind::Gauge, "{file}", [DRIFT],
+        "Files that the last comparison of the whole directory found to differ from the record.";
+    STATE_BYTES: "state_bytes", Kind::Gauge, "By", [],
+        "Bytes of the record and the queue on disk.";
+    STATE_AVAILABLE: "state_volume_available_bytes", Kind::Gauge, "By", [],
+        "Bytes that are left on the volume of state_dir.";
+    STATE_CAPACITY: "state_volume_capacity_bytes", Kind::Gauge, "By", [],
+        "Bytes that the volume of state_dir has in all.";
+    BUILD_INFO: "build_info", Kind::Gauge, "1", [Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] }],
+        "Always 1; says which version runs.";
+}
