@@ -23,7 +23,7 @@ use crate::retry_file;
 use crate::root::Root;
 use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
-use crate::telemetry::{Recorder, Telemetry};
+use crate::telemetry::{Place, Recorder, Telemetry};
 use crate::transfer::{Metered, S3};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -160,6 +160,9 @@ async fn with_view(
         prefix: config.prefix.clone(),
     };
     let (told, tell) = watch::channel(opened.counts);
+    let (bucket, region, prefix) =
+        (config.bucket.clone(), config.region.clone(), config.prefix.clone());
+    telemetry.recorder.locate(Place { bucket, region, prefix });
     telemetry.recorder.observe(levels::of(tell.clone(), config.state_dir.clone()));
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), tell));
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
@@ -233,6 +236,7 @@ impl App {
                 rescan,
                 counts: self.told.clone(),
                 observer: Arc::new(self.telemetry.recorder.clone()),
+                tracing: self.tracing(),
             };
             let end = engine::run(&mut engine, parts, self.stop(detector)).await;
             if matches!(end, End::Drained | End::Expired) {

@@ -32,7 +32,7 @@ pub use run::{End, Parts, Rescan, Stop, run};
 
 use crate::look::Looked;
 use crate::model::{
-    Activity, Depth, FailureClass, Hint, KeyPrefix, Operation, Outcome, Pending, RelPath,
+    Activity, Depth, FailureClass, Hint, KeyPrefix, Operation, Outcome, Pending, RelPath, Tracing,
     UnixMillis, Version, millis,
 };
 use crate::plan::{Decision, Observed, Policy, plan};
@@ -69,6 +69,8 @@ pub struct Settings {
     pub rescan_interval: Duration,
     /// Whether to compare once, drain and end.
     pub once: bool,
+    /// How changes are named in the log.
+    pub tracing: Tracing,
 }
 
 /// Everything that is known.
@@ -114,7 +116,7 @@ impl Engine {
             deletes_from: None,
             deletes_open: false,
             changes: Vec::new(),
-            report: report::Report::new(settings.bucket.clone(), settings.prefix.clone()),
+            report: report::Report::new(&settings),
             settings,
         }
     }
@@ -269,8 +271,8 @@ impl Engine {
                     Observed::File(fingerprint) => Version::of(fingerprint),
                     Observed::Absent | Observed::Unknown(_) => Version::default(),
                 };
-                report::decided(path, operation, reason);
                 let mut wish = self.wish(path, operation, version, looked.rested.since);
+                self.report.decided(&wish, pending, reason);
                 match operation {
                     Operation::Put => wish.copy_from.clone_from(&known.twin),
                     Operation::Delete => wish.moved = known.twin.is_some(),
@@ -293,10 +295,9 @@ impl Engine {
     }
 
     fn park(&mut self, wish: Pending, reason: &str, known: Option<&Pending>) -> Option<Change> {
-        let path = wish.path.clone();
         let change = self.queue.park(wish, reason, known);
-        if change.is_some() {
-            report::parked(&path, reason);
+        if let Some(Change::Queue(row)) = &change {
+            self.report.parked(row, reason);
         }
         change
     }

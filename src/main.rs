@@ -55,7 +55,12 @@ fn run(config: Config, mode: Mode) -> Exit {
     };
     let exit = runtime.block_on(async {
         match Shutdown::on_signals() {
-            Ok(shutdown) => app::run(config, mode, shutdown, telemetry::start()).await,
+            Ok(shutdown) => {
+                let telemetry = telemetry::start(&std::env::vars_os().collect());
+                let exit = app::run(config, mode, shutdown.clone(), telemetry.clone()).await;
+                telemetry.end(shutdown.forced()).await;
+                exit
+            }
             Err(error) => unexpected(&error),
         }
     });

@@ -8,6 +8,7 @@ mod key;
 mod outcome;
 mod path;
 mod record;
+mod trace;
 
 pub use fingerprint::Fingerprint;
 pub use hint::{Activity, Depth, Hint};
@@ -15,3 +16,4 @@ pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
 pub use outcome::{Effort, Failure, FailureClass, Outcome};
 pub use path::{PathError, RelPath};
 pub use record::{Epoch, Mirrored, Operation, Pending, UnixMillis, UploadNote, Version, millis};
+pub use trace::{Hex, Sampling, Trace, Tracing};

@@ -58,6 +58,8 @@ pub struct Lease {
     pub pending: Pending,
     /// What an earlier try may have left in the bucket.
     pub sent_before: Option<Version>,
+    /// When it was last wanted; 0 if that was before the start.
+    pub queued: UnixMillis,
 }
 
 /// What followed from the end of a try.
@@ -140,7 +142,7 @@ impl Queue {
         let before = before.as_ref().or(known);
         let row = merged(wanted, before, now);
         if self.window.len() < self.settings.window_max {
-            self.window.insert_new(row.clone());
+            self.window.insert_new(row.clone(), now);
         }
         Some(Change::Queue(row))
     }
@@ -189,7 +191,7 @@ impl Queue {
                 break;
             }
             if !self.window.contains(&row.path) {
-                self.window.insert_new(row);
+                self.window.insert_new(row, 0);
             }
         }
     }
@@ -297,7 +299,8 @@ impl Queue {
         entry.sent_before = row.sent;
         // Until there is an answer the bucket may hold this, or, for a delete, nothing.
         row.sent = Some(row.version);
-        let lease = Lease { pending: row.clone(), sent_before: entry.sent_before };
+        let (pending, queued) = (row.clone(), entry.queued);
+        let lease = Lease { pending, sent_before: entry.sent_before, queued };
         entry.tries = entry.tries.saturating_add(1);
         entry.state = State::Running { again: false };
         self.window.insert(entry);

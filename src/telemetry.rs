@@ -1,4 +1,4 @@
-//! What the program tells about itself: log lines, one record a line, and metrics.
+//! What the program tells about itself: log lines, one record a line, metrics and traces.
 //!
 //! Code anywhere in the crate speaks through `tracing`'s macros and knows nothing of this module:
 //!
@@ -16,30 +16,44 @@
 //! - Logging never fails, panics or blocks the caller: lines that a stuck reader leaves no room for
 //!   are dropped, and their number is told once there is room again.
 //! - Metrics have the names of the [`TABLE`] and fixed labels, and recording them costs next to nothing.
+//! - A collector that is away, slow or silent costs what was measured, never work or time. Without
+//!   one nothing is exported, and no thread is there for it.
 
 mod json;
 mod levels;
 mod logs;
 mod metrics;
+mod otlp;
 mod output;
 mod record;
 mod recorder;
+mod resource;
+mod spans;
+mod switches;
 mod table;
 mod text;
+mod traces;
+mod turns;
 
 pub use levels::Levels;
 pub use metrics::{CONTENT_TYPE, Exposition};
 pub use output::Guard;
 pub use recorder::Recorder;
 pub use table::{Kind, Label, Metric, TABLE};
+pub use traces::Place;
 
+use crate::model::Sampling;
 use logs::Logs;
 use metrics::Metrics;
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use otlp::Pipelines;
 use output::Output;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::time::SystemTime;
+use switches::Switches;
+use tokio_util::sync::CancellationToken;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
@@ -101,23 +115,43 @@ pub fn init(
     Ok(guard)
 }
 
-/// What is measured, and who reads it.
+/// What is measured, and who reads it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     /// Looks on at the work.
     pub recorder: Recorder,
     /// What Prometheus reads.
     pub exposition: Exposition,
+    /// Which traces are exported.
+    pub sampling: Sampling,
+    pipelines: Pipelines,
     /// Ends with the last clone.
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
 }
 
-/// Begins to measure.
+/// Begins to measure, and to export if the standard variables in `environment` name a collector; then
+/// it has to be called on the runtime.
 #[must_use]
-pub fn start() -> Telemetry {
-    let (provider, exposition) = metrics::provider(Resource::builder().build(), |builder| builder);
-    let recorder = Recorder::new(Metrics::new(&provider));
-    Telemetry { recorder, exposition, _provider: provider }
+pub fn start(environment: &BTreeMap<OsString, OsString>) -> Telemetry {
+    let switches = Switches::read(environment);
+    for (variable, why) in &switches.ignored {
+        tracing::warn!(event = "telemetry.setting_ignored", variable, why, "setting ignored");
+    }
+    let (resource, given_up) = (resource::of(environment), CancellationToken::new());
+    let spans = otlp::spans(&switches, &resource, &given_up);
+    let reader = otlp::metrics(&switches, &given_up);
+    let pipelines = Pipelines::new(spans.clone(), reader.is_some(), given_up);
+    let sampling = if spans.is_some() { switches.sampling } else { Sampling::Nothing };
+    let (provider, exposition) = metrics::provider(resource, reader);
+    let recorder = Recorder::new(Metrics::new(&provider), spans);
+    Telemetry { recorder, exposition, sampling, pipelines, provider }
+}
+
+impl Telemetry {
+    /// Sends what is left to the collector, for a short time, and shorter if `hurried`.
+    pub async fn end(&self, hurried: impl Future<Output = ()>) {
+        self.pipelines.end(&self.provider, hurried).await;
+    }
 }
 
 fn subscriber(

@@ -5,7 +5,7 @@ use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
 use crate::engine::{self, Engine, Rescan};
 use crate::filter::{self, Filter};
-use crate::model::{Epoch, RelPath, UploadNote, millis};
+use crate::model::{Epoch, RelPath, Tracing, UploadNote, millis};
 use crate::plan::Policy;
 use crate::queue::{self, Backoff};
 use crate::root::Root;
@@ -114,11 +114,18 @@ impl App {
         counts: Counts,
     ) -> Engine {
         let settings = engine_settings(&self.config, self.mode, epoch, rescan.watching);
+        let settings = engine::Settings { tracing: self.tracing(), ..settings };
         let mut engine = Engine::new(settings, counts, unix_millis());
         if !watching {
             engine.compare_all();
         }
         engine
+    }
+
+    /// How changes are named in logs and traces: by the record they stand in.
+    pub(super) fn tracing(&self) -> Tracing {
+        let seed = u64::from_str_radix(&self.owner, 16).unwrap_or_default();
+        Tracing { seed, sampling: self.telemetry.sampling }
     }
 
     /// Aborts the multipart uploads that a crash left behind, before any new one begins. What does
@@ -179,6 +186,7 @@ fn engine_settings(
         },
         rescan_interval,
         once: mode == Mode::Once,
+        tracing: Tracing::default(),
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the engine tells the log: every upload, delete and failure, and each turn for the worse or
 //! the better once. `error` means that data is at risk; what is tried again is a `warn`.
 
+use super::Settings;
 use crate::model::{
-    Effort, Failure, FailureClass, KeyPrefix, Operation, Outcome, RelPath, UnixMillis,
+    Effort, Failure, FailureClass, KeyPrefix, Operation, Outcome, Pending, Trace, Tracing,
+    UnixMillis,
 };
 use crate::queue::{Lease, Queue, Turn};
 use crate::reconcile::{Range, ReconcileError, Summary};
@@ -15,17 +17,22 @@ const RESTLESS_MS: UnixMillis = 60_000;
 pub(super) struct Report {
     bucket: String,
     prefix: KeyPrefix,
+    tracing: Tracing,
     held: bool,
 }
 
 impl Report {
-    pub(super) fn new(bucket: String, prefix: KeyPrefix) -> Self {
-        Self { bucket, prefix, held: false }
+    pub(super) fn new(settings: &Settings) -> Self {
+        let Settings { bucket, prefix, tracing, .. } = settings;
+        let (bucket, prefix) = (bucket.clone(), prefix.clone());
+        Self { bucket, prefix, tracing: *tracing, held: false }
     }
 
     /// A try has ended.
     pub(super) fn ended(&self, lease: &Lease, outcome: &Outcome, now: UnixMillis) {
         let pending = &lease.pending;
+        let failed = pending.attempts > 1 || matches!(outcome, Outcome::Failed(_));
+        let _change = span(self.tracing.of_row(pending), failed).entered();
         let key = self.prefix.key(&pending.path).map(|key| key.to_string()).unwrap_or_default();
         let lag_ms = now.saturating_sub(pending.since);
         match outcome {
@@ -106,6 +113,30 @@ impl Report {
         );
     }
 
+    /// A change was decided on; `known` is what was queued for its path before.
+    pub(super) fn decided(&self, wish: &Pending, known: Option<&Pending>, reason: &str) {
+        let since = known.map_or(wish.since, |known| known.since.min(wish.since));
+        let _change = span(self.tracing.of(&wish.path, since), false).entered();
+        tracing::debug!(
+            event = "change.queued",
+            file.path = %wish.path,
+            operation = wish.operation.as_str(),
+            reason,
+            "queued"
+        );
+    }
+
+    /// A path has nothing done to it until it changes.
+    pub(super) fn parked(&self, row: &Pending, reason: &str) {
+        let _change = span(self.tracing.of_row(row), false).entered();
+        tracing::warn!(
+            event = "file.parked",
+            file.path = %row.path,
+            reason,
+            "not mirrored; looked at again when it changes, or at the next rescan"
+        );
+    }
+
     /// Deletes are held, or are no longer.
     pub(super) fn held(&mut self, queue: &Queue) {
         let held = queue.deletes_held();
@@ -133,25 +164,11 @@ impl Report {
     }
 }
 
-/// A change was decided on.
-pub(super) fn decided(path: &RelPath, operation: Operation, reason: &str) {
-    tracing::debug!(
-        event = "change.queued",
-        file.path = %path,
-        operation = operation.as_str(),
-        reason,
-        "queued"
-    );
-}
-
-/// A path has nothing done to it until it changes.
-pub(super) fn parked(path: &RelPath, reason: &str) {
-    tracing::warn!(
-        event = "file.parked",
-        file.path = %path,
-        reason,
-        "not mirrored; looked at again when it changes, or at the next rescan"
-    );
+/// What marks the lines of a change, in which something has `failed` or not. At the highest level,
+/// so that no filter for lines takes it away.
+pub(super) fn span(trace: Trace, failed: bool) -> tracing::Span {
+    let (trace_id, span_id, trace_flags) = trace.fields(failed);
+    tracing::error_span!("change", %trace_id, %span_id, trace_flags)
 }
 
 /// S3 went away or came back.

@@ -7,7 +7,7 @@ use super::{Effect, Engine, Event, LookFailure, Now, Observer};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
-use crate::model::{Epoch, Hint, Outcome};
+use crate::model::{Epoch, Hint, Outcome, Tracing};
 use crate::plan::Observed;
 use crate::queue::Lease;
 use crate::reconcile::{Range, reconcile};
@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// Batches of differences a comparison may be ahead of the engine.
 const DIFFERENCES_MAX: usize = 4;
@@ -50,6 +51,8 @@ pub struct Parts<S, J> {
     pub counts: watch::Sender<Counts>,
     /// Looks on.
     pub observer: Arc<dyn Observer>,
+    /// How changes are named in the log and by who looks on.
+    pub tracing: Tracing,
 }
 
 /// Time between two comparisons of the whole tree.
@@ -260,6 +263,8 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
             let (transfer, store, epoch) =
                 (Arc::clone(&self.parts.transfer), self.parts.store.clone(), self.parts.epoch);
             let observer = Arc::clone(&self.parts.observer);
+            let trace = self.parts.tracing.of_row(&lease.pending);
+            let span = super::report::span(trace, lease.pending.attempts > 1);
             let mut begun = begun.clone();
             self.tasks.spawn(async move {
                 // An error means that the loop is gone, and this task with it.
@@ -267,8 +272,9 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
                     return std::future::pending().await;
                 }
                 observer.begun(&lease);
-                let outcome = perform_try(&transfer, &store, &lease, epoch).await;
-                observer.ended(&lease, &outcome);
+                let trying = perform_try(&transfer, &store, &lease, epoch);
+                let outcome = trying.instrument(span).await;
+                observer.ended(&lease, &outcome, trace);
                 Some(Event::Ended(Box::new(lease), outcome))
             });
         }

@@ -16,6 +16,8 @@ pub(super) struct Entry {
     pub(super) tries: u32,
     /// What a try before the one under way may have left in the bucket.
     pub(super) sent_before: Option<Version>,
+    /// When it was last wanted; 0 if that was before the start.
+    pub(super) queued: UnixMillis,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +119,9 @@ impl Window {
         }
     }
 
-    pub(super) fn insert_new(&mut self, pending: Pending) {
+    pub(super) fn insert_new(&mut self, pending: Pending, queued: UnixMillis) {
         let state = State::Waiting;
-        self.insert(Entry { pending, state, failed: None, tries: 0, sent_before: None });
+        self.insert(Entry { pending, state, failed: None, tries: 0, sent_before: None, queued });
     }
 
     /// Takes an entry in, to wait or to run as its state says.

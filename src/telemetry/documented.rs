@@ -72,7 +72,7 @@ fn tables() -> String {
 
 #[test]
 fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
-    let (provider, exposition) = provider(Resource::builder_empty().build(), |builder| builder);
+    let (provider, exposition) = provider(Resource::builder_empty().build(), None);
     let metrics = Metrics::new(&provider);
     metrics.observe(full_levels);
     metrics.upload_duration.record(0.5, &[]);

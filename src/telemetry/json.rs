@@ -1,6 +1,6 @@
 //! A record as one JSON object: the fixed names first, then the attributes, flat.
 
-use super::record::{Record, is_hostile};
+use super::record::{Record, TRACE, is_hostile};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 use std::io;
@@ -27,6 +27,11 @@ impl Serialize for Record<'_> {
             map.serialize_entry("event", event)?;
         }
         map.serialize_entry("target", self.target)?;
+        for ((name, _), value) in TRACE.iter().zip(&self.fields.trace) {
+            if let Some(value) = value {
+                map.serialize_entry(name, value)?;
+            }
+        }
         for (name, value) in &self.fields.attributes {
             map.serialize_entry(name, value)?;
         }

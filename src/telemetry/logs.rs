@@ -36,6 +36,7 @@ impl Logs {
             message: Some("log lines were lost because nobody read them in time".to_owned()),
             event: Some("log.lost".to_owned()),
             attributes: vec![("log.lost_lines", lost.into())],
+            ..Fields::default()
         };
         if !self.write(Level::WARN, module_path!(), fields) {
             // The lost lines stay to be told; the telling itself is none of them.

@@ -4,11 +4,12 @@
 //! numbers. Recording costs an atomic addition, and neither blocks nor fails.
 
 use super::levels::{self, Levels};
+use super::otlp::Pushed;
 use super::table::{self, Kind, Metric};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 use std::fmt;
 use std::time::Duration;
@@ -57,10 +58,10 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The provider of `resource` with Prometheus at one end, to which `more` adds other readers.
+/// The provider of `resource` with Prometheus at one end, and at the other what is `pushed`.
 pub(super) fn provider(
     resource: Resource,
-    more: impl FnOnce(MeterProviderBuilder) -> MeterProviderBuilder,
+    pushed: Option<PeriodicReader<Pushed>>,
 ) -> (SdkMeterProvider, Exposition) {
     let registry = Registry::new();
     let exporter = opentelemetry_prometheus::exporter()
@@ -83,7 +84,11 @@ pub(super) fn provider(
             builder
         }
     };
-    (more(builder).build(), Exposition(registry))
+    let builder = match pushed {
+        Some(reader) => builder.with_reader(reader),
+        None => builder,
+    };
+    (builder.build(), Exposition(registry))
 }
 
 impl Metrics {

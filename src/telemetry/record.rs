@@ -11,9 +11,12 @@ use tracing::field::{Field, Visit};
 /// Longer values are cut: container runtimes split lines of more than 16 KiB.
 const VALUE_BYTES_MAX: usize = 4096;
 
-/// Names at the top level of a record that no attribute can take; those of a trace among them.
-const RESERVED: [&str; 6] =
-    ["timestamp", "severity", "target", "trace_id", "span_id", "trace_flags"];
+/// Names at the top level of a record that no attribute can take.
+const RESERVED: [&str; 3] = ["timestamp", "severity", "target"];
+
+/// The names of the W3C trace context, and how many hexadecimal digits each has.
+pub(super) const TRACE: [(&str, usize); 3] =
+    [("trace_id", 32), ("span_id", 16), ("trace_flags", 2)];
 
 /// How records are written.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +39,8 @@ pub(super) struct Record<'a> {
 pub(super) struct Fields {
     pub(super) message: Option<String>,
     pub(super) event: Option<String>,
+    /// The trace it belongs to, in the order of [`TRACE`].
+    pub(super) trace: [Option<String>; TRACE.len()],
     pub(super) attributes: Vec<(&'static str, Value)>,
 }
 
@@ -57,12 +62,25 @@ impl Fields {
         for (name, value) in &inner.attributes {
             self.set(name, value.clone());
         }
+        for (outer, inner) in self.trace.iter_mut().zip(&inner.trace) {
+            if inner.is_some() {
+                outer.clone_from(inner);
+            }
+        }
     }
 
     fn set(&mut self, name: &'static str, value: Value) {
         match self.attributes.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
             None => self.attributes.push((name, value)),
+        }
+    }
+
+    /// Takes a part of the trace context, if it has its form.
+    fn set_trace(&mut self, index: usize, text: String) {
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == TRACE[index].1 && text.bytes().all(digit) {
+            self.trace[index] = Some(text);
         }
     }
 
@@ -74,7 +92,10 @@ impl Fields {
             // A slip in our own code, or a library's habit. Two of a name in one object would cost
             // the reader the whole record.
             name if RESERVED.contains(&name) => {}
-            name => self.set(name, value),
+            name => match TRACE.iter().position(|(known, _)| *known == name) {
+                Some(index) => self.set_trace(index, into_text(value)),
+                None => self.set(name, value),
+            },
         }
     }
 

@@ -2,14 +2,16 @@
 
 use super::levels::Levels;
 use super::metrics::{Metrics, labels, seconds};
+use super::spans::SpanQueue;
+use super::traces::{Place, Requests, Tried, has_failed};
 use crate::engine::Observer;
-use crate::model::{Depth, Effort, Operation, Outcome, RelPath, millis};
+use crate::model::{Depth, Effort, ObjectKey, Operation, Outcome, RelPath, Trace, millis};
 use crate::queue::Lease;
 use crate::reconcile::{Range, Summary};
 use crate::transfer::{Request, RequestObserver};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Tries that are remembered at once: more than the queue may have under way. Those of a loop that
 /// was ended never end themselves.
@@ -22,12 +24,30 @@ pub struct Recorder(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     metrics: Metrics,
-    tries: Mutex<HashMap<RelPath, SystemTime>>,
+    /// Where traces go, if they do, and what they say of the place.
+    spans: Option<SpanQueue>,
+    place: OnceLock<Place>,
+    under_way: Mutex<UnderWay>,
+}
+
+/// Tries under way. One operation at a time runs for a path, so that its name is enough.
+#[derive(Debug, Default)]
+struct UnderWay {
+    began: HashMap<RelPath, (SystemTime, Instant)>,
+    /// By the name of the object; only where they are wanted.
+    requests: HashMap<String, Requests>,
 }
 
 impl Recorder {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { metrics, tries: Mutex::default() }))
+    pub(super) fn new(metrics: Metrics, spans: Option<SpanQueue>) -> Self {
+        let (place, under_way) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { metrics, spans, place, under_way }))
+    }
+
+    /// Says what traces tell of the place. To be called once.
+    pub fn locate(&self, place: Place) {
+        // The first one holds.
+        drop(self.0.place.set(place));
     }
 
     /// Has `levels` asked whenever somebody wants to know how things stand. To be called once; it
@@ -36,36 +56,63 @@ impl Recorder {
         self.0.metrics.observe(levels);
     }
 
-    fn tries(&self) -> MutexGuard<'_, HashMap<RelPath, SystemTime>> {
-        self.0.tries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where traces go and what they say of the place, if there are any.
+    fn traces(&self) -> Option<(&SpanQueue, &Place)> {
+        self.0.spans.as_ref().zip(self.0.place.get())
+    }
+
+    fn key(&self, path: &RelPath) -> Option<ObjectKey> {
+        self.traces().and_then(|(_, place)| place.prefix.key(path).ok())
     }
 }
 
 impl Observer for Recorder {
     fn begun(&self, lease: &Lease) {
-        let mut tries = self.tries();
-        if tries.len() >= TRIES_MAX {
-            tries.clear();
+        let path = &lease.pending.path;
+        let key = self.key(path);
+        let mut under_way = self.under_way();
+        if under_way.began.len() >= TRIES_MAX {
+            *under_way = UnderWay::default();
         }
-        tries.insert(lease.pending.path.clone(), clock());
+        under_way.began.insert(path.clone(), clock());
+        if let Some(key) = key {
+            under_way.requests.insert(key.as_str().to_owned(), Requests::default());
+        }
     }
 
-    fn ended(&self, lease: &Lease, outcome: &Outcome) {
-        let (metrics, now) = (&self.0.metrics, clock());
-        let began = self.tries().remove(&lease.pending.path).unwrap_or(now);
+    fn ended(&self, lease: &Lease, outcome: &Outcome, trace: Trace) {
+        let (metrics, path, (now, instant)) = (&self.0.metrics, &lease.pending.path, clock());
+        let key = self.key(path);
+        let (began, requests) = {
+            let mut under_way = self.under_way();
+            let requests = key.as_ref().and_then(|key| under_way.requests.remove(key.as_str()));
+            (under_way.began.remove(path), requests.unwrap_or_default())
+        };
+        let took = began.map_or(Duration::ZERO, |(_, began)| instant - began);
         let (operation, result) = names(lease.pending.operation, outcome);
         metrics.operations.add(1, &labels(&[("operation", operation), ("result", result)]));
-        if result != "success" {
-            return;
+        if result == "success" {
+            let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let lag = millis(unix).saturating_sub(lease.pending.since);
+            metrics.sync_lag.record(seconds(Duration::from_millis(lag)), &[]);
+            metrics.last_success.record(seconds(unix), &[]);
         }
-        let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let lag = millis(unix).saturating_sub(lease.pending.since);
-        metrics.sync_lag.record(seconds(Duration::from_millis(lag)), &[]);
-        metrics.last_success.record(seconds(unix), &[]);
-        if operation == "upload" {
-            let took = now.duration_since(began).unwrap_or_default();
+        if (operation, result) == ("upload", "success") {
             metrics.upload_bytes.add(lease.pending.version.size, &[]);
             metrics.upload_duration.record(seconds(took), &[]);
+        }
+        if let Some((spans, place)) = self.traces()
+            && trace.is_sampled(has_failed(lease, outcome))
+        {
+            let (began, key) = (now - took, key.as_ref());
+            let ended = now;
+            let tried =
+                Tried { trace, lease, key, outcome, operation, result, began, ended, requests };
+            spans.offer(tried.spans(place));
         }
     }
 
@@ -90,6 +137,11 @@ impl RequestObserver for Recorder {
         let result = request.failure.map_or("success", |failure| failure.class.as_str());
         let labels = labels(&[("operation", request.operation), ("result", result)]);
         self.0.metrics.s3_requests.add(1, &labels);
+        if self.0.spans.is_some()
+            && let Some(requests) = self.under_way().requests.get_mut(request.key)
+        {
+            requests.note(request);
+        }
     }
 }
 
@@ -110,20 +162,29 @@ fn names(operation: Operation, outcome: &Outcome) -> (&'static str, &'static str
 }
 
 #[expect(clippy::disallowed_methods, reason = "an adapter: what is recorded happens now")]
-fn clock() -> SystemTime {
-    SystemTime::now()
+fn clock() -> (SystemTime, Instant) {
+    (SystemTime::now(), Instant::now())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Failure, FailureClass, Pending, Version};
-    use crate::telemetry::start;
+    use crate::model::{Failure, FailureClass, Pending, Tracing, Version};
+    use crate::telemetry::Telemetry;
+    use std::collections::BTreeMap;
 
     fn lease(operation: Operation, size: u64) -> Lease {
         let path = RelPath::new(b"secret/\xff\n.txt").expect("a path");
         let version = Version { size, mtime_ns: 0 };
-        Lease { pending: Pending::new(path, operation, version, 1), sent_before: None }
+        Lease { pending: Pending::new(path, operation, version, 1), sent_before: None, queued: 0 }
+    }
+
+    fn measured() -> Telemetry {
+        crate::telemetry::start(&BTreeMap::new())
+    }
+
+    fn trace(lease: &Lease) -> Trace {
+        Tracing::default().of_row(&lease.pending)
     }
 
     fn failure(class: FailureClass) -> Failure {
@@ -133,15 +194,15 @@ mod tests {
 
     #[test]
     fn tries_are_counted_by_what_became_of_them_and_never_by_name() {
-        let telemetry = start();
+        let telemetry = measured();
         let (recorder, exposition) = (&telemetry.recorder, &telemetry.exposition);
         let (put, delete) = (lease(Operation::Put, 7), lease(Operation::Delete, 0));
         recorder.begun(&put);
-        recorder.ended(&put, &Outcome::Failed(failure(FailureClass::Refused)));
+        recorder.ended(&put, &Outcome::Failed(failure(FailureClass::Refused)), trace(&put));
         recorder.begun(&put);
-        recorder.ended(&put, &Outcome::LookAgain("it has changed"));
+        recorder.ended(&put, &Outcome::LookAgain("it has changed"), trace(&put));
         recorder.begun(&delete);
-        recorder.ended(&delete, &Outcome::Deleted);
+        recorder.ended(&delete, &Outcome::Deleted, trace(&delete));
         let text = exposition.render();
         for line in [
             "file_sync_operations_total{operation=\"upload\",result=\"refused\"} 1",
@@ -154,12 +215,12 @@ mod tests {
             assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
         }
         assert!(!text.contains("secret"));
-        assert!(recorder.tries().is_empty());
+        assert!(recorder.under_way().began.is_empty());
     }
 
     #[test]
     fn requests_are_counted_by_operation_and_result() {
-        let telemetry = start();
+        let telemetry = measured();
         let refused = failure(FailureClass::Unavailable);
         for failure in [None, Some(&refused), Some(&refused)] {
             telemetry.recorder.answered(&Request {
@@ -184,12 +245,12 @@ mod tests {
 
     #[test]
     fn tries_that_never_end_take_no_memory_for_ever() {
-        let telemetry = start();
+        let telemetry = measured();
         for number in 0..2 * TRIES_MAX {
             let mut lease = lease(Operation::Put, 0);
             lease.pending.path = RelPath::new(number.to_string().as_bytes()).expect("a path");
             telemetry.recorder.begun(&lease);
         }
-        assert!(telemetry.recorder.tries().len() <= TRIES_MAX);
+        assert!(telemetry.recorder.under_way().began.len() <= TRIES_MAX);
     }
 }

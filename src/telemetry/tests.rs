@@ -219,3 +219,38 @@ fn lost_lines_are_told_when_there_is_room_again() {
     assert_eq!(told.lines().count(), 2);
     assert!(told.contains(r#""event":"log.lost","target":"file_sync_service::telemetry::logs","log.lost_lines":7}"#), "{told}");
 }
+
+/// A span of nothing, where only the number of spans counts.
+pub(super) fn span() -> opentelemetry_sdk::trace::SpanData {
+    use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
+    opentelemetry_sdk::trace::SpanData {
+        span_context: SpanContext::NONE,
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: "nothing".into(),
+        start_time: fixed(),
+        end_time: fixed(),
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: opentelemetry_sdk::trace::SpanEvents::default(),
+        links: opentelemetry_sdk::trace::SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: opentelemetry::InstrumentationScope::default(),
+    }
+}
+
+#[test]
+fn the_trace_stands_at_the_top_of_every_line_of_its_change() {
+    let (trace_id, span_id) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let act = || {
+        let _change =
+            tracing::error_span!("change", trace_id, span_id, trace_flags = "01").entered();
+        tracing::warn!(event = "upload.failed", trace_id = "forged", "upload failed");
+    };
+    let line = json(act);
+    let trace =
+        format!(r#"{TARGET},"trace_id":"{trace_id}","span_id":"{span_id}","trace_flags":"01"}}"#);
+    assert!(line.ends_with(&format!("{trace}\n")), "{line}");
+    assert!(!text(act).contains(trace_id), "a person has no use for it");
+}

@@ -3,6 +3,7 @@
 //! Each test has a world of its own. Nothing sleeps but the one way to wait, and what is random has
 //! a seed.
 
+mod collector;
 mod complete;
 mod deletes;
 mod faults;

@@ -80,6 +80,7 @@ pub(super) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
         },
         rescan_interval,
         once: false,
+        tracing: crate::model::Tracing::default(),
     };
     let mut engine = Engine::new(settings, counts, millis(at));
     engine.compare_all();

@@ -102,6 +102,19 @@ impl Daemon {
         })
     }
 
+    /// Whether there is a record for which `wanted` holds.
+    pub(crate) fn has(&self, wanted: impl Fn(&Line) -> bool) -> bool {
+        lock(&self.said).lines.iter().any(wanted)
+    }
+
+    /// The names of its threads, as far as the kernel keeps them.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        // A thread may end meanwhile.
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        tasks.flatten().filter_map(name).map(|name| name.trim().to_owned()).collect()
+    }
+
     /// Waits for a record of `event`.
     pub(crate) fn wait_for(&self, event: &str) -> Line {
         self.wait_for_line(event, |line| line.event() == event)

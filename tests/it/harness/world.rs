@@ -123,7 +123,12 @@ impl World {
         self.variables.insert(variable(key), value.to_owned());
     }
 
-    /// The same, while the world is made.
+    /// Sets a variable of the environment.
+    pub(crate) fn variable(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The same as a setting, while the world is made.
     #[must_use]
     pub(crate) fn setting(mut self, key: &str, value: &str) -> Self {
         self.set(key, value);

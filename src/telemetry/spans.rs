@@ -1,0 +1,241 @@
+//! Spans on their way to the collector: whole traces in bounded memory, and one thread that waits.
+//!
+//! # Invariants
+//!
+//! - [`SpanQueue::offer`] returns at once, whatever has become of the collector. Where there is no
+//!   room the trace is left out whole, and it is told that traces were.
+//! - With nothing to export nothing is done: the thread sleeps until there is something.
+
+use super::turns::Turns;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// How spans are collected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// From the first span of a batch until it is sent.
+    pub(super) delay: Duration,
+    /// Spans that may wait.
+    pub(super) queue: usize,
+    /// Spans sent at once; a trace is not torn apart for it.
+    pub(super) batch: usize,
+}
+
+enum Item {
+    Trace(Vec<SpanData>),
+    /// Send what there is, answer, and end.
+    End(oneshot::Sender<()>),
+}
+
+/// The end of the queue that traces go in. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct SpanQueue {
+    items: SyncSender<Item>,
+    waiting: Arc<AtomicUsize>,
+    limit: usize,
+    turns: Arc<Turns>,
+}
+
+struct Worker<E> {
+    exporter: E,
+    limits: Limits,
+    items: Receiver<Item>,
+    waiting: Arc<AtomicUsize>,
+    turns: Arc<Turns>,
+    runtime: Handle,
+    given_up: CancellationToken,
+}
+
+impl SpanQueue {
+    /// Starts the thread that exports on `runtime` until it is `given_up`.
+    pub(super) fn start<E: SpanExporter + 'static>(
+        exporter: E,
+        limits: Limits,
+        runtime: Handle,
+        given_up: CancellationToken,
+    ) -> io::Result<Self> {
+        // A trace has a span at least, so that there is room for as many, and the end.
+        let (items, received) = sync_channel(limits.queue + 1);
+        let (waiting, turns) = (Arc::<AtomicUsize>::default(), Arc::new(Turns::new("traces")));
+        let worker = Worker {
+            exporter,
+            limits,
+            items: received,
+            waiting: Arc::clone(&waiting),
+            turns: Arc::clone(&turns),
+            runtime,
+            given_up,
+        };
+        // Detached: a collector that never answers must not keep the process from ending.
+        thread::Builder::new().name("traces".to_owned()).spawn(move || worker.run())?;
+        Ok(Self { items, waiting, limit: limits.queue, turns })
+    }
+
+    /// Takes a trace in, if there is room.
+    pub(super) fn offer(&self, spans: Vec<SpanData>) {
+        let (room, count) = (self.limit, spans.len());
+        let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            waiting.checked_add(count).filter(|waiting| *waiting <= room)
+        });
+        if taken.is_err() {
+            self.turns.left_out();
+        } else if self.items.try_send(Item::Trace(spans)).is_err() {
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Has what there is sent, and the thread end; the answer comes when that is done.
+    pub(super) fn end(&self) -> oneshot::Receiver<()> {
+        let (done, ended) = oneshot::channel();
+        // With no room for it the thread is waiting for a collector that does not answer.
+        drop(self.items.try_send(Item::End(done)));
+        ended
+    }
+}
+
+impl<E: SpanExporter> Worker<E> {
+    fn run(self) {
+        while let Ok(first) = self.items.recv() {
+            let (batch, end) = self.collect(first);
+            if !batch.is_empty() {
+                let count = batch.len();
+                self.export(batch);
+                self.waiting.fetch_sub(count, Ordering::Relaxed);
+            }
+            if let Some(done) = end {
+                // Nobody may be waiting any more.
+                done.send(()).unwrap_or_default();
+                return;
+            }
+        }
+    }
+
+    /// What comes within the delay, as far as it fits into a batch.
+    #[expect(clippy::disallowed_methods, reason = "an adapter: the delay counts from now")]
+    fn collect(&self, first: Item) -> (Vec<SpanData>, Option<oneshot::Sender<()>>) {
+        let (mut batch, due) = (Vec::new(), Instant::now() + self.limits.delay);
+        let mut next = Ok(first);
+        loop {
+            match next {
+                Ok(Item::Trace(spans)) => batch.extend(spans),
+                Ok(Item::End(done)) => return (batch, Some(done)),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return (batch, None);
+                }
+            }
+            if batch.len() >= self.limits.batch {
+                return (batch, None);
+            }
+            next = self.items.recv_timeout(due.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn export(&self, batch: Vec<SpanData>) {
+        let export = self.exporter.export(batch);
+        match self.runtime.block_on(self.given_up.run_until_cancelled(export)) {
+            Some(Ok(())) => self.turns.worked(),
+            Some(Err(error)) => self.turns.failed(&error),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::tests::span;
+    use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+    use std::sync::Mutex;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Tells of the size of every batch, and answers when it is told to, or never.
+    #[derive(Debug)]
+    struct Collector {
+        batches: SyncSender<usize>,
+        answers: Mutex<Option<Receiver<OTelSdkResult>>>,
+    }
+
+    impl SpanExporter for Collector {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.batches.send(batch.len()).expect("the test listens");
+            if self.answers.lock().expect("no panic").is_none() {
+                std::future::pending::<()>().await;
+            }
+            let answers = self.answers.lock().expect("no panic");
+            answers.as_ref().map_or(Ok(()), |answers| answers.recv().unwrap_or(Ok(())))
+        }
+    }
+
+    struct Rig {
+        runtime: tokio::runtime::Runtime,
+        queue: SpanQueue,
+        batches: Receiver<usize>,
+        given_up: CancellationToken,
+    }
+
+    fn rig(answers: Option<Receiver<OTelSdkResult>>, limits: Limits) -> Rig {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let (told, batches) = sync_channel(100);
+        let exporter = Collector { batches: told, answers: Mutex::new(answers) };
+        let given_up = CancellationToken::new();
+        let handle = runtime.handle().clone();
+        let queue = SpanQueue::start(exporter, limits, handle, given_up.clone()).expect("a thread");
+        Rig { runtime, queue, batches, given_up }
+    }
+
+    fn ready() -> Option<Receiver<OTelSdkResult>> {
+        Some(sync_channel(1).1)
+    }
+
+    #[test]
+    fn traces_are_sent_together_and_not_torn_apart() {
+        let limits = Limits { delay: PATIENCE, queue: 100, batch: 4 };
+        let rig = rig(ready(), limits);
+        for _ in 0..3 {
+            rig.queue.offer(vec![span(), span()]);
+        }
+        assert_eq!(rig.batches.recv_timeout(PATIENCE), Ok(4));
+        let ended = rig.queue.end();
+        assert_eq!(rig.batches.recv_timeout(PATIENCE), Ok(2));
+        rig.runtime.block_on(ended).expect("it says that it has ended");
+    }
+
+    #[test]
+    fn a_collector_that_never_answers_costs_traces_and_neither_time_nor_memory() {
+        let limits = Limits { delay: Duration::ZERO, queue: 10, batch: 1 };
+        let rig = rig(None, limits);
+        rig.queue.offer(vec![span()]);
+        assert_eq!(rig.batches.recv_timeout(PATIENCE), Ok(1));
+        for _ in 0..1000 {
+            rig.queue.offer(vec![span(), span()]);
+        }
+        assert_eq!(rig.queue.waiting.load(Ordering::Relaxed), 9);
+        let ended = rig.queue.end();
+        rig.given_up.cancel();
+        let ended = rig.runtime.block_on(async { tokio::time::timeout(PATIENCE, ended).await });
+        ended.expect("in time").expect("it says that it has ended");
+    }
+
+    #[test]
+    fn a_collector_that_comes_back_gets_what_comes_after() {
+        let (answer, answers) = sync_channel(2);
+        let limits = Limits { delay: Duration::ZERO, queue: 10, batch: 1 };
+        let rig = rig(Some(answers), limits);
+        let error = OTelSdkError::InternalFailure("away".to_owned());
+        for result in [Err(error), Ok(())] {
+            answer.send(result).expect("it listens");
+            rig.queue.offer(vec![span()]);
+            assert_eq!(rig.batches.recv_timeout(PATIENCE), Ok(1));
+        }
+    }
+}
