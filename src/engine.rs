@@ -28,12 +28,13 @@ mod run;
 
 pub use event::{Effect, Event, LookFailure, Now};
 pub use observe::Observer;
+pub use report::not_abandoned;
 pub use run::{End, Parts, Rescan, Stop, run};
 
 use crate::look::Looked;
 use crate::model::{
     Activity, Depth, FailureClass, Hint, KeyPrefix, Operation, Outcome, Pending, RelPath, Tracing,
-    UnixMillis, Version, millis,
+    UnixMillis, UploadNote, Version, millis,
 };
 use crate::plan::{Decision, Observed, Policy, plan};
 use crate::queue::{self, Lease, Queue};
@@ -95,6 +96,8 @@ pub struct Engine {
     deletes_open: bool,
     /// Changes of the event under way.
     changes: Vec<Change>,
+    /// Multipart uploads nobody will go on with.
+    abandoned: Vec<UploadNote>,
     report: report::Report,
 }
 
@@ -116,6 +119,7 @@ impl Engine {
             deletes_from: None,
             deletes_open: false,
             changes: Vec::new(),
+            abandoned: Vec::new(),
             report: report::Report::new(&settings),
             settings,
         }
@@ -161,7 +165,11 @@ impl Engine {
                     self.queue.set_counts(counts);
                 }
             }
-            Event::Ended(lease, outcome) => self.ended(&lease, &outcome, now),
+            Event::Ended(tries) => {
+                for (lease, outcome) in tries {
+                    self.ended(&lease, &outcome, now);
+                }
+            }
             Event::Refilled(rows) => {
                 self.refilling = false;
                 self.queue.refill(rows);
@@ -282,7 +290,12 @@ impl Engine {
                     Err(error) => self.park(wish, &error.to_string(), pending),
                 }
             }
-            Decision::Nothing(_) => self.queue.settle(path, pending),
+            Decision::Nothing(_) => {
+                if let Some(note) = known.upload.clone().filter(|_| !self.queue.is_running(path)) {
+                    self.abandoned.push(note);
+                }
+                self.queue.settle(path, pending)
+            }
             Decision::Wait => {
                 let Observed::Unknown(reason) = &looked.observed else { return };
                 let operation = pending.map_or(Operation::Put, |pending| pending.operation);
@@ -416,6 +429,7 @@ impl Engine {
             self.writes += 1;
             effects.push(Effect::Write(changes, leases));
         }
+        effects.extend(self.abandoned.drain(..).map(Effect::Abandon));
         while self.may_look() {
             let rested = self.settle.take_paths(now.elapsed, LOOK_PATHS_MAX);
             if rested.is_empty() {

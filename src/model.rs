@@ -15,5 +15,8 @@ pub use hint::{Activity, Depth, Hint};
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
 pub use outcome::{Effort, Failure, FailureClass, Outcome};
 pub use path::{PathError, RelPath};
-pub use record::{Epoch, Mirrored, Operation, Pending, UnixMillis, UploadNote, Version, millis};
+pub use record::{
+    Epoch, Mirrored, Operation, Pending, StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
+    millis,
+};
 pub use trace::{Hex, Sampling, Trace, Tracing};

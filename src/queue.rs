@@ -8,9 +8,13 @@
 //!   the row; the engine starts the try when the record has answered). So after a crash the record
 //!   names every object that may have been made.
 //! - No failure takes a row off the queue. It waits for its time, or, parked, for a change.
+//! - The oldest change starts first, but large files have no more than half of the tries that run at
+//!   once, so that small ones pass them.
 //! - Deletes start after the puts that were wanted before them: a renamed file is there under its new
 //!   name before the old one goes. A put that has failed [`HOLDING_ATTEMPTS_MAX`] times holds up
 //!   nothing any more.
+//! - Deletes start many at once, [`DELETE_BATCH_MAX`] at most, and count as one try: they are one
+//!   request.
 //! - If more deletes are wanted than the limits allow, none starts.
 //! - Memory is bounded by [`Settings::window_max`] rows; the rest waits in the record.
 //!
@@ -27,7 +31,7 @@ use crate::model::{
     Effort, Failure, FailureClass, Operation, Outcome, Pending, RelPath, UnixMillis, Version,
 };
 use crate::store::{Change, Counts};
-use window::{Entry, State, Window};
+use window::{Class, Entry, State, Window};
 
 /// Failed tries after which a put no longer holds up the deletes behind it.
 pub const HOLDING_ATTEMPTS_MAX: u32 = 3;
@@ -36,11 +40,19 @@ pub const HOLDING_ATTEMPTS_MAX: u32 = 3;
 /// other ten thousand files of the directory) is known before it starts.
 pub const DELETE_GRACE_MS: UnixMillis = 1_000;
 
+/// Deletes that start together: what S3 takes in one request.
+pub const DELETE_BATCH_MAX: usize = 1_000;
+
+/// How long a delete that may start waits for others in their grace to go with it.
+const DELETE_GATHER_MS: UnixMillis = 2_000;
+
 /// The limits of the queue.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Tries that may run at once.
     pub concurrency: usize,
+    /// Files above this are large, bytes.
+    pub large_bytes: u64,
     /// Rows in memory.
     pub window_max: usize,
     /// Waits between the tries of one path.
@@ -80,6 +92,8 @@ pub struct Queue {
     window: Window,
     counts: Counts,
     breaker: Breaker,
+    /// When something was started, or could have been, the last time.
+    now: UnixMillis,
 }
 
 impl Queue {
@@ -87,7 +101,8 @@ impl Queue {
     #[must_use]
     pub fn new(settings: Settings, counts: Counts) -> Self {
         let breaker = Breaker::new(settings.backoff);
-        Self { settings, window: Window::default(), counts, breaker }
+        let window = Window::new(settings.large_bytes);
+        Self { settings, window, counts, breaker, now: 0 }
     }
 
     /// How much the record held after the latest commit.
@@ -199,14 +214,67 @@ impl Queue {
     /// Permissions for what may start now, the oldest change first. Each is running from here on;
     /// its row has to be on disk before the try begins.
     pub fn start(&mut self, now: UnixMillis, deletes_may_start: bool) -> Vec<Lease> {
+        self.now = now;
         self.window.promote(now);
         let limit = self.breaker.limit(now, self.settings.concurrency);
         let mut leases = Vec::new();
-        while self.window.running() < limit {
-            let Some(path) = self.next(deletes_may_start) else { break };
-            leases.extend(self.lease(&path));
+        while self.occupied() < limit {
+            let Some(class) = self.next(deletes_may_start) else { break };
+            let together = match class {
+                // A probe of S3 is one.
+                Class::Delete if self.breaker.outage().is_none() => DELETE_BATCH_MAX,
+                Class::Small | Class::Large | Class::Delete => 1,
+            };
+            for _ in 0..together {
+                let Some((since, path)) = self.window.next_ready(class) else { break };
+                if class == Class::Delete && self.window.is_held_up(since + DELETE_GRACE_MS) {
+                    break;
+                }
+                let path = path.clone();
+                leases.extend(self.lease(&path));
+            }
         }
         leases
+    }
+
+    /// Tries under way; deletes are one.
+    #[must_use]
+    pub fn occupied(&self) -> usize {
+        let deletes = self.window.running_of(Class::Delete).min(1);
+        self.window.running_of(Class::Small) + self.window.running_of(Class::Large) + deletes
+    }
+
+    /// Of which class the next is that may start: that of the oldest change.
+    fn next(&self, deletes_may_start: bool) -> Option<Class> {
+        let large_max = self.settings.concurrency.div_ceil(2);
+        let may_start = |class: &Class| match class {
+            Class::Small => true,
+            Class::Large => self.window.running_of(Class::Large) < large_max,
+            Class::Delete => deletes_may_start && self.delete_may_start(),
+        };
+        [Class::Small, Class::Large, Class::Delete]
+            .into_iter()
+            .filter(may_start)
+            .filter_map(|class| Some((self.window.next_ready(class)?.0, class)))
+            .min_by_key(|(since, _)| *since)
+            .map(|(_, class)| class)
+    }
+
+    fn delete_may_start(&self) -> bool {
+        let Some((since, _)) = self.window.next_ready(Class::Delete) else { return false };
+        let complete = self.window.ready(Class::Delete) >= DELETE_BATCH_MAX
+            || !self.window.is_gathering()
+            || self.gathered_at().is_some_and(|gathered| self.now >= gathered);
+        let running = self.window.running_of(Class::Delete) > 0;
+        complete
+            && !running
+            && !self.deletes_held()
+            && !self.window.is_held_up(since + DELETE_GRACE_MS)
+    }
+
+    /// When the delete that is next no longer waits for others.
+    fn gathered_at(&self) -> Option<UnixMillis> {
+        self.window.delete_ready_at().map(|ready| ready + DELETE_GATHER_MS)
     }
 
     /// A try has ended.
@@ -249,7 +317,8 @@ impl Queue {
     /// The next moment at which something may start by itself.
     #[must_use]
     pub fn next_due(&self, deletes_may_start: bool) -> Option<UnixMillis> {
-        let waiting = self.window.next_try();
+        let gathered = self.gathered_at().filter(|gathered| *gathered > self.now);
+        let waiting = self.window.next_try().into_iter().chain(gathered).min();
         match self.breaker.next_probe() {
             None => waiting,
             // While S3 is away nothing starts before the probe, and the probe needs something.
@@ -258,11 +327,10 @@ impl Queue {
         }
     }
 
-    /// What would start next.
-    fn next(&self, deletes_may_start: bool) -> Option<RelPath> {
-        let deletes_may_start = deletes_may_start && !self.deletes_held();
-        let delete = || self.window.next_delete(DELETE_GRACE_MS).filter(|_| deletes_may_start);
-        self.window.next_put().or_else(delete)
+    /// Whether a try of `path` is under way.
+    #[must_use]
+    pub fn is_running(&self, path: &RelPath) -> bool {
+        self.window.is_running(path)
     }
 
     /// Everything that waits may be tried at once: the daemon stops, or an operator asked.
@@ -336,7 +404,7 @@ impl Queue {
             Outcome::Mirrored(_, Effort::Unchanged) | Outcome::LookAgain(_) => None,
             Outcome::Mirrored(..) | Outcome::Deleted => self.breaker.succeeded(now),
             Outcome::Failed(failure) => match failure.class {
-                FailureClass::Unavailable | FailureClass::Refused => {
+                FailureClass::Unavailable | FailureClass::Throttled | FailureClass::Refused => {
                     self.breaker.failed(failure.class, now, jitter)
                 }
                 // S3 answered, and about this object only.
@@ -349,7 +417,9 @@ impl Queue {
     /// The outage is over: what failed because of it need not wait any longer.
     fn release(&mut self, now: UnixMillis) {
         self.window.hasten(now, |entry| {
-            matches!(entry.failed, Some(FailureClass::Unavailable | FailureClass::Refused))
+            let together =
+                [FailureClass::Unavailable, FailureClass::Throttled, FailureClass::Refused];
+            entry.failed.is_some_and(|class| together.contains(&class))
         });
     }
 }

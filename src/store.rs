@@ -17,8 +17,11 @@
 mod rows;
 mod schema;
 mod thread;
+mod uploads;
 
-use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, UploadNote};
+use crate::model::{
+    Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, StoredPart, UploadNote,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -85,10 +88,12 @@ pub enum Change {
     Forgotten(RelPath),
     /// Take the path off the queue, and leave the record as it is.
     Settled(RelPath),
-    /// A multipart upload is about to begin, or has.
+    /// A multipart upload is about to begin, or has. Its parts are told of one by one.
     UploadNoted(UploadNote),
-    /// It was completed or aborted.
-    UploadEnded(RelPath),
+    /// The store has confirmed a part of the path's upload.
+    PartStored(RelPath, StoredPart),
+    /// The upload of this id was completed or aborted.
+    UploadEnded(RelPath, Option<String>),
     /// The bucket has an object of this size for the path, and the record does not know whose.
     Listed(RelPath, u64),
     /// Facts about the watched directory and the bucket; see [`Bound`].
@@ -178,7 +183,7 @@ pub struct Opened {
     pub bound: Option<Bound>,
     /// How much it holds.
     pub counts: Counts,
-    /// Multipart uploads that were noted and not ended.
+    /// Multipart uploads that were noted and not ended, without those a queued put may go on with.
     pub uploads: Vec<UploadNote>,
     /// Where a record that must not be acted on was moved, if there was one, and why.
     pub moved_aside: Option<(PathBuf, Unusable)>,
@@ -230,7 +235,7 @@ impl Store {
         let unreadable = |source| OpenError::Unreadable { path: file.path.clone(), source };
         let bound = rows::bound(&file.connection).map_err(unreadable)?;
         let counts = rows::counts(&file.connection).map_err(unreadable)?;
-        let uploads = rows::uploads(&file.connection, None).map_err(unreadable)?;
+        let uploads = uploads::left_over(&file.connection).map_err(unreadable)?;
         let moved_aside = file.moved_aside.clone();
         std::thread::Builder::new()
             .name("record".into())

@@ -19,41 +19,40 @@
 //! # Bounds
 //!
 //! Bytes in memory are at most `memory`, for any mix of sizes; a file or part waits for its share
-//! before it is read.
+//! before it is read. Requests under way, and bytes a second, are bounded around the store.
 
 mod adopt;
+mod copy;
+mod delete;
+mod memory;
 mod metered;
 mod multipart;
+mod pace;
 mod port;
 mod s3;
 mod source;
 
 pub use metered::{Metered, Request, RequestObserver};
-pub use port::{Deleted, ObjectHead, ObjectStore, Page, StoredObject, StoredPart};
+pub use pace::PaceSettings;
+pub use port::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
 pub use s3::{Payload, S3, S3Settings};
 
 use crate::model::{
-    Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Operation, Outcome,
-    RelPath, UnixMillis, UploadNote, Version,
+    Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Outcome, RelPath,
+    StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
 };
 use crate::queue::Lease;
-use crate::root::{Kind, LookError, Obstacle, Root};
+use crate::root::Root;
 use crate::rules::Rules;
+use memory::{Memory, Purpose};
+use pace::Paced;
 use source::{Piece, Source};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::Mutex;
 
-/// What S3 copies in one request.
-const COPY_BYTES_MAX: u64 = 5 << 30;
 /// How far the store's clock may be behind ours.
 const CLOCK_SKEW_MS: UnixMillis = 300_000;
-/// Looks, a few seconds apart in all, before an object whose upload was never answered is held to be
-/// absent for good.
-const UNANSWERED_LOOKS: u32 = 4;
-/// Memory is shared out in units of this, so that a semaphore can count it.
-const MEMORY_UNIT: u64 = 4096;
-
 /// How objects are made.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -65,6 +64,12 @@ pub struct Settings {
     pub multipart_part_size: u64,
     /// Bytes of files in memory at once.
     pub memory: u64,
+    /// Objects above this are copied in parts, bytes.
+    pub copy_threshold: u64,
+    /// Size of such a part, bytes.
+    pub copy_part_size: u64,
+    /// How hard the store is worked.
+    pub pace: PaceSettings,
     /// Whether it is known what was in the bucket when the record was new.
     pub listed: bool,
     /// What objects look like.
@@ -72,12 +77,19 @@ pub struct Settings {
 }
 
 /// Where it is noted what the bucket may hold: multipart uploads, so that none is left behind by a
-/// crash, and what was there when the record was new.
+/// crash and large ones go on, and what was there when the record was new.
 pub trait Journal: Send + Sync + 'static {
     /// Answers when it is on disk that an upload is about to begin, or, with its id, has begun.
-    fn noted(&self, path: &RelPath, upload_id: Option<&str>) -> impl Future<Output = ()> + Send;
+    fn begun(
+        &self,
+        path: &RelPath,
+        plan: &UploadPlan,
+        upload_id: Option<&str>,
+    ) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk that the store has this part of the path's upload.
+    fn stored(&self, path: &RelPath, part: &StoredPart) -> impl Future<Output = ()> + Send;
     /// The upload was completed or aborted.
-    fn ended(&self, path: &RelPath) -> impl Future<Output = ()> + Send;
+    fn ended(&self, path: &RelPath, upload_id: Option<&str>) -> impl Future<Output = ()> + Send;
     /// Answers when it is on disk that the bucket has objects of these sizes.
     fn listed(&self, objects: Vec<(RelPath, u64)>) -> impl Future<Output = ()> + Send;
     /// Answers when it is on disk that the listing is complete.
@@ -88,10 +100,10 @@ pub trait Journal: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Transfer<S, J> {
     root: Arc<Root>,
-    store: S,
+    store: Paced<S>,
     journal: J,
     settings: Settings,
-    memory: Semaphore,
+    memory: Memory,
     listed: Mutex<bool>,
 }
 
@@ -132,28 +144,22 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// A transfer from `root` to `store`.
     #[must_use]
     pub fn new(root: Arc<Root>, store: S, journal: J, settings: Settings) -> Self {
-        let memory = Semaphore::new(units(settings.memory));
+        let memory = Memory::new(settings.memory, settings.multipart_part_size);
         let listed = Mutex::new(settings.listed);
+        let store = Paced::new(store, settings.pace);
         Self { root, store, journal, settings, memory, listed }
     }
 
-    /// Tries once what the lease permits.
-    pub async fn run(&self, lease: &Lease, known: &Known) -> Outcome {
+    /// Tries once to put the file the lease permits.
+    pub async fn send(&self, lease: &Lease, known: &Known) -> Outcome {
         let key = match self.settings.prefix.key(&lease.pending.path) {
             Ok(key) => key,
             Err(error) => return unnameable(&error.to_string()),
         };
-        if let Some(note) = &known.upload
-            && let Err(failure) = self.abandon(note).await
-        {
-            return Outcome::Failed(failure);
-        }
-        let result = match lease.pending.operation {
-            Operation::Put => self.put(Put { lease, key, known }).await,
-            Operation::Delete => match self.still_absent(&lease.pending.path).await {
-                Ok(()) => self.delete(lease, &key, known.mirrored.as_ref()).await,
-                Err(outcome) => Err(outcome),
-            },
+        let put = Put { lease, key, known };
+        let result = match put.version().size > self.settings.multipart_threshold {
+            true => self.put_in_parts(&put).await,
+            false => self.put_whole(&put).await,
         };
         result.unwrap_or_else(|outcome| outcome)
     }
@@ -176,53 +182,44 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                 }
             }
         }
-        self.journal.ended(&note.path).await;
+        self.journal.ended(&note.path, note.upload_id.as_deref()).await;
         Ok(())
     }
 
-    async fn put(&self, put: Put<'_>) -> Result<Outcome, Outcome> {
-        if put.version().size > self.settings.multipart_threshold {
-            return self.put_in_parts(put).await;
+    async fn put_whole(&self, put: &Put<'_>) -> Result<Outcome, Outcome> {
+        if let Some(note) = &put.known.upload {
+            self.abandon(note).await.map_err(Outcome::Failed)?;
         }
-        let _share = self.share(put.version().size).await;
-        let (root, path, version) = (Arc::clone(&self.root), put.path().clone(), put.version());
+        let version = put.version();
+        let buffer = self.memory.buffer(version.size, Purpose::File).await;
+        let (root, path) = (Arc::clone(&self.root), put.path().clone());
         let (source, piece, racy) = blocking(move || {
             let source = Source::open(&root, &path, version)?;
             let racy = source.fingerprint().is_racy(unix_nanos());
-            let length = usize::try_from(version.size).unwrap_or(usize::MAX);
-            let piece = source.read(0, length)?;
+            let piece = source.read(0, buffer)?;
             source.confirm()?;
             Ok((source, piece, racy))
         })
         .await?;
-        let object = self.object_head(&put, &source);
-        let mirrored = |etag: Option<String>, effort| Mirrored {
-            fingerprint: *source.fingerprint(),
-            crc64nvme: piece.crc64nvme,
-            etag,
-            racy,
-            epoch: put.known.epoch,
-            head: head_after(&put, &object, effort),
-        };
-        if let Some((etag, effort)) = self.already_there(&put, piece.crc64nvme).await? {
-            return Ok(Outcome::Mirrored(mirrored(etag, effort), effort));
+        let Piece { bytes, crc64nvme } = piece;
+        let object = self.object_head(put, &source);
+        let outcome =
+            |etag, effort| outcome(put, &source, &object, racy, Made { crc64nvme, etag, effort });
+        let there = self.candidate(put).await?.and_then(|there| there.accepted(crc64nvme));
+        if let Some((etag, effort)) = there {
+            return Ok(outcome(etag, effort));
         }
-        if let Some(stored) = self.copy(&put, &object, piece.crc64nvme).await? {
-            return Ok(Outcome::Mirrored(mirrored(stored.etag, Effort::Copied), Effort::Copied));
+        if let Some(stored) = self.copy(put, &object, crc64nvme).await? {
+            return Ok(outcome(stored.etag, Effort::Copied));
         }
-        let Piece { bytes, crc64nvme } = &piece;
-        let stored = self.store.put(&object, bytes.clone(), *crc64nvme).await;
-        let stored = stored.map_err(Outcome::Failed)?;
-        check(&stored, *crc64nvme)?;
-        Ok(Outcome::Mirrored(mirrored(stored.etag, Effort::Sent), Effort::Sent))
+        let stored = self.store.put(&object, bytes, crc64nvme).await.map_err(Outcome::Failed)?;
+        check(&stored, crc64nvme)?;
+        Ok(outcome(stored.etag, Effort::Sent))
     }
 
-    /// Whether these bytes need not be sent, with the object's entity tag.
-    async fn already_there(
-        &self,
-        put: &Put<'_>,
-        crc64nvme: u64,
-    ) -> Result<Option<(Option<String>, Effort)>, Outcome> {
+    /// An object that is the file already, if the bytes agree. Asks the store where the record does
+    /// not know.
+    async fn candidate(&self, put: &Put<'_>) -> Result<Option<Candidate>, Outcome> {
         let wanted = put.version();
         if let Some(sent_before) = put.lease.sent_before {
             // The record says nothing any more: the earlier try may have replaced what it names.
@@ -230,113 +227,21 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                 return Ok(None);
             }
             let found = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
-            let same = |object: &StoredObject| {
-                object.ours
-                    && object.version == Some(wanted)
-                    && object.crc64nvme.is_none_or(|there| there == crc64nvme)
-            };
-            return Ok(found.filter(same).map(|object| (object.etag, Effort::Found)));
+            let same = |object: &StoredObject| object.ours && object.version == Some(wanted);
+            return Ok(found.filter(same).map(Candidate::Stored));
         }
         if let Some(mirrored) = &put.known.mirrored {
-            let same = mirrored.fingerprint.size == wanted.size && mirrored.crc64nvme == crc64nvme;
-            return Ok(same.then(|| (mirrored.etag.clone(), Effort::Unchanged)));
+            let same = mirrored.fingerprint.size == wanted.size;
+            return Ok(same.then(|| Candidate::Recorded(mirrored.clone())));
         }
         if put.known.listed != Some(wanted.size) {
             return Ok(None);
         }
         // The record was lost, or is new: an object that is the file is taken over.
         let found = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
-        let same = |object: &StoredObject| match object.crc64nvme {
-            Some(there) => there == crc64nvme && put.known.listed == Some(wanted.size),
-            None => object.version == Some(wanted),
-        };
-        Ok(found.filter(same).map(|object| (object.etag, Effort::Found)))
-    }
-
-    /// Copies the object the file had under its name before, if it has these bytes. `None` where
-    /// there is any doubt: the file is sent then.
-    async fn copy(
-        &self,
-        put: &Put<'_>,
-        object: &ObjectHead,
-        crc64nvme: u64,
-    ) -> Result<Option<StoredObject>, Outcome> {
-        let (Some(from), Some(twin)) = (&put.lease.pending.copy_from, &put.known.twin) else {
-            return Ok(None);
-        };
-        let size = put.version().size;
-        let same = twin.crc64nvme == crc64nvme && twin.fingerprint.size == size;
-        let (Ok(from), Some(etag)) = (self.settings.prefix.key(from), &twin.etag) else {
-            return Ok(None);
-        };
-        if !same || size > COPY_BYTES_MAX {
-            return Ok(None);
-        }
-        let stored = match self.store.copy(&from, etag, object).await {
-            Ok(stored) => stored,
-            // Whoever may not copy may still send; an outage concerns both.
-            Err(failure) if failure.class != FailureClass::Unavailable => return Ok(None),
-            Err(failure) => return Err(Outcome::Failed(failure)),
-        };
-        let Some(stored) = stored else { return Ok(None) };
-        if stored.crc64nvme.is_some() {
-            return Ok(check(&stored, crc64nvme).is_ok().then_some(stored));
-        }
-        // A store that tells no checksum is asked what it made.
-        let made = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
-        Ok(made.filter(|made| made.version == Some(put.version())))
-    }
-
-    /// A delete may have waited for long, over a restart even. That the file is gone was found out
-    /// with all care then; now it is enough that nothing speaks against it.
-    async fn still_absent(&self, path: &RelPath) -> Result<(), Outcome> {
-        let (root, path) = (Arc::clone(&self.root), path.clone());
-        blocking(move || match (root.confirm(), root.look(&path)) {
-            (Err(_), _) => Err(Outcome::LookAgain("the watched directory is not what it was")),
-            (Ok(()), Ok(stat)) if stat.kind == Kind::File => {
-                Err(Outcome::LookAgain("the file is there"))
-            }
-            (Ok(()), Ok(_) | Err(LookError::Gone | LookError::NotBelow(Obstacle::Link))) => Ok(()),
-            (Ok(()), Err(_)) => Err(Outcome::LookAgain("nobody can tell whether it is there")),
-        })
-        .await
-    }
-
-    /// Deletes the object if it is the one that was recorded, or one that a put of ours made and that
-    /// was never answered. One that somebody else put in its place is left alone.
-    async fn delete(
-        &self,
-        lease: &Lease,
-        key: &ObjectKey,
-        mirrored: Option<&Mirrored>,
-    ) -> Result<Outcome, Outcome> {
-        let recorded = mirrored.filter(|_| lease.sent_before.is_none());
-        let etag = match recorded {
-            Some(mirrored) => mirrored.etag.clone(),
-            None => {
-                let found = self.store.head(key).await.map_err(Outcome::Failed)?;
-                let etag = mirrored.and_then(|mirrored| mirrored.etag.as_ref());
-                let ours = |object: &StoredObject| {
-                    object.ours || (etag.is_some() && object.etag.as_ref() == etag)
-                };
-                match (found, lease.sent_before) {
-                    (Some(object), _) if ours(&object) => object.etag,
-                    (None, Some(_)) if lease.pending.attempts < UNANSWERED_LOOKS => {
-                        return Err(unconfirmed());
-                    }
-                    _ => return Ok(Outcome::Deleted),
-                }
-            }
-        };
-        match self.store.delete(key, etag.as_deref()).await.map_err(Outcome::Failed)? {
-            Deleted::Gone => {}
-            Deleted::Replaced => tracing::warn!(
-                event = "delete.declined",
-                aws.s3.key = %key,
-                "somebody else has replaced the object; it is left alone and forgotten"
-            ),
-        }
-        Ok(Outcome::Deleted)
+        let same =
+            |object: &StoredObject| object.crc64nvme.is_some() || object.version == Some(wanted);
+        Ok(found.filter(same).map(Candidate::Stored))
     }
 
     fn object_head(&self, put: &Put<'_>, source: &Source) -> ObjectHead {
@@ -348,17 +253,45 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             replaces_tags: self.settings.rules.have_tags(),
         }
     }
+}
 
-    /// Waits for room for `size` bytes; a file larger than all the room gets all of it.
-    async fn share(&self, size: u64) -> Option<SemaphorePermit<'_>> {
-        let units = units(size.clamp(1, self.settings.memory));
-        // The semaphore is never closed, so this is always some.
-        self.memory.acquire_many(u32::try_from(units).unwrap_or(u32::MAX)).await.ok()
+/// An object that may be the file already.
+#[derive(Debug)]
+enum Candidate {
+    /// As the record says.
+    Recorded(Mirrored),
+    /// As the store says.
+    Stored(StoredObject),
+}
+
+impl Candidate {
+    /// Its entity tag, if it has the bytes of this checksum.
+    fn accepted(self, crc64nvme: u64) -> Option<(Option<String>, Effort)> {
+        match self {
+            Self::Recorded(mirrored) => {
+                (mirrored.crc64nvme == crc64nvme).then_some((mirrored.etag, Effort::Unchanged))
+            }
+            Self::Stored(object) => object
+                .crc64nvme
+                .is_none_or(|there| there == crc64nvme)
+                .then_some((object.etag, Effort::Found)),
+        }
     }
 }
 
-fn units(bytes: u64) -> usize {
-    usize::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+/// How an object came about, or turned out to be there.
+struct Made {
+    crc64nvme: u64,
+    etag: Option<String>,
+    effort: Effort,
+}
+
+fn outcome(put: &Put<'_>, source: &Source, object: &ObjectHead, racy: bool, made: Made) -> Outcome {
+    let Made { crc64nvme, etag, effort } = made;
+    let head = head_after(put, object, effort);
+    let fingerprint = *source.fingerprint();
+    let epoch = put.known.epoch;
+    Outcome::Mirrored(Mirrored { fingerprint, crc64nvme, etag, racy, epoch, head }, effort)
 }
 
 /// What the record is to say of the head of an object: an object that was left as it is keeps the
@@ -382,17 +315,6 @@ fn check(stored: &StoredObject, crc64nvme: u64) -> Result<(), Outcome> {
         message: "the store answered with another checksum than was sent".into(),
         answer_lost: true,
     }))
-}
-
-/// A request that was never answered can still be on its way, held up by a network that was silent,
-/// and make the object after we saw that there is none.
-fn unconfirmed() -> Outcome {
-    Outcome::Failed(Failure {
-        class: FailureClass::Object,
-        code: "unconfirmed".into(),
-        message: "an upload that was never answered may still arrive; asked again".into(),
-        answer_lost: true,
-    })
 }
 
 fn unnameable(message: &str) -> Outcome {
@@ -425,3 +347,6 @@ fn unix_nanos() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

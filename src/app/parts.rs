@@ -5,13 +5,13 @@ use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
 use crate::engine::{self, Engine, Rescan};
 use crate::filter::{self, Filter};
-use crate::model::{Epoch, RelPath, Tracing, UploadNote, millis};
+use crate::model::{Epoch, RelPath, StoredPart, Tracing, UploadNote, UploadPlan, millis};
 use crate::plan::Policy;
 use crate::queue::{self, Backoff};
 use crate::root::Root;
 use crate::settle;
 use crate::store::{Bound, Change, Counts, Store};
-use crate::transfer::{self, Journal, S3Settings, Transfer};
+use crate::transfer::{self, Journal, PaceSettings, S3Settings, Transfer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,11 @@ const QUEUE_WINDOW_MAX: usize = 20_000;
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 /// The wait after the first failure of a path.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// What S3 copies in one request.
+const COPY_BYTES_MAX: u64 = 5 << 30;
+/// The part of a larger one; S3 copies several of them at once.
+const COPY_PART_BYTES: u64 = 1 << 30;
 
 /// The filter, or the first pattern that is wrong.
 pub(super) fn filter(config: &Config) -> Result<Arc<Filter>, String> {
@@ -56,6 +61,12 @@ impl App {
             multipart_threshold: self.config.multipart_threshold,
             multipart_part_size: self.config.multipart_part_size,
             memory: self.config.transfer_memory,
+            copy_threshold: COPY_BYTES_MAX,
+            copy_part_size: COPY_PART_BYTES,
+            pace: PaceSettings {
+                requests: self.config.max_concurrent_transfers,
+                bytes_per_second: None,
+            },
             listed: bound.listed,
             rules: Arc::default(),
         };
@@ -138,13 +149,7 @@ impl App {
         let sweeping = async {
             for note in uploads {
                 if let Err(failure) = transfer.abandon(&note).await {
-                    tracing::warn!(
-                        event = "upload.abort_failed",
-                        file.path = %note.path,
-                        error.type = failure.code,
-                        error.message = failure.message,
-                        "multipart upload of an earlier run not aborted; it stays noted"
-                    );
+                    engine::not_abandoned(&note, &failure);
                 }
             }
         };
@@ -176,6 +181,7 @@ fn engine_settings(
         },
         queue: queue::Settings {
             concurrency: config.max_concurrent_transfers,
+            large_bytes: config.multipart_threshold,
             window_max: QUEUE_WINDOW_MAX,
             backoff: Backoff {
                 first_ms: millis(RETRY_FIRST),
@@ -210,14 +216,20 @@ impl Recorded {
 }
 
 impl Journal for Recorded {
-    async fn noted(&self, path: &RelPath, upload_id: Option<&str>) {
+    async fn begun(&self, path: &RelPath, plan: &UploadPlan, upload_id: Option<&str>) {
         let (path, upload_id) = (path.clone(), upload_id.map(str::to_owned));
-        let begun = unix_millis();
-        self.note(vec![Change::UploadNoted(UploadNote { path, upload_id, begun })]).await;
+        let (begun, plan, parts) = (unix_millis(), *plan, Vec::new());
+        let note = UploadNote { path, upload_id, begun, plan, parts };
+        self.note(vec![Change::UploadNoted(note)]).await;
     }
 
-    async fn ended(&self, path: &RelPath) {
-        self.note(vec![Change::UploadEnded(path.clone())]).await;
+    async fn stored(&self, path: &RelPath, part: &StoredPart) {
+        self.note(vec![Change::PartStored(path.clone(), part.clone())]).await;
+    }
+
+    async fn ended(&self, path: &RelPath, upload_id: Option<&str>) {
+        let upload_id = upload_id.map(str::to_owned);
+        self.note(vec![Change::UploadEnded(path.clone(), upload_id)]).await;
     }
 
     async fn listed(&self, objects: Vec<(RelPath, u64)>) {

@@ -184,7 +184,7 @@ pub(super) const MULTIPART_THRESHOLD: Key = key(
     "multipart_threshold_mib",
     whole("MiB", S3_PART_MIB.0, S3_PART_MIB.1),
     Absent::Value("16"),
-    "files of this size and above are sent in parts, and such uploads resume",
+    "files larger than this are sent in parts, several at once, and such uploads resume",
 );
 pub(super) const MULTIPART_PART_SIZE: Key = key(
     "multipart_part_size_mib",

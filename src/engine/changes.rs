@@ -21,7 +21,8 @@ pub(super) fn last_of_each_path(changes: impl Iterator<Item = Change>) -> Vec<Ch
                 queued.remove(path);
             }
             Change::UploadNoted(_)
-            | Change::UploadEnded(_)
+            | Change::PartStored(..)
+            | Change::UploadEnded(..)
             | Change::Listed(..)
             | Change::Bound(_) => {}
         }

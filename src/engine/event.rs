@@ -1,7 +1,7 @@
 //! What the engine is told, and what it answers.
 
 use crate::look::Looked;
-use crate::model::{Hint, Outcome, Pending, RelPath};
+use crate::model::{Hint, Outcome, Pending, RelPath, UploadNote};
 use crate::queue::Lease;
 use crate::reconcile::{Range, ReconcileError, Summary};
 use crate::root::SourceGone;
@@ -34,8 +34,8 @@ pub enum Event {
     /// Rows are on disk: the number of their commit, for receipts may overtake each other, and how
     /// much the record held then.
     Written(u64, Counts),
-    /// A try has ended.
-    Ended(Box<Lease>, Outcome),
+    /// Tries have ended; those of deletes end together.
+    Ended(Vec<(Lease, Outcome)>),
     /// Rows of the record for the queue.
     Refilled(Vec<Pending>),
     /// Time went by.
@@ -62,6 +62,8 @@ pub enum Effect {
     Compare(Range),
     /// Write these, and begin the tries when they are on disk.
     Write(Vec<Change>, Vec<Lease>),
+    /// Abort this multipart upload: its file has no need of it any more.
+    Abandon(UploadNote),
     /// Read so many rows for the queue.
     Refill(usize),
     /// The watched directory is gone: end this run, and wait for it.

@@ -4,7 +4,7 @@
 use super::Settings;
 use crate::model::{
     Effort, Failure, FailureClass, KeyPrefix, Operation, Outcome, Pending, Trace, Tracing,
-    UnixMillis,
+    UnixMillis, UploadNote,
 };
 use crate::queue::{Lease, Queue, Turn};
 use crate::reconcile::{Range, ReconcileError, Summary};
@@ -230,5 +230,16 @@ pub(super) fn store_failed(reason: &str) {
         event = "state.read_failed",
         error.message = reason,
         "the record cannot be read"
+    );
+}
+
+/// A multipart upload could not be aborted; it stays noted, and the next start tries again.
+pub fn not_abandoned(note: &UploadNote, failure: &Failure) {
+    tracing::warn!(
+        event = "upload.abort_failed",
+        file.path = %note.path,
+        error.type = failure.code,
+        error.message = failure.message,
+        "multipart upload of an earlier try not aborted; it stays noted"
     );
 }

@@ -7,7 +7,7 @@ use super::{Effect, Engine, Event, LookFailure, Now, Observer};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
-use crate::model::{Epoch, Hint, Outcome, Tracing};
+use crate::model::{Epoch, Hint, Operation, Outcome, Tracing};
 use crate::plan::Observed;
 use crate::queue::Lease;
 use crate::reconcile::{Range, reconcile};
@@ -209,6 +209,15 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
                     }
                 });
             }
+            Effect::Abandon(note) => {
+                let transfer = Arc::clone(&self.parts.transfer);
+                self.tasks.spawn(async move {
+                    if let Err(failure) = transfer.abandon(&note).await {
+                        super::report::not_abandoned(&note, &failure);
+                    }
+                    None
+                });
+            }
             Effect::SourceLost(_) => {}
         }
     }
@@ -259,52 +268,78 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
             begin.send_replace(true);
             Some(Event::Written(number, counts))
         });
-        for lease in leases {
+        let (deletes, puts): (Vec<_>, Vec<_>) =
+            leases.into_iter().partition(|lease| lease.pending.operation == Operation::Delete);
+        let together = (!deletes.is_empty()).then_some(deletes);
+        for leases in puts.into_iter().map(|put| vec![put]).chain(together) {
             let (transfer, store, epoch) =
                 (Arc::clone(&self.parts.transfer), self.parts.store.clone(), self.parts.epoch);
             let observer = Arc::clone(&self.parts.observer);
-            let trace = self.parts.tracing.of_row(&lease.pending);
-            let span = super::report::span(trace, lease.pending.attempts > 1);
+            let tracing = self.parts.tracing;
+            let traces: Vec<_> =
+                leases.iter().map(|lease| tracing.of_row(&lease.pending)).collect();
+            // Requests for many deletes are told of in the trace of the first.
+            let Some((trace, first)) = traces.first().zip(leases.first()) else { continue };
+            let span = super::report::span(*trace, first.pending.attempts > 1);
             let mut begun = begun.clone();
             self.tasks.spawn(async move {
                 // An error means that the loop is gone, and this task with it.
                 if begun.wait_for(|begun| *begun).await.is_err() {
                     return std::future::pending().await;
                 }
-                observer.begun(&lease);
-                let trying = perform_try(&transfer, &store, &lease, epoch);
-                let outcome = trying.instrument(span).await;
-                observer.ended(&lease, &outcome, trace);
-                Some(Event::Ended(Box::new(lease), outcome))
+                leases.iter().for_each(|lease| observer.begun(lease));
+                let trying = perform_tries(&transfer, &store, epoch, leases).instrument(span);
+                let tries = trying.await;
+                for ((lease, outcome), trace) in tries.iter().zip(traces) {
+                    observer.ended(lease, outcome, trace);
+                }
+                Some(Event::Ended(tries))
             });
         }
     }
 }
 
-async fn perform_try<S: ObjectStore, J: Journal>(
+/// Carries out a put, or deletes.
+async fn perform_tries<S: ObjectStore, J: Journal>(
     transfer: &Transfer<S, J>,
     store: &Store,
-    lease: &Lease,
     epoch: Epoch,
-) -> Outcome {
+    leases: Vec<Lease>,
+) -> Vec<(Lease, Outcome)> {
     if let Err(failure) = transfer.prepare().await {
-        return Outcome::Failed(failure);
+        let failed = |lease| (lease, Outcome::Failed(failure.clone()));
+        return leases.into_iter().map(failed).collect();
     }
-    let questions = std::iter::once(&lease.pending.path)
-        .chain(&lease.pending.copy_from)
-        .map(|path| Question::of(path.clone()))
-        .collect();
-    let known = store.known(questions).await.unwrap_or_default();
-    let mut known = known.into_iter();
-    let own = known.next();
-    let known = transfer::Known {
-        upload: own.as_ref().and_then(|own| own.upload.clone()),
-        listed: own.as_ref().and_then(|own| own.listed),
-        mirrored: own.and_then(|own| own.mirrored),
-        twin: known.next().and_then(|twin| twin.mirrored),
-        epoch,
+    let known = known(store, epoch, &leases).await;
+    let tries: Vec<_> = leases.into_iter().zip(known).collect();
+    let outcomes = match &tries[..] {
+        [(lease, known)] if lease.pending.operation == Operation::Put => {
+            vec![transfer.send(lease, known).await]
+        }
+        deletes => transfer.delete(deletes).await,
     };
-    transfer.run(lease, &known).await
+    tries.into_iter().zip(outcomes).map(|((lease, _), outcome)| (lease, outcome)).collect()
+}
+
+/// What the record says that the tries have to know.
+async fn known(store: &Store, epoch: Epoch, leases: &[Lease]) -> Vec<transfer::Known> {
+    let paths = leases.iter().flat_map(|Lease { pending, .. }| {
+        std::iter::once(&pending.path).chain(&pending.copy_from).cloned()
+    });
+    let answers = store.known(paths.map(Question::of).collect()).await.unwrap_or_default();
+    let mut answers = answers.into_iter();
+    let known = |lease: &Lease| {
+        let own = answers.next();
+        let twin = lease.pending.copy_from.as_ref().and_then(|_| answers.next());
+        transfer::Known {
+            upload: own.as_ref().and_then(|own| own.upload.clone()),
+            listed: own.as_ref().and_then(|own| own.listed),
+            mirrored: own.and_then(|own| own.mirrored),
+            twin: twin.and_then(|twin| twin.mirrored),
+            epoch,
+        }
+    };
+    leases.iter().map(known).collect()
 }
 
 async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Event {

@@ -41,11 +41,21 @@ pub struct Failure {
     pub answer_lost: bool,
 }
 
+impl Failure {
+    /// Whether S3 wants fewer requests.
+    #[must_use]
+    pub fn asks_for_less(&self) -> bool {
+        self.class == FailureClass::Throttled
+    }
+}
+
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
-    /// S3 cannot be reached, is not working, or asks for less: wait, all together.
+    /// S3 cannot be reached, or is not working: wait, all together.
     Unavailable,
+    /// S3 asks for less: wait, alone, while fewer requests are made.
+    Throttled,
     /// No valid credentials, or no permission: wait for an operator or a rotation, all together.
     Refused,
     /// This object is refused, others need not be: wait, alone.
@@ -60,6 +70,7 @@ impl FailureClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
+            Self::Throttled => "throttled",
             Self::Refused => "refused",
             Self::Object => "object",
             Self::File => "file",

@@ -125,6 +125,32 @@ pub struct UploadNote {
     pub upload_id: Option<String>,
     /// When.
     pub begun: UnixMillis,
+    /// What is sent with it.
+    pub plan: UploadPlan,
+    /// The parts the store has confirmed.
+    pub parts: Vec<StoredPart>,
+}
+
+/// What a multipart upload sends. Only an upload with the very same plan can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadPlan {
+    /// The state of the file.
+    pub version: Version,
+    /// Bytes in each part but the last.
+    pub part_size: u64,
+    /// A digest of everything but the content, which is fixed when an upload begins.
+    pub head: u64,
+}
+
+/// A part of a multipart upload that the store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPart {
+    /// 1 to 10,000.
+    pub number: i32,
+    /// Its entity tag.
+    pub etag: String,
+    /// Its checksum, if it is known.
+    pub crc64nvme: Option<u64>,
 }
 
 /// Milliseconds of a duration, as the record keeps them.

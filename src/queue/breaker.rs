@@ -8,6 +8,8 @@ use crate::model::{FailureClass, UnixMillis};
 
 /// Failures in a row, of whatever path, after which S3 as a whole is held to be the cause.
 const FAILURES_MAX: u32 = 3;
+/// Requests for less in a row, after which fewer requests are no way out.
+const THROTTLED_MAX: u32 = 50;
 
 /// The longest wait between two probes, so that the end of an outage is seen soon.
 const PROBE_MAX_MS: UnixMillis = 15_000;
@@ -21,8 +23,12 @@ pub struct Breaker {
 
 #[derive(Debug)]
 enum State {
-    Closed { failures: u32 },
+    Closed { failures: u32, throttled: u32 },
     Open { class: FailureClass, probes: u32, next_probe: UnixMillis, since: UnixMillis },
+}
+
+impl State {
+    const CLOSED: Self = Self::Closed { failures: 0, throttled: 0 };
 }
 
 /// A change of the breaker that is worth telling.
@@ -39,7 +45,7 @@ impl Breaker {
     #[must_use]
     pub fn new(retry: Backoff) -> Self {
         let backoff = Backoff { first_ms: retry.first_ms, max_ms: retry.max_ms.min(PROBE_MAX_MS) };
-        Self { backoff, state: State::Closed { failures: 0 } }
+        Self { backoff, state: State::CLOSED }
     }
 
     /// What keeps S3 from taking anything, and how many probes have failed because of it.
@@ -72,7 +78,7 @@ impl Breaker {
 
     /// S3 did its part of a try.
     pub fn succeeded(&mut self, now: UnixMillis) -> Option<Turn> {
-        let before = std::mem::replace(&mut self.state, State::Closed { failures: 0 });
+        let before = std::mem::replace(&mut self.state, State::CLOSED);
         match before {
             State::Closed { .. } => None,
             State::Open { since, .. } => Some(Turn::Closed(now.saturating_sub(since))),
@@ -82,9 +88,12 @@ impl Breaker {
     /// S3 did not.
     pub fn failed(&mut self, class: FailureClass, now: UnixMillis, jitter: f64) -> Option<Turn> {
         match &mut self.state {
-            State::Closed { failures } => {
-                *failures += 1;
-                if *failures < FAILURES_MAX {
+            State::Closed { failures, throttled } => {
+                match class {
+                    FailureClass::Throttled => *throttled += 1,
+                    _ => *failures += 1,
+                }
+                if *failures < FAILURES_MAX && *throttled < THROTTLED_MAX {
                     return None;
                 }
                 let next_probe = now + self.backoff.wait_ms(1, jitter);
@@ -155,6 +164,15 @@ mod tests {
         assert_eq!(breaker.limit(500, 16), 0);
         assert_eq!(breaker.succeeded(502), Some(Turn::Closed(500)));
         assert_eq!(breaker.limit(502, 16), 16);
+    }
+
+    #[test]
+    fn being_asked_for_less_opens_it_only_when_nothing_else_is_heard_for_long() {
+        let mut breaker = breaker();
+        let turns: Vec<_> =
+            (0..50).map(|_| breaker.failed(FailureClass::Throttled, 0, 1.0)).collect();
+        assert_eq!(turns.iter().flatten().count(), 1);
+        assert_eq!(turns[49], Some(Turn::Opened));
     }
 
     #[test]

@@ -9,6 +9,7 @@ fn path(text: &str) -> RelPath {
 fn settings() -> Settings {
     Settings {
         concurrency: 2,
+        large_bytes: 100,
         window_max: 8,
         backoff: Backoff { first_ms: 1_000, max_ms: 300_000 },
         delete_limit_percent: 50,
@@ -240,7 +241,7 @@ fn more_deletes_than_both_limits_are_all_held() {
     assert_eq!(started(&mut queue, 9_000), [""; 0]);
     queue.settle(&path("d"), None);
     queue.set_counts(Counts { pending: 3, deletes: 3, ..few });
-    assert_eq!(started(&mut queue, 9_000), ["a", "b"], "the file is back");
+    assert_eq!(started(&mut queue, 9_000), ["a", "b", "c"], "the file is back");
 }
 
 #[test]
@@ -296,6 +297,88 @@ fn what_the_window_has_no_room_for_waits_in_the_record() {
     assert!(queue.is_drained(9));
 }
 
+#[test]
+fn deletes_that_come_together_start_together() {
+    let settings = Settings { window_max: 10_000, delete_limit_count: 10_000, ..settings() };
+    let mut queue = Queue::new(settings, Counts::default());
+    let (mut batches, mut now) = (Vec::new(), 0);
+    for number in 0..2_500 {
+        now = number;
+        want(&mut queue, &format!("{number:04}"), Operation::Delete, now);
+        let batch = started(&mut queue, now);
+        assert!(batch.is_empty() || batch.len() == DELETE_BATCH_MAX, "{}", batch.len());
+        batches.push(batch);
+    }
+    while batches.iter().map(Vec::len).sum::<usize>() < 2_500 {
+        for name in batches.iter().flatten() {
+            queue.end(&path(name), &Outcome::Deleted, now, 1.0);
+        }
+        batches.push(started(&mut queue, now));
+        now = queue.next_due(true).unwrap_or(now);
+    }
+    batches.retain(|batch| !batch.is_empty());
+    assert_eq!(batches.len(), 3);
+}
+
+#[test]
+fn a_delete_waits_only_so_long_for_others_to_go_with_it() {
+    let mut queue = queue();
+    want(&mut queue, "first", Operation::Delete, 0);
+    let mut now = 0;
+    while started(&mut queue, now) != ["first"] {
+        now = queue.next_due(true).expect("a time").min(now + 500);
+        want(&mut queue, &format!("{now}"), Operation::Delete, now);
+        assert!(now <= DELETE_GRACE_MS + DELETE_GATHER_MS, "{now}");
+        queue.settle(&path(&format!("{}", now.saturating_sub(500))), None);
+    }
+}
+
+#[test]
+fn large_files_leave_room_for_small_ones() {
+    let mut queue = queue();
+    let large = Version { size: 101, mtime_ns: 1 };
+    for (since, name) in ["l1", "l2", "l3"].into_iter().enumerate() {
+        queue.want(Pending::new(path(name), Operation::Put, large, since as u64), None, 9);
+    }
+    want(&mut queue, "small", Operation::Put, 9);
+    assert_eq!(started(&mut queue, 9), ["l1", "small"]);
+    queue.end(&path("small"), &done(), 10, 1.0);
+    assert_eq!(started(&mut queue, 10), [""; 0], "what comes next finds room");
+    queue.end(&path("l1"), &done(), 11, 1.0);
+    assert_eq!(started(&mut queue, 11), ["l2"]);
+}
+
+#[test]
+fn a_stream_of_new_files_does_not_hold_up_deletes() {
+    let mut queue = queue();
+    want(&mut queue, "gone", Operation::Delete, 0);
+    for now in (100..10_000).step_by(100) {
+        want(&mut queue, &format!("{now}"), Operation::Put, now);
+        let names = started(&mut queue, now);
+        if names.iter().any(|name| name == "gone") {
+            return;
+        }
+        for name in names {
+            queue.end(&path(&name), &done(), now, 1.0);
+        }
+    }
+    panic!("the delete never started");
+}
+
+#[test]
+fn a_probe_is_one_delete() {
+    let mut queue = queue();
+    for name in ["a", "b", "c"] {
+        want(&mut queue, name, Operation::Delete, 0);
+    }
+    for name in started(&mut queue, 2_000) {
+        queue.end(&path(&name), &failure(FailureClass::Refused), 2_000, 1.0);
+    }
+    assert_eq!(queue.outage(), Some(FailureClass::Refused));
+    let probe = queue.next_due(true).expect("a probe");
+    assert_eq!(started(&mut queue, probe).len(), 1);
+}
+
 proptest! {
     /// Whatever happens, the sets stay in step and nothing runs twice.
     #[test]
@@ -323,7 +406,7 @@ proptest! {
                 },
             }
             prop_assert_eq!(queue.running(), running.len());
-            prop_assert!(running.len() <= settings().concurrency);
+            prop_assert!(queue.occupied() <= settings().concurrency);
             prop_assert!(queue.window.len() <= settings().window_max);
         }
     }

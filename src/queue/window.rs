@@ -30,21 +30,59 @@ pub(super) enum State {
 #[derive(Debug, Default)]
 pub(super) struct Window {
     entries: HashMap<RelPath, Entry>,
-    ready_puts: ByTime,
-    ready_deletes: ByTime,
+    ready: [ByTime; Class::COUNT],
     waiting: ByTime,
+    /// Deletes among the waiting that were not tried yet: they will join a batch.
+    gathering: ByTime,
     /// Puts that hold up deletes wanted after them.
     holding: ByTime,
-    running: usize,
+    running: [usize; Class::COUNT],
+    large_bytes: u64,
+}
+
+/// What has a share of its own of the tries that run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// A put in one request.
+    Small,
+    /// A put in parts: it takes long, and must not keep the small ones out.
+    Large,
+    /// A delete; many of them are one request.
+    Delete,
+}
+
+impl Class {
+    const COUNT: usize = 3;
+
+    fn of(pending: &Pending, large_bytes: u64) -> Self {
+        match pending.operation {
+            Operation::Delete => Self::Delete,
+            Operation::Put if pending.version.size > large_bytes => Self::Large,
+            Operation::Put => Self::Small,
+        }
+    }
 }
 
 impl Window {
+    /// A window in which puts of more than `large_bytes` are large.
+    pub(super) fn new(large_bytes: u64) -> Self {
+        Self { large_bytes, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
     pub(super) fn running(&self) -> usize {
-        self.running
+        self.running.iter().sum()
+    }
+
+    pub(super) fn running_of(&self, class: Class) -> usize {
+        self.running[class as usize]
+    }
+
+    pub(super) fn is_running(&self, path: &RelPath) -> bool {
+        self.entries.get(path).is_some_and(|entry| matches!(entry.state, State::Running { .. }))
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -77,16 +115,30 @@ impl Window {
         }
     }
 
-    pub(super) fn next_put(&self) -> Option<RelPath> {
-        self.ready_puts.first().map(|(_, path)| path.clone())
+    /// The oldest of a class that may start, with the time its change was seen.
+    pub(super) fn next_ready(&self, class: Class) -> Option<(UnixMillis, &RelPath)> {
+        self.ready[class as usize].first().map(|(since, path)| (*since, path))
     }
 
-    /// The oldest delete that may start, unless a put wanted before it, or within `grace_ms` of it,
-    /// has not had its tries.
-    pub(super) fn next_delete(&self, grace_ms: UnixMillis) -> Option<RelPath> {
-        let (since, path) = self.ready_deletes.first()?;
-        let held_up = self.holding.first().is_some_and(|(put, _)| *put <= since + grace_ms);
-        (!held_up).then(|| path.clone())
+    /// How many of a class may start.
+    pub(super) fn ready(&self, class: Class) -> usize {
+        self.ready[class as usize].len()
+    }
+
+    /// Whether a put wanted before `since` has not had its tries.
+    pub(super) fn is_held_up(&self, since: UnixMillis) -> bool {
+        self.holding.first().is_some_and(|(put, _)| *put <= since)
+    }
+
+    /// Since when the delete that is next may start.
+    pub(super) fn delete_ready_at(&self) -> Option<UnixMillis> {
+        let (_, path) = self.next_ready(Class::Delete)?;
+        self.entries.get(path).map(|entry| entry.pending.next_try)
+    }
+
+    /// Whether a delete will be ready by itself that was not tried yet.
+    pub(super) fn is_gathering(&self) -> bool {
+        !self.gathering.is_empty()
     }
 
     pub(super) fn next_try(&self) -> Option<UnixMillis> {
@@ -99,11 +151,9 @@ impl Window {
             let Some((_, path)) = self.waiting.pop_first() else { break };
             let Some(entry) = self.entries.get_mut(&path) else { continue };
             entry.state = State::Ready;
-            let order = (entry.pending.since, path);
-            match entry.pending.operation {
-                Operation::Put => self.ready_puts.insert(order),
-                Operation::Delete => self.ready_deletes.insert(order),
-            };
+            self.gathering.remove(&(entry.pending.next_try, path.clone()));
+            let class = Class::of(&entry.pending, self.large_bytes);
+            self.ready[class as usize].insert((entry.pending.since, path));
         }
     }
 
@@ -113,6 +163,7 @@ impl Window {
             let due = entry.pending.next_try;
             if entry.state == State::Waiting && due > now && wanted(entry) {
                 self.waiting.remove(&(due, path.clone()));
+                self.gathering.remove(&(due, path.clone()));
                 entry.pending.next_try = now;
                 self.waiting.insert((now, path.clone()));
             }
@@ -132,9 +183,14 @@ impl Window {
             self.holding.insert((pending.since, path.clone()));
         }
         match state {
-            State::Running { .. } => self.running += 1,
+            State::Running { .. } => {
+                self.running[Class::of(pending, self.large_bytes) as usize] += 1;
+            }
             State::Waiting | State::Ready => {
                 self.waiting.insert((pending.next_try, path.clone()));
+                if pending.operation == Operation::Delete && pending.attempts == 0 {
+                    self.gathering.insert((pending.next_try, path.clone()));
+                }
             }
         }
         self.entries.insert(path, entry);
@@ -143,16 +199,16 @@ impl Window {
     pub(super) fn remove(&mut self, path: &RelPath) -> Option<Entry> {
         let entry = self.entries.remove(path)?;
         let by_age = (entry.pending.since, path.clone());
+        let class = Class::of(&entry.pending, self.large_bytes);
         self.holding.remove(&by_age);
         match entry.state {
-            State::Ready => {
-                self.ready_puts.remove(&by_age);
-                self.ready_deletes.remove(&by_age);
-            }
+            State::Ready => drop(self.ready[class as usize].remove(&by_age)),
             State::Waiting => {
-                self.waiting.remove(&(entry.pending.next_try, path.clone()));
+                let by_time = (entry.pending.next_try, path.clone());
+                self.waiting.remove(&by_time);
+                self.gathering.remove(&by_time);
             }
-            State::Running { .. } => self.running -= 1,
+            State::Running { .. } => self.running[class as usize] -= 1,
         }
         Some(entry)
     }

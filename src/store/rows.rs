@@ -1,9 +1,8 @@
-//! What stands in the tables, read and written. The only file with SQL in it, besides the schema.
+//! What stands in the tables, read and written. SQL is here, in the schema, and for multipart uploads
+//! beside it.
 
-use super::{Bound, Change, Counts, From, Known, Question, operation_from};
-use crate::model::{
-    Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, UploadNote, Version,
-};
+use super::{Bound, Change, Counts, From, Known, Question, operation_from, uploads};
+use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, Version};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -36,18 +35,9 @@ pub(super) fn apply(
             unqueue(connection, path, counts)
         }
         Change::Settled(path) => unqueue(connection, path, counts),
-        Change::UploadNoted(note) => {
-            // An earlier one that was never ended is looked for with this one.
-            let sql = "INSERT INTO uploads (path, upload_id, begun_ms) VALUES (?1, ?2, ?3) \
-                 ON CONFLICT (path) DO UPDATE SET upload_id = excluded.upload_id, \
-                 begun_ms = min(begun_ms, excluded.begun_ms)";
-            let row = params![note.path.to_sort_key(), note.upload_id, note.begun.cast_signed()];
-            connection.prepare_cached(sql)?.execute(row).map(drop)
-        }
-        Change::UploadEnded(path) => {
-            let sql = "DELETE FROM uploads WHERE path = ?1";
-            connection.prepare_cached(sql)?.execute([path.to_sort_key()]).map(drop)
-        }
+        Change::UploadNoted(note) => uploads::note(connection, note),
+        Change::PartStored(path, part) => uploads::add_part(connection, path, part),
+        Change::UploadEnded(path, id) => uploads::end(connection, path, id.as_deref()),
         Change::Listed(path, size) => {
             let sql = "INSERT OR REPLACE INTO listed (path, size) VALUES (?1, ?2)";
             let row = params![path.to_sort_key(), size.cast_signed()];
@@ -179,23 +169,6 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
     })
 }
 
-/// The multipart uploads that were noted, or the one of a path.
-pub(super) fn uploads(
-    connection: &Connection,
-    path: Option<&[u8]>,
-) -> rusqlite::Result<Vec<UploadNote>> {
-    let sql = "SELECT path, upload_id, begun_ms FROM uploads WHERE ?1 IS NULL OR path = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let note = |row: &Row<'_>| {
-        Ok(UploadNote {
-            path: path_from(row, 0)?,
-            upload_id: row.get(1)?,
-            begun: row.get::<_, i64>(2)?.cast_unsigned(),
-        })
-    };
-    statement.query_map([path], note)?.collect()
-}
-
 pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::Result<Known> {
     let key = question.path.to_sort_key();
     let sql = format!("SELECT {MIRRORED} FROM mirrored WHERE path = ?1");
@@ -213,7 +186,7 @@ pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::R
         Some(file) => twin(connection, &key, file)?,
         None => None,
     };
-    let upload = uploads(connection, Some(&key))?.pop();
+    let upload = uploads::of_path(connection, &key)?;
     let listed = connection
         .prepare_cached("SELECT size FROM listed WHERE path = ?1")?
         .query_row([&key], |row| row.get::<_, i64>(0))
@@ -361,7 +334,7 @@ fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
     })
 }
 
-fn path_from(row: &Row<'_>, index: usize) -> rusqlite::Result<RelPath> {
+pub(super) fn path_from(row: &Row<'_>, index: usize) -> rusqlite::Result<RelPath> {
     path_of(&row.get::<_, Vec<u8>>(index)?, index)
 }
 

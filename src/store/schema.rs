@@ -74,7 +74,19 @@ CREATE TABLE listed (
 CREATE TABLE uploads (
   path BLOB PRIMARY KEY,
   upload_id TEXT,
-  begun_ms INTEGER NOT NULL
+  begun_ms INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  mtime_ns INTEGER NOT NULL,
+  part_size INTEGER NOT NULL,
+  head INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE parts (
+  path BLOB NOT NULL,
+  number INTEGER NOT NULL,
+  etag TEXT NOT NULL,
+  crc64nvme INTEGER,
+  PRIMARY KEY (path, number)
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Fingerprint, Version};
+use crate::model::{Fingerprint, StoredPart, UploadPlan, Version};
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).expect("a proper path")
@@ -41,7 +41,10 @@ fn pending(name: &str, next_try: u64) -> Pending {
 }
 
 fn note(upload_id: Option<&str>, begun: u64) -> UploadNote {
-    UploadNote { path: path("a/c"), upload_id: upload_id.map(Into::into), begun }
+    let version = Version { size: 20, mtime_ns: -3 };
+    let plan = UploadPlan { version, part_size: 8, head: u64::MAX };
+    let upload_id = upload_id.map(Into::into);
+    UploadNote { path: path("a/c"), upload_id, begun, plan, parts: Vec::new() }
 }
 
 fn open(directory: &Path) -> Opened {
@@ -72,7 +75,7 @@ async fn what_was_written_is_there_after_a_restart() {
 
     let opened = open(directory.path());
     assert_eq!(opened.bound, Some(bound));
-    assert_eq!(opened.uploads, [note(Some("u"), 9)], "known since the first note of it");
+    assert_eq!(opened.uploads, [], "a queued put may go on with it");
     assert_eq!(opened.counts, Counts { mirrored: 1, pending: 1, deletes: 0, parked: 0 });
     let known = opened
         .store
@@ -81,6 +84,8 @@ async fn what_was_written_is_there_after_a_restart() {
         .expect("read");
     assert_eq!(known[0].mirrored, Some(mirrored(1)));
     assert_eq!(known[1].pending, Some(pending("a/c", 5)));
+    let upload = known[1].upload.clone();
+    assert_eq!(upload, Some(note(Some("u"), 9)), "known since the first note of it");
     assert_eq!(
         known[2],
         Known {
@@ -93,6 +98,55 @@ async fn what_was_written_is_there_after_a_restart() {
         }
     );
     assert!(!known[0].below);
+}
+
+fn part(number: i32) -> StoredPart {
+    StoredPart { number, etag: format!("e{number}"), crc64nvme: Some(u64::MAX - 1) }
+}
+
+async fn upload_of(store: &Store) -> Option<UploadNote> {
+    let known = store.known(vec![Question::of(path("a/c"))]).await.expect("read");
+    known.into_iter().next().and_then(|known| known.upload)
+}
+
+#[tokio::test]
+async fn an_upload_is_known_with_its_parts_until_it_has_ended() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let stored = |number| Change::PartStored(path("a/c"), part(number));
+    let begun = vec![Change::UploadNoted(note(None, 9)), Change::UploadNoted(note(Some("u"), 9))];
+    store.write(begun).await.expect("written");
+    store.write(vec![stored(3), stored(1), stored(3)]).await.expect("written");
+    let parts = vec![part(1), part(3)];
+    assert_eq!(upload_of(&store).await, Some(UploadNote { parts, ..note(Some("u"), 9) }));
+    let other = Change::UploadEnded(path("a/c"), Some("v".into()));
+    store.write(vec![other]).await.expect("written");
+    assert!(upload_of(&store).await.is_some(), "it was another one");
+    let ended = Change::UploadEnded(path("a/c"), Some("u".into()));
+    store.write(vec![ended]).await.expect("written");
+    assert_eq!(upload_of(&store).await, None);
+    store.write(vec![Change::UploadNoted(note(Some("w"), 9))]).await.expect("written");
+    assert_eq!(upload_of(&store).await, Some(note(Some("w"), 9)), "without the parts of before");
+}
+
+#[tokio::test]
+async fn an_upload_nothing_is_queued_for_is_left_over() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (queued, upload_id, left_over) in [
+        (None, Some("u"), true),
+        (Some(Operation::Put), Some("u"), false),
+        (Some(Operation::Put), None, true),
+        (Some(Operation::Delete), Some("u"), true),
+    ] {
+        let store = open(directory.path()).store;
+        let row = queued.map(|operation| Change::Queue(Pending { operation, ..pending("a/c", 5) }));
+        let changes = [Change::Settled(path("a/c")), Change::UploadNoted(note(upload_id, 9))];
+        store.write(changes.into_iter().chain(row).collect()).await.expect("written");
+        store.closed().await;
+        let opened = open(directory.path());
+        assert_eq!(!opened.uploads.is_empty(), left_over, "{queued:?} {upload_id:?}");
+        opened.store.closed().await;
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! An object store that somebody looks on at: every request is told of when it was answered.
 
-use super::{Deleted, ObjectHead, ObjectStore, Page, StoredObject, StoredPart};
-use crate::model::{Failure, ObjectKey, UnixMillis};
+use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
+use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis};
 use bytes::Bytes;
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A request that was made.
@@ -101,9 +102,17 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         begun.answered(&self.observer, self.store.head(key).await)
     }
 
-    async fn delete(&self, key: &ObjectKey, etag: Option<&str>) -> Result<Deleted, Failure> {
-        let begun = Begun::now("DeleteObject", key.as_str());
-        begun.answered(&self.observer, self.store.delete(key, etag).await)
+    /// Told of as one request, whatever the store makes of it.
+    async fn delete(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
+        let begun = match objects {
+            [object] => Begun::now("DeleteObject", object.key.as_str()),
+            _ => Begun::now("DeleteObjects", ""),
+        };
+        let answers = self.store.delete(objects).await;
+        let failed = answers.iter().find_map(|answer| answer.as_ref().err());
+        // The observer is told, and every object keeps its own answer.
+        drop(begun.answered(&self.observer, failed.cloned().map_or(Ok(()), Err)));
+        answers
     }
 
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
@@ -136,6 +145,19 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
     ) -> Result<StoredPart, Failure> {
         let begun = Begun::now("UploadPart", key.as_str()).of_upload(upload_id, Some(number));
         let answer = self.store.put_part(key, upload_id, number, body, crc64nvme).await;
+        begun.answered(&self.observer, answer)
+    }
+
+    async fn copy_part(
+        &self,
+        from: (&ObjectKey, &str),
+        range: Range<u64>,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: i32,
+    ) -> Result<Option<StoredPart>, Failure> {
+        let begun = Begun::now("UploadPartCopy", key.as_str()).of_upload(upload_id, Some(number));
+        let answer = self.store.copy_part(from, range, key, upload_id, number).await;
         begun.answered(&self.observer, answer)
     }
 

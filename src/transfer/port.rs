@@ -3,10 +3,11 @@
 //! One of the two traits of the crate. A wrapper of it (for faults, for limits) lists every method:
 //! none has a default.
 
-use crate::model::{Failure, ObjectKey, UnixMillis, Version};
+use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
 use crate::rules::Head;
 use bytes::Bytes;
 use std::future::Future;
+use std::ops::Range;
 
 /// An object to be put, without its bytes.
 #[derive(Debug, Clone)]
@@ -24,6 +25,14 @@ pub struct ObjectHead {
     pub replaces_tags: bool,
 }
 
+impl ObjectHead {
+    /// Tells whether an upload was begun with just this.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, format!("{self:?}").as_bytes())
+    }
+}
+
 /// What the store says of an object it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredObject {
@@ -37,15 +46,13 @@ pub struct StoredObject {
     pub ours: bool,
 }
 
-/// A part of a multipart upload that the store has.
+/// An object to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredPart {
-    /// 1 to 10,000.
-    pub number: i32,
-    /// Its entity tag.
-    pub etag: String,
-    /// Its checksum.
-    pub crc64nvme: u64,
+pub struct Condemned {
+    /// Its name.
+    pub key: ObjectKey,
+    /// Its entity tag, if it is known.
+    pub etag: Option<String>,
 }
 
 /// How a delete went.
@@ -82,13 +89,13 @@ pub trait ObjectStore: Send + Sync + 'static {
         key: &ObjectKey,
     ) -> impl Future<Output = Result<Option<StoredObject>, Failure>> + Send;
 
-    /// Deletes what is under `key`, if it still has this entity tag, where the store can tell.
-    /// Nothing being there is success.
+    /// Deletes these, each if it still has its entity tag, where the store can tell. Nothing being
+    /// there is success. Answers for each, in their order; at most
+    /// [`DELETE_BATCH_MAX`](crate::queue::DELETE_BATCH_MAX) at once.
     fn delete(
         &self,
-        key: &ObjectKey,
-        etag: Option<&str>,
-    ) -> impl Future<Output = Result<Deleted, Failure>> + Send;
+        objects: &[Condemned],
+    ) -> impl Future<Output = Vec<Result<Deleted, Failure>>> + Send;
 
     /// A page of the objects whose keys begin with `prefix`, from where the page before ended.
     fn list(
@@ -120,6 +127,17 @@ pub trait ObjectStore: Send + Sync + 'static {
         body: Bytes,
         crc64nvme: u64,
     ) -> impl Future<Output = Result<StoredPart, Failure>> + Send;
+
+    /// Makes a part of `range` of the object `from`, if that one still has this entity tag; `None` if
+    /// not.
+    fn copy_part(
+        &self,
+        from: (&ObjectKey, &str),
+        range: Range<u64>,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: i32,
+    ) -> impl Future<Output = Result<Option<StoredPart>, Failure>> + Send;
 
     /// Makes the object of its parts, if they are `size` bytes with this checksum.
     fn complete_upload(

@@ -6,29 +6,29 @@
 //! - Every request has a time limit that fits its size.
 
 mod client;
+mod delete;
 mod error;
 mod head;
 
 pub use client::{Payload, S3Settings};
 
-use super::{Deleted, ObjectHead, ObjectStore, Page, StoredObject, StoredPart};
-use crate::model::{Failure, ObjectKey, UnixMillis, Version};
+use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
+use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::delete_object::DeleteObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
     MetadataDirective, MultipartUpload, TaggingDirective,
 };
 use bytes::Bytes;
-use error::{failure, is_status, lacks_condition};
+use delete::Lacks;
+use error::{failure, is_status};
 use head::{MTIME, MakesObject, OWNER, parse_mtime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Everything but what a URL may hold unescaped, and the separator.
@@ -47,8 +47,8 @@ pub struct S3 {
     bucket: String,
     payload: Payload,
     owner: String,
-    /// The store knows no conditions on deletes.
-    unconditional: Arc<AtomicBool>,
+    /// What the store turned out not to know.
+    lacks: Arc<Lacks>,
 }
 
 /// The time limit of a request with a body of so many bytes.
@@ -59,18 +59,9 @@ fn patience(body_bytes: u64) -> aws_sdk_s3::config::Builder {
 }
 
 impl S3 {
-    async fn send_delete(
-        &self,
-        key: &ObjectKey,
-        etag: Option<&str>,
-    ) -> Result<(), SdkError<DeleteObjectError, HttpResponse>> {
-        let request = self
-            .client
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .set_if_match(etag.map(str::to_owned));
-        request.customize().config_override(patience(0)).send().await.map(drop)
+    fn copy_source(&self, from: &ObjectKey) -> String {
+        let from = percent_encoding::utf8_percent_encode(from.as_str(), COPY_SOURCE_ESCAPED);
+        format!("{}/{from}", self.bucket)
     }
 }
 
@@ -128,21 +119,8 @@ impl ObjectStore for S3 {
         }
     }
 
-    async fn delete(&self, key: &ObjectKey, etag: Option<&str>) -> Result<Deleted, Failure> {
-        if let Some(etag) = etag.filter(|_| !self.unconditional.load(Ordering::Relaxed)) {
-            match self.send_delete(key, Some(etag)).await {
-                Ok(()) => return Ok(Deleted::Gone),
-                Err(error) if is_status(&error, &[404]) => return Ok(Deleted::Gone),
-                Err(error) if is_status(&error, &[412]) => return Ok(Deleted::Replaced),
-                // A store that knows no such condition. The record is the guard then.
-                Err(error) if lacks_condition(&error) => {
-                    self.unconditional.store(true, Ordering::Relaxed);
-                }
-                Err(error) => return Err(failure(&error)),
-            }
-        }
-        let deleted = self.send_delete(key, None).await;
-        deleted.map(|()| Deleted::Gone).map_err(|error| failure(&error))
+    async fn delete(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
+        self.delete_all(objects).await
     }
 
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
@@ -168,11 +146,10 @@ impl ObjectStore for S3 {
         etag: &str,
         object: &ObjectHead,
     ) -> Result<Option<StoredObject>, Failure> {
-        let from = percent_encoding::utf8_percent_encode(from.as_str(), COPY_SOURCE_ESCAPED);
         let request = self
             .client
             .copy_object()
-            .copy_source(format!("{}/{from}", self.bucket))
+            .copy_source(self.copy_source(from))
             .copy_source_if_match(etag)
             .bucket(&self.bucket)
             .head(object, &self.owner)
@@ -234,7 +211,42 @@ impl ObjectStore for S3 {
         };
         let answer = request.send().await.map_err(|error| failure(&error))?;
         let etag = answer.e_tag.ok_or_else(|| error::incomplete("a part without an entity tag"))?;
-        Ok(StoredPart { number, etag, crc64nvme })
+        Ok(StoredPart { number, etag, crc64nvme: Some(crc64nvme) })
+    }
+
+    async fn copy_part(
+        &self,
+        (from, etag): (&ObjectKey, &str),
+        range: Range<u64>,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: i32,
+    ) -> Result<Option<StoredPart>, Failure> {
+        let size = range.end - range.start;
+        let request = self
+            .client
+            .upload_part_copy()
+            .copy_source(self.copy_source(from))
+            .copy_source_if_match(etag)
+            .copy_source_range(format!("bytes={}-{}", range.start, range.end - 1))
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .part_number(number);
+        // The store reads and writes before it answers; that nothing moves meanwhile is no stall.
+        let patience =
+            patience(size).stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        match request.customize().config_override(patience).send().await {
+            Ok(answer) => {
+                let copied = answer.copy_part_result;
+                let etag = copied.as_ref().and_then(|copied| copied.e_tag.clone());
+                let etag = etag.ok_or_else(|| error::incomplete("a part without an entity tag"))?;
+                let sum = copied.and_then(|copied| copied.checksum_crc64_nvme);
+                Ok(Some(StoredPart { number, etag, crc64nvme: sum.as_deref().and_then(decode) }))
+            }
+            Err(error) if is_status(&error, &[404, 412]) => Ok(None),
+            Err(error) => Err(failure(&error)),
+        }
     }
 
     async fn complete_upload(
@@ -249,7 +261,7 @@ impl ObjectStore for S3 {
             CompletedPart::builder()
                 .part_number(part.number)
                 .e_tag(&part.etag)
-                .checksum_crc64_nvme(encode(part.crc64nvme))
+                .set_checksum_crc64_nvme(part.crc64nvme.map(encode))
                 .build()
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
@@ -317,6 +329,27 @@ fn encode(crc64nvme: u64) -> String {
 fn decode(text: &str) -> Option<u64> {
     let bytes = aws_smithy_types::base64::decode(text).ok()?;
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// A client of an S3 in memory.
+#[cfg(test)]
+pub(super) fn for_tests(server: &file_sync_dev_s3::Server) -> S3 {
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+    use file_sync_dev_s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
+    let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
+    let shared = aws_config::SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let settings = S3Settings {
+        bucket: BUCKET.into(),
+        region: None,
+        endpoint_url: Some(server.endpoint()),
+        force_path_style: true,
+        owner: "us".into(),
+    };
+    S3::with(&shared, settings)
 }
 
 #[cfg(test)]

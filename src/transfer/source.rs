@@ -5,13 +5,17 @@
 //!
 //! Everything here blocks: it runs on the blocking pool, one hop a file or part.
 
+use super::memory::Buffer;
 use crate::model::{Failure, FailureClass, Fingerprint, Outcome, RelPath, Version};
 use crate::root::{OpenError, Root};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+
+/// What a file is read by that is only compared, bytes.
+const CHECKSUM_BUFFER: usize = 1 << 20;
 
 /// A file open for reading, beneath the watched directory and of the state that was asked for.
 #[derive(Debug)]
@@ -48,28 +52,33 @@ impl Source {
         &self.fingerprint
     }
 
-    /// Reads `length` bytes at `offset`.
-    pub(super) fn read(&self, offset: u64, length: usize) -> Result<Piece, Outcome> {
-        let mut buffer = BytesMut::zeroed(length);
-        self.file.read_exact_at(&mut buffer, offset).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Outcome::LookAgain("the file became shorter"),
-            _ => unreadable("read-error", &error.to_string()),
-        })?;
-        let crc64nvme = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &buffer);
+    /// Reads as many bytes at `offset` as the buffer is long.
+    pub(super) fn read(&self, offset: u64, mut buffer: Buffer) -> Result<Piece, Outcome> {
+        self.fill(offset, buffer.bytes_mut())?;
+        let crc64nvme = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, buffer.as_ref());
         Ok(Piece { bytes: buffer.freeze(), crc64nvme })
     }
 
-    /// The checksum of the whole file, read in pieces of `chunk` bytes.
-    pub(super) fn checksum(&self, chunk: usize) -> Result<u64, Outcome> {
+    /// The checksum of the whole file.
+    pub(super) fn checksum(&self) -> Result<u64, Outcome> {
         let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+        let mut buffer = vec![0; CHECKSUM_BUFFER];
         let mut offset = 0;
         while offset < self.fingerprint.size {
             let rest = self.fingerprint.size - offset;
-            let length = usize::try_from(rest).unwrap_or(chunk).min(chunk);
-            digest.update(&self.read(offset, length)?.bytes);
+            let length = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
+            self.fill(offset, &mut buffer[..length])?;
+            digest.update(&buffer[..length]);
             offset += length as u64;
         }
         Ok(digest.finalize())
+    }
+
+    fn fill(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Outcome> {
+        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Outcome::LookAgain("the file became shorter"),
+            _ => unreadable("read-error", &error.to_string()),
+        })
     }
 
     /// Confirms that nobody wrote to the file since it was opened.

@@ -1,6 +1,8 @@
-//! Mass deletions are held until the files return or a person raises the limits.
+//! Deletions: many in one request, and held where there are too many, until the files return or a
+//! person raises the limits.
 
 use crate::harness::{Daemon, World, until};
+use file_sync_dev_s3::{Action, BUCKET, Rule};
 use std::fs;
 
 /// A daemon that has mirrored 40 files and may delete 10 of them, or half of all.
@@ -95,4 +97,55 @@ fn with_the_policy_keep_nothing_is_ever_deleted() {
     world.pass_a_marker("another marker");
     daemon.stop();
     assert_eq!(world.deleted(), [""; 0]);
+}
+
+#[test]
+fn many_deletions_are_few_requests() {
+    let mut world = World::new();
+    world.set("delete_limit_count", "10000");
+    world.tree.write("stays", "so that the tree is not empty");
+    world.tree.fill("folder", 2_500);
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    world.tree.remove_folder("folder");
+    until("all are deleted", || world.server.objects(BUCKET).len() == 1);
+    world.wait_until_done();
+    assert!(world.server.count("DeleteObjects") <= 4, "{}", world.server.count("DeleteObjects"));
+    assert_eq!(world.server.count("DeleteObject"), 0);
+    daemon.stop();
+}
+
+#[test]
+fn in_a_batch_each_object_has_its_own_fate() {
+    let mut world = World::new();
+    world.tree.write("stays", "so that the tree is not empty");
+    // XML has no such character: this one goes by itself.
+    let odd = "folder/\u{1}";
+    world.tree.write(odd, "odd");
+    world.tree.fill("folder", 4);
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    world.put_foreign("folder/0001", "of somebody else");
+    world.tree.remove_folder("folder");
+    world.wait_until_done();
+    let left: Vec<_> = world.server.objects(BUCKET).into_keys().collect();
+    assert_eq!(left, ["m/folder/0001", "m/stays"]);
+    assert_eq!((world.server.count("DeleteObjects"), world.server.count("DeleteObject")), (1, 1));
+    daemon.wait_for("delete.declined");
+    daemon.stop();
+}
+
+#[test]
+fn a_store_without_batches_gets_its_deletes_one_by_one() {
+    let world = World::new();
+    let unknown = Action::Fail { status: 501, code: "NotImplemented" };
+    world.server.fail(Rule::new(unknown).on("DeleteObjects"));
+    world.tree.write("stays", "so that the tree is not empty");
+    world.tree.fill("folder", 10);
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    world.tree.remove_folder("folder");
+    world.wait_until_done();
+    assert_eq!((world.server.count("DeleteObjects"), world.server.count("DeleteObject")), (1, 10));
+    daemon.stop();
 }

@@ -133,3 +133,55 @@ fn a_large_file_deleted_while_it_is_sent_leaves_nothing_behind() {
     until("no upload is left", || world.uploads().is_empty());
     daemon.stop();
 }
+
+#[test]
+fn an_upload_that_was_killed_goes_on_and_sends_only_what_is_missing() {
+    let world = world();
+    let gate = Gate::shut();
+    let held = world.server.fail(Rule::new(Action::Hold(gate.clone())).on("UploadPart").skip(6));
+    bring(&world, "large", &content(60 * MIB));
+    let daemon = world.start();
+    until("six parts are recorded", || world.parts_recorded() == 6);
+    until("another one hangs", || world.server.faults().hits(held) > 0);
+    daemon.kill();
+    gate.open();
+    world.server.clear_requests();
+    let daemon = world.start();
+    daemon.wait_for_file("upload.completed", "large");
+    world.wait_until_done();
+    assert_eq!(world.server.count("CreateMultipartUpload"), 0);
+    assert_eq!(world.server.count("UploadPart"), 6, "twelve parts, six of them there");
+    assert_eq!(world.versions("large").len(), 1);
+    assert_eq!(world.uploads(), []);
+    daemon.stop();
+}
+
+#[test]
+fn an_upload_interrupted_by_an_outage_goes_on_after_it() {
+    let world = world();
+    let daemon = world.start().ready();
+    let away = world.server.fail(Rule::new(Action::internal_error()).on("UploadPart").skip(5));
+    bring(&world, "large", &content(40 * MIB));
+    daemon.wait_for("s3.unavailable");
+    assert_eq!(world.uploads().len(), 1, "kept for later");
+    world.server.faults().remove(away);
+    world.wait_until_done();
+    assert_eq!(world.server.count("CreateMultipartUpload"), 1);
+    assert_eq!(world.uploads(), []);
+    daemon.stop();
+}
+
+#[test]
+fn an_upload_whose_file_went_during_an_outage_is_aborted() {
+    let world = world();
+    world.tree.write("stays", "so that the tree is not empty");
+    let daemon = world.start().ready();
+    let away = world.server.fail(Rule::new(Action::internal_error()).on("UploadPart").skip(2));
+    bring(&world, "large", &content(40 * MIB));
+    daemon.wait_for_file("upload.failed", "large");
+    world.tree.remove("large");
+    until("nothing waits", || world.waiting().is_empty());
+    world.server.faults().remove(away);
+    until("no upload is left", || world.uploads().is_empty());
+    daemon.stop();
+}

@@ -73,6 +73,7 @@ pub(super) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
         },
         queue: queue::Settings {
             concurrency: 2,
+            large_bytes: 0,
             window_max: 3,
             backoff: Backoff { first_ms: 1_000, max_ms: 300_000 },
             delete_limit_percent: 100,
@@ -143,6 +144,7 @@ impl World {
                 Effect::Compare(range) => Task::Compare(range),
                 Effect::Write(changes, leases) => Task::Write(changes, leases),
                 Effect::Refill(limit) => Task::Refill(limit),
+                Effect::Abandon(note) => panic!("nothing was uploaded in parts: {note:?}"),
                 Effect::SourceLost(reason) => panic!("nothing took the source away: {reason}"),
             });
         }
@@ -254,7 +256,7 @@ impl World {
             }
             Task::Try(lease, read) => {
                 let outcome = self.try_it(&lease, read);
-                self.events.push(Event::Ended(Box::new(lease), outcome));
+                self.events.push(Event::Ended(vec![(lease, outcome)]));
             }
         }
     }
@@ -424,7 +426,7 @@ impl World {
 
     fn check(&self) {
         assert!(self.engine.settle.len() <= 6, "the waiting are bounded");
-        assert!(self.engine.queue.running() <= 2, "the running are bounded");
+        assert!(self.engine.queue.occupied() <= 2, "the running are bounded");
         assert!(self.engine.looks <= LOOKS_MAX);
     }
 

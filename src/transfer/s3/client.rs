@@ -1,7 +1,7 @@
 //! How the client is made: one place for region, endpoint, credentials, time limits.
 
 use super::S3;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -45,16 +45,20 @@ impl S3 {
         // Pinned: a newer behaviour is taken up on purpose, not by an update of the SDK.
         let behavior = BehaviorVersion::v2026_01_12();
         let mut loader = aws_config::defaults(behavior);
-        if let Some(region) = settings.region {
-            loader = loader.region(Region::new(region));
+        if let Some(region) = &settings.region {
+            loader = loader.region(Region::new(region.clone()));
         }
-        let shared = loader.load().await;
+        Self::with(&loader.load().await, settings)
+    }
+
+    /// A client with the credentials and the region of `shared`.
+    pub(crate) fn with(shared: &SdkConfig, settings: S3Settings) -> Self {
         let endpoint = settings.endpoint_url;
         let payload = match &endpoint {
             Some(url) if url.starts_with("http://") => Payload::Signed,
             _ => Payload::Unsigned,
         };
-        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+        let mut config = aws_sdk_s3::config::Builder::from(shared)
             .force_path_style(settings.force_path_style)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_PATIENCE).build())
@@ -72,7 +76,7 @@ impl S3 {
             bucket: settings.bucket,
             payload,
             owner: settings.owner,
-            unconditional: Arc::default(),
+            lacks: Arc::default(),
         }
     }
 }

@@ -4,17 +4,18 @@ use crate::model::{Failure, FailureClass};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-/// S3's way of asking for less, and of saying that it is not itself.
-const UNAVAILABLE: [&str; 9] = [
-    "InternalError",
-    "OperationAborted",
+/// S3's way of saying that it is not itself.
+const UNAVAILABLE: [&str; 4] =
+    ["InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable"];
+
+/// Its way of asking for less, and other stores'.
+const THROTTLED: [&str; 6] = [
     "RequestLimitExceeded",
-    "RequestTimeout",
-    "ServiceUnavailable",
     "SlowDown",
     "Throttling",
     "ThrottlingException",
     "TooManyRequests",
+    "TooManyRequestsException",
 ];
 
 /// What an operator or a rotation of credentials has to mend; it concerns every object.
@@ -72,27 +73,41 @@ where
     }
 }
 
+/// What the store says of one object of many, in an answer that is otherwise a success.
+pub(super) fn of_one(code: Option<&str>, message: Option<&str>) -> Failure {
+    let code = code.unwrap_or("unknown").to_owned();
+    let message = message.unwrap_or("the store did not say why").to_owned();
+    // An internal error can come after the work was done.
+    Failure { class: class(&code, 200), message, answer_lost: code == "InternalError", code }
+}
+
 fn answered(
     error: &impl ProvideErrorMetadata,
     status: u16,
     context: impl Fn() -> String,
 ) -> Failure {
     let code = error.code().map_or_else(|| format!("http-{status}"), str::to_owned);
-    let named = |names: &[&str]| names.contains(&code.as_str());
-    let class = if status >= 500 || status == 429 || named(&UNAVAILABLE) {
+    Failure {
+        class: class(&code, status),
+        message: error.message().map_or_else(context, str::to_owned),
+        // An internal error can come after the work was done; a refusal cannot.
+        answer_lost: status >= 500 && !["SlowDown", "ServiceUnavailable"].contains(&code.as_str()),
+        code,
+    }
+}
+
+fn class(code: &str, status: u16) -> FailureClass {
+    if status == 429 || THROTTLED.contains(&code) {
+        FailureClass::Throttled
+    } else if status >= 500 || UNAVAILABLE.contains(&code) {
         FailureClass::Unavailable
-    } else if named(&REFUSED) || matches!(status, 301 | 307 | 401 | 403) || code.starts_with("KMS.")
+    } else if REFUSED.contains(&code)
+        || matches!(status, 301 | 307 | 401 | 403)
+        || code.starts_with("KMS.")
     {
         FailureClass::Refused
     } else {
         FailureClass::Object
-    };
-    Failure {
-        class,
-        message: error.message().map_or_else(context, str::to_owned),
-        // An internal error can come after the work was done; a refusal cannot.
-        answer_lost: status >= 500 && !named(&["SlowDown", "ServiceUnavailable"]),
-        code,
     }
 }
 

@@ -49,11 +49,11 @@ fn killed_at_every_step(copy: bool, steps_min: u64) {
 
 #[test]
 fn d5_a_kill_at_any_step_of_a_rename_leaves_a_complete_copy() {
-    // Two copies and two deletes.
-    killed_at_every_step(true, 4);
+    // Two copies, and one request for both deletes.
+    killed_at_every_step(true, 3);
 }
 
 #[test]
 fn d5_a_kill_at_any_step_of_a_rename_that_is_sent_again_leaves_a_complete_copy() {
-    killed_at_every_step(false, 4);
+    killed_at_every_step(false, 3);
 }

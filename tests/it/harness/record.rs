@@ -36,6 +36,13 @@ pub(crate) fn racy(state_dir: &Path) -> Result<u32, String> {
     })
 }
 
+/// How many parts of multipart uploads the store has confirmed.
+pub(crate) fn parts(state_dir: &Path) -> Result<u32, String> {
+    read(state_dir, |connection| {
+        connection.query_row("SELECT count(*) FROM parts", [], |row| row.get(0))
+    })
+}
+
 fn read<T>(
     state_dir: &Path,
     read: impl FnOnce(&Connection) -> rusqlite::Result<T>,

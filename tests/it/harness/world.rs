@@ -270,6 +270,11 @@ impl World {
         eventually("the record can be read", || record::waiting(&self.state_dir()))
     }
 
+    /// How many parts of multipart uploads the store has confirmed.
+    pub(crate) fn parts_recorded(&self) -> u32 {
+        eventually("the record can be read", || record::parts(&self.state_dir()))
+    }
+
     /// How many files the daemon means to compare once more.
     pub(crate) fn racy(&self) -> u32 {
         eventually("the record can be read", || record::racy(&self.state_dir()))

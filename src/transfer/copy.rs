@@ -1,0 +1,108 @@
+//! Copies within S3, for files that have another name now.
+//!
+//! In any doubt nothing is copied, and the file is sent.
+
+use super::{Journal, ObjectHead, ObjectStore, Put, StoredObject, Transfer, check};
+use crate::model::{FailureClass, Mirrored, ObjectKey, Outcome, StoredPart, UploadPlan};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::ops::Range;
+
+/// Parts of one object that are copied at once: the store does the work.
+const PARTS_AT_ONCE: usize = 8;
+
+/// The object to copy, which must still have the entity tag.
+struct From<'a> {
+    key: ObjectKey,
+    etag: &'a str,
+}
+
+impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+    /// Copies the object the file had under its name before, if it has these bytes. `None` where
+    /// there is any doubt.
+    pub(super) async fn copy(
+        &self,
+        put: &Put<'_>,
+        object: &ObjectHead,
+        crc64nvme: u64,
+    ) -> Result<Option<StoredObject>, Outcome> {
+        let Some(from) = self.copy_source(put, crc64nvme) else { return Ok(None) };
+        let copied = match put.version().size > self.settings.copy_threshold {
+            true => self.copy_in_parts(put, &from, object, crc64nvme).await,
+            false => {
+                let copied = self.store.copy(&from.key, from.etag, object).await;
+                copied.map_err(Outcome::Failed)
+            }
+        };
+        let stored = match copied {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Ok(None),
+            // An outage concerns sending as well; whoever may not copy may still send.
+            Err(Outcome::Failed(failure))
+                if !matches!(
+                    failure.class,
+                    FailureClass::Unavailable | FailureClass::Throttled
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(outcome) => return Err(outcome),
+        };
+        if stored.crc64nvme.is_some() {
+            return Ok(check(&stored, crc64nvme).is_ok().then_some(stored));
+        }
+        // A store that tells no checksum is asked what it made.
+        let made = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
+        Ok(made.filter(|made| made.version == Some(put.version())))
+    }
+
+    fn copy_source<'a>(&self, put: &Put<'a>, crc64nvme: u64) -> Option<From<'a>> {
+        let twin: &'a Mirrored = put.known.twin.as_ref()?;
+        let key = self.settings.prefix.key(put.lease.pending.copy_from.as_ref()?).ok()?;
+        let same = twin.crc64nvme == crc64nvme && twin.fingerprint.size == put.version().size;
+        same.then_some(From { key, etag: twin.etag.as_deref()? })
+    }
+
+    /// What one request would be too small for.
+    async fn copy_in_parts(
+        &self,
+        put: &Put<'_>,
+        from: &From<'_>,
+        object: &ObjectHead,
+        crc64nvme: u64,
+    ) -> Result<Option<StoredObject>, Outcome> {
+        let (size, part_size) = (put.version().size, self.settings.copy_part_size);
+        let part_size = super::multipart::part_size(size, part_size);
+        let plan = UploadPlan { version: put.version(), part_size, head: object.digest() };
+        let id = self.begin_upload(put, object, &plan).await?;
+        let part = |(number, range): (i32, Range<u64>)| {
+            self.store.copy_part((&from.key, from.etag), range, &put.key, &id, number)
+        };
+        let parts = stream::iter(plan.parts()).map(part).buffered(PARTS_AT_ONCE);
+        let copied = match parts.try_collect::<Vec<Option<StoredPart>>>().await {
+            // With one part missing, the source is not what it was.
+            Ok(parts) => match parts.into_iter().collect::<Option<Vec<StoredPart>>>() {
+                Some(parts) => {
+                    let made =
+                        self.store.complete_upload(&put.key, &id, &parts, size, crc64nvme).await;
+                    made.map(Some)
+                }
+                None => Ok(None),
+            },
+            Err(failure) => Err(failure),
+        };
+        match copied {
+            Ok(Some(stored)) => {
+                self.journal.ended(put.path(), Some(&id)).await;
+                Ok(Some(stored))
+            }
+            Ok(None) => {
+                self.give_up(put, &id).await;
+                Ok(None)
+            }
+            Err(failure) => {
+                self.give_up(put, &id).await;
+                Err(Outcome::Failed(failure))
+            }
+        }
+    }
+}
