@@ -45,13 +45,21 @@ pub struct Journal {
     activity: Arc<Activity>,
 }
 
+/// What was asked for, and how much came with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Requests, those in flight included.
+    pub requests: u64,
+    /// Bytes of their bodies that were read, framing included; of those in flight once they are over.
+    pub body_bytes: u64,
+}
+
 #[derive(Debug, Default)]
 struct Entries {
     ended: VecDeque<Request>,
     in_flight: BTreeMap<u64, Request>,
     in_flight_max: usize,
-    counts: BTreeMap<&'static str, u64>,
-    body_bytes: u64,
+    counts: BTreeMap<&'static str, Count>,
 }
 
 impl Journal {
@@ -72,19 +80,25 @@ impl Journal {
     /// How many requests asked for `operation`.
     #[must_use]
     pub fn count(&self, operation: &str) -> u64 {
-        lock(&self.entries).counts.get(operation).copied().unwrap_or(0)
+        lock(&self.entries).counts.get(operation).map_or(0, |count| count.requests)
+    }
+
+    /// How many requests asked for each operation, with how much content.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, Count> {
+        lock(&self.entries).counts.clone()
     }
 
     /// How many requests there were.
     #[must_use]
     pub fn total(&self) -> u64 {
-        lock(&self.entries).counts.values().sum()
+        lock(&self.entries).counts.values().map(|count| count.requests).sum()
     }
 
     /// Bytes of all bodies that were read, framing included.
     #[must_use]
     pub fn body_bytes(&self) -> u64 {
-        lock(&self.entries).body_bytes
+        lock(&self.entries).counts.values().map(|count| count.body_bytes).sum()
     }
 
     /// How many requests are in flight.
@@ -119,7 +133,7 @@ impl Journal {
             call,
         };
         let mut entries = lock(&self.entries);
-        *entries.counts.entry(request.call.operation).or_default() += 1;
+        entries.counts.entry(request.call.operation).or_default().requests += 1;
         entries.in_flight.insert(sequence, request);
         entries.in_flight_max = entries.in_flight_max.max(entries.in_flight.len());
         drop(entries);
@@ -167,7 +181,7 @@ impl Drop for Entry {
         request.body_bytes = self.body_bytes.load(Ordering::Relaxed);
         request.status = self.status;
         request.ended = Some(now());
-        entries.body_bytes += request.body_bytes;
+        entries.counts.entry(request.call.operation).or_default().body_bytes += request.body_bytes;
         if entries.ended.len() == REQUESTS_MAX {
             entries.ended.pop_front();
         }

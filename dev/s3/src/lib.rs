@@ -17,6 +17,7 @@ mod backend;
 mod body;
 mod checksum;
 mod connection;
+mod discard;
 mod fault;
 mod journal;
 mod multipart;
@@ -30,7 +31,7 @@ mod store;
 
 pub use activity::now;
 pub use fault::{Action, Call, Faults, Gate, Rule, RuleId};
-pub use journal::{Journal, REQUESTS_MAX, Request};
+pub use journal::{Count, Journal, REQUESTS_MAX, Request};
 pub use object::{Headers, Object};
 pub use options::{ACCESS_KEY, BUCKET, Options, REGION, SECRET_KEY};
 /// The digests of an object, in Base64 as S3 shows them.

@@ -30,7 +30,8 @@ pub struct Options {
     pub keep_bodies: bool,
     /// Keep only the latest version of every object, and no history.
     pub latest_only: bool,
-    /// Answer properly and keep nothing at all, for benchmarks of clients.
+    /// Answer at once, look at nothing and keep nothing, for benchmarks of clients: what they are
+    /// measured with then is their own cost.
     pub discard: bool,
     /// The smallest part that need not be the last one.
     pub part_bytes_min: u64,

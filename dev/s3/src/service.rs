@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::body::{CutOff, Metered};
 use crate::connection::Farewell;
+use crate::discard::Discard;
 use crate::fault::{Action, Fate, Faults};
 use crate::journal::{Entry, Journal};
 use crate::object::length;
@@ -36,14 +37,26 @@ impl std::error::Error for HungUp {}
 pub(crate) struct Service {
     faults: Faults,
     journal: Journal,
-    s3: S3Service,
+    behind: Behind,
+}
+
+/// What answers a request that no fault has ended.
+#[derive(Debug, Clone)]
+enum Behind {
+    S3(S3Service),
+    Discard(Discard),
 }
 
 impl Service {
     pub(crate) fn new(options: &Options, store: &Store, faults: Faults, journal: Journal) -> Self {
-        let mut builder = S3ServiceBuilder::new(Backend::new(options, store.clone()));
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, options.secret_key.as_str()));
-        Self { faults, journal, s3: builder.build() }
+        let behind = if options.discard {
+            Behind::Discard(Discard::default())
+        } else {
+            let mut builder = S3ServiceBuilder::new(Backend::new(options, store.clone()));
+            builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, options.secret_key.as_str()));
+            Behind::S3(builder.build())
+        };
+        Self { faults, journal, behind }
     }
 
     /// Answers a request, or does not.
@@ -95,7 +108,12 @@ impl Service {
     }
 
     async fn apply(&self, request: hyper::Request<Metered>) -> Result<Answer, HungUp> {
-        self.s3.call(request.map(s3s::Body::http_body_unsync)).await.map_err(|_| HungUp)
+        match &self.behind {
+            Behind::S3(s3) => {
+                s3.call(request.map(s3s::Body::http_body_unsync)).await.map_err(|_| HungUp)
+            }
+            Behind::Discard(discard) => discard.call(request).await.map_err(|_| HungUp),
+        }
     }
 }
 

@@ -23,7 +23,6 @@ pub struct Store {
     activity: Arc<Activity>,
     keep_bodies: bool,
     latest_only: bool,
-    discard: bool,
 }
 
 /// What happened to an object.
@@ -102,9 +101,8 @@ impl Store {
         Self {
             buckets: Arc::new(Mutex::new(buckets)),
             activity,
-            keep_bodies: options.keep_bodies && !options.discard,
+            keep_bodies: options.keep_bodies,
             latest_only: options.latest_only,
-            discard: options.discard,
         }
     }
 
@@ -264,12 +262,10 @@ impl Store {
             stored: now(),
             sequence: self.number(),
         });
-        if !self.discard {
-            if !self.latest_only {
-                bucket.note(object.sequence, key, What::Stored(Arc::clone(&object)));
-            }
-            bucket.objects.insert(key.to_owned(), Arc::clone(&object));
+        if !self.latest_only {
+            bucket.note(object.sequence, key, What::Stored(Arc::clone(&object)));
         }
+        bucket.objects.insert(key.to_owned(), Arc::clone(&object));
         Ok(object)
     }
 

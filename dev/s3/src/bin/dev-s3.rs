@@ -1,6 +1,6 @@
 //! Runs the S3 in memory for a person or a script, until Ctrl-C.
 
-use file_sync_dev_s3::{ACCESS_KEY, Options, REGION, SECRET_KEY, Server};
+use file_sync_dev_s3::{ACCESS_KEY, Journal, Options, REGION, SECRET_KEY, Server};
 use std::error::Error;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +13,9 @@ An S3 in memory, gone when it ends.
   --listen ADDRESS  where to listen (default 127.0.0.1:0, a free port)
   --bucket NAME     a bucket that exists (default mirror)
   --latest          keep the latest version of every object only, for little memory
-  --discard         answer properly and keep nothing, for benchmarks of clients";
+  --discard         look at nothing and keep nothing, for benchmarks of clients
+
+On SIGUSR1 it prints how many requests and bytes it has received so far, as a line of JSON.";
 
 fn main() -> ExitCode {
     match options(std::env::args().skip(1)) {
@@ -60,20 +62,34 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Bo
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let server = Server::start(options)?;
-    println!("export AWS_ENDPOINT_URL_S3={}", server.endpoint());
-    println!(
-        "export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={REGION}"
-    );
-    println!("# buckets: {} (path style); Ctrl-C ends it", options.buckets.join(", "));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Before anybody is told that there is somebody to ask.
         let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
+        let mut asked = signal(SignalKind::user_defined1())?;
+        println!("export AWS_ENDPOINT_URL_S3={}", server.endpoint());
+        println!(
+            "export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={REGION}"
+        );
+        println!("# buckets: {} (path style); Ctrl-C ends it", options.buckets.join(", "));
+        loop {
+            tokio::select! {
+                result = tokio::signal::ctrl_c() => return result,
+                _ = terminate.recv() => return Ok(()),
+                _ = asked.recv() => println!("{}", counts(server.journal())),
+            }
         }
     })?;
     let journal = server.journal();
     println!("# {} requests, {} bytes received", journal.total(), journal.body_bytes());
     Ok(())
+}
+
+/// What was received so far, as JSON; the names of operations need no escaping.
+fn counts(journal: &Journal) -> String {
+    let counts = journal.counts().into_iter().map(|(operation, count)| {
+        let (requests, bytes) = (count.requests, count.body_bytes);
+        format!("\"{operation}\": {{\"requests\": {requests}, \"body_bytes\": {bytes}}}")
+    });
+    format!("{{{}}}", counts.collect::<Vec<_>>().join(", "))
 }

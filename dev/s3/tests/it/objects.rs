@@ -3,7 +3,7 @@
 use crate::client::{BUCKET, client, failure, keys, put, start, start_with};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, Delete, MetadataDirective, ObjectIdentifier, StorageClass};
-use file_sync_dev_s3::{Options, What};
+use file_sync_dev_s3::{Count, Options, What};
 
 #[tokio::test]
 async fn a_wrong_secret_is_refused_and_nothing_stored() {
@@ -295,7 +295,44 @@ async fn without_bodies_size_and_checksum_are_still_known() {
 #[tokio::test]
 async fn a_discarding_server_answers_and_keeps_nothing() {
     let (server, client) = start_with(&Options { discard: true, ..Options::default() });
-    assert_eq!(put(&client, "k", b"body").await, "\"841a2d689ad86bd1611447453c22c6fc\"");
+    let stranger = crate::client::client(&server, "wrong");
+    put(&stranger, "k", b"body").await;
     assert!(keys(&server).is_empty() && server.store().history(BUCKET).is_empty());
-    assert_eq!(server.count("PutObject"), 1);
+    let listed = client.list_objects_v2().bucket(BUCKET).send().await.expect("an answer");
+    assert_eq!(listed.contents(), []);
+    let counts = server.journal().counts();
+    assert_eq!(counts["PutObject"], Count { requests: 1, body_bytes: 4 });
+    assert_eq!(counts["ListObjectsV2"], Count { requests: 1, body_bytes: 0 });
+}
+
+#[tokio::test]
+async fn a_discarding_server_shows_what_clients_check_their_uploads_by() {
+    let (_server, client) = start_with(&Options { discard: true, ..Options::default() });
+    let put = client.put_object().bucket(BUCKET).key("k").body(b"body".to_vec().into());
+    // The MD5 of it.
+    let put = put.content_md5("hBotaJrYa9FhFEdFPCLG/A==").metadata("mtime", "12.5");
+    let put = put.send().await.expect("stored");
+    assert_eq!(put.e_tag(), Some("\"841a2d689ad86bd1611447453c22c6fc\""));
+    let head = client.head_object().bucket(BUCKET).key("k").send().await.expect("there");
+    assert_eq!((head.content_length(), head.e_tag()), (Some(4), put.e_tag()));
+    assert_eq!(head.metadata().expect("metadata")["mtime"], "12.5");
+    assert_eq!(failure(client.head_object().bucket(BUCKET).key("other").send().await).0, 404);
+}
+
+#[tokio::test]
+async fn a_discarding_server_puts_parts_together() {
+    let (_server, client) = start_with(&Options { discard: true, ..Options::default() });
+    let begun = client.create_multipart_upload().bucket(BUCKET).key("k").send().await;
+    let id = begun.expect("begun").upload_id.expect("an id");
+    for number in [1, 2] {
+        let part = client.upload_part().bucket(BUCKET).key("k").upload_id(&id).part_number(number);
+        part.body(b"part".to_vec().into()).send().await.expect("taken");
+    }
+    let complete = || client.complete_multipart_upload().bucket(BUCKET).key("k").upload_id(&id);
+    let completed = complete().checksum_crc64_nvme("AAAAAAAAAAA=").send().await.expect("whole");
+    assert!(completed.e_tag().is_some_and(|etag| etag.ends_with("-2\"")));
+    assert_eq!(completed.checksum_crc64_nvme(), Some("AAAAAAAAAAA="));
+    let head = client.head_object().bucket(BUCKET).key("k").send().await.expect("there");
+    assert_eq!(head.content_length(), Some(8));
+    assert_eq!(failure(complete().send().await), (404, "NoSuchUpload".to_owned()));
 }
