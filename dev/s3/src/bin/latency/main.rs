@@ -5,7 +5,11 @@
 //!
 //! - A time ends when the version with the very bytes that were written is stored in the bucket.
 //! - The daemon is idle when a file is written: the one before is in S3.
+//! - A bare PUT of the same file follows each, so that both see the machine as it is at that moment.
 
+mod bare;
+
+use bare::Bare;
 use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace, content};
 use file_sync_dev_s3::{BUCKET, Options, Server, now};
 use std::error::Error;
@@ -18,12 +22,14 @@ use std::time::Duration;
 const USAGE: &str = "\
 Usage: latency --daemon PATH [--files NUMBER]
 
-Measures the time from the close of a file to its object in an S3 in memory.
+Measures the time from the close of a file to its object in an S3 in memory, beside that of a bare PUT
+of the same file by the same SDK.
 
   --daemon PATH   the file-sync-service to measure
   --files NUMBER  how many files to write one after another (default 200)";
 
 const PREFIX: &str = "latency";
+const BARE_PREFIX: &str = "bare";
 /// What default settings promise.
 const PROMISE: Duration = Duration::from_millis(500);
 /// After this a file will never arrive.
@@ -84,29 +90,39 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>
     Ok(Some(Arguments { daemon, files }))
 }
 
+/// How long the files took.
+struct Times {
+    daemon: Vec<Duration>,
+    bare: Vec<Duration>,
+}
+
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let interrupt = Interrupt::install()?;
     println!("close to S3, {} files one after another, in milliseconds\n", arguments.files);
     println!("{:<36}{:>7}{:>7}{:>7}{:>7}{:>7}", "", "min", "p50", "p90", "p99", "max");
-    let times = measure(arguments, &interrupt, "default settings", &[])?;
-    let kept = times.iter().filter(|time| **time < PROMISE).count();
+    let default = measure(arguments, &interrupt, &[])?;
+    print_row("default settings", &default.daemon);
     let variable = "FILE_SYNC__DEBOUNCE_MILLISECONDS";
-    measure(arguments, &interrupt, &format!("{variable}=0"), &[(variable, "0")])?;
+    let at_once = measure(arguments, &interrupt, &[(variable, "0")])?;
+    print_row(&format!("{variable}=0"), &at_once.daemon);
+    print_row("bare PUT of the same files", &at_once.bare);
+    let kept = default.daemon.iter().filter(|time| **time < PROMISE).count();
     println!(
         "\nunder {} ms with default settings: {kept} of {}",
         PROMISE.as_millis(),
         arguments.files
     );
+    let ratio = percentile(&at_once.daemon, 50).div_duration_f64(percentile(&at_once.bare, 50));
+    println!("without quiet time to a bare PUT, median to median: {ratio:.2}");
     Ok(())
 }
 
-/// Starts a server and a daemon, writes the files, and prints what came out.
+/// Starts a server and a daemon, and writes the files.
 fn measure(
     arguments: &Arguments,
     interrupt: &Interrupt,
-    title: &str,
     settings: &[(&str, &str)],
-) -> Result<Vec<Duration>, Box<dyn Error>> {
+) -> Result<Times, Box<dyn Error>> {
     let server = Server::start(&Options::default())?;
     let workspace = Workspace::create("latency", Path::new(&arguments.daemon), PREFIX)?;
     prepare(&workspace)?;
@@ -118,14 +134,17 @@ fn measure(
     wait_for(interrupt, &server, "the files that were there before", |server| {
         server.objects(BUCKET).len() == 2 * EXISTING && server.journal().in_flight() == 0
     })?;
-    let mut times = Vec::new();
+    let bare = Bare::new(&server)?;
+    let mut times = Times { daemon: Vec::new(), bare: Vec::new() };
     for number in 0..arguments.files {
-        times.push(time_of(number, &workspace, &server, interrupt).map_err(|error| {
+        let time = time_of(number, &workspace, &server, interrupt).map_err(|error| {
             format!("{error}\nThe daemon's last words:\n{}", workspace.log_tail(15))
-        })?);
+        })?;
+        times.daemon.push(time);
+        times.bare.push(bare_time_of(number, &workspace, &server, &bare)?);
     }
-    times.sort_unstable();
-    print_row(title, &times);
+    times.daemon.sort_unstable();
+    times.bare.sort_unstable();
     Ok(times)
 }
 
@@ -184,6 +203,20 @@ fn time_of(
     Ok(stored.saturating_duration_since(closed))
 }
 
+/// Puts the same file once more, elsewhere in the bucket.
+fn bare_time_of(
+    number: usize,
+    workspace: &Workspace,
+    server: &Server,
+    bare: &Bare,
+) -> Result<Duration, Box<dyn Error>> {
+    let path = path_of(number);
+    let key = format!("{BARE_PREFIX}/{path}");
+    let began = bare.put(&workspace.file(&path), &key)?;
+    let object = server.store().object(BUCKET, &key).ok_or("the object is gone again")?;
+    Ok(object.stored.saturating_duration_since(began))
+}
+
 fn wait_for(
     interrupt: &Interrupt,
     server: &Server,
@@ -203,13 +236,14 @@ fn wait_for(
 }
 
 fn print_row(title: &str, sorted: &[Duration]) {
-    // The smallest time that so many per cent do not exceed.
-    let percentile = |percent: usize| {
-        let rank = (sorted.len() * percent).div_ceil(100).max(1);
-        sorted.get(rank - 1).copied().unwrap_or_default()
-    };
     let shown: String = [0, 50, 90, 99, 100]
-        .map(|percent| format!("{:>7.1}", percentile(percent).as_secs_f64() * 1000.0))
+        .map(|percent| format!("{:>7.1}", percentile(sorted, percent).as_secs_f64() * 1000.0))
         .concat();
     println!("{title:<36}{shown}");
+}
+
+/// The smallest time that so many per cent do not exceed.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or_default()
 }
