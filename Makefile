@@ -6,6 +6,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := $(TARGET)/venv
+BENCH_VENV := $(TARGET)/bench-venv
 TOOLS := $(TARGET)/tools
 DENY_VERSION := 0.20.2
 UNIT := contrib/systemd/file-sync-service.service
@@ -14,6 +15,8 @@ UNIT := contrib/systemd/file-sync-service.service
 E2E_ARGS ?=
 # For example: make latency LATENCY_ARGS='--files 1000'
 LATENCY_ARGS ?=
+# For example: make bench BENCH_ARGS='--rounds 5 --files 10000'; --help lists them all
+BENCH_ARGS ?=
 # For `make torture`: another seed is another run; kills are half of the seconds where not said.
 SEED ?= 1
 SECONDS ?= 60
@@ -22,7 +25,7 @@ KILLS ?=
 BUCKET ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo latency test e2e check fmt fmt-check clippy doc deny unit run-example clean torture
+.PHONY: help demo latency bench test e2e check fmt fmt-check clippy doc deny unit run-example clean torture
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +37,10 @@ demo: ## watch the daemon work: an S3 in memory, churn, faults, and a comparison
 latency: ## how long it takes from the close of a file to its object in an S3 in memory
 	$(CARGO) build --release --workspace --bins
 	$(TARGET)/release/latency --daemon $(TARGET)/release/file-sync-service $(LATENCY_ARGS)
+
+bench: $(BENCH_VENV)/.ready ## beside rclone, s5cmd and aws-cli; writes docs/PERFORMANCE.md
+	$(CARGO) build --release --workspace --bins
+	$(BENCH_VENV)/bin/python bench/bench.py --programs $(TARGET)/release --work $(TARGET)/bench $(BENCH_ARGS)
 
 test: fmt-check clippy doc ## everything that needs no server: format, lints, docs, tests, dependencies
 	$(CARGO) test --workspace
@@ -89,8 +96,10 @@ clean: ## remove everything built
 	$(CARGO) clean
 
 $(VENV)/.ready: tests/e2e/requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+$(BENCH_VENV)/.ready: bench/requirements.txt
+$(VENV)/.ready $(BENCH_VENV)/.ready:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(TOOLS)/deny-$(DENY_VERSION):

@@ -1,0 +1,271 @@
+"""Compares file-sync-service with rclone, s5cmd and aws-cli, and writes docs/PERFORMANCE.md.
+
+One run, the same trees, the same servers, one program after another, every round in another order:
+what else the machine does hits all of them. CPU seconds are the figure to trust on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import clients
+import report
+import servers
+import workloads
+from clients import OURS
+from measure import MIB, Failed
+from workloads import Stage, sent
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN = "<!-- bench: begin, written by `make bench` -->"
+END = "<!-- bench: end -->"
+TRANSFER_MEMORY_MIB = 128
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    made.add_argument("--programs", type=Path, default=ROOT / "target/release", help="where ours are built")
+    made.add_argument("--work", type=Path, default=ROOT / "target/bench", help="emptied, and filled with trees")
+    made.add_argument("--output", type=Path, default=ROOT / "docs/PERFORMANCE.md", help="the page to write into")
+    made.add_argument("--only", nargs="*", default=[], choices=list(PARTS), help="these parts, and no page")
+    made.add_argument("--no-peers", action="store_true", help="ours alone")
+    made.add_argument("--rounds", type=int, default=3, help="of the comparisons")
+    made.add_argument("--files", type=int, default=10_000, help="small files")
+    made.add_argument("--mib", type=int, default=1024, help="size of the large file")
+    made.add_argument("--renamed", type=int, default=5_000, help="files in the renamed folder")
+    made.add_argument("--idle-seconds", type=int, default=60, help="how long nothing happens")
+    made.add_argument("--latency-files", type=int, default=200, help="files from close to S3")
+    made.add_argument("--memory-large", type=int, default=16, help="large files at once, of --memory-mib")
+    made.add_argument("--memory-mib", type=int, default=128, help="size of a large file")
+    made.add_argument("--memory-small", type=int, default=20_000, help="small files at once")
+    return made
+
+
+def sizes(options: argparse.Namespace) -> str:
+    """The arguments that make another run of this one, wherever it is."""
+    said = [f"--{name.replace('_', '-')} {value}" for name, value in vars(options).items() if type(value) is int]
+    return " ".join(said)
+
+
+def main() -> int:
+    options = parser().parse_args()
+    # Every command runs in a directory of its own.
+    work = options.work.resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    programs = options.programs.resolve()
+    peers = [] if options.no_peers else clients.peers()
+    weed = Path(sys.executable).parent / "weed"
+    stage = Stage(work, clients.ours(programs / OURS), peers, programs / "dev-s3", weed)
+    sections, targets = [], []
+    try:
+        for name, part in PARTS.items():
+            if options.only and name not in options.only:
+                continue
+            print(f"== {name}", flush=True)
+            text, reached = part(stage, options)
+            print(text, flush=True)
+            sections.append(text)
+            targets += reached
+    except Failed as failed:
+        print(f"bench: {failed}", file=sys.stderr)
+        return 1
+    overview = report.table(("work", "target", "measured", ""), targets)
+    print(f"== targets\n{overview}")
+    if not options.only:
+        write(options.output, "\n\n".join([surroundings(stage, options), "### Targets", overview, *sections]))
+    shutil.rmtree(work)
+    return 0
+
+
+def write(page: Path, measured: str) -> None:
+    """Between its two marks: the words around them are written by hand."""
+    text = page.read_text() if page.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")
+
+
+def surroundings(stage: Stage, options: argparse.Namespace) -> str:
+    """The command, the machine and the versions."""
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
+    commit = first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    versions = {client.name: first_line(str(client.program), *client.version) for client in stage.all}
+    versions["SeaweedFS"] = first_line(str(stage.weed), "version")
+    return "\n".join(
+        [
+            f"Measured on {datetime.date.today()} at {commit}, in {options.rounds} rounds:",
+            "",
+            f"```sh\nmake bench BENCH_ARGS='{sizes(options)}'\n```",
+            "",
+            f"- {os.cpu_count()} processors ({cpu[1] if cpu else platform.machine()}), "
+            f"{int(memory[1]) / MIB if memory else 0:.0f} GiB, Linux {platform.release()}, "
+            f"load {os.getloadavg()[2]:.1f} over the last quarter of an hour, this run included",
+            *(f"- {name}: {version.removeprefix(name).strip()}" for name, version in versions.items()),
+        ]
+    )
+
+
+def first_line(*command: str) -> str:
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return (said.splitlines() or ["unknown"])[0]
+
+
+def verdict(reached: bool) -> str:
+    return "reached" if reached else "**missed**"
+
+
+Result = tuple[str, list[tuple[str, str, str, str]]]
+
+
+def to_best(rounds: report.Rounds, value, limit: float, peer: str | None = None) -> tuple[str, str]:
+    """Ours as a share of the best of the others, or of the one named: figure and verdict."""
+    peer = peer or report.best(rounds, OURS, value)
+    shares = report.ratios(rounds, OURS, peer, value)
+    return f"{report.spread(shares)} × {peer}", verdict(median(shares) <= limit)
+
+
+def small(stage: Stage, options: argparse.Namespace) -> Result:
+    tree = stage.path("small")
+    workloads.small_files(tree, options.files)
+    workloads.rest()
+    discard, first, again = [], [], []
+    for number in range(options.rounds):
+        discard += workloads.side_by_side(stage, "discard", tree, number)
+        one, two = workloads.side_by_side(stage, "seaweedfs", tree, number, again=True)
+        first.append(one)
+        again.append(two)
+    shutil.rmtree(tree)
+    parts, targets = [f"### {options.files} files of 4 KiB"], []
+    for where, rounds in (("a server that does nothing", discard), ("SeaweedFS", first)):
+        parts += [f"To {where}:", report.side_by_side(rounds, OURS, options.files, "file")]
+        if stage.peers:
+            work = f"`once`, {options.files} files of 4 KiB, {where}"
+            targets.append((work, "CPU ≤ 0.5 × s5cmd", *to_best(rounds, report.cpu, 0.5, "s5cmd")))
+            targets.append((work, "wall ≤ the best", *to_best(rounds, report.wall, 1)))
+    parts += ["The same again with nothing changed, SeaweedFS:", report.side_by_side(again, OURS, options.files, "file")]
+    requests = max(servers.requests(run.counts) for run in report.of(again, OURS))
+    work = f"nothing changed, {options.files} files, restart"
+    targets.append((work, "0 S3 requests", str(requests), verdict(requests == 0)))
+    if stage.peers:
+        targets.append((work, "CPU ≤ 0.1 × the best", *to_best(again, report.cpu, 0.1)))
+    return "\n\n".join(parts), targets
+
+
+def large(stage: Stage, options: argparse.Namespace) -> Result:
+    tree = stage.path("large")
+    workloads.large_files(tree, 1, options.mib)
+    workloads.rest()
+    parts, targets = [f"### One file of {options.mib} MiB"], []
+    for kind, where in (("discard", "a server that does nothing"), ("seaweedfs", "SeaweedFS")):
+        rounds = []
+        for number in range(options.rounds):
+            rounds += workloads.side_by_side(stage, kind, tree, number)
+        parts += [f"To {where}:", report.side_by_side(rounds, OURS, options.mib, "MiB")]
+        work = f"one file of {options.mib} MiB, {where}"
+        if stage.peers:
+            targets.append((work, "CPU ≤ 0.5 × the best", *to_best(rounds, report.cpu, 0.5)))
+            targets.append((work, "wall ≤ the best", *to_best(rounds, report.wall, 1)))
+        peak = max(run.cost.peak_bytes for run in report.of(rounds, OURS)) / MIB
+        limit = TRANSFER_MEMORY_MIB + 40
+        targets.append((work, f"memory ≤ {limit} MiB", f"{peak:.0f} MiB", verdict(peak <= limit)))
+    shutil.rmtree(tree)
+    return "\n\n".join(parts), targets
+
+
+def deletion(stage: Stage, options: argparse.Namespace) -> Result:
+    counts = workloads.deletion(stage, options.files)
+    requests = sent(counts, "DeleteObject", "DeleteObjects")
+    most = -(-options.files // 1000) + 1
+    text = f"### {options.files} files deleted\n\n{told(counts)}"
+    target = (f"{options.files} files deleted", f"at most {most} delete requests", str(requests))
+    return text, [(*target, verdict(0 < requests <= most))]
+
+
+def rename(stage: Stage, options: argparse.Namespace) -> Result:
+    counts = workloads.rename(stage, options.renamed)
+    content = sum(counts[name].body_bytes for name in ("PutObject", "UploadPart") if name in counts)
+    copies = sent(counts, "CopyObject")
+    text = f"### A folder of {options.renamed} files renamed while the daemon runs\n\n{told(counts)}"
+    target = (f"folder of {options.renamed} files renamed", "0 bytes of content sent", f"{content}, {copies} copies")
+    return text, [(*target, verdict(content == 0 and copies >= options.renamed))]
+
+
+def told(counts: servers.Counts) -> str:
+    rows = [(name, str(count.requests), str(count.body_bytes)) for name, count in sorted(counts.items())]
+    return report.table(("operation", "requests", "bytes of bodies"), rows)
+
+
+def idle(stage: Stage, options: argparse.Namespace) -> Result:
+    measured = workloads.idle(stage, 100, options.idle_seconds)
+    share = measured.cpu / measured.seconds * 100
+    resident, peak = measured.memory_bytes / MIB, measured.peak_bytes / MIB
+    text = (
+        f"### Idle for {measured.seconds:.0f} s, 100 files\n\n"
+        f"{measured.cpu * 1000:.0f} ms of CPU in steps of 10 ({measured.cpu / measured.seconds * 3600:.2f} s an hour), "
+        f"{measured.requests} requests, {resident:.1f} MiB resident, {peak:.1f} MiB at most since the start.\n"
+        "The comparison of tree and record each hour comes on top: see the unchanged restart."
+    )
+    return text, [
+        ("idle", "0 S3 requests", str(measured.requests), verdict(measured.requests == 0)),
+        ("idle", "CPU < 0.3 % of a core", f"{share:.3f} %", verdict(share < 0.3)),
+        ("idle", "memory < 30 MiB", f"{resident:.1f} MiB", verdict(resident < 30)),
+    ]
+
+
+def latency(stage: Stage, options: argparse.Namespace) -> Result:
+    program = stage.dev_s3.with_name("latency")
+    command = [program, "--daemon", stage.ours.program, "--files", str(options.latency_files)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    if said.returncode != 0:
+        raise Failed(f"latency ended with {said.returncode}: {said.stderr}")
+    ratio = re.search(r"median to median: ([0-9.]+)", said.stdout)
+    if not ratio:
+        raise Failed(f"latency told no ratio: {said.stdout}")
+    text = f"### From the close of a file to its object\n\n```text\n{said.stdout.strip()}\n```"
+    target = ("closed file → visible, `debounce_milliseconds: 0`", "median ≤ 2 × a bare PUT", f"{ratio[1]} ×")
+    return text, [(*target, verdict(float(ratio[1]) <= 2))]
+
+
+def memory(stage: Stage, options: argparse.Namespace) -> Result:
+    large, files = options.memory_large, options.memory_small
+    first, again = workloads.memory(stage, large, options.memory_mib, files)
+    peak = first.cost.peak_bytes / MIB
+    limit = TRANSFER_MEMORY_MIB + 64
+    what = f"{large} files of {options.memory_mib} MiB and {files} small ones together"
+    rows = [
+        (
+            name,
+            f"{run.cost.peak_bytes / MIB:.0f}",
+            f"{run.cost.cpu:.2f}",
+            f"{run.cost.wall:.2f}",
+            str(servers.requests(run.counts)),
+        )
+        for name, run in (("sent for the first time", first), ("nothing changed", again))
+    ]
+    table = report.table(("`once`", "peak MiB", "CPU s", "wall s", "requests"), rows)
+    text = f"### {what}\n\nTo a server that does nothing:\n\n{table}"
+    return text, [(what, f"memory ≤ {limit} MiB", f"{peak:.0f} MiB", verdict(peak <= limit))]
+
+
+PARTS = {
+    "small": small,
+    "large": large,
+    "deletion": deletion,
+    "rename": rename,
+    "idle": idle,
+    "latency": latency,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
