@@ -20,6 +20,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod cover;
 pub mod detect;
 pub mod engine;
 pub mod filter;

@@ -1,6 +1,8 @@
 //! One connection: a socket that can be reset instead of closed.
 
-use crate::service::Service;
+use crate::service::{Answer, HungUp};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -37,7 +39,11 @@ impl Drop for Socket {
 }
 
 /// Serves requests until either side ends the connection.
-pub(crate) async fn serve(stream: TcpStream, service: Service) {
+pub(crate) async fn serve<C, F>(stream: TcpStream, call: C)
+where
+    C: Fn(Request<Incoming>, Farewell) -> F,
+    F: Future<Output = Result<Answer, HungUp>>,
+{
     // Answers are small; nothing is lost if this fails.
     drop(stream.set_nodelay(true));
     let farewell = Farewell::default();
@@ -45,7 +51,7 @@ pub(crate) async fn serve(stream: TcpStream, service: Service) {
     // Only faults end a connection, so there is no timeout.
     let connection = http1::Builder::new().header_read_timeout(None).serve_connection(
         TokioIo::new(socket),
-        hyper::service::service_fn(|request| service.call(request, &farewell)),
+        hyper::service::service_fn(|request| call(request, farewell.clone())),
     );
     if connection.await.is_ok() {
         farewell.say();

@@ -1,4 +1,5 @@
-//! An S3 in memory for tests, measurements and the demo, and never part of the shipped program.
+//! An S3 in memory for tests, measurements and the demo, and never part of the shipped program. Beside
+//! it, the part of CloudFront that is told of changes: [`CloudFront`].
 //!
 //! It behaves as S3 does where a mirror depends on it: signatures, checksums, conditions, multipart
 //! uploads, listings. It remembers every version of every object and every request, and it fails on
@@ -16,6 +17,7 @@ mod activity;
 mod backend;
 mod body;
 mod checksum;
+mod cloudfront;
 mod connection;
 mod discard;
 mod fault;
@@ -30,6 +32,7 @@ mod service;
 mod store;
 
 pub use activity::now;
+pub use cloudfront::{Asked, CloudFront, DISTRIBUTION, Invalidation};
 pub use fault::{Action, Call, Faults, Gate, Rule, RuleId};
 pub use journal::{Count, Journal, REQUESTS_MAX, Request};
 pub use object::{Headers, Object};

@@ -218,7 +218,13 @@ fn serve(
             tokio::select! {
                 _ = &mut stopped => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => drop(connections.spawn(connection::serve(stream, service.clone()))),
+                    Ok((stream, _)) => {
+                        let service = service.clone();
+                        connections.spawn(connection::serve(stream, move |request, farewell| {
+                            let service = service.clone();
+                            async move { service.call(request, &farewell).await }
+                        }));
+                    }
                     // Out of descriptors, or the client has left: neither ends the server.
                     Err(_) => tokio::task::yield_now().await,
                 },

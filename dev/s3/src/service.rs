@@ -18,7 +18,7 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use std::fmt;
 
-type Answer = Response<s3s::Body>;
+pub(crate) type Answer = Response<s3s::Body>;
 
 /// Why a connection ends in place of an answer.
 #[derive(Debug)]
