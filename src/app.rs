@@ -9,6 +9,7 @@
 //! Down: collect the last events, drain until `shutdown_timeout_seconds`, close the record. What is
 //! left is on disk.
 
+mod invalidation;
 mod levels;
 mod parts;
 mod source;
@@ -25,6 +26,7 @@ use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
 use crate::telemetry::{Place, Recorder, Telemetry};
 use crate::transfer::{Metered, S3};
+use invalidation::Invalidating;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -120,12 +122,6 @@ fn tell_started(config: &Config) {
         state_dir = %config.state_dir.to_string_lossy().escape_debug(),
         "started"
     );
-    if config.cloudfront.is_some() {
-        tracing::warn!(
-            event = "cloudfront.unsupported",
-            "cloudfront_enabled is set, and this version does not invalidate anything yet"
-        );
-    }
 }
 
 fn tell_opened(opened: &Opened) {
@@ -159,16 +155,18 @@ async fn with_view(
         watch_path: config.watch_path.clone(),
         prefix: config.prefix.clone(),
     };
+    let filter = parts::filter(&config).map_err(AppError::Patterns)?;
     let (told, tell) = watch::channel(opened.counts);
     let (bucket, region, prefix) =
         (config.bucket.clone(), config.region.clone(), config.prefix.clone());
     telemetry.recorder.locate(Place { bucket, region, prefix });
     telemetry.recorder.observe(levels::of(tell.clone(), config.state_dir.clone()));
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), tell));
+    let invalidating = Invalidating::start(&config, mode, &shutdown, &opened.store).await;
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
     let app = App {
-        filter: parts::filter(&config).map_err(AppError::Patterns)?,
+        filter,
         s3: Metered::new(S3::new(parts::s3(&config, &owner)).await, telemetry.recorder.clone()),
         store: opened.store,
         owner,
@@ -180,6 +178,11 @@ async fn with_view(
     };
     let finish = app.work(opened.bound, opened.counts, opened.uploads).await;
     drop(app);
+    let untold = match invalidating {
+        Some(invalidating) => invalidating.end().await,
+        None => 0,
+    };
+    let finish = finish.map(|finish| Finish { untold, ..finish });
     match view.await {
         Ok(()) => finish,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -214,7 +217,12 @@ impl App {
         let mut lost = false;
         loop {
             let Some(root) = self.wait_for_source(bound.as_ref(), lost).await else {
-                return Ok(Finish { pending: counts.pending, expired: true, outage: None });
+                return Ok(Finish {
+                    pending: counts.pending,
+                    untold: 0,
+                    expired: true,
+                    outage: None,
+                });
             };
             let now_bound = self.bind(bound.take(), &root);
             counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
@@ -242,6 +250,7 @@ impl App {
             if matches!(end, End::Drained | End::Expired) {
                 return Ok(Finish {
                     pending: engine.counts().pending,
+                    untold: 0,
                     expired: end == End::Expired,
                     outage: engine.outage(),
                 });
@@ -310,21 +319,25 @@ impl App {
 #[derive(Debug, Clone, Copy)]
 struct Finish {
     pending: u64,
+    /// Paths CloudFront was not told of.
+    untold: u64,
     expired: bool,
     outage: Option<FailureClass>,
 }
 
 impl Finish {
     fn exit(self, mode: Mode, state_survives: bool) -> Exit {
-        if self.pending == 0 && !(self.expired && mode == Mode::Once) {
+        let left = self.pending + self.untold;
+        if left == 0 && !(self.expired && mode == Mode::Once) {
             return Exit::Success;
         }
         tracing::warn!(
             event = "shutdown.left_over",
             pending = self.pending,
+            invalidations = self.untold,
             expired = self.expired,
             state_survives,
-            "not everything is in S3; the rest is in the record and goes on at the next start"
+            "not everything is done; the rest is in the record and goes on at the next start"
         );
         match mode {
             Mode::Daemon if state_survives => Exit::Success,

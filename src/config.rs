@@ -130,6 +130,20 @@ pub struct Config {
 pub struct CloudFront {
     /// Its id.
     pub distribution_id: String,
+    /// Before every path viewers ask for, as it was written.
+    pub path_prefix: String,
+    /// How long changes are collected.
+    pub batch: Duration,
+    /// Entries of one directory; more become a wildcard.
+    pub wildcard_threshold: usize,
+    /// The most paths of one round.
+    pub batch_path_limit: usize,
+    /// The most paths of one month; 0 for no limit.
+    pub monthly_path_limit: u64,
+    /// Whether new objects are told of.
+    pub invalidate_new: bool,
+    /// Whether a directory's address shows its `index.html`.
+    pub index_paths: bool,
 }
 
 /// How changes are seen.

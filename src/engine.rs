@@ -26,6 +26,7 @@ mod observe;
 mod report;
 mod run;
 
+pub use changes::Invalidate;
 pub use event::{Effect, Event, LookFailure, Now};
 pub use observe::Observer;
 pub use report::not_abandoned;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub once: bool,
     /// How changes are named in the log.
     pub tracing: Tracing,
+    /// What a CDN in front of the bucket is told, if there is one.
+    pub invalidate: Option<Invalidate>,
 }
 
 /// Everything that is known.
@@ -294,6 +297,8 @@ impl Engine {
                 if let Some(note) = known.upload.clone().filter(|_| !self.queue.is_running(path)) {
                     self.abandoned.push(note);
                 }
+                let (invalidate, wall) = (self.settings.invalidate, self.wall(now));
+                self.changes.extend(changes::stale_in_doubt(invalidate, pending, wall));
                 self.queue.settle(path, pending)
             }
             Decision::Wait => {
@@ -408,6 +413,7 @@ impl Engine {
                 _ => self.settle.remind(path.clone(), now.elapsed),
             }
         }
+        self.changes.extend(changes::stale(self.settings.invalidate, lease, outcome, wall));
         self.changes.extend(ended.changes);
     }
 

@@ -12,10 +12,10 @@
 //! is there now, what the record says we put into the bucket, and the policy. The
 //! [engine] owns all state and runs the loop; everything to its left and right is told what to do.
 //!
-//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan] and [queue] decide
-//! and do no I/O. [root], [look], [reconcile] and [detect] read the directory, [store] keeps the record,
-//! [transfer] speaks to S3. [engine] joins them, [app] makes them from the [config], [cli] and
-//! `main` are the doorway.
+//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [cover] and [queue]
+//! decide and do no I/O. [root], [look], [reconcile] and [detect] read the directory, [store] keeps the
+//! record, [transfer] speaks to S3, [invalidate] to CloudFront. [engine] joins them, [app] makes them
+//! from the [config], [cli] and `main` are the doorway.
 
 pub mod app;
 pub mod cli;
@@ -24,6 +24,7 @@ pub mod cover;
 pub mod detect;
 pub mod engine;
 pub mod filter;
+pub mod invalidate;
 pub mod look;
 pub mod model;
 pub mod plan;

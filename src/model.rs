@@ -4,6 +4,7 @@
 
 mod fingerprint;
 mod hint;
+mod invalidation;
 mod key;
 mod outcome;
 mod path;
@@ -12,6 +13,7 @@ mod trace;
 
 pub use fingerprint::Fingerprint;
 pub use hint::{Activity, Depth, Hint};
+pub use invalidation::{Batch, Month, Stale, Staleness};
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
 pub use outcome::{Effort, Failure, FailureClass, Outcome};
 pub use path::{PathError, RelPath};

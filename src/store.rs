@@ -14,18 +14,21 @@
 //! One thread owns the one connection. Changes that arrive while a commit is under way share the
 //! next one, so that a burst costs few `fsync`s and a single change waits for none but its own.
 
+mod invalidations;
 mod rows;
 mod schema;
 mod thread;
 mod uploads;
 
 use crate::model::{
-    Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, StoredPart, UploadNote,
+    Batch, Epoch, Fingerprint, Mirrored, Month, Operation, Pending, RelPath, Stale, Staleness,
+    StoredPart, UnixMillis, UploadNote,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+pub use invalidations::WAITING_MAX;
 pub use rows::RANGE_ROWS_MAX;
 
 /// Requests that may wait for the thread; whoever sends more waits.
@@ -98,6 +101,60 @@ pub enum Change {
     Listed(RelPath, u64),
     /// Facts about the watched directory and the bucket; see [`Bound`].
     Bound(Bound),
+    /// The object of this path has changed since then. To be written before what says so.
+    Stale(RelPath, Staleness, UnixMillis),
+    /// What a CDN is about to be told, or was.
+    Invalidation(Invalidation),
+}
+
+/// One change of what a CDN is told.
+#[derive(Debug, Clone)]
+pub enum Invalidation {
+    /// These were made, of what waited and of another one, and so many paths are spent on them.
+    Made {
+        /// The new ones.
+        batches: Vec<Batch>,
+        /// What no longer waits.
+        of: Vec<Stale>,
+        /// The id of one that goes.
+        instead_of: Option<String>,
+        /// Paths, and the month in whose budget they count.
+        spent: (Month, u64),
+    },
+    /// The CDN has taken this one, and calls it so.
+    Accepted(String, String),
+    /// This one is done.
+    Ended(String),
+}
+
+/// All that the record holds of invalidations.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Invalidations {
+    /// What waits, in the order of a walk.
+    pub stale: Vec<Stale>,
+    /// What was made and has not ended, in the order of its making.
+    pub batches: Vec<Batch>,
+    /// Paths spent, by month.
+    pub spent: Vec<(Month, u64)>,
+}
+
+/// How much of invalidations the record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Paths that wait, [`WAITING_MAX`] at most.
+    pub waiting: u64,
+    /// Paths made into requests that were not accepted yet.
+    pub made: u64,
+    /// Requests in progress.
+    pub running: u64,
+}
+
+impl Backlog {
+    /// Paths that were not told yet.
+    #[must_use]
+    pub fn untold(self) -> u64 {
+        self.waiting + self.made
+    }
 }
 
 /// What the record is bound to.
@@ -214,6 +271,7 @@ impl Unusable {
 #[derive(Debug, Clone)]
 pub struct Store {
     requests: mpsc::Sender<thread::Request>,
+    backlog: watch::Receiver<Backlog>,
     /// Closed when the thread has ended.
     ended: Arc<tokio::sync::Mutex<Option<oneshot::Receiver<()>>>>,
 }
@@ -236,17 +294,19 @@ impl Store {
         let bound = rows::bound(&file.connection).map_err(unreadable)?;
         let counts = rows::counts(&file.connection).map_err(unreadable)?;
         let uploads = uploads::left_over(&file.connection).map_err(unreadable)?;
+        let found = invalidations::backlog(&file.connection).map_err(unreadable)?;
+        let (told, backlog) = watch::channel(found);
         let moved_aside = file.moved_aside.clone();
         std::thread::Builder::new()
             .name("record".into())
             .spawn(move || {
-                thread::run(file, counts, inbox);
+                thread::run(file, counts, told, inbox);
                 // Whoever waits for the end learns it from this.
                 drop(ended);
             })
             .map_err(|source| OpenError::Create { path: directory.into(), source })?;
         let ended = Arc::new(tokio::sync::Mutex::new(Some(end)));
-        Ok(Opened { store: Self { requests, ended }, bound, counts, uploads, moved_aside })
+        Ok(Opened { store: Self { requests, backlog, ended }, bound, counts, uploads, moved_aside })
     }
 
     /// Writes `changes`, all or none, and answers when they are on disk how much there is then.
@@ -334,6 +394,21 @@ impl Store {
     /// If the record cannot be read.
     pub async fn queued(&self, limit: usize) -> Result<(Vec<Pending>, Counts), StoreError> {
         self.ask(|answer| thread::Request::Read(thread::Read::Queued(limit, answer))).await?
+    }
+
+    /// All that the record holds of invalidations.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub async fn invalidations(&self) -> Result<Invalidations, StoreError> {
+        self.ask(|answer| thread::Request::Read(thread::Read::Invalidations(answer))).await?
+    }
+
+    /// How much of invalidations the record holds, after every commit.
+    #[must_use]
+    pub fn backlog(&self) -> watch::Receiver<Backlog> {
+        self.backlog.clone()
     }
 
     /// Waits until the thread has ended. Every other handle must be dropped, or will be.

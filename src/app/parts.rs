@@ -1,6 +1,6 @@
 //! The parts, each made from what the configuration says of it.
 
-use super::{App, Bucket, Mode, source, unix_millis};
+use super::{App, Bucket, Mode, invalidation, source, unix_millis};
 use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
 use crate::engine::{self, Engine, Rescan};
@@ -193,6 +193,7 @@ fn engine_settings(
         rescan_interval,
         once: mode == Mode::Once,
         tracing: Tracing::default(),
+        invalidate: invalidation::wanted(config),
     }
 }
 

@@ -117,6 +117,21 @@ pub(super) fn distribution_id(text: &str) -> Result<(), Wrong> {
     Err("is no distribution id; write the one CloudFront shows, such as E1234567890ABC".to_owned())
 }
 
+/// What stands before the paths viewers ask for, as it is in S3: it is encoded later.
+pub(super) fn path_prefix(text: &str) -> Result<(), Wrong> {
+    let right = "write the names before it alone, such as site/v1";
+    if text.contains("://") {
+        return Err(format!("is a URL; {right}"));
+    }
+    if text.len() > 256 || text.contains(['*', '?', '#']) || text.chars().any(char::is_control) {
+        return Err(format!("is no path of a viewer; {right}"));
+    }
+    if text.split('/').any(|name| matches!(name, "." | "..")) {
+        return Err(format!("has a '.' or '..' component; {right}"));
+    }
+    Ok(())
+}
+
 /// One pattern in gitignore syntax.
 pub(super) fn pattern(text: &str) -> Result<(), Wrong> {
     match ignore::gitignore::GitignoreBuilder::new("").add_line(None, text) {
@@ -251,6 +266,16 @@ mod tests {
         assert!(region("US East (N. Virginia)").is_err());
         assert!(distribution_id("E1234567890ABC").is_ok() && distribution_id("123").is_ok());
         assert!(distribution_id("d111111abcdef8.cloudfront.net").is_err());
+    }
+
+    #[test]
+    fn path_prefixes_are_names_without_wildcards() {
+        for text in ["", "site/v1", "/site/", "größe/a b"] {
+            assert_eq!(path_prefix(text), Ok(()), "{text}");
+        }
+        for text in ["https://example.com/site", "a*", "a?b", "a/../b", "a\nb"] {
+            assert!(path_prefix(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -104,6 +104,54 @@ pub(super) const CLOUDFRONT_DISTRIBUTION_ID: Key = key(
     Absent::Then("required where `cloudfront_enabled` is true"),
     "the distribution in front of the bucket, such as `E1234567890ABC`",
 );
+pub(super) const CLOUDFRONT_PATH_PREFIX: Key = key(
+    "cloudfront_path_prefix",
+    Kind::Text,
+    Absent::Value(""),
+    "stands before every path that viewers ask for, `/{cloudfront_path_prefix}/a/b.txt`: empty where the \
+     origin's path is `/{s3_prefix}`, the same as `s3_prefix` where the origin has no path",
+);
+pub(super) const CLOUDFRONT_BATCH: Key = key(
+    "cloudfront_batch_seconds",
+    whole("seconds", 1, 3600),
+    Absent::Value("10"),
+    "how long changes are collected after the last one, six times as long at the most, before \
+     CloudFront is told of all of them at once",
+);
+pub(super) const CLOUDFRONT_WILDCARD_THRESHOLD: Key = key(
+    "cloudfront_wildcard_threshold",
+    whole("entries", 1, 100_000),
+    Absent::Value("50"),
+    "more changed entries in one directory become one wildcard, `/dir/*`, which costs one path and \
+     throws away every copy below",
+);
+pub(super) const CLOUDFRONT_BATCH_PATH_LIMIT: Key = key(
+    "cloudfront_batch_path_limit",
+    whole("paths", 1, 100),
+    Absent::Value("100"),
+    "the most paths that one round of changes may cost, however many they are; beyond it directories \
+     become wildcards, the deepest first",
+);
+pub(super) const CLOUDFRONT_MONTHLY_PATH_LIMIT: Key = key(
+    "cloudfront_monthly_path_limit",
+    whole("paths", 0, 1_000_000_000),
+    Absent::Value("0"),
+    "the most paths in a calendar month (UTC): of the last tenth each round is one wildcard, and beyond \
+     it nothing is sent before the next month; 0 for no limit",
+);
+pub(super) const CLOUDFRONT_INVALIDATE_NEW: Key = key(
+    "cloudfront_invalidate_new",
+    Kind::Boolean,
+    Absent::Value("false"),
+    "whether new objects are told of as well, for viewers who may have asked for them before they were \
+     there",
+);
+pub(super) const CLOUDFRONT_INDEX_PATHS: Key = key(
+    "cloudfront_index_paths",
+    Kind::Boolean,
+    Absent::Value("true"),
+    "whether `/dir/` and `/dir` are told of with `/dir/index.html`; each of the three costs a path",
+);
 pub(super) const STATE_DIR: Key = key(
     "state_dir",
     Kind::Path,
@@ -242,7 +290,20 @@ pub(super) const LOG_LEVEL: Key = key(
 pub(super) const SECTIONS: &[Section] = &[
     ("What is mirrored, and where to", &[&WATCH_PATH, &S3_BUCKET, &S3_REGION, &S3_PREFIX]),
     ("What waits", &[&RETRY_FILE, &RETRY_INTERVAL]),
-    ("CloudFront", &[&CLOUDFRONT_ENABLED, &CLOUDFRONT_DISTRIBUTION_ID]),
+    (
+        "CloudFront",
+        &[
+            &CLOUDFRONT_ENABLED,
+            &CLOUDFRONT_DISTRIBUTION_ID,
+            &CLOUDFRONT_PATH_PREFIX,
+            &CLOUDFRONT_BATCH,
+            &CLOUDFRONT_WILDCARD_THRESHOLD,
+            &CLOUDFRONT_BATCH_PATH_LIMIT,
+            &CLOUDFRONT_MONTHLY_PATH_LIMIT,
+            &CLOUDFRONT_INVALIDATE_NEW,
+            &CLOUDFRONT_INDEX_PATHS,
+        ],
+    ),
     ("State", &[&STATE_DIR]),
     ("How changes are seen", &[&WATCH_MODE, &POLL_INTERVAL, &RESCAN_INTERVAL]),
     ("Which files", &[&IGNORE, &IGNORE_DEFAULTS]),
@@ -264,10 +325,6 @@ pub(super) const LATER: &[&str] = &[
     "s3_checksum_algorithm",
     "object_rules",
     "bandwidth_limit_mib_per_second",
-    "cloudfront_path_prefix",
-    "cloudfront_batch_seconds",
-    "cloudfront_wildcard_threshold",
-    "cloudfront_monthly_path_limit",
     "listen_address",
     "admin_address",
     "status_file_names",

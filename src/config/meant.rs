@@ -106,6 +106,13 @@ fn cloudfront(reader: &mut Reader<'_>) -> Option<CloudFront> {
     let enabled = reader.boolean(&keys::CLOUDFRONT_ENABLED);
     let check = |text: &str| if enabled { checks::distribution_id(text) } else { Ok(()) };
     let distribution_id = reader.text(&keys::CLOUDFRONT_DISTRIBUTION_ID, check);
+    let path_prefix = reader.text(&keys::CLOUDFRONT_PATH_PREFIX, checks::path_prefix);
+    let batch = Duration::from_secs(reader.whole(&keys::CLOUDFRONT_BATCH));
+    let wildcard_threshold = small(reader, &keys::CLOUDFRONT_WILDCARD_THRESHOLD);
+    let batch_path_limit = small(reader, &keys::CLOUDFRONT_BATCH_PATH_LIMIT);
+    let monthly_path_limit = reader.whole(&keys::CLOUDFRONT_MONTHLY_PATH_LIMIT);
+    let invalidate_new = reader.boolean(&keys::CLOUDFRONT_INVALIDATE_NEW);
+    let index_paths = reader.boolean(&keys::CLOUDFRONT_INDEX_PATHS);
     if !enabled {
         return None;
     }
@@ -113,7 +120,16 @@ fn cloudfront(reader: &mut Reader<'_>) -> Option<CloudFront> {
         let why = "is required while cloudfront_enabled is true";
         reader.missing_because(&keys::CLOUDFRONT_DISTRIBUTION_ID, why);
     }
-    Some(CloudFront { distribution_id: distribution_id? })
+    Some(CloudFront {
+        distribution_id: distribution_id?,
+        path_prefix: path_prefix.unwrap_or_default(),
+        batch,
+        wildcard_threshold,
+        batch_path_limit,
+        monthly_path_limit,
+        invalidate_new,
+        index_paths,
+    })
 }
 
 /// `RUST_LOG` may name modules alone, as everywhere.

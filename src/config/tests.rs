@@ -87,10 +87,11 @@ fn the_original_services_file_works_unchanged() {
     assert_eq!(config.prefix.as_str(), "uploads/");
     assert_eq!(config.retry_file, desk.path(".file-sync-service/retry_queue.json"));
     assert_eq!(config.retry_interval, Duration::from_secs(300));
-    assert_eq!(
-        config.cloudfront,
-        Some(CloudFront { distribution_id: "E1234567890ABC".to_owned() })
-    );
+    let told = config.cloudfront.expect("it is enabled");
+    let numbers = (told.wildcard_threshold, told.batch_path_limit, told.monthly_path_limit);
+    assert_eq!((&*told.distribution_id, &*told.path_prefix), ("E1234567890ABC", ""));
+    assert_eq!((told.batch, numbers), (Duration::from_secs(10), (50, 100, 0)));
+    assert!(told.index_paths && !told.invalidate_new);
 }
 
 #[test]

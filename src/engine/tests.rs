@@ -44,6 +44,7 @@ fn after_quiet_the_bucket_is_the_directory_whatever_happened() {
                 world.bucket.iter().map(|(path, object)| (path.clone(), object.content)).collect();
             assert_eq!(bucket, expected);
             assert_eq!(world.engine.counts(), world.counts(), "the counts are in step");
+            assert!(world.stale.is_empty(), "no CDN was told of {:?}", world.stale);
             world.puts
         });
         match told {

@@ -1,7 +1,7 @@
 //! What stands in the tables, read and written. SQL is here, in the schema, and for multipart uploads
-//! beside it.
+//! and what a CDN is told beside it.
 
-use super::{Bound, Change, Counts, From, Known, Question, operation_from, uploads};
+use super::{Bound, Change, Counts, From, Known, Question, invalidations, operation_from, uploads};
 use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, Version};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -44,6 +44,10 @@ pub(super) fn apply(
             connection.prepare_cached(sql)?.execute(row).map(drop)
         }
         Change::Bound(bound) => bind(connection, bound),
+        Change::Stale(path, staleness, since) => {
+            invalidations::stale(connection, path, *staleness, *since)
+        }
+        Change::Invalidation(change) => invalidations::apply(connection, change),
     }
 }
 
@@ -343,6 +347,6 @@ fn path_of(key: &[u8], index: usize) -> rusqlite::Result<RelPath> {
 }
 
 /// A row that this program never wrote.
-fn bad(index: usize, what: String) -> rusqlite::Error {
+pub(super) fn bad(index: usize, what: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, Type::Blob, what.into())
 }

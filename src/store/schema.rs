@@ -88,6 +88,32 @@ CREATE TABLE parts (
   crc64nvme INTEGER,
   PRIMARY KEY (path, number)
 ) STRICT, WITHOUT ROWID;
+
+-- What a CDN may hold an old copy of, and has not been told of.
+CREATE TABLE invalidations (
+  path BLOB NOT NULL,
+  below INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  since_ms INTEGER NOT NULL,
+  PRIMARY KEY (path, below)
+) STRICT, WITHOUT ROWID;
+
+-- What it is being told: `paths` has one a line; without `accepted` it is sent again as it is.
+CREATE TABLE invalidation_batches (
+  id TEXT PRIMARY KEY,
+  reference TEXT NOT NULL,
+  distribution TEXT NOT NULL,
+  paths TEXT NOT NULL,
+  month INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  accepted TEXT
+) STRICT, WITHOUT ROWID;
+
+-- Paths paid for, by month: months since the year 0.
+CREATE TABLE invalidation_months (
+  month INTEGER PRIMARY KEY,
+  paths INTEGER NOT NULL
+) STRICT;
 ";
 
 /// An open record.

@@ -1,10 +1,13 @@
 //! The thread that owns the connection: groups changes into commits, answers reads in between.
 
 use super::schema::RecordFile;
-use super::{Bound, Change, Counts, From, Known, Question, StoreError, rows};
+use super::{
+    Backlog, Bound, Change, Counts, From, Invalidations, Known, Question, StoreError,
+    invalidations, rows,
+};
 use crate::model::{Mirrored, Pending, RelPath};
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Changes that may share one commit, so that the first of them is not held up for long.
 const COMMIT_CHANGES_MAX: usize = 1000;
@@ -23,11 +26,17 @@ pub(super) enum Read {
     Parked { after: Option<RelPath>, answer: Answer<Vec<RelPath>> },
     Due(usize, Answer<(Vec<Pending>, Counts)>),
     Queued(usize, Answer<(Vec<Pending>, Counts)>),
+    Invalidations(Answer<Invalidations>),
 }
 
 /// Works until every handle is gone.
-pub(super) fn run(file: RecordFile, counts: Counts, mut inbox: mpsc::Receiver<Request>) {
-    let mut writer = Writer { connection: file.connection, counts };
+pub(super) fn run(
+    file: RecordFile,
+    counts: Counts,
+    backlog: watch::Sender<Backlog>,
+    mut inbox: mpsc::Receiver<Request>,
+) {
+    let mut writer = Writer { connection: file.connection, counts, backlog };
     while let Some(request) = inbox.blocking_recv() {
         match request {
             Request::Write(changes, receipt) => {
@@ -50,6 +59,8 @@ struct Writer {
     connection: Connection,
     /// In step with the tables, so that nobody has to count them.
     counts: Counts,
+    /// Where it is told what waits for a CDN.
+    backlog: watch::Sender<Backlog>,
 }
 
 impl Writer {
@@ -83,11 +94,20 @@ impl Writer {
     fn write(&mut self, batch: &[Write]) -> rusqlite::Result<Counts> {
         let mut counts = self.counts;
         let transaction = self.connection.transaction()?;
+        let mut told = false;
         for change in batch.iter().flat_map(|(changes, _)| changes) {
             rows::apply(&transaction, change, &mut counts)?;
+            told |= matches!(change, Change::Stale(..) | Change::Invalidation(_));
         }
+        if told {
+            invalidations::keep_bounded(&transaction)?;
+        }
+        let backlog = told.then(|| invalidations::backlog(&transaction)).transpose()?;
         transaction.commit()?;
         self.counts = counts;
+        if let Some(backlog) = backlog {
+            self.backlog.send_replace(backlog);
+        }
         Ok(counts)
     }
 
@@ -107,6 +127,7 @@ impl Writer {
                 reply(answer, rows::parked(connection, after.as_ref()));
             }
             Read::Due(limit, answer) => reply(answer, self.pending(rows::Order::NextDue, limit)),
+            Read::Invalidations(answer) => reply(answer, invalidations::all(connection)),
             Read::Queued(limit, answer) => reply(answer, self.pending(rows::Order::Oldest, limit)),
         }
     }

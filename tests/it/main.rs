@@ -11,6 +11,7 @@ mod files;
 mod gates;
 mod harness;
 mod idle;
+mod invalidation;
 mod kill;
 mod large;
 mod once;

@@ -1,10 +1,10 @@
 //! A directory, a record and a bucket made of maps, and an engine between them.
 
 use super::super::*;
-use crate::model::{Effort, Epoch, Failure, FailureClass, Fingerprint, Mirrored};
+use crate::model::{Effort, Epoch, Failure, FailureClass, Fingerprint, Mirrored, Staleness};
 use crate::queue::Backoff;
 use fastrand::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NAMES: [&str; 7] = ["a", "b", "d/a", "d/b", "d/e/a", "f/a", "a.txt"];
 /// Somebody else's object, with a name the directory may take.
@@ -38,6 +38,8 @@ pub(super) struct World {
     mirrored: BTreeMap<RelPath, Mirrored>,
     pending: BTreeMap<RelPath, Pending>,
     pub(super) bucket: BTreeMap<RelPath, Object>,
+    /// Objects of ours that were changed, of which no CDN was told.
+    pub(super) stale: BTreeSet<RelPath>,
     tasks: Vec<Task>,
     /// Events that have happened and not been taken in.
     events: Vec<Event>,
@@ -82,6 +84,7 @@ pub(super) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
         rescan_interval,
         once: false,
         tracing: crate::model::Tracing::default(),
+        invalidate: Some(Invalidate { new_objects: false }),
     };
     let mut engine = Engine::new(settings, counts, millis(at));
     engine.compare_all();
@@ -96,6 +99,7 @@ impl World {
             mirrored: BTreeMap::new(),
             pending: BTreeMap::new(),
             bucket: BTreeMap::new(),
+            stale: BTreeSet::new(),
             tasks: Vec::new(),
             events: Vec::new(),
             compared: Vec::new(),
@@ -273,6 +277,11 @@ impl World {
                 self.mirrored.remove(&path);
             }
             Change::Settled(path) => drop(self.pending.remove(&path)),
+            Change::Stale(path, staleness, _) => {
+                if staleness == Staleness::Certain || self.mirrored.contains_key(&path) {
+                    self.stale.remove(&path);
+                }
+            }
             other => panic!("the engine does not write {other:?}"),
         }
     }
@@ -379,7 +388,10 @@ impl World {
                 if done {
                     self.puts += 1;
                     let object = Object { content: file.content, version: Some(wanted) };
-                    self.bucket.insert(path.clone(), object);
+                    let before = self.bucket.insert(path.clone(), object);
+                    if before.is_some_and(|before| before.version.is_some()) {
+                        self.stale.insert(path.clone());
+                    }
                 }
                 if answered && done {
                     Outcome::Mirrored(row, Effort::Sent)
@@ -394,6 +406,7 @@ impl World {
                 }
                 if done {
                     let gone = self.bucket.remove(&path);
+                    self.stale.extend(gone.map(|_| path.clone()));
                     let foreign = gone.is_some_and(|object| object.version.is_none());
                     assert!(!foreign, "an object that was never ours was deleted");
                 }

@@ -43,6 +43,37 @@ pub(crate) fn parts(state_dir: &Path) -> Result<u32, String> {
     })
 }
 
+/// What CloudFront is told, or has to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Invalidations {
+    /// Names of files that wait.
+    pub(crate) waiting: Vec<String>,
+    /// References of requests that were made and not accepted.
+    pub(crate) made: Vec<String>,
+    /// Requests in progress.
+    pub(crate) running: u32,
+    /// Paths paid for in all.
+    pub(crate) spent: u32,
+}
+
+/// What the record says of invalidations.
+pub(crate) fn invalidations(state_dir: &Path) -> Result<Invalidations, String> {
+    read(state_dir, |connection| {
+        let texts = |sql| -> rusqlite::Result<Vec<String>> {
+            connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+        };
+        let number = |sql| connection.query_row(sql, [], |row| row.get(0));
+        Ok(Invalidations {
+            waiting: texts("SELECT name FROM invalidations ORDER BY path")?,
+            made: texts("SELECT reference FROM invalidation_batches WHERE accepted IS NULL")?,
+            running: number(
+                "SELECT count(*) FROM invalidation_batches WHERE accepted IS NOT NULL",
+            )?,
+            spent: number("SELECT coalesce(sum(paths), 0) FROM invalidation_months")?,
+        })
+    })
+}
+
 fn read<T>(
     state_dir: &Path,
     read: impl FnOnce(&Connection) -> rusqlite::Result<T>,

@@ -27,6 +27,11 @@ pub(crate) fn kills(usual: usize) -> usize {
     variable("IT_KILLS").unwrap_or(usual)
 }
 
+/// How much of something there is, unless the variable says otherwise.
+pub(crate) fn size(name: &str, default: usize) -> usize {
+    variable(name).unwrap_or(default)
+}
+
 /// The first answer of `probe`. Fails with the latest reason when there is none in time.
 pub(crate) fn eventually<T>(what: &str, probe: impl FnMut() -> Result<T, String>) -> T {
     eventually_within(DEADLINE, what, probe)

@@ -3,11 +3,13 @@
 
 use super::apart::Apart;
 use super::daemon::{Daemon, Ended};
-use super::record::{self, Waiting};
+use super::record::{self, Invalidations, Waiting};
 use super::tree::Tree;
 use super::wait::eventually;
 use bytes::Bytes;
-use file_sync_dev_s3::{ACCESS_KEY, BUCKET, Change, Options, REGION, SECRET_KEY, Server, What};
+use file_sync_dev_s3::{
+    ACCESS_KEY, BUCKET, Change, CloudFront, DISTRIBUTION, Options, REGION, SECRET_KEY, Server, What,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs;
@@ -116,6 +118,25 @@ impl World {
     /// none if this is empty.
     pub(crate) fn wrap(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// Puts a CloudFront in front of the bucket, and has it told soon.
+    pub(crate) fn behind_cloudfront(self) -> (Self, CloudFront) {
+        let cloudfront = CloudFront::start().expect("a server");
+        let mut world = self
+            .setting("cloudfront_enabled", "true")
+            .setting("cloudfront_distribution_id", DISTRIBUTION);
+        world
+            .variables
+            .entry(variable("cloudfront_batch_seconds"))
+            .or_insert_with(|| "1".to_owned());
+        world.variables.insert("AWS_ENDPOINT_URL_CLOUDFRONT".to_owned(), cloudfront.endpoint());
+        (world, cloudfront)
+    }
+
+    /// What the record says CloudFront is told or has to be.
+    pub(crate) fn invalidations(&self) -> Invalidations {
+        eventually("the record can be read", || record::invalidations(&self.state_dir()))
     }
 
     /// Sets a setting.

@@ -1,0 +1,106 @@
+//! The worker that tells CloudFront: started with the daemon, ended with it.
+
+use super::{Mode, unix_millis};
+use crate::config::Config;
+use crate::engine::Invalidate;
+use crate::invalidate::{Addresses, BatchSettings, CloudFront, Phase, Settings, Totals, Worker};
+use crate::shutdown::Shutdown;
+use crate::store::{Backlog, Store};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A single run waits for CloudFront to take its last paths for this long.
+const ONCE_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a daemon that ends tries what fails, and a single run.
+const TRIES: (u32, u32) = (2, 5);
+
+/// What the engine has to note, if anything.
+pub(super) fn wanted(config: &Config) -> Option<Invalidate> {
+    let cloudfront = config.cloudfront.as_ref()?;
+    Some(Invalidate { new_objects: cloudfront.invalidate_new })
+}
+
+/// The worker, running.
+pub(super) struct Invalidating {
+    mode: Mode,
+    phase: watch::Sender<Phase>,
+    expired: JoinHandle<()>,
+    task: JoinHandle<()>,
+    backlog: watch::Receiver<Backlog>,
+}
+
+impl Invalidating {
+    /// Starts it, where it is wanted.
+    pub(super) async fn start(
+        config: &Config,
+        mode: Mode,
+        shutdown: &Shutdown,
+        store: &Store,
+    ) -> Option<Self> {
+        let cloudfront = config.cloudfront.as_ref()?;
+        let settings = Settings {
+            distribution: cloudfront.distribution_id.clone(),
+            addresses: Addresses::new(&cloudfront.path_prefix, cloudfront.index_paths),
+            batch: BatchSettings {
+                quiet: cloudfront.batch,
+                wildcard_threshold: cloudfront.wildcard_threshold,
+                paths_at_once: cloudfront.batch_path_limit,
+                monthly_limit: cloudfront.monthly_path_limit,
+                retry_max: config.retry_interval,
+            },
+            clock: unix_millis,
+        };
+        let cdn = CloudFront::new(config.region.clone()).await;
+        let worker = Worker::new(settings, cdn, store.clone(), Arc::new(Totals::default()));
+        let (phase, phases) = watch::channel(Phase::Running);
+        let task = tokio::spawn(worker.run(phases));
+        let expired =
+            tokio::spawn(expire(shutdown.clone(), phase.clone(), config.shutdown_timeout));
+        Some(Self { mode, phase, expired, task, backlog: store.backlog() })
+    }
+
+    /// Nothing more will change: waits until CloudFront was told, or there is no more time. Answers how
+    /// many paths it was not told.
+    pub(super) async fn end(self) -> u64 {
+        let Self { mode, phase, mut expired, mut task, backlog } = self;
+        let tries = if mode == Mode::Once { TRIES.1 } else { TRIES.0 };
+        phase.send_replace(Phase::Ending { tries });
+        let too_long = async {
+            match mode {
+                Mode::Once => tokio::time::sleep(ONCE_PATIENCE).await,
+                Mode::Daemon => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            // A panic in it has been reported by its hook; what it left is counted below.
+            _ = &mut task => true,
+            _ = &mut expired => false,
+            () = too_long => false,
+        };
+        expired.abort();
+        if !ended {
+            task.abort();
+            // The record is closed when its last handle is gone, the worker's among them.
+            drop(task.await);
+        }
+        backlog.borrow().untold()
+    }
+}
+
+/// Has the worker rush when the daemon is told to stop, and ends when there is no more time.
+async fn expire(shutdown: Shutdown, phase: watch::Sender<Phase>, patience: Duration) {
+    shutdown.requested().await;
+    phase.send_if_modified(|phase| {
+        let running = *phase == Phase::Running;
+        if running {
+            *phase = Phase::Rushing;
+        }
+        running
+    });
+    tokio::select! {
+        () = tokio::time::sleep(patience) => {}
+        () = shutdown.forced() => {}
+    }
+}
