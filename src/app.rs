@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::detect::Detector;
 use crate::engine::{self, End, Parts, Stop};
 use crate::filter::Filter;
+use crate::invalidate::Totals;
 use crate::model::{Epoch, FailureClass, UnixMillis, UploadNote, millis};
 use crate::retry_file;
 use crate::root::Root;
@@ -160,9 +161,12 @@ async fn with_view(
     let (bucket, region, prefix) =
         (config.bucket.clone(), config.region.clone(), config.prefix.clone());
     telemetry.recorder.locate(Place { bucket, region, prefix });
-    telemetry.recorder.observe(levels::of(tell.clone(), config.state_dir.clone()));
+    let totals = Arc::new(Totals::default());
+    let told_cdn =
+        config.cloudfront.as_ref().map(|_| (opened.store.backlog(), Arc::clone(&totals)));
+    telemetry.recorder.observe(levels::of(tell.clone(), told_cdn, config.state_dir.clone()));
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), tell));
-    let invalidating = Invalidating::start(&config, mode, &shutdown, &opened.store).await;
+    let invalidating = Invalidating::start(&config, mode, &shutdown, &opened.store, totals).await;
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
     let app = App {

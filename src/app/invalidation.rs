@@ -38,6 +38,7 @@ impl Invalidating {
         mode: Mode,
         shutdown: &Shutdown,
         store: &Store,
+        totals: Arc<Totals>,
     ) -> Option<Self> {
         let cloudfront = config.cloudfront.as_ref()?;
         let settings = Settings {
@@ -53,7 +54,7 @@ impl Invalidating {
             clock: unix_millis,
         };
         let cdn = CloudFront::new(config.region.clone()).await;
-        let worker = Worker::new(settings, cdn, store.clone(), Arc::new(Totals::default()));
+        let worker = Worker::new(settings, cdn, store.clone(), totals);
         let (phase, phases) = watch::channel(Phase::Running);
         let task = tokio::spawn(worker.run(phases));
         let expired =

@@ -1,14 +1,17 @@
 //! How things stand, for whoever measures: asked for, never pushed.
 
-use crate::store::Counts;
+use crate::invalidate::Totals;
+use crate::store::{Backlog, Counts};
 use crate::telemetry::Levels;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Tells how things stand, each time it is called. Waits for nothing but the disk of `state_dir`.
 pub(super) fn of(
     counts: watch::Receiver<Counts>,
+    told: Option<(watch::Receiver<Backlog>, Arc<Totals>)>,
     state_dir: PathBuf,
 ) -> impl Fn() -> Levels + Send + Sync + 'static {
     move || {
@@ -20,6 +23,8 @@ pub(super) fn of(
             pending_files: Some(pending),
             parked_files: Some(parked),
             mirrored_files: Some(mirrored),
+            invalidation_waiting: told.as_ref().map(|(backlog, _)| backlog.borrow().untold()),
+            invalidation_paths: told.as_ref().map(|(_, totals)| totals.by_result()),
             state_bytes: bytes_in(&state_dir),
             state_available: volume.map(|volume| bytes(volume.f_bavail, volume.f_frsize)),
             state_capacity: volume.map(|volume| bytes(volume.f_blocks, volume.f_frsize)),

@@ -108,6 +108,8 @@ fn full_levels() -> Levels {
         pending_files: Some(1),
         parked_files: Some(1),
         mirrored_files: Some(1),
+        invalidation_waiting: Some(1),
+        invalidation_paths: Some([("accepted", 1), ("completed", 1), ("failed", 0)]),
         state_bytes: Some(1),
         state_available: Some(1),
         state_capacity: Some(1),

@@ -72,6 +72,9 @@ const REQUEST_RESULT: Label =
     Label { name: "result", values: &["success", "unavailable", "refused", "object"] };
 const DRIFT: Label = Label { name: "kind", values: &["new", "changed", "gone", "unreadable"] };
 
+const INVALIDATION_RESULT: Label =
+    Label { name: "result", values: &["accepted", "completed", "failed"] };
+
 macro_rules! table {
     ($($id:ident: $name:literal, $kind:expr, $unit:literal, [$($label:expr),*], $help:literal;)*) => {
         $(pub(super) const $id: Metric = Metric {
@@ -110,6 +113,10 @@ table! {
         "Time of a comparison of the whole directory with the record.";
     RECONCILE_DRIFT: "reconcile_drift_files", Kind::Gauge, "{file}", [DRIFT],
         "Files that the last comparison of the whole directory found to differ from the record.";
+    INVALIDATION_WAITING: "invalidation_waiting_paths", Kind::Gauge, "{path}", [],
+        "Changed paths that CloudFront has not taken yet; missing where it is not told.";
+    INVALIDATION_PATHS: "invalidation_paths_total", Kind::Counter, "{path}", [INVALIDATION_RESULT],
+        "Paths of requests to CloudFront, by what became of them; each accepted one is paid.";
     STATE_BYTES: "state_bytes", Kind::Gauge, "By", [],
         "Bytes of the record and the queue on disk.";
     STATE_AVAILABLE: "state_volume_available_bytes", Kind::Gauge, "By", [],
