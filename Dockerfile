@@ -44,7 +44,6 @@ LABEL org.opencontainers.image.title="file-sync-service" \
       org.opencontainers.image.base.name="scratch"
 COPY --from=rootfs /rootfs/etc /etc
 COPY --from=rootfs /rootfs/usr /usr
-COPY --from=rootfs /rootfs/data /data
 COPY --from=rootfs --chown=65532:65532 /rootfs/var/lib/file-sync-service /var/lib/file-sync-service
 # config.yml is looked for here.
 WORKDIR /etc/file-sync-service

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kube import HELMS, KUSTOMIZES, TOOLS, Helm
+from engine import Engine, Unavailable, free_port, images, started
+from kube import DAEMON, HELMS, KUSTOMIZES, TOOLS, Helm, run
+from pod import Pod
 
 
 def pytest_report_header() -> str:
@@ -40,3 +45,37 @@ def kustomizer(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A Docker engine with the images; the tests that need it are skipped where there is none."""
+    # Short: a socket's path ends after 108 bytes.
+    work = Path(tempfile.mkdtemp(prefix="engine-"))
+    try:
+        with started(work) as one:
+            images(one)
+            yield one
+    except Unavailable as why:
+        pytest.skip(str(why))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def commands(engine: Engine) -> str:
+    """The commands that the service in the image knows."""
+    return run(DAEMON, "--help").out
+
+
+NAMES = itertools.count(1)
+
+
+@pytest.fixture
+def pod(engine: Engine) -> Iterator[Pod]:
+    one = Pod(engine, f"file-sync-test-{free_port()}-{next(NAMES)}", free_port())
+    try:
+        one.set_up()
+        yield one
+    finally:
+        one.remove()
