@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -113,15 +114,19 @@ def test_scripts_are_clean() -> None:
     assert done.code == 0, done.said
 
 
-def test_the_alerts_name_metrics_of_the_contract() -> None:
+def test_every_alert_is_of_metrics_that_exist_and_is_explained() -> None:
+    metrics = set(re.findall(r"^\| `(file_sync_\w+)` ", (ROOT / "docs/METRICS.md").read_text(), re.M))
+    operations = (ROOT / "docs/OPERATIONS.md").read_text()
     for path in (APPLICATION / "rules").glob("*.yaml"):
         (page,) = documents(path.read_text())
         rules = [rule for group in page["groups"] for rule in group["rules"]]
         assert rules
         for rule in rules:
+            named = {name.removesuffix("_bucket") for name in re.findall(r"file_sync_\w+", rule["expr"])}
+            assert named and named <= metrics, rule["alert"]
             assert rule["annotations"]["summary"] and rule["annotations"]["description"], rule["alert"]
             assert rule["labels"]["severity"] in ("critical", "warning", "info"), rule["alert"]
-            assert "file_sync_" in rule["expr"], rule["alert"]
+            assert f"| `{rule['alert']}` |" in operations, rule["alert"]
 
 
 def test_promtool_accepts_the_alerts() -> None:
