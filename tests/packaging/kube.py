@@ -73,14 +73,21 @@ class Helm:
         assert done.code == 0, done.said
         return documents(done.out)
 
-    def consumer(self, place: Path) -> list[Object]:
-        """The sidecar's example chart, with its dependency built."""
+    def consumer(self, place: Path, *arguments: object, values: Object | None = None) -> list[Object]:
+        """The sidecar's example chart, with its dependency built; `values` in place of its own."""
+        done = self.consume(place, *arguments, values=values)
+        assert done.code == 0, done.said
+        return documents(done.out)
+
+    def consume(self, place: Path, *arguments: object, values: Object | None = None) -> Run:
         copy = place / "helm"
         shutil.copytree(ROOT / "helm", copy, dirs_exist_ok=True)
         chart = copy / "file-sync-sidecar/examples/web"
+        if values is not None:
+            (chart / "values.yaml").write_text(yaml.safe_dump(values))
         built = self("dependency", "build", chart)
         assert built.code == 0, built.said
-        return self.template(chart)
+        return self("template", "example", chart, "--namespace", "example", *arguments)
 
 
 def kustomize(name: str, folder: Path) -> list[Object]:

@@ -123,3 +123,35 @@ def test_what_iam_and_the_volume_need_is_asked_of_the_pod_of_the_example(newest:
     assert pod["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
     assert [one["name"] for one in pod["spec"]["initContainers"]] == ["file-sync"]
     assert pod["metadata"]["annotations"]["checksum/file-sync"]
+
+
+def test_the_sidecar_takes_a_configuration_and_a_state_of_the_chart_s_own(newest: Helm, place: Path) -> None:
+    own = {"existingConfigMap": "mine", "source": {"volumeName": "data"}, "state": {"volumeName": "data"}}
+    objects = newest.consumer(place, values={"file-sync-sidecar": own})
+    assert not of(objects, "ConfigMap")
+    (pod,) = pods(objects)
+    volumes = {one["name"]: one for one in pod["spec"]["volumes"]}
+    assert volumes["file-sync-config"]["configMap"]["name"] == "mine"
+    assert "file-sync-state" not in volumes
+    (state,) = [one for one in container(pod)["volumeMounts"] if one["mountPath"] == "/var/lib/file-sync-service"]
+    assert state["name"] == "data"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("source.volumeName=", "source.volumeName is required"),
+        ("config.s3_bucket=", "config.s3_bucket is required"),
+        ("config.s3_bukcet=x", "s3_bukcet"),
+        ("terminationGracePeriodSeconds=3", "terminationGracePeriodSeconds"),
+        ("config.shutdown_timeout_seconds=118", "do not fit into terminationGracePeriodSeconds"),
+        ("resources.limits.memory=100Mi", "resources.limits.memory"),
+        ("existingConfigMap=mine", "existingConfigMap and config"),
+        ("replicaCount=2", "replicaCount"),
+    ],
+)
+def test_wrong_values_of_the_sidecar_are_refused_with_a_reason(
+    newest: Helm, place: Path, wrong: str, named: str
+) -> None:
+    done = newest.consume(place, "--set", f"file-sync-sidecar.{wrong}")
+    assert done.code != 0 and named in done.err, done.said

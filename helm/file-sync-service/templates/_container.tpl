@@ -52,6 +52,8 @@ Every template here takes a dict:
 {{- $own := dict "watch_path" $v.source.mountPath "state_dir" "/var/lib/file-sync-service" -}}
 {{- $_ := set $own "shutdown_timeout_seconds" (include "file-sync-service.drain" . | int) -}}
 {{- $_ := set $own "log_format" "json" -}}
+{{- /* Half of the service's default: a sidecar shares the pod's memory. */ -}}
+{{- if .sidecar }}{{ $_ := set $own "transfer_memory_mib" 64 }}{{ end -}}
 {{- range $key, $value := $v.config -}}
 {{- /* Helm reads every number as a fraction, and would write a large one as 1e+09. */ -}}
 {{- $_ := set $own $key (kindIs "float64" $value | ternary (int64 (kindIs "float64" $value | ternary $value 0)) $value) -}}
@@ -95,7 +97,7 @@ Every template here takes a dict:
 {{- if regexMatch "^[0-9]+[MG]i$" $memory -}}
 {{- $limit := regexFind "[0-9]+" $memory | int -}}
 {{- if hasSuffix "Gi" $memory }}{{ $limit = mul $limit 1024 }}{{ end -}}
-{{- $content := dig "transfer_memory_mib" 128 $v.config | int -}}
+{{- $content := dig "transfer_memory_mib" (ternary 64 128 .sidecar) $v.config | int -}}
 {{- if gt (add $content 64) (int64 $limit) -}}
 {{ fail (printf "resources.limits.memory: %s does not hold config.transfer_memory_mib (%d) and the 64 MiB beside it" $memory $content) }}
 {{- end -}}

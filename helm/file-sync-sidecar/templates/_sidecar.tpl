@@ -13,7 +13,7 @@ What a chart includes, each with its root context:
 0.1.0
 {{- end -}}
 
-{{- define "file-sync-sidecar.context" -}}
+{{- define "file-sync-sidecar.depended" -}}
 {{- $own := index .Values "file-sync-sidecar" -}}
 {{- if not $own }}{{ fail "file-sync-sidecar: the chart has to be a dependency under this name" }}{{ end -}}
 {{- end -}}
@@ -24,12 +24,12 @@ What a chart includes, each with its root context:
 {{- end -}}
 
 {{- define "file-sync-sidecar.initContainer" -}}
-{{- include "file-sync-sidecar.context" . -}}
+{{- include "file-sync-sidecar.depended" . -}}
 - {{- include "file-sync-sidecar.container" (dict "root" . "values" (index .Values "file-sync-sidecar") "sidecar" true) | nindent 2 }}
 {{- end -}}
 
 {{- define "file-sync-sidecar.volumes" -}}
-{{- include "file-sync-sidecar.context" . -}}
+{{- include "file-sync-sidecar.depended" . -}}
 {{- $own := index .Values "file-sync-sidecar" -}}
 - name: file-sync-config
   configMap:
@@ -42,7 +42,7 @@ What a chart includes, each with its root context:
 {{- end -}}
 
 {{- define "file-sync-sidecar.configMap" -}}
-{{- include "file-sync-sidecar.context" . -}}
+{{- include "file-sync-sidecar.depended" . -}}
 {{- $own := index .Values "file-sync-sidecar" -}}
 {{- if not $own.existingConfigMap -}}
 apiVersion: v1
@@ -56,19 +56,19 @@ metadata:
     app.kubernetes.io/managed-by: {{ .Release.Service }}
 data:
   config.yml: |
-    {{- include "file-sync-sidecar.config" (dict "root" . "values" $own) | nindent 4 }}
+    {{- include "file-sync-sidecar.config" (dict "root" . "values" $own "sidecar" true) | nindent 4 }}
 {{- end -}}
 {{- end -}}
 
 {{- define "file-sync-sidecar.podAnnotations" -}}
-{{- include "file-sync-sidecar.context" . -}}
+{{- include "file-sync-sidecar.depended" . -}}
 {{- $own := index .Values "file-sync-sidecar" -}}
 {{- if not $own.existingConfigMap -}}
-checksum/file-sync: {{ include "file-sync-sidecar.config" (dict "root" . "values" $own) | sha256sum }}
+checksum/file-sync: {{ include "file-sync-sidecar.config" (dict "root" . "values" $own "sidecar" true) | sha256sum }}
 {{- end -}}
 {{- end -}}
 
 {{- define "file-sync-sidecar.gracePeriod" -}}
-{{- include "file-sync-sidecar.context" . -}}
+{{- include "file-sync-sidecar.depended" . -}}
 {{ (index .Values "file-sync-sidecar").terminationGracePeriodSeconds }}
 {{- end -}}
