@@ -80,12 +80,13 @@ def service_keys() -> dict[str, dict]:
     page = page.split("<!-- keys: begin", 1)[1].split("<!-- keys: end", 1)[0]
     keys: dict[str, dict] = {}
     for name, value, default, meaning in re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", page, re.M):
-        keys[name] = {**_service_type(value), "description": meaning}
+        keys[name] = _service_type(value)
         if default == "`300`" and "0 stands for the default" in meaning:
             keys[name]["minimum"] = 0
     if "### Not yet" in page:
         for name in re.findall(r"`(\w+)`", page.split("### Not yet", 1)[1]):
-            keys[name] = {"description": "not in this version of the service"}
+            # Whatever it will be; the service of this version says that it is too early.
+            keys[name] = {}
     assert "s3_bucket" in keys and len(keys) > 30, "the tables of docs/CONFIGURATION.md are not what they were"
     return {name: keys[name] for name in sorted(keys) if name not in NOT_IN_CONFIG}
 
