@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,8 @@ def sizes(options: argparse.Namespace) -> str:
 
 def main() -> int:
     options = parser().parse_args()
+    # A time limit around the run ends it by SIGTERM; servers and daemons have to go with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Every command runs in a directory of its own.
     work = options.work.resolve()
     shutil.rmtree(work, ignore_errors=True)
