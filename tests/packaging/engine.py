@@ -122,6 +122,9 @@ def started(work: Path) -> Iterator[Engine]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+        # dockerd leaves its own network namespace mounted, and then nothing here could be removed.
+        for one in (work / "exec/netns").glob("*"):
+            run("umount", one)
 
 
 def _last_line(path: Path) -> str:
