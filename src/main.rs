@@ -5,9 +5,10 @@ use file_sync_service::cli::{self, Cli, Command, Exit};
 use file_sync_service::config::{Config, LogFormat};
 use file_sync_service::shutdown::Shutdown;
 use file_sync_service::telemetry::{self, Format, Settings};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// Time for threads that are still reading when everything else has ended.
 const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
@@ -21,6 +22,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(cli: &Cli) -> Exit {
+    // Before anything that takes time: from here on SIGTERM is a request, and no end of its own.
+    let listening = match cli.command() {
+        Command::CheckConfig => None,
+        Command::Run | Command::Once => Some(match listen() {
+            Ok(listening) => listening,
+            Err(error) => return unexpected(&error),
+        }),
+    };
     let working_directory = match std::env::current_dir() {
         Ok(directory) => directory,
         Err(error) => return unexpected(&error),
@@ -29,14 +38,23 @@ fn serve(cli: &Cli) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    match cli.command() {
-        Command::CheckConfig => cli::check_config(&loaded),
-        Command::Run => run(loaded.config, Mode::Daemon),
-        Command::Once => run(loaded.config, Mode::Once),
+    let mode = if cli.command() == Command::Once { Mode::Once } else { Mode::Daemon };
+    match listening {
+        None => cli::check_config(&loaded),
+        Some((runtime, shutdown)) => run(runtime, shutdown, loaded.config, mode),
     }
 }
 
-fn run(config: Config, mode: Mode) -> Exit {
+fn listen() -> io::Result<(Runtime, Shutdown)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let shutdown = {
+        let _inside = runtime.enter();
+        Shutdown::on_signals()?
+    };
+    Ok((runtime, shutdown))
+}
+
+fn run(runtime: Runtime, shutdown: Shutdown, config: Config, mode: Mode) -> Exit {
     let terminal = std::io::stdout().is_terminal();
     let format = match config.log_format {
         Some(LogFormat::Json) => Format::Json,
@@ -49,20 +67,11 @@ fn run(config: Config, mode: Mode) -> Exit {
         Ok(guard) => guard,
         Err(error) => return unexpected(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return unexpected(&error),
-    };
     let exit = runtime.block_on(async {
-        match Shutdown::on_signals() {
-            Ok(shutdown) => {
-                let telemetry = telemetry::start(&std::env::vars_os().collect());
-                let exit = app::run(config, mode, shutdown.clone(), telemetry.clone()).await;
-                telemetry.end(shutdown.forced()).await;
-                exit
-            }
-            Err(error) => unexpected(&error),
-        }
+        let telemetry = telemetry::start(&std::env::vars_os().collect());
+        let exit = app::run(config, mode, shutdown.clone(), telemetry.clone()).await;
+        telemetry.end(shutdown.forced()).await;
+        exit
     });
     // A read that hangs on a dead disk must not keep the process from ending.
     runtime.shutdown_timeout(BLOCKED_PATIENCE);

@@ -1,9 +1,11 @@
 //! Told to stop: in time, with 0, and with nothing lost.
 
-use crate::harness::{World, let_pass, patience, seed, until};
+use crate::harness::{Daemon, World, let_pass, patience, seed, until};
 use file_sync_dev_s3::{Action, Gate, Rule};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write as _;
 use std::time::Duration;
 
 /// What an end takes beside the drain: threads that still read, the record, the last log lines.
@@ -121,4 +123,23 @@ fn sigterm_in_an_outage_ends_in_time_with_all_in_the_record() {
     let daemon = world.start();
     world.wait_until_done();
     daemon.stop();
+}
+
+#[test]
+fn sigterm_before_the_configuration_was_read_is_a_request_like_any_other() {
+    let world = World::new();
+    world.tree.write("file", "content");
+    let config = world.beside("config");
+    let (mode, kind) = (rustix::fs::Mode::from_raw_mode(0o600), rustix::fs::FileType::Fifo);
+    rustix::fs::mknodat(rustix::fs::CWD, &config, kind, mode, 0).expect("made");
+    let path = config.to_string_lossy();
+    let daemon = Daemon::spawn(world.command(&["run", "--config", &path]));
+    // Opens when the daemon does, which then waits for what is in it.
+    let mut writer = File::options().write(true).open(&config).expect("opened");
+    daemon.signal(Signal::TERM);
+    writer.write_all(b"retry_interval_seconds: 7\n").expect("written");
+    drop(writer);
+    let ended = daemon.wait();
+    assert_eq!((ended.code(), ended.signal()), (Some(0), None), "{}", ended.errors);
+    assert_eq!(ended.events("service.stopped").len(), 1);
 }
