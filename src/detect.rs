@@ -10,6 +10,7 @@
 //!   or a directory above it with all below.
 //! - A hint is given only after the watches it relies on are set, so that nothing falls between a
 //!   look and the next event.
+//! - What is mounted or unmounted below the directory leads to a comparison of that place.
 //! - Where there is no watch, [`Coverage`] says so. Writes through shared memory maps, through a
 //!   second hard link, and by another machine give no event anywhere: the periodic comparison finds
 //!   them.
@@ -23,6 +24,7 @@ mod inbox;
 mod index;
 mod instances;
 mod limits;
+mod mounts;
 mod tree;
 mod watches;
 
@@ -36,7 +38,7 @@ use event::Places;
 use handler::Shared;
 use inbox::Inbox;
 use std::fmt;
-use std::io;
+use std::io::{self, PipeWriter};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -139,6 +141,8 @@ pub struct Detector {
     inbox: Arc<Inbox>,
     cookies: Arc<Cookies>,
     worker: Option<JoinHandle<()>>,
+    /// The thread that follows the table of mounts ends with it.
+    _mounts: Option<PipeWriter>,
 }
 
 /// Where the hints come out.
@@ -170,11 +174,21 @@ impl Detector {
             cookies: cookies.clone(),
             wanted,
         };
+        // Before anything is listed: what is mounted from here on is looked at again.
+        let mounts = mounts::follow(Arc::clone(&root), shared.clone());
+        let mounts = mounts.inspect_err(|error| {
+            tracing::warn!(
+                event = "detect.mounts_lost",
+                error.message = %error,
+                "what is mounted below the watched directory is only noticed by comparisons"
+            );
+        });
         let mut tree = Tree::new(root, shared, settings);
         tree.begin()?;
         let worker = std::thread::Builder::new().name("detect".into()).spawn(|| tree.run());
         let worker = Some(worker.map_err(DetectError::Thread)?);
-        Ok((Self { inbox: inbox.clone(), cookies, worker }, Hints { inbox }))
+        let detector = Self { inbox: inbox.clone(), cookies, worker, _mounts: mounts.ok() };
+        Ok((detector, Hints { inbox }))
     }
 
     /// Waits until a hint was given for every change that was made before this call, where there is

@@ -257,6 +257,9 @@ impl Engine {
             return;
         }
         let directory = looked.instead == Some(Kind::Directory);
+        if let Some(kind) = looked.instead.filter(|_| !directory) {
+            self.report.skipped(&looked.rested.path, kind.as_str());
+        }
         let certain = !matches!(looked.observed, Observed::Unknown(_));
         let found = looked.rested.activity == Activity::Found;
         if known.below && certain && !directory && !found {
@@ -365,7 +368,7 @@ impl Engine {
                     let grace = Duration::from_millis(queue::DELETE_GRACE_MS);
                     self.deletes_from = Some(now.elapsed + self.settings.settle.done + grace);
                 }
-                report::compared(&range, &summary);
+                self.report.compared(&range, &summary);
                 None
             }
             Err(ReconcileError::Source(gone)) => Some(Effect::SourceLost(gone.to_string())),

@@ -41,7 +41,7 @@ fn serve(cli: &Cli) -> Exit {
     let mode = if cli.command() == Command::Once { Mode::Once } else { Mode::Daemon };
     match listening {
         None => cli::check_config(&loaded),
-        Some((runtime, shutdown)) => run(runtime, shutdown, loaded.config, mode),
+        Some((runtime, shutdown)) => run(runtime, &shutdown, loaded.config, mode),
     }
 }
 
@@ -54,7 +54,7 @@ fn listen() -> io::Result<(Runtime, Shutdown)> {
     Ok((runtime, shutdown))
 }
 
-fn run(runtime: Runtime, shutdown: Shutdown, config: Config, mode: Mode) -> Exit {
+fn run(runtime: Runtime, shutdown: &Shutdown, config: Config, mode: Mode) -> Exit {
     let terminal = std::io::stdout().is_terminal();
     let format = match config.log_format {
         Some(LogFormat::Json) => Format::Json,

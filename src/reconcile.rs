@@ -16,6 +16,8 @@ use std::ops::ControlFlow;
 
 /// Differences that are handed on at once.
 const BATCH_MAX: usize = 512;
+/// Links, devices and the like that a comparison names; the rest is counted.
+const SKIPPED_MAX: usize = 100;
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Summary {
     pub special: u64,
     /// Mount points, not crossed.
     pub mounts: u64,
+    /// The first hundred of both, each with what it is.
+    pub skipped: Vec<(RelPath, &'static str)>,
 }
 
 /// Why a comparison ended early. What it had found was handed on.
@@ -145,7 +149,7 @@ impl Merge<'_> {
             }
             Visit::Mount { path } => {
                 self.summary.mounts += 1;
-                tracing::debug!(event = "source.mount", file.path = %path, "mount point not crossed");
+                self.skip(path, "mount");
                 self.freeze(path)
             }
         };
@@ -193,13 +197,14 @@ impl Merge<'_> {
 
     fn special(&mut self, path: &RelPath, kind: Kind) -> Result<(), ReconcileError> {
         self.summary.special += 1;
-        tracing::debug!(
-            event = "source.special",
-            file.path = %path,
-            kind = ?kind,
-            "not a regular file, not mirrored"
-        );
+        self.skip(path, kind.as_str());
         self.pass(Some(path))
+    }
+
+    fn skip(&mut self, path: &RelPath, kind: &'static str) {
+        if self.summary.skipped.len() < SKIPPED_MAX {
+            self.summary.skipped.push((path.clone(), kind));
+        }
     }
 
     fn freeze(&mut self, path: &RelPath) -> Result<(), ReconcileError> {

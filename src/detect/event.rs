@@ -21,6 +21,8 @@ pub(super) enum Doubt {
     Left,
     /// It was created or renamed to this.
     Came,
+    /// Something was mounted on it, or no longer is.
+    Mounted,
 }
 
 /// What an event means.

@@ -154,7 +154,7 @@ impl Tree {
             }
             let known = self.watches.know_of(&path);
             let idle = match doubt {
-                Doubt::Came => false,
+                Doubt::Came | Doubt::Mounted => false,
                 Doubt::Left => !known,
                 Doubt::Permissions => self.watches.cover(&path) != Some(Cover::Unreadable),
             };
@@ -167,6 +167,8 @@ impl Tree {
                 // Nobody knows; watching it will tell.
                 Err(LookError::Denied | LookError::Io(_)) => true,
             };
+            // Nothing that was recorded below a mount point is known to the watches.
+            let known = known || doubt == Doubt::Mounted;
             if !known && !directory {
                 continue;
             }

@@ -3,14 +3,18 @@
 
 use super::Settings;
 use crate::model::{
-    Effort, Failure, FailureClass, KeyPrefix, Operation, Outcome, Pending, Trace, Tracing,
+    Effort, Failure, FailureClass, KeyPrefix, Operation, Outcome, Pending, RelPath, Trace, Tracing,
     UnixMillis, UploadNote,
 };
 use crate::queue::{Lease, Queue, Turn};
 use crate::reconcile::{Range, ReconcileError, Summary};
+use std::collections::HashSet;
 
 /// A file that could not be read in one state for so long is worth a word.
 const RESTLESS_MS: UnixMillis = 60_000;
+
+/// Links, devices and the like that are named in the log; the rest is counted by comparisons.
+const SKIPPED_MAX: usize = 1_000;
 
 /// What has been told already.
 #[derive(Debug)]
@@ -19,13 +23,15 @@ pub(super) struct Report {
     prefix: KeyPrefix,
     tracing: Tracing,
     held: bool,
+    /// What is not mirrored because of what it is.
+    skipped: HashSet<RelPath>,
 }
 
 impl Report {
     pub(super) fn new(settings: &Settings) -> Self {
         let Settings { bucket, prefix, tracing, .. } = settings;
         let (bucket, prefix) = (bucket.clone(), prefix.clone());
-        Self { bucket, prefix, tracing: *tracing, held: false }
+        Self { bucket, prefix, tracing: *tracing, held: false, skipped: HashSet::new() }
     }
 
     /// A try has ended.
@@ -137,6 +143,34 @@ impl Report {
         );
     }
 
+    /// Something is no regular file. Each is named once, and so is that there are more.
+    pub(super) fn skipped(&mut self, path: &RelPath, kind: &'static str) {
+        if self.skipped.len() > SKIPPED_MAX || !self.skipped.insert(path.clone()) {
+            return;
+        }
+        if self.skipped.len() > SKIPPED_MAX {
+            tracing::info!(
+                event = "file.skipped_more",
+                "more that is not mirrored is only counted"
+            );
+            return;
+        }
+        tracing::info!(
+            event = "file.skipped",
+            file.path = %path,
+            kind,
+            "not a regular file of this file system: not mirrored"
+        );
+    }
+
+    /// A comparison of the tree with the record has ended.
+    pub(super) fn compared(&mut self, range: &Range, summary: &Summary) {
+        for (path, kind) in &summary.skipped {
+            self.skipped(path, kind);
+        }
+        compared(range, summary);
+    }
+
     /// Deletes are held, or are no longer.
     pub(super) fn held(&mut self, queue: &Queue) {
         let held = queue.deletes_held();
@@ -185,9 +219,8 @@ pub(super) fn turned(turn: Option<Turn>) {
     }
 }
 
-/// A comparison of the tree with the record has ended.
-pub(super) fn compared(range: &Range, summary: &Summary) {
-    let Summary { files, new, changed, gone, unreadable, special, mounts } = summary;
+fn compared(range: &Range, summary: &Summary) {
+    let Summary { files, new, changed, gone, unreadable, special, mounts, skipped: _ } = summary;
     if range.start.is_root() {
         tracing::info!(
             event = "reconcile.completed",

@@ -57,6 +57,20 @@ pub struct Stat {
 }
 
 impl Kind {
+    /// The word in logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "link",
+            Self::Fifo => "fifo",
+            Self::Socket => "socket",
+            Self::CharDevice | Self::BlockDevice => "device",
+            Self::Other => "other",
+        }
+    }
+
     /// What a listing says; `None` where the file system does not put it there.
     pub(super) fn listed(kind: FileType) -> Option<Self> {
         Some(match kind {

@@ -102,6 +102,11 @@ fn d1_an_unmounted_or_swapped_volume_that_is_polled_deletes_nothing() {
 }
 
 #[test]
+fn d1_an_unmounted_or_swapped_volume_at_rest_is_noticed_at_once_and_deletes_nothing() {
+    unmounted_or_swapped_at_rest("events");
+}
+
+#[test]
 fn d1_a_volume_swapped_at_any_moment_of_a_comparison_deletes_nothing() {
     const SWAPS: usize = 20;
     let Some((mut world, volume)) = on_a_volume() else { return };
