@@ -22,6 +22,7 @@
 
 mod changes;
 mod event;
+mod limits;
 mod observe;
 mod report;
 mod run;
@@ -43,16 +44,8 @@ use crate::reconcile::{Range, ReconcileError, Summary};
 use crate::root::Kind;
 use crate::settle::{self, Rested, Settle};
 use crate::store::{Change, Counts, Known};
+use limits::{LOOK_PATHS_MAX, LOOKS_MAX, ONCE_TRIES, RACY_WAIT, WRITES_MAX};
 use std::time::Duration;
-
-/// Paths in one look.
-const LOOK_PATHS_MAX: usize = 512;
-/// Looks under way at once.
-const LOOKS_MAX: usize = 2;
-/// Commits under way at once; beyond it nothing new is looked at.
-const WRITES_MAX: usize = 64;
-/// When the content of a file written within the tick of its look is compared once more.
-const RACY_WAIT: Duration = Duration::from_millis(2_100);
 
 /// What the engine goes by.
 #[derive(Debug, Clone)]
@@ -382,7 +375,9 @@ impl Engine {
             }
             Err(error) => {
                 report::compare_failed(&range, &error);
-                self.settle.hint(Hint::Tree(range.start, range.depth), now.elapsed);
+                // A record that cannot be read is no better at once.
+                let again = now.elapsed + self.settings.settle.writing;
+                self.settle.hint(Hint::Tree(range.start, range.depth), again);
                 None
             }
         }
@@ -495,9 +490,6 @@ impl Engine {
         Duration::from_millis(wall.saturating_sub(self.started))
     }
 }
-
-/// How often a single run tries a path before it leaves it behind.
-const ONCE_TRIES: u32 = 5;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 //! # What it promises
 //!
 //! - A change is on disk before its receipt arrives, and all changes of one call are there together.
-//! - Reads see every change that was handed in before them.
+//! - Changes are written in the order they were handed in, also when some could not be for a while.
+//! - Reads see every change that was handed in before them, or are an error.
 //! - The file belongs to one daemon: another one that opens it gets an error that says so, while
 //!   `sqlite3` may look on.
 //! - A record that is damaged, or tells of another bucket or prefix, is never acted on but moved
@@ -313,12 +314,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If they could not be written; the thread goes on and may succeed later.
+    /// If they are not on disk yet. They must not be handed in again: they are kept, and come before
+    /// whatever is written next, if it be nothing.
     pub async fn write(&self, changes: Vec<Change>) -> Result<Counts, StoreError> {
         self.hand_in(changes).await.await
     }
 
-    /// Hands `changes` in, behind all that was asked before, and answers the receipt to wait for.
+    /// Hands `changes` in, behind all that was asked before, and answers the receipt to wait for; an
+    /// error means the same as for [`write`](Self::write).
     pub async fn hand_in(
         &self,
         changes: Vec<Change>,

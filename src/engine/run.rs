@@ -13,7 +13,7 @@ use crate::queue::Lease;
 use crate::reconcile::{Range, reconcile};
 use crate::root::Root;
 use crate::settle::Rested;
-use crate::store::{Change, Counts, Question, Store};
+use crate::store::{Change, Counts, Question, Store, StoreError};
 use crate::transfer::{self, Journal, ObjectStore, Transfer};
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -247,7 +247,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
     async fn write(&mut self, changes: Vec<Change>, leases: Vec<Lease>) {
         self.writes += 1;
         let number = self.writes;
-        let receipt = self.parts.store.hand_in(changes.clone()).await;
+        let receipt = self.parts.store.hand_in(changes).await;
         let store = self.parts.store.clone();
         let (begin, begun) = watch::channel(false);
         self.tasks.spawn(async move {
@@ -263,7 +263,8 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
                     "the record cannot be written; nothing new is sent until it can"
                 );
                 tokio::time::sleep(WRITE_RETRY).await;
-                result = store.write(changes.clone()).await;
+                // They are kept, and come before this.
+                result = store.write(Vec::new()).await;
             };
             begin.send_replace(true);
             Some(Event::Written(number, counts))
@@ -310,7 +311,10 @@ async fn perform_tries<S: ObjectStore, J: Journal>(
         let failed = |lease| (lease, Outcome::Failed(failure.clone()));
         return leases.into_iter().map(failed).collect();
     }
-    let known = known(store, epoch, &leases).await;
+    let Ok(known) = known(store, epoch, &leases).await else {
+        let again = |lease| (lease, Outcome::LookAgain("the record cannot be read"));
+        return leases.into_iter().map(again).collect();
+    };
     let tries: Vec<_> = leases.into_iter().zip(known).collect();
     let outcomes = match &tries[..] {
         [(lease, known)] if lease.pending.operation == Operation::Put => {
@@ -322,11 +326,15 @@ async fn perform_tries<S: ObjectStore, J: Journal>(
 }
 
 /// What the record says that the tries have to know.
-async fn known(store: &Store, epoch: Epoch, leases: &[Lease]) -> Vec<transfer::Known> {
+async fn known(
+    store: &Store,
+    epoch: Epoch,
+    leases: &[Lease],
+) -> Result<Vec<transfer::Known>, StoreError> {
     let paths = leases.iter().flat_map(|Lease { pending, .. }| {
         std::iter::once(&pending.path).chain(&pending.copy_from).cloned()
     });
-    let answers = store.known(paths.map(Question::of).collect()).await.unwrap_or_default();
+    let answers = store.known(paths.map(Question::of).collect()).await?;
     let mut answers = answers.into_iter();
     let known = |lease: &Lease| {
         let own = answers.next();
@@ -339,7 +347,7 @@ async fn known(store: &Store, epoch: Epoch, leases: &[Lease]) -> Vec<transfer::K
             epoch,
         }
     };
-    leases.iter().map(known).collect()
+    Ok(leases.iter().map(known).collect())
 }
 
 async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Event {

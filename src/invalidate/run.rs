@@ -338,7 +338,9 @@ impl<I: Invalidator> Worker<I> {
 
     /// Answers when it is on disk.
     async fn write(&self, change: Invalidation) {
-        while let Err(error) = self.store.write(vec![Change::Invalidation(change.clone())]).await {
+        let mut changes = vec![Change::Invalidation(change)];
+        // What could not be written is kept, and comes before the nothing that is written next.
+        while let Err(error) = self.store.write(std::mem::take(&mut changes)).await {
             tracing::error!(
                 event = "state.write_failed",
                 error.message = %error,

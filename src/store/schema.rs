@@ -5,6 +5,7 @@ use crate::model::UnixMillis;
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ const LOCK: &str = "lock";
 
 /// Someone who looks on with `sqlite3` may hold a lock for a moment.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes that have to be free: what an index of the journal takes, and a little more.
+const ROOM_MIN: usize = 64 * 1024;
 
 /// `path` is the path's bytes with NUL for the separator, so that the primary key's order is the
 /// order of a walk; `key` is there for people. Times are milliseconds, `*_ns` nanoseconds since the
@@ -137,6 +140,7 @@ pub(super) fn open(
     };
     std::fs::create_dir_all(directory).map_err(create(directory))?;
     let lock = lock(&directory.join(LOCK))?;
+    has_room(&lock).map_err(create(directory))?;
     let path = directory.join(FILE);
     let mut moved_aside = None;
     let connection = match connect_to(&path, target) {
@@ -176,6 +180,13 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.into() }),
         Err(error) => Err(create(error.into())),
     }
+}
+
+/// A full disk is told by its name: `SQLite` only knows an error of the disk when it opens a file.
+fn has_room(mut lock: &File) -> std::io::Result<()> {
+    let written = lock.write_all(&[0; ROOM_MIN]);
+    lock.set_len(0)?;
+    written
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {

@@ -448,3 +448,45 @@ async fn however_much_changes_what_waits_for_a_cdn_is_bounded_and_covers_it() {
         assert!(within || files.contains(&path), "{path:?}");
     }
 }
+
+/// Holds the file, as a person may who forgot to end a transaction in `sqlite3`.
+fn hold(directory: &Path) -> rusqlite::Connection {
+    let holder = rusqlite::Connection::open(directory.join("state.db")).expect("opened");
+    holder.execute_batch("BEGIN IMMEDIATE").expect("begun");
+    holder
+}
+
+#[tokio::test]
+async fn changes_that_could_not_be_written_come_before_later_ones() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let holder = hold(directory.path());
+    let queued = vec![Change::Queue(pending("a", 1)), Change::Queue(pending("b", 2))];
+    store.write(queued).await.expect_err("somebody holds it");
+    let known = store.known(vec![Question::of(path("a"))]).await;
+    known.expect_err("what is on disk is older than what was handed in");
+    // Behind it: the path is done.
+    store.write(vec![Change::Settled(path("a"))]).await.expect_err("still held");
+    drop(holder);
+    let counts = loop {
+        // Soon after a failure it is not tried.
+        if let Ok(counts) = store.write(Vec::new()).await {
+            break counts;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(counts.pending, 1);
+    let (rows, _) = store.queued(10).await.expect("readable");
+    assert_eq!(rows, [pending("b", 2)], "in the order they were handed in");
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_written_before_the_end() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let holder = hold(directory.path());
+    store.write(vec![Change::Queue(pending("a", 1))]).await.expect_err("somebody holds it");
+    drop(holder);
+    store.closed().await;
+    assert_eq!(open(directory.path()).counts.pending, 1);
+}

@@ -1,4 +1,10 @@
 //! The thread that owns the connection: groups changes into commits, answers reads in between.
+//!
+//! # Invariant
+//!
+//! Changes reach the disk in the order they were handed in. Those of a commit that failed (the disk is
+//! full, or somebody holds the file) are kept and come before any later ones, and what is read
+//! meanwhile would be older than it has to be, so that reads are refused until they are on disk.
 
 use super::schema::RecordFile;
 use super::{
@@ -7,10 +13,13 @@ use super::{
 };
 use crate::model::{Mirrored, Pending, RelPath};
 use rusqlite::Connection;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Changes that may share one commit, so that the first of them is not held up for long.
 const COMMIT_CHANGES_MAX: usize = 1000;
+/// Wait before a commit that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -29,6 +38,20 @@ pub(super) enum Read {
     Invalidations(Answer<Invalidations>),
 }
 
+impl Read {
+    fn refuse(self, error: StoreError) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Bound(answer) => drop(answer.send(Err(error))),
+            Self::Known(_, answer) => drop(answer.send(Err(error))),
+            Self::Range { answer, .. } => drop(answer.send(Err(error))),
+            Self::Parked { answer, .. } => drop(answer.send(Err(error))),
+            Self::Due(_, answer) | Self::Queued(_, answer) => drop(answer.send(Err(error))),
+            Self::Invalidations(answer) => drop(answer.send(Err(error))),
+        }
+    }
+}
+
 /// Works until every handle is gone.
 pub(super) fn run(
     file: RecordFile,
@@ -36,7 +59,8 @@ pub(super) fn run(
     backlog: watch::Sender<Backlog>,
     mut inbox: mpsc::Receiver<Request>,
 ) {
-    let mut writer = Writer { connection: file.connection, counts, backlog };
+    let kept = Kept::default();
+    let mut writer = Writer { connection: file.connection, counts, backlog, kept };
     while let Some(request) = inbox.blocking_recv() {
         match request {
             Request::Write(changes, receipt) => {
@@ -46,6 +70,14 @@ pub(super) fn run(
             }
             Request::Read(read) => writer.answer(read),
         }
+    }
+    writer.kept.failed = None;
+    if let Err(error) = writer.write_kept() {
+        tracing::error!(
+            event = "state.write_failed",
+            error.message = %error,
+            "the last changes of the record could not be written; the next start finds them by comparing"
+        );
     }
     // The journal is folded into the file, so that a copy of the one file is a copy of all.
     if let Err((_, error)) = writer.connection.close() {
@@ -61,6 +93,15 @@ struct Writer {
     counts: Counts,
     /// Where it is told what waits for a CDN.
     backlog: watch::Sender<Backlog>,
+    kept: Kept,
+}
+
+/// What could not be written. Bounded by those who hand in: they wait for their receipts.
+#[derive(Default)]
+struct Kept {
+    changes: Vec<Change>,
+    /// The latest failure, and what it was.
+    failed: Option<(Instant, StoreError)>,
 }
 
 impl Writer {
@@ -83,19 +124,50 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        let result = self.write(&batch).map_err(|error| to_store_error(&error));
-        for (_, receipt) in batch {
+        let (changes, receipts): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        // What was only listed saves an upload at best, and can be a whole bucket.
+        let listed = |change: &Change| matches!(change, Change::Listed(..));
+        let keeps = !self.kept.changes.is_empty();
+        let changes = changes.into_iter().flatten().filter(|change| !(keeps && listed(change)));
+        self.kept.changes.extend(changes);
+        let result = self.write_kept();
+        if result.is_err() {
+            self.kept.changes.retain(|change| !listed(change));
+        }
+        for receipt in receipts {
             // Whoever asked may have gone: the change is written all the same.
             drop(receipt.send(result.clone()));
         }
         read
     }
 
-    fn write(&mut self, batch: &[Write]) -> rusqlite::Result<Counts> {
+    /// Writes what there is, all or none. Shortly after a failure nothing is tried.
+    #[expect(clippy::disallowed_methods, reason = "the adapter reads the clock for its own pauses")]
+    fn write_kept(&mut self) -> Result<Counts, StoreError> {
+        if let Some((at, error)) = &self.kept.failed
+            && at.elapsed() < RETRY_PAUSE
+        {
+            return Err(error.clone());
+        }
+        match self.write() {
+            Ok(counts) => {
+                self.counts = counts;
+                self.kept = Kept::default();
+                Ok(counts)
+            }
+            Err(error) => {
+                let error = to_store_error(&error);
+                self.kept.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&mut self) -> rusqlite::Result<Counts> {
         let mut counts = self.counts;
         let transaction = self.connection.transaction()?;
         let mut told = false;
-        for change in batch.iter().flat_map(|(changes, _)| changes) {
+        for change in &self.kept.changes {
             rows::apply(&transaction, change, &mut counts)?;
             told |= matches!(change, Change::Stale(..) | Change::Invalidation(_));
         }
@@ -104,14 +176,18 @@ impl Writer {
         }
         let backlog = told.then(|| invalidations::backlog(&transaction)).transpose()?;
         transaction.commit()?;
-        self.counts = counts;
         if let Some(backlog) = backlog {
             self.backlog.send_replace(backlog);
         }
         Ok(counts)
     }
 
-    fn answer(&self, read: Read) {
+    fn answer(&mut self, read: Read) {
+        if !self.kept.changes.is_empty()
+            && let Err(error) = self.write_kept()
+        {
+            return read.refuse(error);
+        }
         let connection = &self.connection;
         match read {
             Read::Bound(answer) => reply(answer, rows::bound(connection)),

@@ -22,4 +22,5 @@ mod restart;
 mod shutdown;
 mod source;
 mod startup;
+mod state;
 mod tidy;

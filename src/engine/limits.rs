@@ -1,0 +1,14 @@
+//! The bounds of what the engine has under way, and its own waits.
+
+use std::time::Duration;
+
+/// Paths in one look.
+pub(super) const LOOK_PATHS_MAX: usize = 512;
+/// Looks under way at once.
+pub(super) const LOOKS_MAX: usize = 2;
+/// Commits under way at once; beyond it nothing new is looked at.
+pub(super) const WRITES_MAX: usize = 64;
+/// When the content of a file written within the tick of its look is compared once more.
+pub(super) const RACY_WAIT: Duration = Duration::from_millis(2_100);
+/// How often a single run tries a path before it leaves it behind.
+pub(super) const ONCE_TRIES: u32 = 5;
