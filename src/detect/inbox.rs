@@ -297,3 +297,41 @@ impl Inbox {
         waited.unwrap_or_else(PoisonError::into_inner).0.alive == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(number: usize) -> RelPath {
+        RelPath::new(number.to_string().as_bytes()).expect("a proper path")
+    }
+
+    #[test]
+    fn one_doubt_more_than_there_is_room_for_has_everything_watched_anew() {
+        let inbox = Inbox::new();
+        for number in 0..DOUBTS_MAX {
+            inbox.doubt(path(number), Doubt::Came);
+            // A second doubt about the first path takes no room.
+            if number == 1 {
+                inbox.doubt(path(0), Doubt::Mounted);
+            }
+        }
+        assert!(!inbox.lock().out_of_sync);
+        inbox.doubt(path(DOUBTS_MAX), Doubt::Left);
+        let state = inbox.lock();
+        assert!(state.out_of_sync && state.doubts.is_empty());
+    }
+
+    #[test]
+    fn one_directory_more_than_can_wait_to_be_listed_has_everything_compared() {
+        let inbox = Inbox::new();
+        for number in 0..RELIST_MAX {
+            inbox.relist(path(number));
+        }
+        assert_eq!(inbox.lock().relist.len(), RELIST_MAX);
+        assert_eq!(inbox.hints_now(), []);
+        inbox.relist(path(RELIST_MAX));
+        assert_eq!(inbox.lock().relist.len(), 1);
+        assert_eq!(inbox.hints_now(), [Hint::Tree(RelPath::root(), Depth::Whole)]);
+    }
+}

@@ -139,4 +139,15 @@ mod tests {
         assert_eq!(index.poor(None, 1), [path("a")]);
         assert_eq!(index.poor(Some(&path("a")), 9), [path("c")]);
     }
+
+    #[test]
+    fn directories_without_a_watch_are_counted_where_there_is_no_room_for_their_names() {
+        let mut index = Index::default();
+        for number in 0..POOR_MAX + 3 {
+            index.insert(path(&number.to_string()), Cover::Unwatched);
+        }
+        index.insert(path("watched"), Cover::Watched(0));
+        let counts = index.counts();
+        assert_eq!((counts.unwatched, counts.forgotten, counts.watched), (POOR_MAX, 3, 1));
+    }
 }
