@@ -21,13 +21,15 @@ pub(super) fn of(
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
         Levels {
             pending_files: Some(pending),
-            parked_files: Some(parked),
+            // Of why the record is not asked here.
+            parked: Some(vec![(String::new(), parked)]),
             mirrored_files: Some(mirrored),
             invalidation_waiting: told.as_ref().map(|(backlog, _)| backlog.borrow().untold()),
             invalidation_paths: told.as_ref().map(|(_, totals)| totals.by_result()),
             state_bytes: bytes_in(&state_dir),
             state_available: volume.map(|volume| bytes(volume.f_bavail, volume.f_frsize)),
             state_capacity: volume.map(|volume| bytes(volume.f_blocks, volume.f_frsize)),
+            ..Levels::default()
         }
     }
 }

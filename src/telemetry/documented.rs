@@ -102,14 +102,41 @@ fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
     }
 }
 
+#[test]
+fn a_level_with_a_label_tells_every_value_it_can_have() {
+    let (provider, exposition) = provider(Resource::builder_empty().build(), None);
+    Metrics::new(&provider).observe(full_levels);
+    let text = exposition.render();
+    for line in [
+        "file_sync_parked_files{reason=\"permission\"} 2",
+        "file_sync_parked_files{reason=\"source\"} 0",
+        "file_sync_outage{class=\"refused\"} 1",
+        "file_sync_outage{class=\"unavailable\"} 0",
+        "file_sync_watch_mode{mode=\"events\"} 1",
+        "file_sync_watch_mode{mode=\"poll\"} 0",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+    }
+}
+
 /// Levels of which everything is known.
 fn full_levels() -> Levels {
     Levels {
         pending_files: Some(1),
-        parked_files: Some(1),
+        pending_bytes: Some(1),
+        oldest_pending: Some(1),
+        parked: Some(vec![("permission denied".to_owned(), 2), ("name".to_owned(), 1)]),
+        deletes_held: Some(1),
         mirrored_files: Some(1),
         invalidation_waiting: Some(1),
         invalidation_paths: Some([("accepted", 1), ("completed", 1), ("failed", 0)]),
+        outage: Some("refused"),
+        source_available: Some(true),
+        watch_mode: Some("events"),
+        watched: Some(1),
+        unwatched: Some(1),
+        watch_limit: Some(1),
+        overflows: Some(1),
         state_bytes: Some(1),
         state_available: Some(1),
         state_capacity: Some(1),

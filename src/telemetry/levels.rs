@@ -1,7 +1,7 @@
 //! What is not counted but looked at: gauges that are asked for when somebody wants to know.
 
 use super::metrics::labels;
-use super::table::{self, Metric};
+use super::table::{self, Label, Metric};
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use std::sync::Arc;
 
@@ -10,14 +10,34 @@ use std::sync::Arc;
 pub struct Levels {
     /// Files that wait.
     pub pending_files: Option<u64>,
-    /// Those of them that wait for more than time.
-    pub parked_files: Option<u64>,
+    /// Bytes of those that are to be sent.
+    pub pending_bytes: Option<u64>,
+    /// How long the oldest change waits, seconds.
+    pub oldest_pending: Option<u64>,
+    /// Those that wait for more than time: why, in the words of the record, and how many.
+    pub parked: Option<Vec<(String, u64)>>,
+    /// Deletes that wait for a person.
+    pub deletes_held: Option<u64>,
     /// Files that are in S3.
     pub mirrored_files: Option<u64>,
     /// Changed paths that a CDN was not told of.
     pub invalidation_waiting: Option<u64>,
     /// Paths a CDN was told of: accepted, completed and failed ones so far.
     pub invalidation_paths: Option<[(&'static str, u64); 3]>,
+    /// Why S3 takes nothing: a value of the label `class`, or empty.
+    pub outage: Option<&'static str>,
+    /// Whether the watched directory can be used.
+    pub source_available: Option<bool>,
+    /// How changes are seen: a value of the label `mode`.
+    pub watch_mode: Option<&'static str>,
+    /// Directories with a watch.
+    pub watched: Option<u64>,
+    /// Directories without.
+    pub unwatched: Option<u64>,
+    /// Watches that the kernel allows.
+    pub watch_limit: Option<u64>,
+    /// Overflows since the start.
+    pub overflows: Option<u64>,
     /// Bytes of the record on disk.
     pub state_bytes: Option<u64>,
     /// Bytes left on its volume.
@@ -28,15 +48,22 @@ pub struct Levels {
 
 /// One of the levels, if it is known.
 type Level = fn(&Levels) -> Option<u64>;
+type Ask = Arc<dyn Fn() -> Levels + Send + Sync>;
 
 /// Tells `levels` to whoever collects.
 pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync + 'static) {
-    let levels: Arc<dyn Fn() -> Levels + Send + Sync> = Arc::new(levels);
-    let plain: [(&Metric, Level); 7] = [
+    let levels: Ask = Arc::new(levels);
+    let plain: [(&Metric, Level); 13] = [
         (&table::PENDING_FILES, |levels| levels.pending_files),
-        (&table::PARKED_FILES, |levels| levels.parked_files),
+        (&table::PENDING_BYTES, |levels| levels.pending_bytes),
+        (&table::OLDEST_PENDING, |levels| levels.oldest_pending),
+        (&table::DELETES_HELD, |levels| levels.deletes_held),
         (&table::MIRRORED_FILES, |levels| levels.mirrored_files),
         (&table::INVALIDATION_WAITING, |levels| levels.invalidation_waiting),
+        (&table::SOURCE_AVAILABLE, |levels| levels.source_available.map(u64::from)),
+        (&table::WATCHED_DIRECTORIES, |levels| levels.watched),
+        (&table::UNWATCHED_DIRECTORIES, |levels| levels.unwatched),
+        (&table::WATCH_LIMIT, |levels| levels.watch_limit),
         (&table::STATE_BYTES, |levels| levels.state_bytes),
         (&table::STATE_AVAILABLE, |levels| levels.state_available),
         (&table::STATE_CAPACITY, |levels| levels.state_capacity),
@@ -48,24 +75,37 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync +
             }
         });
     }
-    let metric = &table::INVALIDATION_PATHS;
-    let builder = meter.u64_observable_counter(metric.name);
-    let builder = builder.with_unit(metric.unit).with_description(metric.help);
-    let paths = Arc::clone(&levels);
-    // The provider keeps it.
-    let _counter = builder
-        .with_callback(move |observer| {
-            for (result, number) in paths().invalidation_paths.into_iter().flatten() {
-                observer.observe(number, &labels(&[("result", result)]));
-            }
-        })
-        .build();
+    gauge(meter, &table::PARKED_FILES, &levels, |levels, observer| {
+        let Some(parked) = &levels.parked else { return };
+        each(&table::PARKED_FILES, observer, |value| {
+            parked.iter().filter(|(why, _)| reason(why) == value).map(|(_, files)| files).sum()
+        });
+    });
+    gauge(meter, &table::OUTAGE_STATE, &levels, |levels, observer| {
+        let Some(outage) = levels.outage else { return };
+        each(&table::OUTAGE_STATE, observer, |value| u64::from(value == outage));
+    });
+    gauge(meter, &table::WATCH_MODE, &levels, |levels, observer| {
+        let Some(mode) = levels.watch_mode else { return };
+        each(&table::WATCH_MODE, observer, |value| u64::from(value == mode));
+    });
+    invalidations(meter, Arc::clone(&levels));
+    overflows(meter, levels);
+}
+
+/// Observes a metric of one label for each value that it can have.
+fn each(metric: &Metric, observer: &dyn AsyncInstrument<u64>, level: impl Fn(&'static str) -> u64) {
+    for Label { name, values } in metric.labels {
+        for value in *values {
+            observer.observe(level(value), &labels(&[(name, value)]));
+        }
+    }
 }
 
 fn gauge(
     meter: &Meter,
     metric: &Metric,
-    levels: &Arc<dyn Fn() -> Levels + Send + Sync>,
+    levels: &Ask,
     tell: impl Fn(&Levels, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
 ) {
     let levels = Arc::clone(levels);
@@ -73,4 +113,65 @@ fn gauge(
     let builder = builder.with_unit(metric.unit).with_description(metric.help);
     // The provider keeps it.
     let _gauge = builder.with_callback(move |observer| tell(&levels(), observer)).build();
+}
+
+fn invalidations(meter: &Meter, levels: Ask) {
+    let metric = &table::INVALIDATION_PATHS;
+    let builder = meter.u64_observable_counter(metric.name);
+    let builder = builder.with_unit(metric.unit).with_description(metric.help);
+    let tell = move |observer: &dyn AsyncInstrument<u64>| {
+        for (result, paths) in levels().invalidation_paths.into_iter().flatten() {
+            observer.observe(paths, &labels(&[("result", result)]));
+        }
+    };
+    // The provider keeps it.
+    let _counter = builder.with_callback(tell).build();
+}
+
+fn overflows(meter: &Meter, levels: Ask) {
+    let metric = &table::WATCH_OVERFLOWS;
+    let builder = meter.u64_observable_counter(metric.name);
+    let builder = builder.with_unit(metric.unit).with_description(metric.help);
+    let tell = move |observer: &dyn AsyncInstrument<u64>| {
+        if let Some(overflows) = levels().overflows {
+            observer.observe(overflows, &[]);
+        }
+    };
+    // The provider keeps it.
+    let _counter = builder.with_callback(tell).build();
+}
+
+/// The words of the record name errors of the system, of which there are many; a label has few values.
+fn reason(why: &str) -> &'static str {
+    let why = why.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if says(&["permission"]) {
+        "permission"
+    } else if says(&["utf-8", "the key would be"]) || why == "name" {
+        "name"
+    } else if says(&["the watched directory"]) {
+        "source"
+    } else {
+        "other"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_parked_is_counted_by_few_reasons() {
+        for (why, expected) in [
+            ("permission-denied", "permission"),
+            ("its directory cannot be read: permission denied", "permission"),
+            ("name", "name"),
+            ("the name is not UTF-8, and S3 keys are", "name"),
+            ("the key would be 1100 bytes long, and S3 takes 1024 at most", "name"),
+            ("the watched directory is empty", "source"),
+            ("Input/output error (os error 5)", "other"),
+        ] {
+            assert_eq!(reason(why), expected, "{why}");
+        }
+    }
 }

@@ -70,6 +70,9 @@ const REQUEST: Label = Label {
 };
 const REQUEST_RESULT: Label =
     Label { name: "result", values: &["success", "unavailable", "refused", "object"] };
+const REASON: Label = Label { name: "reason", values: &["name", "permission", "source", "other"] };
+const MODE: Label = Label { name: "mode", values: &["events", "poll"] };
+const OUTAGE: Label = Label { name: "class", values: &["unavailable", "refused"] };
 const DRIFT: Label = Label { name: "kind", values: &["new", "changed", "gone", "unreadable"] };
 
 const INVALIDATION_RESULT: Label =
@@ -93,8 +96,14 @@ macro_rules! table {
 table! {
     PENDING_FILES: "pending_files", Kind::Gauge, "{file}", [],
         "Files that wait to be uploaded, copied or deleted, the parked ones included.";
-    PARKED_FILES: "parked_files", Kind::Gauge, "{file}", [],
-        "Files of these with which nothing is done until they change or the next rescan.";
+    PENDING_BYTES: "pending_bytes", Kind::Gauge, "By", [],
+        "Bytes of the files that wait to be uploaded.";
+    OLDEST_PENDING: "oldest_pending_age_seconds", Kind::Gauge, "s", [],
+        "How long the longest waiting change waits that is not parked; 0 if none waits.";
+    PARKED_FILES: "parked_files", Kind::Gauge, "{file}", [REASON],
+        "Files that wait with which nothing is done until they change or the next rescan.";
+    DELETES_HELD: "deletes_held", Kind::Gauge, "{file}", [],
+        "Deletes that wait for a person because they are more than the limits allow.";
     MIRRORED_FILES: "mirrored_files", Kind::Gauge, "{file}", [],
         "Files recorded as being in S3.";
     OPERATIONS: "operations_total", Kind::Counter, "{operation}", [OPERATION, OPERATION_RESULT],
@@ -109,6 +118,20 @@ table! {
         "When a change was last brought into S3, in seconds since 1970; missing before the first.";
     S3_REQUESTS: "s3_requests_total", Kind::Counter, "{request}", [REQUEST, REQUEST_RESULT],
         "Requests to S3, by how they ended.";
+    OUTAGE_STATE: "outage", Kind::Gauge, "1", [OUTAGE],
+        "1 while S3 takes nothing because of this, else 0.";
+    SOURCE_AVAILABLE: "source_available", Kind::Gauge, "1", [],
+        "1 while the watched directory is there and can be used, else 0.";
+    WATCH_MODE: "watch_mode", Kind::Gauge, "1", [MODE],
+        "1 for the way in which changes are seen, 0 for the other.";
+    WATCHED_DIRECTORIES: "watched_directories", Kind::Gauge, "{directory}", [],
+        "Directories whose changes are told by the kernel.";
+    UNWATCHED_DIRECTORIES: "unwatched_directories", Kind::Gauge, "{directory}", [],
+        "Directories that have no watch or cannot be read; their changes are found by comparing.";
+    WATCH_LIMIT: "watch_limit", Kind::Gauge, "{directory}", [],
+        "Watches that the kernel allows this user, fs.inotify.max_user_watches.";
+    WATCH_OVERFLOWS: "watch_overflows_total", Kind::Counter, "{overflow}", [],
+        "Overflows of the kernel's queue of events; each is followed by a comparison.";
     RECONCILE_DURATION: "reconcile_duration_seconds", Kind::Histogram(RECONCILE), "s", [],
         "Time of a comparison of the whole directory with the record.";
     RECONCILE_DRIFT: "reconcile_drift_files", Kind::Gauge, "{file}", [DRIFT],

@@ -14,6 +14,7 @@ mod idle;
 mod invalidation;
 mod kill;
 mod large;
+mod monitoring;
 mod mounts;
 mod once;
 mod outage;
