@@ -4,7 +4,7 @@
 
 use super::Levels;
 use super::metrics::{Metrics, provider};
-use super::table::{Kind, Label, Metric, TABLE};
+use super::table::{self, Kind, Label, Metric, TABLE};
 use opentelemetry_sdk::Resource;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -141,6 +141,18 @@ fn full_levels() -> Levels {
         state_available: Some(1),
         state_capacity: Some(1),
     }
+}
+
+#[test]
+fn every_request_that_is_made_is_a_value_of_its_label() {
+    let source = fs::read_to_string(project("src/transfer/metered.rs")).expect("the source");
+    let known = table::S3_REQUESTS.labels[0].values;
+    // A request's name stands in quotes and is a word of capitals and small letters.
+    let names = source.split('"').skip(1).step_by(2).filter(|name| {
+        name.starts_with(|char: char| char.is_ascii_uppercase()) && !name.contains(' ')
+    });
+    let names: BTreeSet<_> = names.collect();
+    assert_eq!(names, known.iter().copied().collect());
 }
 
 #[test]

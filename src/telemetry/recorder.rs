@@ -13,9 +13,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Tries that are remembered at once: more than the queue may have under way. Those of a loop that
+/// Tries that are remembered at once: more than the queue has rows in memory. Those of a loop that
 /// was ended never end themselves.
-const TRIES_MAX: usize = 4096;
+const TRIES_MAX: usize = 32_768;
 
 /// Looks on, and records. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -137,10 +137,14 @@ impl RequestObserver for Recorder {
         let result = request.failure.map_or("success", |failure| failure.class.as_str());
         let labels = labels(&[("operation", request.operation), ("result", result)]);
         self.0.metrics.s3_requests.add(1, &labels);
-        if self.0.spans.is_some()
-            && let Some(requests) = self.under_way().requests.get_mut(request.key)
-        {
-            requests.note(request);
+        if self.0.spans.is_none() {
+            return;
+        }
+        let mut under_way = self.under_way();
+        for key in std::iter::once(&request.key).chain(&request.others) {
+            if let Some(requests) = under_way.requests.get_mut(*key) {
+                requests.note(request);
+            }
         }
     }
 }
@@ -226,6 +230,7 @@ mod tests {
             telemetry.recorder.answered(&Request {
                 operation: "PutObject",
                 key: "secret/key",
+                others: Vec::new(),
                 upload_id: None,
                 part_number: None,
                 began: UNIX_EPOCH,

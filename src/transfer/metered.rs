@@ -14,6 +14,8 @@ pub struct Request<'a> {
     pub operation: &'static str,
     /// The object it was about; of a listing, the prefix.
     pub key: &'a str,
+    /// The other objects, of a request about many.
+    pub others: Vec<&'a str>,
     /// The multipart upload it belongs to.
     pub upload_id: Option<&'a str>,
     /// Which part of it was sent.
@@ -51,6 +53,7 @@ impl<'a> Begun<'a> {
         let request = Request {
             operation,
             key,
+            others: Vec::new(),
             upload_id: None,
             part_number: None,
             began: SystemTime::now(),
@@ -104,10 +107,10 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
 
     /// Told of as one request, whatever the store makes of it.
     async fn delete(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
-        let begun = match objects {
-            [object] => Begun::now("DeleteObject", object.key.as_str()),
-            _ => Begun::now("DeleteObjects", ""),
-        };
+        let mut keys = objects.iter().map(|object| object.key.as_str());
+        let name = if objects.len() == 1 { "DeleteObject" } else { "DeleteObjects" };
+        let mut begun = Begun::now(name, keys.next().unwrap_or_default());
+        begun.request.others = keys.collect();
         let answers = self.store.delete(objects).await;
         let failed = answers.iter().find_map(|answer| answer.as_ref().err());
         // The observer is told, and every object keeps its own answer.
