@@ -7,12 +7,12 @@
 //!   How many comparisons the daemon made because of the storm is printed.
 //! - A file counts only if its own bytes are in the bucket.
 
-use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace};
+use file_sync_dev_s3::rig::{self, Daemon, Interrupt, Workspace};
 use file_sync_dev_s3::{BUCKET, Options, Server, now};
 use std::error::Error;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,54 +38,27 @@ const STEP: Duration = Duration::from_millis(200);
 const NAMED_MAX: usize = 10;
 
 struct Arguments {
-    daemon: String,
+    daemon: PathBuf,
     files: usize,
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments(std::env::args().skip(1)) {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("storm: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("storm: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rig::program("storm", USAGE, arguments, |arguments| {
+        let missed = run(arguments)?;
+        Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
 }
 
-/// Reads the command line; `None` if the usage was asked for.
-fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let (mut daemon, mut files) = (None, FILES);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
-        match arg.as_str() {
-            "--daemon" => daemon = Some(value()?),
-            "--files" => {
-                files = value()?.parse().map_err(|error| format!("--files: {error}"))?;
-            }
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("no such option: {arg}")),
-        }
-    }
-    Ok(Some(Arguments { daemon: daemon.ok_or("--daemon is missing")?, files }))
+fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
+    let daemon = options.required("--daemon")?;
+    Ok(Arguments { daemon, files: options.value("--files")?.unwrap_or(FILES) })
 }
 
 /// All storms, one after another; how many files were missed.
 fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
     let interrupt = Interrupt::install()?;
     let server = Server::start(&Options::default())?;
-    let workspace = Workspace::create("storm", Path::new(&arguments.daemon), PREFIX)?;
+    let workspace = Workspace::create("storm", &arguments.daemon, PREFIX)?;
     fs::write(workspace.file("ready"), "ready")?;
     let mut daemon = Daemon::new(&workspace, &server.endpoint(), interrupt.clone());
     daemon.start()?;

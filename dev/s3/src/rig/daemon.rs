@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// The daemon drains for 25 seconds at most; here there is hardly anything to drain.
 const TIME_TO_STOP: Duration = Duration::from_secs(15);
-const STEP: Duration = Duration::from_millis(20);
+const STEP: Duration = Duration::from_millis(10);
 
 /// Stopped when dropped.
 #[derive(Debug)]
@@ -92,27 +92,52 @@ impl<'a> Daemon<'a> {
         child.wait().map(drop)
     }
 
+    /// Asks it to end.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be signalled.
+    pub fn terminate(&mut self) -> io::Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
+        let pid = self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        Ok(())
+    }
+
+    /// How it ended after it was asked to. `None` if it had to be killed, after `patience` or because
+    /// somebody is in a hurry, and if it was not running.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be asked or killed.
+    pub fn wait(&mut self, patience: Duration) -> io::Result<Option<ExitStatus>> {
+        let deadline = now() + patience;
+        while self.child.is_some() {
+            if let Some(status) = self.ended()? {
+                self.child = None;
+                return Ok(Some(status));
+            }
+            if self.interrupt.is_urgent() || now() >= deadline {
+                self.kill()?;
+                break;
+            }
+            std::thread::sleep(STEP);
+        }
+        Ok(None)
+    }
+
     /// Asks it to end, and kills it if it does not or if somebody is in a hurry.
     ///
     /// # Errors
     ///
     /// If it cannot be signalled or waited for.
     pub fn stop(&mut self) -> io::Result<()> {
-        if self.ended()?.is_some() {
-            return Ok(());
-        }
-        let Some(child) = &mut self.child else { return Ok(()) };
-        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM)?;
-        }
-        let deadline = now() + TIME_TO_STOP;
-        while child.try_wait()?.is_none() {
-            if self.interrupt.is_urgent() || now() >= deadline {
-                return self.kill();
-            }
-            std::thread::sleep(STEP);
-        }
-        Ok(())
+        self.terminate()?;
+        self.wait(TIME_TO_STOP).map(drop)
     }
 }
 

@@ -1,15 +1,17 @@
 //! The temporary directory: what is mirrored, the daemon's state, its configuration and its log.
 
 use crate::options::{BUCKET, REGION};
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Removed when dropped.
+/// Removed when dropped, unless it is to be kept.
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
     program: PathBuf,
+    keep: Cell<bool>,
 }
 
 impl Workspace {
@@ -19,26 +21,39 @@ impl Workspace {
     ///
     /// If there is no such program, or the directory cannot be made.
     pub fn create(purpose: &str, program: &Path, prefix: &str) -> io::Result<Self> {
+        Self::create_in(&std::env::temp_dir(), purpose, program, prefix)
+    }
+
+    /// The same in a directory of its own in `place`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such program, or the directory cannot be made.
+    pub fn create_in(
+        place: &Path,
+        purpose: &str,
+        program: &Path,
+        prefix: &str,
+    ) -> io::Result<Self> {
         let program = program.canonicalize().map_err(|error| {
             io::Error::new(error.kind(), format!("the daemon {program:?}: {error}"))
         })?;
         let name = format!("file-sync-{purpose}-{}", std::process::id());
-        let root = std::env::temp_dir().canonicalize()?.join(name);
+        let root = place.canonicalize()?.join(name);
         fs::create_dir(&root)?;
-        let workspace = Self { root, program };
+        let workspace = Self { root, program, keep: Cell::new(false) };
         fs::create_dir(workspace.watched())?;
-        fs::create_dir(workspace.root.join("state"))?;
+        fs::create_dir(workspace.state())?;
         fs::write(workspace.config(), workspace.configuration(prefix))?;
         Ok(workspace)
     }
 
     fn configuration(&self, prefix: &str) -> String {
-        let state = self.root.join("state");
         // Debug puts the paths in quotation marks and escapes what YAML escapes alike.
         format!(
             "watch_path: {:?}\ns3_bucket: {BUCKET}\ns3_region: {REGION}\ns3_prefix: {prefix}\nstate_dir: {:?}\n",
             self.watched(),
-            state
+            self.state()
         )
     }
 
@@ -60,6 +75,12 @@ impl Workspace {
         self.watched().join(path)
     }
 
+    /// The daemon's record.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
     /// The daemon's configuration.
     #[must_use]
     pub fn config(&self) -> PathBuf {
@@ -78,6 +99,11 @@ impl Workspace {
         &self.root
     }
 
+    /// From now on it stays, for somebody who wants to look into it.
+    pub fn keep(&self) {
+        self.keep.set(true);
+    }
+
     /// The last lines of the daemon's log, which is about to be removed.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
@@ -90,6 +116,9 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
+        if self.keep.get() {
+            return;
+        }
         if let Err(error) = fs::remove_dir_all(&self.root) {
             eprintln!("{:?} is left behind: {error}", self.root);
         }

@@ -13,7 +13,7 @@ mod story;
 mod visitor;
 
 use compare::Comparison;
-use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace};
+use file_sync_dev_s3::rig::{self, Daemon, Interrupt, Workspace};
 use file_sync_dev_s3::{BUCKET, Options, Server};
 use follow::Follower;
 use screen::Screen;
@@ -37,9 +37,6 @@ const PREFIX: &str = "demo";
 /// How much of the daemon's log is shown if something went wrong.
 const LOG_LINES: usize = 15;
 
-/// What a shell reports for a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
-
 /// How the story ended.
 enum Outcome {
     /// The bucket equals the directory.
@@ -56,41 +53,18 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments(std::env::args().skip(1)) {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("demo: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
-        Ok(Outcome::Equal) => ExitCode::SUCCESS,
-        Ok(Outcome::Different) => ExitCode::FAILURE,
-        Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
-        Err(error) => {
-            eprintln!("demo: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rig::program("demo", USAGE, arguments, |arguments| {
+        Ok(match run(arguments)? {
+            Outcome::Equal => ExitCode::SUCCESS,
+            Outcome::Different => ExitCode::FAILURE,
+            Outcome::Interrupted => ExitCode::from(rig::INTERRUPTED),
+        })
+    })
 }
 
-/// Reads the command line; `None` if the usage was asked for.
-fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let (mut daemon, mut once) = (None, false);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--daemon" => daemon = Some(args.next().ok_or("--daemon needs a path")?),
-            "--once" => once = true,
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("no such option: {arg}")),
-        }
-    }
-    let daemon = daemon.ok_or("--daemon is missing")?.into();
-    Ok(Some(Arguments { daemon, once }))
+fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
+    let daemon = options.required("--daemon")?;
+    Ok(Arguments { daemon, once: options.flag("--once") })
 }
 
 /// Tells the story, and lets whoever watches go on with it.

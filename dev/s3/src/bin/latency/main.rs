@@ -10,12 +10,12 @@
 mod bare;
 
 use bare::Bare;
-use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace, content};
+use file_sync_dev_s3::rig::{self, Daemon, Interrupt, Workspace, content};
 use file_sync_dev_s3::{BUCKET, Options, Server, now};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,50 +44,21 @@ const FILE_BYTES: usize = 4096;
 const FILES: usize = 200;
 
 struct Arguments {
-    daemon: String,
+    daemon: PathBuf,
     files: usize,
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments(std::env::args().skip(1)) {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("latency: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("latency: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    rig::program("latency", USAGE, arguments, run)
 }
 
-/// Reads the command line; `None` if the usage was asked for.
-fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let (mut daemon, mut files) = (None, FILES);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
-        match arg.as_str() {
-            "--daemon" => daemon = Some(value()?),
-            "--files" => {
-                files = value()?.parse().map_err(|error| format!("--files: {error}"))?;
-            }
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("no such option: {arg}")),
-        }
-    }
-    let daemon = daemon.ok_or("--daemon is missing")?;
+fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
+    let daemon = options.required("--daemon")?;
+    let files = options.value("--files")?.unwrap_or(FILES);
     if files == 0 {
         return Err("--files: one at least".to_owned());
     }
-    Ok(Some(Arguments { daemon, files }))
+    Ok(Arguments { daemon, files })
 }
 
 /// How long the files took.
@@ -96,7 +67,7 @@ struct Times {
     bare: Vec<Duration>,
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let interrupt = Interrupt::install()?;
     println!("close to S3, {} files one after another, in milliseconds\n", arguments.files);
     println!("{:<36}{:>7}{:>7}{:>7}{:>7}{:>7}", "", "min", "p50", "p90", "p99", "max");
@@ -114,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     );
     let ratio = percentile(&at_once.daemon, 50).div_duration_f64(percentile(&at_once.bare, 50));
     println!("without quiet time to a bare PUT, median to median: {ratio:.2}");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Starts a server and a daemon, and writes the files.
@@ -124,7 +95,7 @@ fn measure(
     settings: &[(&str, &str)],
 ) -> Result<Times, Box<dyn Error>> {
     let server = Server::start(&Options::default())?;
-    let workspace = Workspace::create("latency", Path::new(&arguments.daemon), PREFIX)?;
+    let workspace = Workspace::create("latency", &arguments.daemon, PREFIX)?;
     prepare(&workspace)?;
     let mut daemon = Daemon::new(&workspace, &server.endpoint(), interrupt.clone());
     for (variable, value) in settings {
