@@ -1,16 +1,22 @@
-//! Everything at once, and in the end the judgement.
+//! Everything at once: writers, faults, kills, lost state, swapped trees.
 
-use crate::daemon::Daemon;
+use crate::PREFIX;
+use crate::canary::Canary;
 use crate::faults::Faults;
+use crate::maps::Maps;
+use crate::model::Model;
+use crate::private;
 use crate::record::Record;
 use crate::stage::Stage;
+use crate::states::Content;
 use crate::swap::Swap;
+use crate::verdict::Foreign;
 use crate::versions::Versions;
 use crate::writer::{Shared, Writer};
-use crate::{PREFIX, equality};
-use file_sync_dev_s3::{BUCKET, Options, Server, now};
-use std::collections::BTreeMap;
+use file_sync_dev_s3::rig::{Daemon, Interrupt};
+use file_sync_dev_s3::{Options, Server, now};
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -21,63 +27,64 @@ use std::time::{Duration, Instant};
 /// How many findings are shown.
 pub(crate) const SHOWN_MAX: usize = 20;
 const WRITERS: u64 = 10;
-const STEP: Duration = Duration::from_millis(20);
+pub(crate) const STEP: Duration = Duration::from_millis(20);
 const FAULTS_CHANGE: Duration = Duration::from_secs(1);
 const TOLD: Duration = Duration::from_secs(5);
-/// Until the bucket has to equal the tree.
-const CONVERGENCE: Duration = Duration::from_secs(180);
 /// What is known of contents fills memory at some time.
 const CONTENTS_MAX: usize = 4_000_000;
-/// Somebody else's, within the prefix.
-const FOREIGN: [&str; 3] = ["foreign.txt", "w0/foreign/object", "w1/a/foreign"];
+/// The daemon's own deadline is 3 seconds; the rest is for a machine under load.
+pub(crate) const TIME_TO_STOP: Duration = Duration::from_secs(30);
+/// In the tree, so that it is never empty.
+const ANCHOR: (&str, &[u8]) = ("anchor", b"the tree is never empty");
 
 #[derive(Debug)]
 pub(crate) struct Conductor<'a> {
-    stage: &'a Stage,
-    server: Server,
+    // Dropped in this order: the daemon is stopped before its S3 is gone.
+    pub(crate) daemon: Daemon<'a>,
+    pub(crate) server: Server,
+    pub(crate) stage: &'a Stage,
+    interrupt: Interrupt,
     faults: Faults,
-    daemon: Daemon<'a>,
+    canary: Canary,
     dice: fastrand::Rng,
     seed: u64,
     time: Duration,
     between_signals: Duration,
     started: Instant,
-    shared: Shared,
-    record: Record,
-    swap: Swap,
-    versions: Versions,
-    foreign: BTreeMap<String, u64>,
-    foreign_upload: (String, String),
+    pub(crate) shared: Shared,
+    pub(crate) record: Record,
+    pub(crate) swap: Swap,
+    pub(crate) versions: Versions,
+    pub(crate) foreign: Foreign,
     kills: u64,
     terms: u64,
-    failures: Vec<String>,
+    limited: u64,
+    /// Objects without a file that no record tells of any more.
+    pub(crate) left_over: usize,
+    pub(crate) failures: Vec<String>,
 }
 
 impl<'a> Conductor<'a> {
     pub(crate) fn new(
         stage: &'a Stage,
+        interrupt: &Interrupt,
         seed: u64,
         time: Duration,
         kills: u64,
     ) -> Result<Self, Box<dyn Error>> {
         let server = Server::start(&Options { keep_bodies: false, seed, ..Options::default() })?;
         let mut versions = Versions::new();
-        let mut foreign = BTreeMap::new();
-        for name in FOREIGN {
-            let key = format!("{PREFIX}/{name}");
-            let object = server.store().put(BUCKET, &key, "somebody else's");
-            versions.skip(object.sequence);
-            foreign.insert(key, object.sequence);
-        }
-        let key = format!("{PREFIX}/w0/f0");
-        let foreign_upload = (key.clone(), server.store().begin_upload(BUCKET, &key));
-        let daemon = Daemon::new(stage, server.endpoint());
+        let foreign = Foreign::create(&server, &mut versions);
+        let mut daemon = Daemon::new(&stage.workspace, &server.endpoint(), interrupt.clone());
+        Stage::set(&mut daemon);
         let kills = u32::try_from(kills.max(1)).unwrap_or(u32::MAX);
         Ok(Self {
-            stage,
-            server,
-            faults: Faults::new(seed),
             daemon,
+            server,
+            stage,
+            interrupt: interrupt.clone(),
+            faults: Faults::new(seed),
+            canary: Canary::watch(&stage.outsides()?)?,
             dice: fastrand::Rng::with_seed(seed),
             seed,
             time,
@@ -88,9 +95,10 @@ impl<'a> Conductor<'a> {
             swap: Swap::default(),
             versions,
             foreign,
-            foreign_upload,
             kills: 0,
             terms: 0,
+            limited: 0,
+            left_over: 0,
             failures: Vec::new(),
         })
     }
@@ -98,11 +106,14 @@ impl<'a> Conductor<'a> {
     /// Runs it all. Answers what was wrong.
     pub(crate) fn perform(&mut self) -> Result<Vec<String>, Box<dyn Error>> {
         // Writers hold the directory, wherever it is renamed to.
-        let watched = File::open(self.stage.watched())?;
-        let root = PathBuf::from(format!("/proc/self/fd/{}", watched.as_raw_fd()));
-        fs::write(self.stage.watched().join("anchor"), "the tree is never empty")?;
-        let anchor = crate::states::Content::of(b"the tree is never empty");
-        self.shared.states.complete("anchor", anchor);
+        let tree = File::open(self.stage.tree()?)?;
+        let root = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), tree.as_raw_fd()));
+        self.shared.states.complete(ANCHOR.0, Content::of(ANCHOR.1));
+        fs::write(root.join(ANCHOR.0), ANCHOR.1)?;
+        match Maps::start() {
+            Ok(maps) => self.shared.maps = Some(maps),
+            Err(error) => println!("skipped: memory maps: python3: {error}"),
+        }
         let shared = std::mem::take(&mut self.shared);
         let outcome = std::thread::scope(|scope| -> Result<Vec<String>, Box<dyn Error>> {
             let writers: Vec<_> = (0..WRITERS)
@@ -124,14 +135,21 @@ impl<'a> Conductor<'a> {
         self.shared = shared;
         self.failures.extend(outcome?);
         self.judge()?;
+        self.failures.extend(self.canary.sung()?);
+        self.failures.dedup();
         Ok(std::mem::take(&mut self.failures))
     }
 
     fn conduct(&mut self, shared: &Shared) -> io::Result<()> {
-        self.daemon.start()?;
+        self.start()?;
         let end = now() + self.time;
         let (mut faults, mut signal, mut told) = (now(), now() + self.between_signals, now());
-        while now() < end && self.failures.is_empty() && self.versions.failures.len() < SHOWN_MAX {
+        while now() < end
+            && !self.interrupt.is_set()
+            && self.failures.is_empty()
+            && self.versions.failures.len() < SHOWN_MAX
+            && shared.states.len() <= CONTENTS_MAX
+        {
             std::thread::sleep(STEP);
             self.expect_running()?;
             if now() >= faults {
@@ -142,26 +160,41 @@ impl<'a> Conductor<'a> {
                 self.signal(shared)?;
                 signal = now() + self.next_signal();
             }
-            let wrong = self.swap.go_on(self.stage, &self.server, &mut self.record, false)?;
-            self.failures.extend(wrong);
+            self.bring_back(shared, false)?;
             if now() >= told {
                 self.versions.follow(&self.server, &shared.states, &mut self.record);
                 println!("{}", self.line(shared));
                 told = now() + TOLD;
             }
-            if shared.states.len() > CONTENTS_MAX {
-                break;
-            }
         }
-        let wrong = self.swap.go_on(self.stage, &self.server, &mut self.record, true)?;
-        self.failures.extend(wrong);
+        self.bring_back(shared, true)?;
         self.faults.clear(&mut self.server)
+    }
+
+    fn bring_back(&mut self, shared: &Shared, at_once: bool) -> io::Result<()> {
+        let (states, record) = (&shared.states, &mut self.record);
+        let wrong = self.swap.go_on(self.stage, &self.server, states, record, at_once)?;
+        self.failures.extend(wrong);
+        Ok(())
     }
 
     /// Mostly soon, now and then after a while in which the daemon gets something done.
     fn next_signal(&mut self) -> Duration {
-        let longest = if self.dice.u32(..20) == 0 { 6.0 } else { 1.5 };
-        self.between_signals.mul_f64(self.dice.f64() * longest)
+        let (least, more) = if self.dice.u32(..8) == 0 { (2.5, 3.0) } else { (0.0, 0.8) };
+        self.between_signals.mul_f64(least + more * self.dice.f64())
+    }
+
+    /// Starts the daemon; where that is possible, now and then with hardly anything to watch with.
+    fn start(&mut self) -> io::Result<()> {
+        if self.stage.is_private {
+            let few = |dice: &mut fastrand::Rng| {
+                (dice.u32(..4) == 0).then(|| [2, 10, 60][dice.usize(..3)])
+            };
+            let (watches, instances) = (few(&mut self.dice), few(&mut self.dice));
+            self.limited += u64::from(watches.or(instances).is_some());
+            private::limit(watches, instances)?;
+        }
+        self.daemon.start()
     }
 
     fn signal(&mut self, shared: &Shared) -> io::Result<()> {
@@ -174,18 +207,14 @@ impl<'a> Conductor<'a> {
         match self.dice.u32(..60) {
             0 => self.record.wipe(self.stage, &self.server)?,
             1..4 => self.record.copy_or_roll_back(self.stage, &self.server)?,
-            4..6 => {
-                let time = Duration::from_millis(self.dice.u64(500..4000));
-                self.swap.begin(self.stage, &self.server, time, self.dice.bool())?;
-            }
+            4..6 => self.swap.begin(self.stage, &self.server, &shared.states, &mut self.dice)?,
             _ => {}
         }
-        self.daemon.start()?;
+        self.start()?;
         // Half of the swaps happen while the daemon is watching.
-        if self.dice.u32(..60) == 0 {
+        if self.dice.u32(..30) == 0 {
             std::thread::sleep(Duration::from_millis(self.dice.u64(..800)));
-            let time = Duration::from_millis(self.dice.u64(500..4000));
-            self.swap.begin(self.stage, &self.server, time, self.dice.bool())?;
+            self.swap.begin(self.stage, &self.server, &shared.states, &mut self.dice)?;
         }
         Ok(())
     }
@@ -201,87 +230,41 @@ impl<'a> Conductor<'a> {
                 return self.daemon.kill();
             }
         }
-        match self.daemon.wait()? {
-            Some(status) if status.success() => {}
-            Some(status) => self.failures.push(format!("SIGTERM ended the daemon with {status}")),
-            None => self.failures.push("SIGTERM did not end the daemon".to_owned()),
+        let ended = self.daemon.wait(TIME_TO_STOP)?;
+        if !ended.is_some_and(|status| status.success()) && !self.interrupt.is_urgent() {
+            self.failures.push(format!("SIGTERM ended the daemon with {ended:?}"));
         }
         shared.states.term();
         Ok(())
     }
 
-    fn expect_running(&mut self) -> io::Result<()> {
+    pub(crate) fn expect_running(&mut self) -> io::Result<()> {
         if let Some(status) = self.daemon.ended()? {
             self.failures.push(format!("the daemon ended by itself with {status}"));
         }
         Ok(())
     }
 
-    /// Waits until the bucket equals the tree, and judges all that ever happened.
-    fn judge(&mut self) -> Result<(), Box<dyn Error>> {
-        let tree = equality::contents(&equality::files(&self.stage.watched())?)?;
-        println!("writers ended: {} files; waiting for the bucket", tree.len());
-        let deadline = now() + CONVERGENCE;
-        let mut differences;
-        loop {
-            self.versions.follow(&self.server, &self.shared.states, &mut self.record);
-            self.swap.go_on(self.stage, &self.server, &mut self.record, true)?;
-            differences = equality::differences(&tree, &self.server, &self.foreign, &self.record);
-            differences.extend(self.lingering());
-            let enough = !self.failures.is_empty() || now() >= deadline;
-            if differences.is_empty() || enough {
-                break;
-            }
-            self.expect_running()?;
-            std::thread::sleep(STEP * 10);
-        }
-        println!("converged or not after {:.1} s", (now() + CONVERGENCE - deadline).as_secs_f64());
-        self.terminate_at_last()?;
-        let after = equality::differences(&tree, &self.server, &self.foreign, &self.record);
-        self.versions.follow(&self.server, &self.shared.states, &mut self.record);
-        self.versions.judge(&self.shared.states, Duration::ZERO);
-        self.failures.append(&mut self.versions.failures);
-        self.failures.extend(differences);
-        self.failures.extend(after.into_iter().map(|what| format!("after SIGTERM: {what}")));
-        self.failures.dedup();
-        Ok(())
-    }
-
-    /// Uploads of ours that are neither completed nor aborted.
-    fn lingering(&self) -> Vec<String> {
-        let uploads = self.server.store().uploads(BUCKET);
-        let mut lingering = Vec::new();
-        if !uploads.contains(&self.foreign_upload) {
-            lingering.push("the foreign upload is gone".to_owned());
-        }
-        let ours = uploads.iter().filter(|upload| **upload != self.foreign_upload);
-        let wrong = ours.filter(|upload| !self.record.may_linger(upload));
-        lingering.extend(wrong.map(|(key, id)| format!("upload {id} of {key:?} is left")));
-        lingering
-    }
-
-    fn terminate_at_last(&mut self) -> io::Result<()> {
-        self.daemon.terminate()?;
-        match self.daemon.wait()? {
-            Some(status) if status.success() => {}
-            ended => self.failures.push(format!("the last SIGTERM ended with {ended:?}")),
-        }
-        Ok(())
+    /// Whether somebody wanted this to end before there was a verdict.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.is_set()
     }
 
     fn line(&self, shared: &Shared) -> String {
         format!(
-            "{:6.1} s  {} operations ({} refused), {} contents, {} kills, {} terms, {} wipes, {} rollbacks, \
-             {} swaps, {} stored, {} deleted, {} excused, {} at SIGTERM, {} requests, {} findings",
+            "{:6.1} s  {} operations ({} refused), {} contents, {} kills, {} terms, {} limited, \
+             {} wipes, {} rollbacks, {} swaps, {} stored, {} deleted, {} excused, {} at SIGTERM, \
+             {} requests, {} findings",
             now().saturating_duration_since(self.started).as_secs_f64(),
             shared.operations.load(Ordering::Relaxed),
             shared.refused.load(Ordering::Relaxed),
             shared.states.len(),
             self.kills,
             self.terms,
+            self.limited,
             self.record.wipes,
             self.record.rollbacks,
-            self.swap.count,
+            self.swap.counts.values().sum::<u64>(),
             self.versions.stored,
             self.versions.deleted,
             self.versions.excused,
@@ -293,7 +276,17 @@ impl<'a> Conductor<'a> {
 
     /// What was done.
     pub(crate) fn summary(&self) -> String {
-        format!("seed {}: {}\nfaults:{}", self.seed, self.line(&self.shared), self.faults.told())
+        let mut swaps = String::new();
+        for (way, count) in &self.swap.counts {
+            write!(swaps, " {way}={count}").expect("a String takes everything");
+        }
+        format!(
+            "seed {}: {}\nfaults:{}\nthe tree was:{swaps}\nobjects left over because a record was lost: {}",
+            self.seed,
+            self.line(&self.shared),
+            self.faults.told(),
+            self.left_over,
+        )
     }
 }
 
@@ -306,6 +299,10 @@ fn write(
         return vec![format!("{name} cannot be made: {error}")];
     }
     let dice = fastrand::Rng::with_seed(seed.wrapping_mul(1000).wrapping_add(number));
-    let model = crate::model::Model::default();
-    Writer { root, name, outside, dice, model, shared }.work()
+    Writer { root, name, outside, dice, model: Model::default(), mapped: None, shared }.work()
+}
+
+/// What a key is called beneath the prefix of the tree.
+pub(crate) fn key(name: &str) -> String {
+    format!("{PREFIX}/{name}")
 }

@@ -6,22 +6,27 @@
 //! - What is random comes from the seed. Threads and the kernel are not repeated by it.
 //! - Every version S3 ever stored is judged, not only those that are left at the end.
 //! - The working directory stays if and only if something is wrong.
+//! - Whatever ends it but SIGKILL, its daemon and its mounts are gone.
 
+mod canary;
 mod conductor;
-mod daemon;
 mod equality;
 mod faults;
 mod links;
+mod maps;
 mod model;
 mod operations;
+mod private;
 mod record;
 mod stage;
 mod states;
 mod swap;
+mod verdict;
 mod versions;
 mod writer;
 
 use conductor::Conductor;
+use file_sync_dev_s3::rig::{self, Interrupt};
 use stage::Stage;
 use std::error::Error;
 use std::path::PathBuf;
@@ -29,14 +34,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "\
-Usage: torture --daemon PATH [--seed N] [--seconds N] [--kills N]
+Usage: torture --daemon PATH [--seed N] [--seconds N] [--kills N] [--work DIR]
 
 Runs the daemon against an S3 in memory while everything goes wrong, and judges what came out.
 
   --daemon PATH  the file-sync-service to torture
   --seed N       other files, other faults, other moments (1)
   --seconds N    how long (60)
-  --kills N      how often the daemon is killed or told to end (half of the seconds)";
+  --kills N      how often the daemon is killed or told to end (half of the seconds)
+  --work DIR     where the tree, the state and the log are made (the system's temporary directory)";
 
 /// What stands before every key.
 const PREFIX: &str = "torture";
@@ -48,69 +54,51 @@ struct Arguments {
     seed: u64,
     seconds: u64,
     kills: u64,
+    work: PathBuf,
+    /// Whether mounts and limits are our own already.
+    inside: bool,
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments(std::env::args().skip(1)) {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("torture: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("torture: seed {}: {error}", arguments.seed);
-            ExitCode::FAILURE
-        }
-    }
+    rig::program("torture", USAGE, arguments, run)
 }
 
-/// Reads the command line; `None` if the usage was asked for.
-fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let (mut daemon, mut seed, mut seconds, mut kills) = (None, 1, 60, None);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
-        let number = |text: String| text.parse().map_err(|_| format!("not a number: {text}"));
-        match arg.as_str() {
-            "--daemon" => daemon = Some(value()?),
-            "--seed" => seed = number(value()?)?,
-            "--seconds" => seconds = number(value()?)?,
-            "--kills" => kills = Some(number(value()?)?),
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("no such option: {arg}")),
-        }
-    }
-    let daemon = daemon.ok_or("--daemon is missing")?.into();
-    Ok(Some(Arguments { daemon, seed, seconds, kills: kills.unwrap_or(seconds / 2) }))
+fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
+    let seconds = options.value("--seconds")?.unwrap_or(60);
+    Ok(Arguments {
+        daemon: options.required("--daemon")?,
+        seed: options.value("--seed")?.unwrap_or(1),
+        seconds,
+        kills: options.value("--kills")?.unwrap_or(seconds / 2),
+        work: options.value("--work")?.unwrap_or_else(std::env::temp_dir),
+        inside: options.flag(private::INSIDE),
+    })
 }
 
-/// Whether all was well.
-fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
-    let program = arguments
-        .daemon
-        .canonicalize()
-        .map_err(|error| format!("{:?}: {error}", arguments.daemon))?;
-    let stage = Stage::create(program)?;
+fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    if !arguments.inside {
+        let reason = private::enter();
+        println!("skipped: unmounting the tree, tiny limits for watches: {reason}");
+    }
+    let interrupt = Interrupt::install()?;
+    let stage = Stage::create(&arguments.work, &arguments.daemon, arguments.inside)?;
     let time = Duration::from_secs(arguments.seconds);
-    let mut conductor = Conductor::new(&stage, arguments.seed, time, arguments.kills)?;
-    let failures = conductor.perform()?;
+    let mut conductor = Conductor::new(&stage, &interrupt, arguments.seed, time, arguments.kills)?;
+    let failures = conductor.perform().inspect_err(|_| stage.workspace.keep())?;
     println!("{}", conductor.summary());
-    if failures.is_empty() {
-        println!("all is well: the bucket equals the tree, and no version was ever wrong");
-        stage.remove()?;
-        return Ok(true);
+    if !failures.is_empty() {
+        stage.workspace.keep();
+        println!("FAILED with seed {}: {} findings", arguments.seed, failures.len());
+        for failure in failures.iter().take(conductor::SHOWN_MAX) {
+            println!("  {failure}");
+        }
+        println!("left for inspection: {:?}", stage.root());
+        return Ok(ExitCode::FAILURE);
     }
-    println!("FAILED with seed {}: {} findings", arguments.seed, failures.len());
-    for failure in failures.iter().take(conductor::SHOWN_MAX) {
-        println!("  {failure}");
+    if interrupt.is_set() {
+        println!("interrupted: nothing was wrong until then, and there is no verdict");
+        return Ok(ExitCode::from(rig::INTERRUPTED));
     }
-    println!("left for inspection: {:?}", stage.root());
-    Ok(false)
+    println!("all is well: the bucket equals the tree, and no version was ever wrong");
+    Ok(ExitCode::SUCCESS)
 }

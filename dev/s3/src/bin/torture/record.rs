@@ -3,7 +3,8 @@
 //! # Invariant
 //!
 //! - Allowed to be left over is an object that no record tells of: it was there when the record was
-//!   lost, or came after the copy that the record was turned back to, and was not stored since.
+//!   lost, or came after the copy that the record was turned back to, under a new name or in the place
+//!   of another object, and was not stored since.
 
 use crate::stage::Stage;
 use file_sync_dev_s3::{BUCKET, Server};
@@ -21,8 +22,8 @@ pub(crate) struct Record {
     /// With the number of the last change before.
     unrecorded: BTreeMap<String, u64>,
     uploads: BTreeSet<(String, String)>,
-    /// The keys that the copy tells of, if there is one.
-    copied: Option<BTreeSet<String>>,
+    /// The objects that the copy tells of, if there is one, by the number of their version.
+    copied: Option<BTreeMap<String, u64>>,
     pub(crate) wipes: u64,
     pub(crate) rollbacks: u64,
 }
@@ -61,8 +62,8 @@ impl Record {
     /// Loses the state while the daemon is stopped.
     pub(crate) fn wipe(&mut self, stage: &Stage, server: &Server) -> io::Result<()> {
         settle(server);
-        fs::remove_dir_all(stage.state())?;
-        fs::create_dir(stage.state())?;
+        fs::remove_dir_all(stage.workspace.state())?;
+        fs::create_dir(stage.workspace.state())?;
         self.lose(server);
         self.wipes += 1;
         Ok(())
@@ -71,16 +72,18 @@ impl Record {
     /// Copies the state while the daemon is stopped, or turns it back to the copy there is.
     pub(crate) fn copy_or_roll_back(&mut self, stage: &Stage, server: &Server) -> io::Result<()> {
         settle(server);
-        let keys = server.objects(BUCKET).into_keys();
+        let objects = server.objects(BUCKET).into_iter();
+        let objects = objects.map(|(key, object)| (key, object.sequence));
         let Some(copied) = self.copied.take() else {
-            copy(&stage.state(), &stage.copy_of_state())?;
-            self.copied = Some(keys.filter(|key| !self.may_remain(key)).collect());
+            copy(&stage.workspace.state(), &stage.copy_of_state())?;
+            self.copied = Some(objects.filter(|(key, _)| !self.may_remain(key)).collect());
             return Ok(());
         };
-        copy(&stage.copy_of_state(), &stage.state())?;
+        copy(&stage.copy_of_state(), &stage.workspace.state())?;
         let last = last(server);
-        let unknown = keys.filter(|key| !copied.contains(key));
-        self.unrecorded.extend(unknown.map(|key| (key, last)));
+        // One that replaced what the copy tells of looks like somebody else's.
+        let unknown = objects.filter(|(key, sequence)| copied.get(key) != Some(sequence));
+        self.unrecorded.extend(unknown.map(|(key, _)| (key, last)));
         self.uploads.extend(server.store().uploads(BUCKET));
         self.rollbacks += 1;
         Ok(())

@@ -1,7 +1,14 @@
 //! The working directory: what is mirrored, what must never be, the daemon's state and its log.
+//!
+//! With mounts of our own the watched directory is one, and the tree itself always stays where it
+//! is; without them the tree is renamed.
 
 use crate::PREFIX;
-use file_sync_dev_s3::{BUCKET, REGION};
+use crate::canary::directories;
+use crate::states::{Content, States};
+use file_sync_dev_s3::rig::{Daemon, Workspace};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_move, unmount};
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,87 +19,180 @@ pub(crate) const CANARY: &[u8] = b"canary: nothing outside of the watched direct
 /// Where links lead out of the tree to.
 const OUTSIDE: [&str; 4] = ["a/f0", "a/f1", "b/f0", "f0"];
 
+/// What is in a directory that is not the tree: a name the tree does not have, and one it has.
+const FOREIGN: [&str; 2] = ["stranger", "anchor"];
+const FOREIGN_BYTES: &[u8] = b"a file of another volume";
+
+/// Everything else is as it is for everybody.
+const SETTINGS: [(&str, &str); 11] = [
+    ("DEBOUNCE_MILLISECONDS", "20"),
+    ("OPEN_FILE_QUIET_SECONDS", "1"),
+    ("DEBOUNCE_MAX_SECONDS", "5"),
+    ("RETRY_INTERVAL_SECONDS", "2"),
+    ("POLL_INTERVAL_SECONDS", "4"),
+    ("RESCAN_INTERVAL_SECONDS", "10"),
+    ("DELETE_LIMIT_PERCENT", "100"),
+    ("MAX_CONCURRENT_TRANSFERS", "8"),
+    ("MULTIPART_THRESHOLD_MIB", "5"),
+    ("MULTIPART_PART_SIZE_MIB", "5"),
+    ("SHUTDOWN_TIMEOUT_SECONDS", "3"),
+];
+
+/// How the tree goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Nothing is in its place.
+    Missing,
+    /// An empty directory is in its place, as after an unmount.
+    Empty,
+    /// A directory with other files is in its place.
+    Foreign,
+    /// It is unmounted, and comes back as another mount.
+    Remounted,
+    /// Another volume is mounted over it, with other files.
+    Covered,
+}
+
+impl Way {
+    /// Whether other files are in its place meanwhile.
+    pub(crate) fn is_foreign(self) -> bool {
+        matches!(self, Self::Foreign | Self::Covered)
+    }
+}
+
 /// The directories of one run.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    root: PathBuf,
-    /// The program to torture.
-    pub(crate) program: PathBuf,
+    pub(crate) workspace: Workspace,
+    /// Whether there are mounts and limits of our own.
+    pub(crate) is_private: bool,
 }
 
 impl Stage {
-    /// Makes them.
-    pub(crate) fn create(program: PathBuf) -> io::Result<Self> {
-        let name = format!("file-sync-torture-{}", std::process::id());
-        let root = std::env::temp_dir().canonicalize()?.join(name);
-        fs::create_dir(&root)?;
-        let stage = Self { root, program };
-        fs::create_dir(stage.watched())?;
-        fs::create_dir(stage.state())?;
+    /// Makes them in `place`.
+    pub(crate) fn create(place: &Path, program: &Path, is_private: bool) -> io::Result<Self> {
+        let workspace = Workspace::create_in(place, "torture", program, PREFIX)?;
+        let stage = Self { workspace, is_private };
         for path in OUTSIDE {
             let path = stage.outside().join(path);
-            fs::create_dir_all(path.parent().unwrap_or(&stage.root))?;
+            fs::create_dir_all(path.parent().unwrap_or(stage.root()))?;
             fs::write(path, CANARY)?;
         }
-        fs::write(stage.config(), stage.configuration())?;
+        if is_private {
+            fs::create_dir(stage.volume())?;
+            fs::create_dir(stage.aside())?;
+            mount_bind(stage.volume(), stage.watched())?;
+        }
         Ok(stage)
     }
 
-    fn configuration(&self) -> String {
-        // Debug puts the paths in quotation marks and escapes what YAML escapes alike.
-        format!(
-            "watch_path: {:?}\ns3_bucket: {BUCKET}\ns3_region: {REGION}\ns3_prefix: {PREFIX}\n\
-             state_dir: {:?}\ndebounce_milliseconds: 20\nopen_file_quiet_seconds: 1\n\
-             debounce_max_seconds: 5\nretry_interval_seconds: 2\nrescan_interval_seconds: 10\n\
-             delete_limit_percent: 100\nmax_concurrent_transfers: 8\nmultipart_threshold_mib: 5\n\
-             multipart_part_size_mib: 5\nshutdown_timeout_seconds: 3\n",
-            self.watched(),
-            self.state()
-        )
+    /// Tells the daemon how it is to be.
+    pub(crate) fn set(daemon: &mut Daemon<'_>) {
+        for (name, value) in SETTINGS {
+            daemon.set(&format!("FILE_SYNC__{name}"), value);
+        }
     }
 
     /// Everything of this run.
     pub(crate) fn root(&self) -> &Path {
-        &self.root
+        self.workspace.root()
     }
 
-    /// What is mirrored.
-    pub(crate) fn watched(&self) -> PathBuf {
-        self.root.join("watched")
+    fn watched(&self) -> PathBuf {
+        self.workspace.watched()
     }
 
-    /// Where what is mirrored is while it is not there.
-    pub(crate) fn aside(&self) -> PathBuf {
-        self.root.join("aside")
+    /// Where the tree is while it is not where it is watched.
+    fn aside(&self) -> PathBuf {
+        self.root().join("aside")
+    }
+
+    /// What is mounted where it is watched.
+    fn volume(&self) -> PathBuf {
+        self.root().join("volume")
+    }
+
+    /// The tree, wherever it is now.
+    pub(crate) fn tree(&self) -> io::Result<PathBuf> {
+        let aside = if self.is_private { self.volume() } else { self.aside() };
+        Ok(if aside.try_exists()? { aside } else { self.watched() })
     }
 
     /// What links lead to.
     pub(crate) fn outside(&self) -> PathBuf {
-        self.root.join("outside")
+        self.root().join("outside")
     }
 
-    /// The daemon's state.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.root.join("state")
+    /// All directories that nobody may look into.
+    pub(crate) fn outsides(&self) -> io::Result<Vec<PathBuf>> {
+        directories(&self.outside())
     }
 
     /// A copy of the daemon's state.
     pub(crate) fn copy_of_state(&self) -> PathBuf {
-        self.root.join("copy-of-state")
+        self.root().join("copy-of-state")
     }
 
-    /// The daemon's configuration.
-    pub(crate) fn config(&self) -> PathBuf {
-        self.root.join("config.yml")
+    /// The ways there are.
+    pub(crate) fn ways(&self) -> &'static [Way] {
+        let all = &[Way::Missing, Way::Empty, Way::Foreign, Way::Remounted, Way::Covered];
+        if self.is_private { all } else { &all[..3] }
     }
 
-    /// The daemon's log.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.root.join("daemon.log")
+    /// Takes the tree away.
+    pub(crate) fn take_away(&self, way: Way, states: &States) -> io::Result<()> {
+        let (watched, aside) = (self.watched(), self.aside());
+        match way {
+            Way::Covered => mount("none", &watched, "tmpfs", MountFlags::empty(), None::<&CStr>)?,
+            Way::Remounted => unmount(&watched, UnmountFlags::DETACH)?,
+            _ if self.is_private => mount_move(&watched, &aside)?,
+            _ => fs::rename(&watched, &aside)?,
+        }
+        match way {
+            Way::Missing if self.is_private => fs::remove_dir(&watched)?,
+            Way::Empty | Way::Foreign if !self.is_private => fs::create_dir(&watched)?,
+            _ => {}
+        }
+        if way.is_foreign() {
+            for name in FOREIGN {
+                states.complete(name, Content::of(FOREIGN_BYTES));
+                // Complete as soon as it has a name that is mirrored.
+                let unseen = watched.join(".foreign");
+                fs::write(&unseen, FOREIGN_BYTES)?;
+                fs::rename(unseen, watched.join(name))?;
+            }
+        }
+        Ok(())
     }
 
-    /// Removes all of it.
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        fs::remove_dir_all(&self.root)
+    /// Brings it back.
+    pub(crate) fn bring_back(&self, way: Way) -> io::Result<()> {
+        let (watched, aside) = (self.watched(), self.aside());
+        if way == Way::Foreign {
+            FOREIGN.iter().try_for_each(|name| fs::remove_file(watched.join(name)))?;
+        }
+        match way {
+            Way::Missing if self.is_private => fs::create_dir(&watched)?,
+            Way::Empty | Way::Foreign if !self.is_private => fs::remove_dir(&watched)?,
+            _ => {}
+        }
+        match way {
+            Way::Covered => unmount(&watched, UnmountFlags::DETACH)?,
+            Way::Remounted => mount_bind(self.volume(), &watched)?,
+            _ if self.is_private => mount_move(&aside, &watched)?,
+            _ => fs::rename(&aside, &watched)?,
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // One of them, and maybe one more on top of it; errors mean that there is none.
+        for mounted in [self.watched(), self.watched(), self.aside()] {
+            if self.is_private {
+                let _none: Result<(), _> = unmount(mounted, UnmountFlags::DETACH);
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! - A content in between becomes known when the next one has replaced it, because only then it is
 //!   certain how long it stood; so a version is judged some time after it was stored.
 
+use crate::PREFIX;
 use crc_fast::CrcAlgorithm;
 use file_sync_dev_s3::now;
 use std::collections::HashMap;
@@ -54,9 +55,17 @@ enum Had {
     Between { from: Instant, to: Instant, excused: bool },
 }
 
+/// What a path ever held.
+#[derive(Debug, Default)]
+struct Held {
+    contents: HashMap<Content, Had>,
+    /// When it was last given something complete.
+    completed: Option<Instant>,
+}
+
 #[derive(Debug, Default)]
 struct Known {
-    paths: HashMap<String, HashMap<Content, Had>>,
+    paths: HashMap<String, Held>,
     terms: Vec<Instant>,
 }
 
@@ -71,7 +80,18 @@ impl States {
 
     /// `path` is about to hold this as something complete.
     pub(crate) fn complete(&self, path: &str, content: Content) {
-        self.lock().paths.entry(path.to_owned()).or_default().insert(content, Had::Complete);
+        let known = &mut *self.lock();
+        let held = known.paths.entry(path.to_owned()).or_default();
+        held.contents.insert(content, Had::Complete);
+        held.completed = Some(now());
+    }
+
+    /// Whether the file of `key` was given to it before `time`, and nothing since.
+    pub(crate) fn had_before(&self, key: &str, time: Instant) -> bool {
+        let path = key.strip_prefix(PREFIX).and_then(|path| path.strip_prefix('/'));
+        let known = self.lock();
+        let held = path.and_then(|path| known.paths.get(path));
+        held.and_then(|held| held.completed).is_some_and(|completed| completed < time)
     }
 
     /// `path` held this from then until now, on the way to something else.
@@ -80,7 +100,7 @@ impl States {
         let excused = excused || to.saturating_duration_since(from) >= STOOD;
         let known = &mut *self.lock();
         let had = known.paths.entry(path.to_owned()).or_default();
-        let before = had.entry(content).or_insert(Had::Between { from, to, excused });
+        let before = had.contents.entry(content).or_insert(Had::Between { from, to, excused });
         if let Had::Between { to: last, excused: any, .. } = before {
             *last = to;
             *any |= excused;
@@ -95,7 +115,7 @@ impl States {
     /// How `path` had `content`.
     pub(crate) fn rest(&self, path: &str, content: Content) -> Rest {
         let known = self.lock();
-        let Some(had) = known.paths.get(path).and_then(|had| had.get(&content)) else {
+        let Some(had) = known.paths.get(path).and_then(|held| held.contents.get(&content)) else {
             return Rest::Never;
         };
         match *had {
@@ -110,6 +130,6 @@ impl States {
 
     /// How many contents are known.
     pub(crate) fn len(&self) -> usize {
-        self.lock().paths.values().map(HashMap::len).sum()
+        self.lock().paths.values().map(|held| held.contents.len()).sum()
     }
 }

@@ -2,20 +2,23 @@
 
 use crate::equality::{Found, files};
 use crate::record::Record;
-use crate::stage::Stage;
+use crate::stage::{Stage, Way};
+use crate::states::States;
 use file_sync_dev_s3::{BUCKET, Server, What, now};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
 /// By then the daemon has noticed that its directory is back.
 const NOTICED: Duration = Duration::from_secs(4);
+/// A delete that was decided before the tree went away is carried out within this time.
+const DECIDED: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Away {
+    since: Instant,
     until: Instant,
-    replaced: bool,
+    way: Way,
     sequence: u64,
     before: BTreeMap<String, Found>,
 }
@@ -25,29 +28,29 @@ pub(crate) struct Swap {
     away: Option<Away>,
     /// When what is in the bucket is counted as not recorded once more.
     again: Option<Instant>,
-    pub(crate) count: u64,
+    pub(crate) counts: BTreeMap<String, u64>,
 }
 
 impl Swap {
-    /// Takes the directory away.
+    /// Takes the directory away in a way that `dice` say.
     pub(crate) fn begin(
         &mut self,
         stage: &Stage,
         server: &Server,
-        time: Duration,
-        replaced: bool,
+        states: &States,
+        dice: &mut fastrand::Rng,
     ) -> io::Result<()> {
         if self.away.is_some() {
             return Ok(());
         }
-        fs::rename(stage.watched(), stage.aside())?;
-        if replaced {
-            fs::create_dir(stage.watched())?;
-        }
+        let time = Duration::from_millis(dice.u64(500..4000));
+        let way = stage.ways()[dice.usize(..stage.ways().len())];
+        stage.take_away(way, states)?;
+        let since = now();
         let last = server.store().history(BUCKET).last().map_or(0, |change| change.sequence);
-        let before = files(&stage.aside())?;
-        self.away = Some(Away { until: now() + time, replaced, sequence: last, before });
-        self.count += 1;
+        let before = files(&stage.tree()?)?;
+        self.away = Some(Away { since, until: since + time, way, sequence: last, before });
+        *self.counts.entry(format!("{way:?}").to_lowercase()).or_default() += 1;
         Ok(())
     }
 
@@ -56,6 +59,7 @@ impl Swap {
         &mut self,
         stage: &Stage,
         server: &Server,
+        states: &States,
         record: &mut Record,
         at_once: bool,
     ) -> io::Result<Vec<String>> {
@@ -65,19 +69,17 @@ impl Swap {
         }
         let due = self.away.as_ref().is_some_and(|away| at_once || now() >= away.until);
         let Some(away) = self.away.take_if(|_| due) else { return Ok(Vec::new()) };
-        let after = files(&stage.aside())?;
-        if away.replaced {
-            fs::remove_dir(stage.watched())?;
-        }
-        fs::rename(stage.aside(), stage.watched())?;
-        if away.replaced {
+        let after = files(&stage.tree()?)?;
+        stage.bring_back(away.way)?;
+        if away.way.is_foreign() {
             record.forget_copy();
             record.lose(server);
             self.again = Some(now() + NOTICED);
         }
         let unchanged = |key: &String| {
             let stamp = |files: &BTreeMap<String, Found>| files.get(key).map(|file| file.stamp);
-            stamp(&away.before).is_some() && stamp(&away.before) == stamp(&after)
+            let had = states.had_before(key, away.since.checked_sub(DECIDED).unwrap_or(away.since));
+            had && stamp(&away.before).is_some() && stamp(&away.before) == stamp(&after)
         };
         let deleted = server.store().history_since(BUCKET, away.sequence).into_iter();
         let deleted = deleted.filter(|change| matches!(change.what, What::Deleted));

@@ -1,5 +1,6 @@
 //! A thread that changes files in all the ways there are, and tells what they held.
 
+use crate::maps::{Mapped, Maps};
 use crate::model::Model;
 use crate::states::States;
 use file_sync_dev_s3::now;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) operations: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) ended: AtomicBool,
+    /// Writes through memory maps, where that is possible.
+    pub(crate) maps: Option<Maps>,
 }
 
 /// Alone below a directory of its own.
@@ -45,6 +48,7 @@ pub(crate) struct Writer<'a> {
     pub(crate) outside: PathBuf,
     pub(crate) dice: fastrand::Rng,
     pub(crate) model: Model,
+    pub(crate) mapped: Option<Mapped>,
     pub(crate) shared: &'a Shared,
 }
 
@@ -83,6 +87,7 @@ impl Writer<'_> {
             87..89 => self.remove_directory(),
             89..93 => self.remove_file(),
             93..96 => self.recreate(),
+            96..98 => self.map(),
             _ => self.link_unnamed(),
         }
     }
