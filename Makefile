@@ -21,6 +21,8 @@ BENCH_ARGS ?=
 SEED ?= 1
 SECONDS ?= 60
 KILLS ?=
+# Where it makes its tree; the system's temporary directory where not said.
+WORK ?=
 # For example: make packaging PACKAGING_ARGS='-k refused'
 PACKAGING_ARGS ?=
 # What is in the image of `make packaging`: `release` takes longer to build, and is what the size is measured of.
@@ -77,7 +79,7 @@ sbom: ## target/sbom.cdx.json: what is linked into the program, as CycloneDX
 torture: ## kills, faults and everything a file system allows: make torture SECONDS=900 KILLS=600 SEED=7
 	$(CARGO) build --release --workspace --bin file-sync-service --bin torture
 	$(TARGET)/release/torture --daemon $(TARGET)/release/file-sync-service \
-		--seed $(SEED) --seconds $(SECONDS) $(if $(KILLS),--kills $(KILLS))
+		--seed $(SEED) --seconds $(SECONDS) $(if $(KILLS),--kills $(KILLS)) $(if $(WORK),--work $(WORK))
 
 check: ## does it compile: the fast answer while editing
 	$(CARGO) check --workspace --all-targets
