@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// How many findings are shown.
 pub(crate) const SHOWN_MAX: usize = 20;
-const WRITERS: u64 = 10;
+const WRITERS: u64 = 12;
 pub(crate) const STEP: Duration = Duration::from_millis(20);
 const FAULTS_CHANGE: Duration = Duration::from_secs(1);
 const TOLD: Duration = Duration::from_secs(5);

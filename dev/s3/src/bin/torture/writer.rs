@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Between two operations of one writer, on average.
-const PAUSE: Duration = Duration::from_millis(12);
+const PAUSE: Duration = Duration::from_millis(5);
 const DIRECTORIES: [&str; 5] = ["a", "b", "x y", "Gr\u{f6}\u{df}e", ".hidden"];
 const FILES: [&str; 12] = [
     "f0",
@@ -61,7 +61,7 @@ impl Writer<'_> {
                 // Names that are directories, missing, or in the way: as for everybody.
                 Err(_) => self.shared.refused.fetch_add(1, Ordering::Relaxed),
             };
-            let longest = if self.dice.u32(..400) == 0 { PAUSE * 200 } else { PAUSE * 2 };
+            let longest = if self.dice.u32(..400) == 0 { PAUSE * 400 } else { PAUSE * 2 };
             std::thread::sleep(longest.mul_f64(self.dice.f64()));
         }
         self.differences()
@@ -69,9 +69,9 @@ impl Writer<'_> {
 
     fn operate(&mut self) -> io::Result<()> {
         match self.dice.u32(..100) {
-            0..22 => self.write_whole(),
-            22..24 => self.write_in_steps(false),
-            24..26 => self.write_in_steps(true),
+            0..24 => self.write_whole(),
+            24..25 => self.write_in_steps(false),
+            25..26 => self.write_in_steps(true),
             26..34 => self.append(),
             34..40 => self.truncate(),
             40..48 => self.rewrite(),
