@@ -73,6 +73,11 @@ impl Stage {
     pub(crate) fn create(place: &Path, program: &Path, is_private: bool) -> io::Result<Self> {
         let workspace = Workspace::create_in(place, "torture", program, PREFIX)?;
         let stage = Self { workspace, is_private };
+        fs::create_dir(stage.outside())?;
+        if is_private {
+            // Nobody on this machine who looks through directories comes in here.
+            mount_memory(&stage.outside())?;
+        }
         for path in OUTSIDE {
             let path = stage.outside().join(path);
             fs::create_dir_all(path.parent().unwrap_or(stage.root()))?;
@@ -143,7 +148,7 @@ impl Stage {
     pub(crate) fn take_away(&self, way: Way, states: &States) -> io::Result<()> {
         let (watched, aside) = (self.watched(), self.aside());
         match way {
-            Way::Covered => mount("none", &watched, "tmpfs", MountFlags::empty(), None::<&CStr>)?,
+            Way::Covered => mount_memory(&watched)?,
             Way::Remounted => unmount(&watched, UnmountFlags::DETACH)?,
             _ if self.is_private => mount_move(&watched, &aside)?,
             _ => fs::rename(&watched, &aside)?,
@@ -189,10 +194,15 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // One of them, and maybe one more on top of it; errors mean that there is none.
-        for mounted in [self.watched(), self.watched(), self.aside()] {
+        for mounted in [self.watched(), self.watched(), self.aside(), self.outside()] {
             if self.is_private {
                 let _none: Result<(), _> = unmount(mounted, UnmountFlags::DETACH);
             }
         }
     }
+}
+
+/// Mounts an empty file system.
+fn mount_memory(at: &Path) -> io::Result<()> {
+    Ok(mount("none", at, "tmpfs", MountFlags::empty(), None::<&CStr>)?)
 }
