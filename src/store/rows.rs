@@ -43,7 +43,7 @@ pub(super) fn apply(
             let row = params![path.to_sort_key(), size.cast_signed()];
             connection.prepare_cached(sql)?.execute(row).map(drop)
         }
-        Change::Bound(bound) => bind(connection, bound),
+        Change::Bound(bound) => bind(connection, bound, counts),
         Change::Stale(path, staleness, since) => {
             invalidations::stale(connection, path, *staleness, *since)
         }
@@ -127,7 +127,13 @@ fn unqueue(connection: &Connection, path: &RelPath, counts: &mut Counts) -> rusq
     Ok(())
 }
 
-fn bind(connection: &Connection, bound: &Bound) -> rusqlite::Result<()> {
+fn bind(connection: &Connection, bound: &Bound, counts: &mut Counts) -> rusqlite::Result<()> {
+    let before = "SELECT value FROM meta WHERE name = 'epoch'";
+    let before: Option<String> =
+        connection.prepare_cached(before)?.query_row([], |row| row.get(0)).optional()?;
+    if before.is_some_and(|before| before != bound.epoch.0.to_string()) {
+        disown(connection, counts)?;
+    }
     let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
     let mut statement = connection.prepare_cached(sql)?;
     let epoch = bound.epoch.0.to_string();
@@ -142,6 +148,18 @@ fn bind(connection: &Connection, bound: &Bound) -> rusqlite::Result<()> {
     ] {
         statement.execute([name, value])?;
     }
+    Ok(())
+}
+
+/// What waits was decided about another directory, whose files this one cannot speak for. A delete
+/// becomes a put, which looks at the path once more. A try without an answer makes no object ours any
+/// more, unless there is another record of it: whatever is there is found by a comparison.
+fn disown(connection: &Connection, counts: &mut Counts) -> rusqlite::Result<()> {
+    let unrecorded = "DELETE FROM pending WHERE path NOT IN (SELECT path FROM mirrored)";
+    connection.prepare_cached(unrecorded)?.execute([])?;
+    let deletes = "UPDATE pending SET operation = 'put', moved = 0 WHERE operation = 'delete'";
+    connection.prepare_cached(deletes)?.execute([])?;
+    *counts = self::counts(connection)?;
     Ok(())
 }
 

@@ -1,3 +1,5 @@
+mod another_directory;
+
 use super::*;
 use crate::model::{Fingerprint, StoredPart, UploadPlan, Version};
 

@@ -140,6 +140,26 @@ fn deletions_that_waited_when_another_directory_took_its_place_are_not_done() {
 }
 
 #[test]
+fn what_was_sent_without_an_answer_is_not_deleted_for_another_directory() {
+    let (world, daemon) = mirrored();
+    let lost = world.server.fail(Rule::new(Action::LoseReply).on("PutObject"));
+    world.tree.write("unanswered", "sent");
+    daemon.wait_for_file("upload.failed", "unanswered");
+    daemon.kill();
+    let (root, away) = (world.tree.root(), world.beside("away"));
+    fs::rename(root, &away).expect("renamed");
+    fs::create_dir(root).expect("made");
+    world.tree.write("other", "of another volume");
+    world.server.faults().remove(lost);
+    let daemon = world.start();
+    daemon.wait_for("source.changed");
+    world.wait_for_object("other", "of another volume");
+    until("the queue is empty", || world.waiting().is_empty());
+    assert_eq!(world.deleted(), [""; 0]);
+    daemon.stop();
+}
+
+#[test]
 fn it_waits_for_a_directory_that_is_not_there_yet() {
     let world = World::new();
     fs::remove_dir(world.tree.root()).expect("removed");

@@ -1,0 +1,40 @@
+//! What waits when the record is bound to another directory.
+
+use super::*;
+
+#[tokio::test]
+async fn what_waits_of_another_directory_deletes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let bound = |epoch| {
+        Change::Bound(Bound {
+            target: "t".into(),
+            source: "s".into(),
+            epoch: Epoch(epoch),
+            owner: "o".into(),
+            listed: true,
+        })
+    };
+    let sent = Some(Version { size: 1, mtime_ns: 1 });
+    let row = |name, operation| Change::Queue(Pending { operation, sent, ..pending(name, 0) });
+    let changes = vec![
+        bound(1),
+        Change::Mirrored(path("recorded"), mirrored(1)),
+        row("recorded", Operation::Delete),
+        row("delete", Operation::Delete),
+        row("put", Operation::Put),
+    ];
+    store.write(changes).await.expect("written");
+    let counts = store.write(vec![bound(1)]).await.expect("written");
+    assert_eq!((counts.pending, counts.deletes), (3, 2), "the same directory changes nothing");
+
+    let counts = store.write(vec![bound(2)]).await.expect("written");
+    assert_eq!((counts.mirrored, counts.pending, counts.deletes), (1, 1, 0));
+    let (rows, _) = store.due(9).await.expect("read");
+    // That the record may be wrong about an object stays in mind.
+    let expected = (path("recorded"), Operation::Put, sent);
+    assert_eq!(
+        rows.into_iter().map(|row| (row.path, row.operation, row.sent)).next(),
+        Some(expected)
+    );
+}
