@@ -54,8 +54,8 @@ class Issuer:
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
-            # Whatever is sent goes out in one piece.
-            protocol_version = "HTTP/1.1"
+            # HTTP/1.0: no connection stays open, over which it would go on answering when it is stopped.
+            protocol_version = "HTTP/1.0"
 
             def do_GET(self) -> None:
                 self._answer(*issuer.get(self.headers.get("Authorization", "")))
