@@ -191,11 +191,7 @@ impl Writer {
         let connection = &self.connection;
         match read {
             Read::Bound(answer) => reply(answer, rows::bound(connection)),
-            Read::Known(questions, answer) => {
-                let known = questions.iter().map(|question| rows::known(connection, question));
-                let known = known.collect();
-                reply(answer, known);
-            }
+            Read::Known(questions, answer) => reply(answer, known(connection, &questions)),
             Read::Range { within, from, answer } => {
                 reply(answer, rows::range(connection, &within, &from));
             }
@@ -215,6 +211,14 @@ impl Writer {
     ) -> rusqlite::Result<(Vec<Pending>, Counts)> {
         Ok((rows::pending(&self.connection, order, limit)?, self.counts))
     }
+}
+
+/// In one transaction: outside of one, each of the many statements would lock the file for itself.
+fn known(connection: &Connection, questions: &[Question]) -> rusqlite::Result<Vec<Known>> {
+    let transaction = connection.unchecked_transaction()?;
+    let known = questions.iter().map(|question| rows::known(&transaction, question)).collect();
+    transaction.finish()?;
+    known
 }
 
 fn reply<T>(answer: Answer<T>, result: rusqlite::Result<T>) {
