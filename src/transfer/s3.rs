@@ -15,6 +15,7 @@ pub use client::{Payload, S3Settings};
 use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::client::customize::CustomizableOperation;
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
@@ -35,8 +36,10 @@ use std::time::Duration;
 const COPY_SOURCE_ESCAPED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// Longest time for a request without a body.
+/// Longest time for a request without a body, or a small one.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
+/// What half of that is enough for.
+const SMALL_BYTES: u64 = 15 * BODY_RATE_MIN;
 /// A body may take so much longer as it would at this rate, bytes a second. Slower is stalled.
 const BODY_RATE_MIN: u64 = 64 << 10;
 
@@ -51,11 +54,25 @@ pub struct S3 {
     lacks: Arc<Lacks>,
 }
 
-/// The time limit of a request with a body of so many bytes.
-fn patience(body_bytes: u64) -> aws_sdk_s3::config::Builder {
-    let patience = REQUEST_PATIENCE + Duration::from_secs(body_bytes / BODY_RATE_MIN);
+/// Gives a request that moves so many bytes the time it needs for them. Most need none: an override
+/// costs as much CPU as a signature.
+fn patient<T, E, B>(
+    request: CustomizableOperation<T, E, B>,
+    bytes: u64,
+) -> CustomizableOperation<T, E, B> {
+    match limits(bytes) {
+        Some(limits) => request.config_override(limits),
+        None => request,
+    }
+}
+
+fn limits(bytes: u64) -> Option<aws_sdk_s3::config::Builder> {
+    if bytes <= SMALL_BYTES {
+        return None;
+    }
+    let patience = REQUEST_PATIENCE + Duration::from_secs(bytes / BODY_RATE_MIN);
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(patience).build();
-    aws_sdk_s3::config::Config::builder().timeout_config(timeouts)
+    Some(aws_sdk_s3::config::Config::builder().timeout_config(timeouts))
 }
 
 impl S3 {
@@ -80,7 +97,7 @@ impl ObjectStore for S3 {
             .head(object, &self.owner)
             .checksum_crc64_nvme(encode(crc64nvme))
             .body(ByteStream::from(body));
-        let request = request.customize().config_override(patience(size));
+        let request = patient(request.customize(), size);
         let request = match self.payload {
             Payload::Signed => request,
             Payload::Unsigned => request.disable_payload_signing(),
@@ -101,7 +118,7 @@ impl ObjectStore for S3 {
             .bucket(&self.bucket)
             .key(key.as_str())
             .checksum_mode(ChecksumMode::Enabled);
-        match request.customize().config_override(patience(0)).send().await {
+        match request.send().await {
             Ok(answer) => {
                 let size = answer.content_length.and_then(|size| u64::try_from(size).ok());
                 let metadata = answer.metadata.unwrap_or_default();
@@ -130,7 +147,7 @@ impl ObjectStore for S3 {
             .bucket(&self.bucket)
             .prefix(prefix)
             .set_continuation_token(from);
-        let answer = request.customize().config_override(patience(0)).send().await;
+        let answer = request.send().await;
         let answer = answer.map_err(|error| failure(&error))?;
         let size = |size: Option<i64>| size.and_then(|size| u64::try_from(size).ok());
         let objects = answer.contents.unwrap_or_default().into_iter();
@@ -157,7 +174,7 @@ impl ObjectStore for S3 {
             .set_tagging_directive(object.replaces_tags.then_some(TaggingDirective::Replace));
         // The store reads and writes the whole object before it answers.
         let size = object.version.size;
-        match request.customize().config_override(patience(size)).send().await {
+        match patient(request.customize(), size).send().await {
             Ok(answer) => Ok(answer.copy_object_result.map(|copied| StoredObject {
                 etag: copied.e_tag,
                 version: None,
@@ -177,12 +194,7 @@ impl ObjectStore for S3 {
             .head(object, &self.owner)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject);
-        let answer = request
-            .customize()
-            .config_override(patience(0))
-            .send()
-            .await
-            .map_err(|error| failure(&error))?;
+        let answer = request.send().await.map_err(|error| failure(&error))?;
         answer.upload_id.ok_or_else(|| error::incomplete("an upload without an id"))
     }
 
@@ -204,7 +216,7 @@ impl ObjectStore for S3 {
             .part_number(number)
             .checksum_crc64_nvme(encode(crc64nvme))
             .body(ByteStream::from(body));
-        let request = request.customize().config_override(patience(size));
+        let request = patient(request.customize(), size);
         let request = match self.payload {
             Payload::Signed => request,
             Payload::Unsigned => request.disable_payload_signing(),
@@ -234,9 +246,10 @@ impl ObjectStore for S3 {
             .upload_id(upload_id)
             .part_number(number);
         // The store reads and writes before it answers; that nothing moves meanwhile is no stall.
-        let patience =
-            patience(size).stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        match request.customize().config_override(patience).send().await {
+        let limits = limits(size)
+            .unwrap_or_default()
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        match request.customize().config_override(limits).send().await {
             Ok(answer) => {
                 let copied = answer.copy_part_result;
                 let etag = copied.as_ref().and_then(|copied| copied.e_tag.clone());
@@ -276,12 +289,8 @@ impl ObjectStore for S3 {
             .checksum_type(ChecksumType::FullObject)
             .mpu_object_size(i64::try_from(size).unwrap_or(i64::MAX));
         // Putting the parts together takes the store time by size, as sending them did.
-        let answer = request
-            .customize()
-            .config_override(patience(size))
-            .send()
-            .await
-            .map_err(|error| failure(&error))?;
+        let answer =
+            patient(request.customize(), size).send().await.map_err(|error| failure(&error))?;
         Ok(StoredObject {
             etag: answer.e_tag,
             version: None,
@@ -297,7 +306,7 @@ impl ObjectStore for S3 {
             .bucket(&self.bucket)
             .key(key.as_str())
             .upload_id(upload_id);
-        match request.customize().config_override(patience(0)).send().await {
+        match request.send().await {
             Ok(_) => Ok(()),
             Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_upload()) => Ok(()),
             Err(error) => Err(failure(&error)),
@@ -309,7 +318,7 @@ impl ObjectStore for S3 {
         // by the next try.
         let request =
             self.client.list_multipart_uploads().bucket(&self.bucket).prefix(key.as_str());
-        let answer = request.customize().config_override(patience(0)).send().await;
+        let answer = request.send().await;
         let uploads = answer.map_err(|error| failure(&error))?.uploads.unwrap_or_default();
         let of_key = uploads.into_iter().filter(|upload| upload.key() == Some(key.as_str()));
         let begun = |upload: MultipartUpload| {

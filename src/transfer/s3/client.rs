@@ -1,6 +1,6 @@
 //! How the client is made: one place for region, endpoint, credentials, time limits.
 
-use super::S3;
+use super::{REQUEST_PATIENCE, S3};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -58,10 +58,14 @@ impl S3 {
             Some(url) if url.starts_with("http://") => Payload::Signed,
             _ => Payload::Unsigned,
         };
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_PATIENCE)
+            .operation_attempt_timeout(REQUEST_PATIENCE)
+            .build();
         let mut config = aws_sdk_s3::config::Builder::from(shared)
             .force_path_style(settings.force_path_style)
             .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_PATIENCE).build())
+            .timeout_config(timeouts)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .stalled_stream_protection(

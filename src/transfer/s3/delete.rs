@@ -4,7 +4,7 @@
 //! simpler one from then on.
 
 use super::error::{failure, is_status, lacks_condition, of_one};
-use super::{S3, patience};
+use super::{S3, patient};
 use crate::model::Failure;
 use crate::transfer::{Condemned, Deleted};
 use aws_sdk_s3::config::http::HttpResponse;
@@ -73,8 +73,7 @@ impl S3 {
         }
         let request = self.client.delete_objects().bucket(&self.bucket).delete(delete.build()?);
         // A store takes its time for a thousand objects, as it would for so many bytes.
-        let patience = patience(objects.len() as u64 * 1024);
-        request.customize().config_override(patience).send().await
+        patient(request.customize(), objects.len() as u64 * 1024).send().await
     }
 
     async fn delete_one(&self, object: &Condemned) -> Result<Deleted, Failure> {
@@ -105,7 +104,7 @@ impl S3 {
             .bucket(&self.bucket)
             .key(object.key.as_str())
             .set_if_match(etag.map(str::to_owned));
-        request.customize().config_override(patience(0)).send().await.map(drop)
+        request.send().await.map(drop)
     }
 }
 
