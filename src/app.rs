@@ -23,6 +23,7 @@ use crate::invalidate::Totals;
 use crate::model::{Epoch, FailureClass, UnixMillis, UploadNote, millis};
 use crate::retry_file;
 use crate::root::Root;
+use crate::rules::Rules;
 use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
 use crate::telemetry::{Place, Recorder, Telemetry};
@@ -64,7 +65,7 @@ enum AppError {
     State(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the ignore patterns are not valid: {0}")]
+    #[error("the patterns are not valid: {0}")]
     Patterns(String),
 }
 
@@ -171,6 +172,7 @@ async fn with_view(
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
     let app = App {
         filter,
+        rules: parts::rules(&config).map_err(AppError::Patterns)?,
         s3: Metered::new(S3::new(parts::s3(&config, &owner)).await, telemetry.recorder.clone()),
         store: opened.store,
         owner,
@@ -198,6 +200,7 @@ struct App {
     mode: Mode,
     shutdown: Shutdown,
     filter: Arc<Filter>,
+    rules: Arc<Rules>,
     s3: Bucket,
     store: Store,
     /// What marks the objects of this record.

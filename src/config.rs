@@ -18,6 +18,7 @@ mod environment;
 mod file;
 mod keys;
 mod meant;
+mod objects;
 mod places;
 mod problem;
 mod reader;
@@ -34,6 +35,7 @@ pub use problem::{Problem, Problems};
 pub use shown::{Effective, Origin};
 
 use crate::model::KeyPrefix;
+use crate::rules::{self, Checksum};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -83,6 +85,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Who chose `state_dir`.
     pub state_dir_origin: Origin,
+    /// What objects look like.
+    pub objects: rules::Settings,
+    /// What goes with every body.
+    pub checksum: Checksum,
     /// How changes are seen.
     pub watch_mode: WatchMode,
     /// Between two full looks while polling.
@@ -111,6 +117,8 @@ pub struct Config {
     pub multipart_part_size: u64,
     /// The most bytes of content on their way; no less than a part or the threshold.
     pub transfer_memory: u64,
+    /// Bytes a second, over all transfers; `None`: as many as there are.
+    pub bandwidth_limit: Option<u64>,
     /// What a deletion does.
     pub delete_policy: DeletePolicy,
     /// See `delete_limit_count`.

@@ -11,7 +11,7 @@
 
 mod attributes;
 
-pub use attributes::{Attributes, Encryption};
+pub use attributes::{Attributes, Checksum, Encryption};
 
 use crate::model::RelPath;
 use crc_fast::{CrcAlgorithm, Digest};

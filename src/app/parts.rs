@@ -9,6 +9,7 @@ use crate::model::{Epoch, RelPath, StoredPart, Tracing, UploadNote, UploadPlan, 
 use crate::plan::Policy;
 use crate::queue::{self, Backoff};
 use crate::root::Root;
+use crate::rules::Rules;
 use crate::settle;
 use crate::store::{Bound, Change, Counts, Store};
 use crate::transfer::{self, Journal, PaceSettings, S3Settings, Transfer};
@@ -40,12 +41,18 @@ pub(super) fn filter(config: &Config) -> Result<Arc<Filter>, String> {
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
+/// The rules for objects, or the first pattern that is wrong.
+pub(super) fn rules(config: &Config) -> Result<Arc<Rules>, String> {
+    Rules::new(&config.objects).map(Arc::new).map_err(|error| error.to_string())
+}
+
 pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
     S3Settings {
         bucket: config.bucket.clone(),
         region: config.region.clone(),
         endpoint_url: config.endpoint_url.clone(),
         force_path_style: config.force_path_style,
+        checksum: config.checksum,
         owner: owner.to_owned(),
     }
 }
@@ -68,7 +75,7 @@ impl App {
                 bytes_per_second: None,
             },
             listed: bound.listed,
-            rules: Arc::default(),
+            rules: Arc::clone(&self.rules),
         };
         let journal = Recorded { store: self.store.clone(), bound: bound.clone() };
         Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))

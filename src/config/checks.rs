@@ -1,5 +1,6 @@
 //! What a text has to be. Each check knows a value's shape, not its key, and says what is right.
 
+use super::keys;
 use super::problem::Wrong;
 use tracing_subscriber::filter::EnvFilter;
 
@@ -130,6 +131,70 @@ pub(super) fn path_prefix(text: &str) -> Result<(), Wrong> {
         return Err(format!("has a '.' or '..' component; {right}"));
     }
     Ok(())
+}
+
+/// What S3 stores objects as.
+const STORAGE_CLASSES: [&str; 11] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "EXPRESS_ONEZONE",
+    "OUTPOSTS",
+    "SNOW",
+];
+
+/// A storage class of S3. Other stores have some of their own.
+pub(super) fn storage_class(text: &str, other_store: bool) -> Result<(), Wrong> {
+    if STORAGE_CLASSES.contains(&text) {
+        return Ok(());
+    }
+    let within = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if other_store && (1..=64).contains(&text.len()) && text.bytes().all(within) {
+        return Ok(());
+    }
+    let nearest = keys::nearest_of(text, STORAGE_CLASSES.into_iter()).unwrap_or_default();
+    Err(format!("is no storage class; the nearest is {nearest}"))
+}
+
+/// All headers of a request have to fit into 8 KiB.
+const HEADER_BYTES_MAX: usize = 1024;
+
+/// A text that can stand in a header.
+pub(super) fn header(text: &str) -> Result<(), Wrong> {
+    let visible = |byte: u8| (b' '..=b'~').contains(&byte);
+    if !text.bytes().all(visible) {
+        return Err("holds characters that no header takes; write visible ASCII, and other \
+             characters in the way the header has for them"
+            .to_owned());
+    }
+    if text.len() > HEADER_BYTES_MAX {
+        return Err(format!(
+            "is longer than a header may be; write {HEADER_BYTES_MAX} bytes at most"
+        ));
+    }
+    if text.trim() != text {
+        return Err("starts or ends with a space, which no header keeps; remove it".to_owned());
+    }
+    Ok(())
+}
+
+/// A content type: two words around a slash, and parameters behind them.
+pub(super) fn content_type(text: &str) -> Result<(), Wrong> {
+    header(text)?;
+    let essence = text.split(';').next().unwrap_or_default().trim_end();
+    let token = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&byte);
+        !text.is_empty() && text.bytes().all(plain)
+    };
+    match essence.split_once('/') {
+        Some((kind, subkind)) if token(kind) && token(subkind) => Ok(()),
+        _ => Err("is no content type; write one such as text/html; charset=utf-8".to_owned()),
+    }
 }
 
 /// One pattern in gitignore syntax.

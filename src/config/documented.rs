@@ -65,13 +65,14 @@ fn value(key: &Key) -> String {
         Kind::Whole { unit, min, max } => format!("{unit}, {min} to {max}"),
         Kind::Choice(words) => format!("`{}`", words.join("`, `")),
         Kind::List => "list of texts".to_owned(),
+        Kind::Tables => "list of rules".to_owned(),
     }
 }
 
 fn default(key: &Key) -> String {
     match (&key.absent, &key.kind) {
         (Absent::Refused, _) => "**required**".to_owned(),
-        (Absent::Value(""), Kind::List) => "`[]`".to_owned(),
+        (Absent::Value(""), Kind::List | Kind::Tables) => "`[]`".to_owned(),
         (Absent::Value(""), _) => "empty".to_owned(),
         (Absent::Value(text), _) => format!("`{text}`"),
         (Absent::Then(then), _) => format!("unset: {then}"),

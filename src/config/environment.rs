@@ -6,13 +6,13 @@
 //!   plainly meant for us and misses an underscore or the capitals, because it would be lost
 //!   without a word.
 //! - A key that takes several values has commas between them. An entry with a comma in it belongs in
-//!   the file.
+//!   the file. Tables are YAML or JSON here as well.
 
 use super::Sources;
 use super::keys::{self, Kind};
 use super::problem::{Problem, Problems, escaped};
 use super::written::Layer;
-use super::yaml::Raw;
+use super::yaml::{Raw, parse_value};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -28,8 +28,9 @@ pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Layer {
             _ if value.is_empty() => continue,
             Named::Key(key) => match value.to_str() {
                 Some(text) => {
-                    let raw = split(&key, text);
-                    layer.take(&key, raw, &escaped(&name.to_string_lossy()), variable)
+                    let origin = escaped(&name.to_string_lossy());
+                    split(&key, text, &origin)
+                        .and_then(|raw| layer.take(&key, raw, &origin, variable))
                 }
                 None => Err(not_utf8(name, &key)),
             },
@@ -93,19 +94,28 @@ pub(super) fn read_flags(sources: &Sources, problems: &mut Problems) -> Layer {
     let mut layer = Layer::new("flags");
     for (key, text) in &sources.flags {
         let origin = format!("--set {}", escaped(key));
-        if let Err(problem) = layer.take(key, split(key, text), &origin, str::to_owned) {
+        let taken =
+            split(key, text, &origin).and_then(|raw| layer.take(key, raw, &origin, str::to_owned));
+        if let Err(problem) = taken {
             problems.push(problem);
         }
     }
     layer
 }
 
-/// Text without YAML's brackets: a key that takes several has commas between them.
-fn split(key: &str, text: &str) -> Raw {
-    let several = keys::find(key).is_some_and(|key| matches!(key.kind, Kind::List));
-    if !several {
-        return Raw::Text(text.to_owned());
+/// Text without YAML's brackets: a key that takes several has commas between them. Tables are too
+/// much for that, and are written as they would be in the file, on one line or as JSON.
+fn split(key: &str, text: &str, origin: &str) -> Result<Raw, Problem> {
+    match keys::find(key).map(|key| &key.kind) {
+        Some(Kind::List) => {
+            let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+            Ok(Raw::List(entries.map(|entry| Raw::Text(entry.to_owned())).collect()))
+        }
+        Some(Kind::Tables) => parse_value(text).map_err(|error| {
+            let example =
+                r#"write YAML or JSON such as [{match: "*.html", cache_control: no-cache}]"#;
+            Problem::key(origin, key, format!("{}; {example}", error.message))
+        }),
+        _ => Ok(Raw::Text(text.to_owned())),
     }
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    Raw::List(entries.map(|entry| Raw::Text(entry.to_owned())).collect())
 }

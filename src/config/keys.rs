@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
     /// Any number of texts.
     List,
+    /// Any number of tables, each with fields of its own.
+    Tables,
 }
 
 /// What holds where a key is not set.
@@ -210,6 +212,37 @@ pub(super) const DEBOUNCE_MAX: Key = key(
     Absent::Value("60"),
     "the longest wait for a file that never rests; it is looked at then, and again later",
 );
+pub(super) const OBJECT_RULES: Key = key(
+    "object_rules",
+    Kind::Tables,
+    Absent::Value(""),
+    "what objects look like, by the names of their files: see [Object rules](#object-rules)",
+);
+pub(super) const S3_STORAGE_CLASS: Key = key(
+    "s3_storage_class",
+    Kind::Text,
+    Absent::Then("the bucket's, `STANDARD`"),
+    "the storage class of objects, such as `STANDARD_IA`, where no rule says another",
+);
+pub(super) const S3_SERVER_SIDE_ENCRYPTION: Key = key(
+    "s3_server_side_encryption",
+    Kind::Choice(&["AES256", "aws:kms", "aws:kms:dsse"]),
+    Absent::Then("as the bucket does"),
+    "how the store encrypts objects",
+);
+pub(super) const S3_KMS_KEY_ID: Key = key(
+    "s3_kms_key_id",
+    Kind::Text,
+    Absent::Then("the account's own key"),
+    "the key for `aws:kms` and `aws:kms:dsse`: an id, an alias or an ARN",
+);
+pub(super) const S3_CHECKSUM_ALGORITHM: Key = key(
+    "s3_checksum_algorithm",
+    Kind::Choice(&["crc64nvme", "crc32", "crc32c", "none"]),
+    Absent::Value("crc64nvme"),
+    "the checksum that goes with every body, and is kept with the object; `none` for stores that \
+     refuse them all",
+);
 pub(super) const S3_ENDPOINT_URL: Key = key(
     "s3_endpoint_url",
     Kind::Text,
@@ -246,6 +279,12 @@ pub(super) const TRANSFER_MEMORY: Key = key(
     Absent::Value("128"),
     "the most memory for content on its way; at least `multipart_part_size_mib` and \
      `multipart_threshold_mib`, because one part, or one file below the threshold, is held whole",
+);
+pub(super) const BANDWIDTH_LIMIT: Key = key(
+    "bandwidth_limit_mib_per_second",
+    whole("MiB a second", 0, 1_048_576),
+    Absent::Value("0"),
+    "the most that is sent, over all transfers; 0 stands for no limit",
 );
 pub(super) const DELETE_POLICY: Key = key(
     "delete_policy",
@@ -308,29 +347,34 @@ pub(super) const SECTIONS: &[Section] = &[
     ("How changes are seen", &[&WATCH_MODE, &POLL_INTERVAL, &RESCAN_INTERVAL]),
     ("Which files", &[&IGNORE, &IGNORE_DEFAULTS]),
     ("When a file is ready", &[&DEBOUNCE, &OPEN_FILE_QUIET, &DEBOUNCE_MAX]),
+    (
+        "What objects look like",
+        &[
+            &OBJECT_RULES,
+            &S3_STORAGE_CLASS,
+            &S3_SERVER_SIDE_ENCRYPTION,
+            &S3_KMS_KEY_ID,
+            &S3_CHECKSUM_ALGORITHM,
+        ],
+    ),
     ("Stores other than AWS", &[&S3_ENDPOINT_URL, &S3_FORCE_PATH_STYLE]),
     (
         "Transfers",
-        &[&MAX_CONCURRENT_TRANSFERS, &MULTIPART_THRESHOLD, &MULTIPART_PART_SIZE, &TRANSFER_MEMORY],
+        &[
+            &MAX_CONCURRENT_TRANSFERS,
+            &MULTIPART_THRESHOLD,
+            &MULTIPART_PART_SIZE,
+            &TRANSFER_MEMORY,
+            &BANDWIDTH_LIMIT,
+        ],
     ),
     ("Deletions", &[&DELETE_POLICY, &DELETE_LIMIT_PERCENT, &DELETE_LIMIT_COUNT]),
     ("The process", &[&SHUTDOWN_TIMEOUT, &LOG_FORMAT, &LOG_LEVEL]),
 ];
 
 /// Keys that are promised, whose feature this version does not have yet.
-pub(super) const LATER: &[&str] = &[
-    "s3_storage_class",
-    "s3_server_side_encryption",
-    "s3_kms_key_id",
-    "s3_checksum_algorithm",
-    "object_rules",
-    "bandwidth_limit_mib_per_second",
-    "listen_address",
-    "admin_address",
-    "status_file_names",
-    "shard_index",
-    "shard_count",
-];
+pub(super) const LATER: &[&str] =
+    &["listen_address", "admin_address", "status_file_names", "shard_index", "shard_count"];
 
 /// Keys of the original service's later builds, and what to do about each.
 pub(super) const REPLACED: &[(&str, &str)] = &[
@@ -355,6 +399,15 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 /// The name a person most likely meant: one they wrote a part of, else the one with the fewest
 /// different letters.
 pub(super) fn nearest(written: &str) -> &'static str {
+    let names = all().map(|key| key.name).chain(LATER.iter().copied());
+    nearest_of(written, names).unwrap_or(WATCH_PATH.name)
+}
+
+/// The one of `names` a person most likely meant.
+pub(super) fn nearest_of(
+    written: &str,
+    names: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
     let plain = |name: &str| name.to_lowercase().replace(['_', '-', '.', ' '], "");
     // The work grows with the length, and no key is longer than this.
     let written: String = plain(written).chars().take(WRITTEN_CHARS_MAX).collect();
@@ -362,8 +415,7 @@ pub(super) fn nearest(written: &str) -> &'static str {
         let name = plain(name);
         (!name.contains(&written), distance(&written, &name))
     };
-    let names = all().map(|key| key.name).chain(LATER.iter().copied());
-    names.min_by_key(difference).unwrap_or(WATCH_PATH.name)
+    names.min_by_key(difference)
 }
 
 /// How many single letters have to be inserted, removed, changed or swapped with their neighbour.

@@ -3,8 +3,9 @@
 use super::keys::{self, Key};
 use super::reader::{Reader, default_text};
 use super::shown::{self, Origin};
-use super::{CloudFront, Config, DeletePolicy, LogFormat, WatchMode, checks, places};
+use super::{CloudFront, Config, DeletePolicy, LogFormat, WatchMode, checks, objects, places};
 use crate::model::KeyPrefix;
+use crate::rules::Checksum;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,9 +24,10 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
     let (watch_path, state_dir, retry_file) = directories(reader);
     let endpoint_url = reader.text(&keys::S3_ENDPOINT_URL, checks::endpoint);
     let (multipart_threshold, multipart_part_size, transfer_memory) = memory(reader);
+    let other_store = endpoint_url.is_some() || standard_endpoint(reader).is_some();
     Config {
         watch_path,
-        bucket: bucket(reader, endpoint_url.is_some()),
+        bucket: bucket(reader, other_store),
         region: reader.text(&keys::S3_REGION, checks::region),
         prefix: prefix(reader),
         retry_file,
@@ -33,6 +35,10 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         cloudfront: cloudfront(reader),
         state_dir,
         state_dir_origin: reader.origin(&keys::STATE_DIR),
+        objects: objects::settings(reader, other_store),
+        checksum: reader
+            .choice(&keys::S3_CHECKSUM_ALGORITHM, objects::CHECKSUMS)
+            .unwrap_or(Checksum::Crc64Nvme),
         watch_mode: reader.choice(&keys::WATCH_MODE, WATCH_MODES).unwrap_or(WatchMode::Auto),
         poll_interval: Duration::from_secs(reader.whole(&keys::POLL_INTERVAL)),
         rescan_interval: Duration::from_secs(reader.whole(&keys::RESCAN_INTERVAL)),
@@ -47,6 +53,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         multipart_threshold,
         multipart_part_size,
         transfer_memory,
+        bandwidth_limit: bandwidth_limit(reader),
         delete_policy: reader
             .choice(&keys::DELETE_POLICY, DELETE_POLICIES)
             .unwrap_or(DeletePolicy::Keep),
@@ -73,8 +80,7 @@ fn standard_endpoint(reader: &Reader<'_>) -> Option<String> {
     variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"))
 }
 
-fn bucket(reader: &mut Reader<'_>, endpoint_url: bool) -> String {
-    let other_store = endpoint_url || standard_endpoint(reader).is_some();
+fn bucket(reader: &mut Reader<'_>, other_store: bool) -> String {
     reader.text(&keys::S3_BUCKET, |text| checks::bucket(text, other_store)).unwrap_or_default()
 }
 
@@ -163,6 +169,12 @@ fn memory(reader: &mut Reader<'_>) -> (u64, u64, u64) {
         }
     }
     (threshold * MIB, part_size * MIB, memory * MIB)
+}
+
+/// Bytes a second; 0 stands for no limit.
+fn bandwidth_limit(reader: &mut Reader<'_>) -> Option<u64> {
+    let limit = reader.whole(&keys::BANDWIDTH_LIMIT);
+    (limit > 0).then_some(limit << 20)
 }
 
 /// Watched directory, state directory and retry file, none in another's way.

@@ -42,12 +42,12 @@ impl Problems {
     }
 
     pub(super) fn about(&self, key: &str) -> bool {
-        self.0.iter().any(|problem| problem.key.as_deref() == Some(key))
+        self.0.iter().any(|problem| problem.key.as_deref().map(whole_key) == Some(key))
     }
 
     /// Orders them by where `place` puts their keys.
     pub(super) fn sort_by_key(&mut self, place: impl Fn(&str) -> Option<usize>) {
-        self.0.sort_by_key(|problem| problem.key.as_deref().and_then(&place));
+        self.0.sort_by_key(|problem| problem.key.as_deref().map(whole_key).and_then(&place));
     }
 
     pub(super) fn push(&mut self, problem: Problem) {
@@ -103,6 +103,11 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// The key itself, where a problem is about a part of its value: `object_rules, rule 2, match`.
+fn whole_key(key: &str) -> &str {
+    key.split(',').next().unwrap_or_default()
+}
 
 /// What was written, in quotes.
 fn shown(written: &str) -> String {

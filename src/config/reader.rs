@@ -12,6 +12,7 @@ use super::keys::{self, Absent, Key, Kind};
 use super::problem::{Problem, Problems, Wrong};
 use super::shown::{self, Effective, Origin};
 use super::written::Written;
+use super::yaml::Raw;
 use super::{Sources, checks, places};
 use std::path::{Path, PathBuf};
 
@@ -134,6 +135,16 @@ impl<'a> Reader<'a> {
         }
         self.note(key, shown::list(&texts), origin);
         texts
+    }
+
+    /// The tables of a key that takes them, and where they were written.
+    pub(super) fn tables(&self, key: &'static Key) -> Option<(&'a [Raw], String)> {
+        self.written.tables(key)
+    }
+
+    /// Collects a problem.
+    pub(super) fn push(&mut self, problem: Problem) {
+        self.problems.push(problem);
     }
 
     /// Remembers a value in effect, over what was remembered of its key before.

@@ -119,6 +119,8 @@ fn the_defaults_are_those_of_the_contract() {
         cloudfront: None,
         state_dir,
         state_dir_origin: Origin::Default,
+        objects: rules::Settings::default(),
+        checksum: Checksum::Crc64Nvme,
         watch_mode: WatchMode::Auto,
         poll_interval: Duration::from_secs(30),
         rescan_interval: Duration::from_secs(3600),
@@ -133,6 +135,7 @@ fn the_defaults_are_those_of_the_contract() {
         multipart_threshold: 16 << 20,
         multipart_part_size: 8 << 20,
         transfer_memory: 128 << 20,
+        bandwidth_limit: None,
         delete_policy: DeletePolicy::Propagate,
         delete_limit_percent: 50,
         delete_limit_count: 1000,
@@ -255,6 +258,8 @@ fn every_word_of_the_table_has_a_meaning() {
         (&keys::WATCH_MODE, words(meant::WATCH_MODES)),
         (&keys::DELETE_POLICY, words(meant::DELETE_POLICIES)),
         (&keys::LOG_FORMAT, words(meant::LOG_FORMATS)),
+        (&keys::S3_CHECKSUM_ALGORITHM, words(objects::CHECKSUMS)),
+        (&keys::S3_SERVER_SIDE_ENCRYPTION, words(objects::ENCRYPTIONS)),
     ] {
         assert!(matches!(key.kind, keys::Kind::Choice(words) if words == meanings), "{}", key.name);
     }
@@ -347,13 +352,13 @@ fn told_everything_at_once() {
                 max_concurrent_transfers: 0\n\
                 multipart_threshold_mib: 200\n\
                 log_level: verbose\n\
-                object_rules: []\n\
+                shard_index: 0\n\
                 max_retry_attempts: 5\n\
                 wildcard_threshold: 30\n";
     assert_eq!(
         Desk::new(file).told(),
         "12 problems in the configuration:\n  \
-         config.yml:11: object_rules: is known, but not supported by this version yet; remove it\n  \
+         config.yml:11: shard_index: is known, but not supported by this version yet; remove it\n  \
          config.yml:12: max_retry_attempts: belongs to an earlier build; \
          remove it: nothing is ever given up, so there is no maximum\n  \
          config.yml:13: wildcard_threshold: belongs to an earlier build; \

@@ -16,12 +16,17 @@ use figment::{Figment, Metadata, Profile, Provider};
 use std::collections::BTreeMap;
 
 /// All values, the later source over the earlier.
-pub(super) struct Written(Figment);
+pub(super) struct Written {
+    values: Figment,
+    /// By source and key: tables are handed on as they were written, with their lines.
+    tables: BTreeMap<(String, &'static str), Vec<Raw>>,
+}
 
 /// One source: values by key, and where each was written.
 pub(super) struct Layer {
     name: &'static str,
     values: Dict,
+    tables: BTreeMap<&'static str, Vec<Raw>>,
     origins: BTreeMap<&'static str, String>,
 }
 
@@ -32,23 +37,37 @@ impl Written {
         let file = file::read(sources, problems);
         let variables = environment::read(sources, problems);
         let flags = environment::read_flags(sources, problems);
-        Some(Self(Figment::from(file?).merge(variables).merge(flags)))
+        let mut layers = [file?, variables, flags];
+        let mut tables = BTreeMap::new();
+        for layer in &mut layers {
+            for (key, entries) in std::mem::take(&mut layer.tables) {
+                tables.insert((layer.name.to_owned(), key), entries);
+            }
+        }
+        let values = layers.into_iter().fold(Figment::new(), Figment::merge);
+        Some(Self { values, tables })
     }
 
     /// The text of a key, and where it was written.
     pub(super) fn text(&self, key: &Key) -> Option<(String, String)> {
-        let value = self.0.find_value(key.name).ok()?;
+        let value = self.values.find_value(key.name).ok()?;
         Some((value.into_string()?, self.origin(key)))
     }
 
     /// The texts of a key that takes several, and where they were written.
     pub(super) fn list(&self, key: &Key) -> Option<(Vec<String>, String)> {
-        let values = self.0.find_value(key.name).ok()?.into_array()?;
+        let values = self.values.find_value(key.name).ok()?.into_array()?;
         Some((values.into_iter().filter_map(Value::into_string).collect(), self.origin(key)))
     }
 
+    /// The entries of a key that takes tables, and where they were written.
+    pub(super) fn tables(&self, key: &Key) -> Option<(&[Raw], String)> {
+        let layer = self.values.find_metadata(key.name)?.name.to_string();
+        Some((self.tables.get(&(layer, key.name))?, self.origin(key)))
+    }
+
     fn origin(&self, key: &Key) -> String {
-        let told = self.0.find_metadata(key.name);
+        let told = self.values.find_metadata(key.name);
         told.map(|told| told.interpolate(&Profile::Default, &[key.name])).unwrap_or_default()
     }
 }
@@ -68,7 +87,7 @@ impl Provider for Layer {
 
 impl Layer {
     pub(super) fn new(name: &'static str) -> Self {
-        Self { name, values: Dict::new(), origins: BTreeMap::new() }
+        Self { name, values: Dict::new(), tables: BTreeMap::new(), origins: BTreeMap::new() }
     }
 
     /// Takes one key, or says why not. `spell` writes a key as this source does.
@@ -86,7 +105,14 @@ impl Layer {
             let message = format!("stands there twice, first at {earlier}; remove one of them");
             return Err(Problem::key(origin, written, message));
         }
-        if let Some(value) = value(key, raw).map_err(|why| Problem::key(origin, written, why))? {
+        let problem = |why| Problem::key(origin, written, why);
+        if matches!(key.kind, Kind::Tables) {
+            if let Some(entries) = entries(raw).map_err(problem)? {
+                // The value only tells whose tables hold.
+                self.values.insert(key.name.to_owned(), Value::from(true));
+                self.tables.insert(key.name, entries);
+            }
+        } else if let Some(value) = value(key, raw).map_err(problem)? {
             self.values.insert(key.name.to_owned(), value);
         }
         self.origins.insert(key.name, origin.to_owned());
@@ -111,6 +137,18 @@ fn why_not(written: &str, spell: fn(&str) -> String) -> String {
     format!("there is no such key; the nearest is {}", spell(keys::nearest(written)))
 }
 
+/// The tables of a key that takes any number of them; `None` for nothing at all.
+fn entries(raw: Raw) -> Result<Option<Vec<Raw>>, String> {
+    match raw {
+        Raw::Nothing => Ok(None),
+        Raw::Text(text) if text.is_empty() => Ok(None),
+        Raw::List(entries) => Ok(Some(entries)),
+        Raw::Text(_) | Raw::Table(_) => Err("takes a list of rules; write one \
+             '- match: \"*.html\"' for each, and what holds for it below"
+            .to_owned()),
+    }
+}
+
 /// What was written, in the shape its key takes; `None` for nothing at all.
 fn value(key: &Key, raw: Raw) -> Result<Option<Value>, String> {
     let several = matches!(key.kind, Kind::List);
@@ -125,7 +163,7 @@ fn value(key: &Key, raw: Raw) -> Result<Option<Value>, String> {
         Raw::List(entries) if several => {
             let text = |entry| match entry {
                 Raw::Text(text) => Ok(Value::from(text)),
-                Raw::Nothing | Raw::List(_) | Raw::Table => {
+                Raw::Nothing | Raw::List(_) | Raw::Table(_) => {
                     Err("has an entry that is no text; put each entry in quotes".to_owned())
                 }
             };
@@ -133,8 +171,8 @@ fn value(key: &Key, raw: Raw) -> Result<Option<Value>, String> {
             Ok(Some(Value::from(entries)))
         }
         Raw::List(_) => Err("takes one value, and here is a list of them".to_owned()),
-        Raw::Table if several => Err("takes a list, and here are keys and values".to_owned()),
-        Raw::Table => Err("takes one value, and here are keys and values; \
+        Raw::Table(_) if several => Err("takes a list, and here are keys and values".to_owned()),
+        Raw::Table(_) => Err("takes one value, and here are keys and values; \
              put a value that starts with { in quotes"
             .to_owned()),
     }

@@ -21,11 +21,11 @@ pub(super) enum Raw {
     Text(String),
     List(Vec<Raw>),
     /// Keys and values of its own.
-    Table,
+    Table(Vec<Entry>),
 }
 
 /// One line of the file that says something.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) line: u64,
     pub(super) key: String,
@@ -52,6 +52,13 @@ pub(super) fn parse(source: &str) -> Result<Vec<Entry>, SyntaxError> {
     Ok(document.0.into_iter().map(entry).collect())
 }
 
+/// Reads one value, such as a variable that holds a list of tables. JSON is YAML as well.
+pub(super) fn parse_value(source: &str) -> Result<Raw, SyntaxError> {
+    let value: Spanned<Node> = serde_saphyr::from_str_with_options(source, options())
+        .map_err(|error| syntax_error(source, &error))?;
+    Ok(raw(source, value))
+}
+
 fn options() -> Options {
     serde_saphyr::options! {
         strict_booleans: true,
@@ -70,7 +77,7 @@ enum Node {
     Guessed,
     Text(String),
     List(Vec<Spanned<Node>>),
-    Table,
+    Table(Vec<(Spanned<Node>, Spanned<Node>)>),
 }
 
 struct Document(Vec<(Spanned<String>, Spanned<Node>)>);
@@ -79,7 +86,9 @@ fn raw(source: &str, node: Spanned<Node>) -> Raw {
     match node.value {
         Node::Nothing => Raw::Nothing,
         Node::Text(text) => Raw::Text(text),
-        Node::Table => Raw::Table,
+        Node::Table(entries) => {
+            Raw::Table(entries.into_iter().map(|entry| field(source, entry)).collect())
+        }
         Node::List(nodes) => Raw::List(nodes.into_iter().map(|node| raw(source, node)).collect()),
         Node::Guessed => {
             let span = node.defined.span();
@@ -91,6 +100,17 @@ fn raw(source: &str, node: Spanned<Node>) -> Raw {
             Raw::Text(written.unwrap_or_default().trim_matches(['"', '\'']).to_owned())
         }
     }
+}
+
+/// A key of a table is taken as a text, whatever it looks like; one that is none is the empty text,
+/// which names nothing.
+fn field(source: &str, (key, value): (Spanned<Node>, Spanned<Node>)) -> Entry {
+    let line = key.referenced.line();
+    let key = match raw(source, key) {
+        Raw::Text(key) => key,
+        Raw::Nothing | Raw::List(_) | Raw::Table(_) => String::new(),
+    };
+    Entry { line, key, value: raw(source, value) }
 }
 
 /// The parser's message, and what a person most likely has to do about it.
@@ -197,8 +217,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::List(nodes))
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        while map.next_entry::<Node, Node>()?.is_some() {}
-        Ok(Node::Table)
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Node::Table(entries))
     }
 }
 
@@ -251,7 +274,7 @@ mod tests {
         assert_eq!(one("key: &a 1e5\n"), text("1e5"));
         assert_eq!(one("key:"), Raw::Nothing);
         assert_eq!(one("key: ~"), Raw::Nothing);
-        assert_eq!(one("key: {{ value }}"), Raw::Table);
+        assert!(matches!(one("key: {{ value }}"), Raw::Table(_)));
     }
 
     #[test]

@@ -35,6 +35,19 @@ pub enum Encryption {
     },
 }
 
+/// Which checksum goes with the bytes, for the store to compare and to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// CRC-64/NVME: the one the record keeps, and the only one that tells an object's content later.
+    Crc64Nvme,
+    /// CRC-32.
+    Crc32,
+    /// CRC-32C.
+    Crc32c,
+    /// None: TLS, or the signature, is all there is.
+    None,
+}
+
 impl Encryption {
     /// As S3 names it.
     #[must_use]

@@ -5,6 +5,7 @@
 //!   arrives otherwise. The SDK adds none of its own.
 //! - Every request has a time limit that fits its size.
 
+mod checksum;
 mod client;
 mod delete;
 mod error;
@@ -14,16 +15,18 @@ pub use client::{Payload, S3Settings};
 
 use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
+use crate::rules::Checksum;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::client::customize::CustomizableOperation;
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
-    MetadataDirective, MultipartUpload, TaggingDirective,
+    ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart, MetadataDirective,
+    MultipartUpload, TaggingDirective,
 };
 use bytes::Bytes;
+use checksum::{CarriesBytes, decode, encode};
 use delete::Lacks;
 use error::{failure, is_status};
 use head::{MTIME, MakesObject, OWNER, parse_mtime};
@@ -49,6 +52,7 @@ pub struct S3 {
     client: Client,
     bucket: String,
     payload: Payload,
+    checksum: Checksum,
     owner: String,
     /// What the store turned out not to know.
     lacks: Arc<Lacks>,
@@ -80,6 +84,11 @@ impl S3 {
         let from = percent_encoding::utf8_percent_encode(from.as_str(), COPY_SOURCE_ESCAPED);
         format!("{}/{from}", self.bucket)
     }
+
+    /// Of the whole object, not of the checksums of its parts.
+    fn checksum_type(&self) -> Option<ChecksumType> {
+        (self.checksum != Checksum::None).then_some(ChecksumType::FullObject)
+    }
 }
 
 impl ObjectStore for S3 {
@@ -95,7 +104,7 @@ impl ObjectStore for S3 {
             .put_object()
             .bucket(&self.bucket)
             .head(object, &self.owner)
-            .checksum_crc64_nvme(encode(crc64nvme))
+            .checksum(self.checksum, &body, crc64nvme)
             .body(ByteStream::from(body));
         let request = patient(request.customize(), size);
         let request = match self.payload {
@@ -192,8 +201,8 @@ impl ObjectStore for S3 {
             .create_multipart_upload()
             .bucket(&self.bucket)
             .head(object, &self.owner)
-            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
-            .checksum_type(ChecksumType::FullObject);
+            .set_checksum_algorithm(checksum::to_sdk(self.checksum))
+            .set_checksum_type(self.checksum_type());
         let answer = request.send().await.map_err(|error| failure(&error))?;
         answer.upload_id.ok_or_else(|| error::incomplete("an upload without an id"))
     }
@@ -214,7 +223,7 @@ impl ObjectStore for S3 {
             .key(key.as_str())
             .upload_id(upload_id)
             .part_number(number)
-            .checksum_crc64_nvme(encode(crc64nvme))
+            .checksum(self.checksum, &body, crc64nvme)
             .body(ByteStream::from(body));
         let request = patient(request.customize(), size);
         let request = match self.payload {
@@ -270,11 +279,13 @@ impl ObjectStore for S3 {
         size: u64,
         crc64nvme: u64,
     ) -> Result<StoredObject, Failure> {
+        // The store compared each part when it came; the checksum of the whole is known of one kind.
+        let told = |crc64nvme| (self.checksum == Checksum::Crc64Nvme).then(|| encode(crc64nvme));
         let parts = parts.iter().map(|part| {
             CompletedPart::builder()
                 .part_number(part.number)
                 .e_tag(&part.etag)
-                .set_checksum_crc64_nvme(part.crc64nvme.map(encode))
+                .set_checksum_crc64_nvme(part.crc64nvme.and_then(told))
                 .build()
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
@@ -285,8 +296,8 @@ impl ObjectStore for S3 {
             .key(key.as_str())
             .upload_id(upload_id)
             .multipart_upload(parts)
-            .checksum_crc64_nvme(encode(crc64nvme))
-            .checksum_type(ChecksumType::FullObject)
+            .set_checksum_crc64_nvme(told(crc64nvme))
+            .set_checksum_type(self.checksum_type())
             .mpu_object_size(i64::try_from(size).unwrap_or(i64::MAX));
         // Putting the parts together takes the store time by size, as sending them did.
         let answer =
@@ -330,16 +341,6 @@ impl ObjectStore for S3 {
     }
 }
 
-/// As S3 writes checksums: base64 of the bytes, the highest first.
-fn encode(crc64nvme: u64) -> String {
-    aws_smithy_types::base64::encode(crc64nvme.to_be_bytes())
-}
-
-fn decode(text: &str) -> Option<u64> {
-    let bytes = aws_smithy_types::base64::decode(text).ok()?;
-    Some(u64::from_be_bytes(bytes.try_into().ok()?))
-}
-
 /// A client of an S3 in memory.
 #[cfg(test)]
 pub(super) fn for_tests(server: &file_sync_dev_s3::Server) -> S3 {
@@ -356,23 +357,8 @@ pub(super) fn for_tests(server: &file_sync_dev_s3::Server) -> S3 {
         region: None,
         endpoint_url: Some(server.endpoint()),
         force_path_style: true,
+        checksum: Checksum::Crc64Nvme,
         owner: "us".into(),
     };
     S3::with(&shared, settings)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checksums_are_written_as_s3_does() {
-        // The check value of CRC-64/NVME for "123456789".
-        assert_eq!(encode(0xae8b_1486_0a79_9888), "rosUhgp5mIg=");
-        assert_eq!(decode("rosUhgp5mIg="), Some(0xae8b_1486_0a79_9888));
-        assert_eq!(
-            crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, b"123456789"),
-            0xae8b_1486_0a79_9888
-        );
-    }
 }

@@ -16,6 +16,7 @@ mod kill;
 mod large;
 mod monitoring;
 mod mounts;
+mod objects;
 mod once;
 mod outage;
 mod parked;

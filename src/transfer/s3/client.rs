@@ -1,6 +1,7 @@
 //! How the client is made: one place for region, endpoint, credentials, time limits.
 
 use super::{REQUEST_PATIENCE, S3};
+use crate::rules::Checksum;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -26,6 +27,8 @@ pub struct S3Settings {
     pub endpoint_url: Option<String>,
     /// The bucket in the path rather than in the host name.
     pub force_path_style: bool,
+    /// What goes with every body.
+    pub checksum: Checksum,
     /// What marks the objects of this record.
     pub owner: String,
 }
@@ -79,6 +82,7 @@ impl S3 {
             client,
             bucket: settings.bucket,
             payload,
+            checksum: settings.checksum,
             owner: settings.owner,
             lacks: Arc::default(),
         }
