@@ -44,7 +44,16 @@ pub enum Mode {
     /// Until it is told to stop.
     Daemon,
     /// Until all that is there now is in S3.
-    Once,
+    Once {
+        /// Whether objects that are there are to follow the rules of now as well.
+        reapply_rules: bool,
+    },
+}
+
+impl Mode {
+    fn is_once(self) -> bool {
+        matches!(self, Self::Once { .. })
+    }
 }
 
 /// Runs until the work is done or the daemon is told to stop.
@@ -247,6 +256,7 @@ impl App {
                 store: self.store.clone(),
                 transfer,
                 epoch: now_bound.epoch,
+                reapply: self.reapplied_rules(),
                 watching,
                 rescan,
                 counts: self.told.clone(),
@@ -335,7 +345,7 @@ struct Finish {
 impl Finish {
     fn exit(self, mode: Mode, state_survives: bool) -> Exit {
         let left = self.pending + self.untold;
-        if left == 0 && !(self.expired && mode == Mode::Once) {
+        if left == 0 && !(self.expired && mode.is_once()) {
             return Exit::Success;
         }
         tracing::warn!(
@@ -348,8 +358,10 @@ impl Finish {
         );
         match mode {
             Mode::Daemon if state_survives => Exit::Success,
-            Mode::Once if self.outage == Some(FailureClass::Unavailable) => Exit::Unreachable,
-            Mode::Daemon | Mode::Once => Exit::WorkLeft,
+            Mode::Once { .. } if self.outage == Some(FailureClass::Unavailable) => {
+                Exit::Unreachable
+            }
+            Mode::Daemon | Mode::Once { .. } => Exit::WorkLeft,
         }
     }
 }

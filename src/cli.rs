@@ -39,7 +39,11 @@ pub enum Command {
     /// Mirror until SIGTERM or SIGINT; this is the default
     Run,
     /// Compare once, send everything, and end: for jobs and CI
-    Once,
+    Once {
+        /// Make objects that are there follow object_rules and the settings beside them, too
+        #[arg(long)]
+        reapply_rules: bool,
+    },
     /// Print every setting with its value and where that comes from
     CheckConfig,
 }
@@ -198,11 +202,19 @@ mod tests {
             let cli = parsed(line);
             assert_eq!(
                 (cli.command(), cli.config),
-                (Command::Once, Some("a.yml".into())),
+                (Command::Once { reapply_rules: false }, Some("a.yml".into())),
                 "{line}"
             );
         }
         assert_eq!(parsed("fss -config a.yml").config, Some("a.yml".into()));
+    }
+
+    #[test]
+    fn rules_are_applied_again_only_by_a_single_run() {
+        let command = parsed("fss once --reapply-rules").command();
+        assert_eq!(command, Command::Once { reapply_rules: true });
+        refused("fss run --reapply-rules");
+        refused("fss --reapply-rules");
     }
 
     #[test]

@@ -26,49 +26,28 @@ mod limits;
 mod observe;
 mod report;
 mod run;
+mod settings;
 
 pub use changes::Invalidate;
 pub use event::{Effect, Event, LookFailure, Now};
 pub use observe::Observer;
 pub use report::not_abandoned;
 pub use run::{End, Parts, Rescan, Stop, run};
+pub use settings::Settings;
 
 use crate::look::Looked;
 use crate::model::{
-    Activity, Depth, FailureClass, Hint, KeyPrefix, Operation, Outcome, Pending, RelPath, Tracing,
-    UnixMillis, UploadNote, Version, millis,
+    Activity, Depth, FailureClass, Hint, Operation, Outcome, Pending, RelPath, UnixMillis,
+    UploadNote, Version, millis,
 };
-use crate::plan::{Decision, Observed, Policy, plan};
+use crate::plan::{Decision, Observed, plan};
 use crate::queue::{self, Lease, Queue};
 use crate::reconcile::{Range, ReconcileError, Summary};
 use crate::root::Kind;
-use crate::settle::{self, Rested, Settle};
+use crate::settle::{Rested, Settle};
 use crate::store::{Change, Counts, Known};
 use limits::{LOOK_PATHS_MAX, LOOKS_MAX, ONCE_TRIES, RACY_WAIT, WRITES_MAX};
 use std::time::Duration;
-
-/// What the engine goes by.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How paths become keys.
-    pub prefix: KeyPrefix,
-    /// Where they are, for the log.
-    pub bucket: String,
-    /// What may be deleted.
-    pub policy: Policy,
-    /// Quiet times.
-    pub settle: settle::Settings,
-    /// Limits of the queue.
-    pub queue: queue::Settings,
-    /// Longest time between two comparisons of the whole tree.
-    pub rescan_interval: Duration,
-    /// Whether to compare once, drain and end.
-    pub once: bool,
-    /// How changes are named in the log.
-    pub tracing: Tracing,
-    /// What a CDN in front of the bucket is told, if there is one.
-    pub invalidate: Option<Invalidate>,
-}
 
 /// Everything that is known.
 #[derive(Debug)]
@@ -243,7 +222,7 @@ impl Engine {
         if let (Activity::Found, Some(age), false) =
             (looked.rested.activity, fresh, looked.rested.overdue)
             && !(known.mirrored.is_none() && known.twin.is_some())
-            && self.is_news(&looked.observed, known)
+            && self.is_news(&looked.rested.path, &looked.observed, known)
         {
             // Nobody said that the file was closed. One that only has a new name needs no such word.
             self.settle.put_back(looked.rested, now.elapsed + rest - age);
@@ -264,15 +243,23 @@ impl Engine {
         self.decide(&looked, known, now);
     }
 
-    fn is_news(&self, observed: &Observed, known: &Known) -> bool {
+    /// What the object of `path` has to look like, where that is asked for.
+    fn wanted_head(&self, path: &RelPath) -> Option<u64> {
+        self.settings.reapply.as_ref().map(|rules| rules.head(path).digest())
+    }
+
+    fn is_news(&self, path: &RelPath, observed: &Observed, known: &Known) -> bool {
         let (mirrored, pending) = (known.mirrored.as_ref(), known.pending.as_ref());
-        matches!(plan(observed, mirrored, pending, self.settings.policy), Decision::Do(..))
+        let head = self.wanted_head(path);
+        let decision = plan(observed, mirrored, pending, head, self.settings.policy);
+        matches!(decision, Decision::Do(..))
     }
 
     fn decide(&mut self, looked: &Looked, known: &Known, now: Now) {
         let path = &looked.rested.path;
         let (mirrored, pending) = (known.mirrored.as_ref(), known.pending.as_ref());
-        let change = match plan(&looked.observed, mirrored, pending, self.settings.policy) {
+        let head = self.wanted_head(path);
+        let change = match plan(&looked.observed, mirrored, pending, head, self.settings.policy) {
             Decision::Do(operation, reason) => {
                 let version = match &looked.observed {
                     Observed::File(fingerprint) => Version::of(fingerprint),

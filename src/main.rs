@@ -30,7 +30,7 @@ fn serve(cli: &Cli) -> Exit {
     // Before anything that takes time: from here on SIGTERM is a request, and no end of its own.
     let listening = match cli.command() {
         Command::CheckConfig => None,
-        Command::Run | Command::Once => Some(match listen() {
+        Command::Run | Command::Once { .. } => Some(match listen() {
             Ok(listening) => listening,
             Err(error) => return unexpected(&error),
         }),
@@ -43,7 +43,10 @@ fn serve(cli: &Cli) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let mode = if cli.command() == Command::Once { Mode::Once } else { Mode::Daemon };
+    let mode = match cli.command() {
+        Command::Once { reapply_rules } => Mode::Once { reapply_rules },
+        Command::Run | Command::CheckConfig => Mode::Daemon,
+    };
     match listening {
         None => cli::check_config(&loaded),
         Some((runtime, shutdown)) => run(runtime, &shutdown, loaded.config, mode),

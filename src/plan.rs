@@ -37,17 +37,18 @@ pub enum Decision {
     Wait,
 }
 
-/// Decides about one path.
+/// Decides about one path. `head` is what its object has to look like, if that counts.
 #[must_use]
 pub fn plan(
     observed: &Observed,
     mirrored: Option<&Mirrored>,
     pending: Option<&Pending>,
+    head: Option<u64>,
     policy: Policy,
 ) -> Decision {
     match observed {
         Observed::Unknown(_) => Decision::Wait,
-        Observed::File(fingerprint) => plan_file(fingerprint, mirrored, pending, policy),
+        Observed::File(fingerprint) => plan_file(fingerprint, mirrored, pending, head, policy),
         Observed::Absent => plan_absent(mirrored, pending, policy),
     }
 }
@@ -56,6 +57,7 @@ fn plan_file(
     now: &Fingerprint,
     mirrored: Option<&Mirrored>,
     pending: Option<&Pending>,
+    head: Option<u64>,
     policy: Policy,
 ) -> Decision {
     let Some(mirrored) = mirrored else {
@@ -73,6 +75,9 @@ fn plan_file(
     }
     if mirrored.epoch != policy.epoch {
         return Decision::Do(Operation::Put, "first seen in this directory");
+    }
+    if head.is_some() && mirrored.head != head {
+        return Decision::Do(Operation::Put, "looks as other rules said");
     }
     Decision::Nothing("unchanged")
 }
@@ -126,7 +131,7 @@ mod tests {
 
     #[test]
     fn an_unchanged_file_costs_nothing() {
-        let decision = plan(&Observed::File(file()), Some(&mirrored()), None, POLICY);
+        let decision = plan(&Observed::File(file()), Some(&mirrored()), None, None, POLICY);
         assert_eq!(decision, Decision::Nothing("unchanged"));
     }
 
@@ -136,50 +141,70 @@ mod tests {
         let changed = Mirrored { fingerprint: Fingerprint { ctime_ns: 9, ..file() }, ..mirrored() };
         let racy = Mirrored { racy: true, ..mirrored() };
         for mirrored in [None, Some(&changed), Some(&racy)] {
-            let decision = plan(&observed, mirrored, None, POLICY);
+            let decision = plan(&observed, mirrored, None, None, POLICY);
             assert!(matches!(decision, Decision::Do(Operation::Put, _)), "{mirrored:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_object_looks_like_counts_only_where_it_is_asked_for() {
+        let observed = Observed::File(file());
+        for (recorded, head, unchanged) in [
+            (None, None, true),
+            (Some(1), None, true),
+            (Some(1), Some(1), true),
+            (Some(1), Some(2), false),
+            (None, Some(1), false),
+        ] {
+            let mirrored = Mirrored { head: recorded, ..mirrored() };
+            let decision = plan(&observed, Some(&mirrored), None, head, POLICY);
+            assert_eq!(
+                decision == Decision::Nothing("unchanged"),
+                unchanged,
+                "{recorded:?} {head:?}"
+            );
         }
     }
 
     #[test]
     fn a_lost_answer_puts_the_record_in_doubt() {
         let sent = put_pending(Some(Version { size: 9, mtime_ns: 9 }));
-        let decision = plan(&Observed::File(file()), Some(&mirrored()), Some(&sent), POLICY);
+        let decision = plan(&Observed::File(file()), Some(&mirrored()), Some(&sent), None, POLICY);
         assert_eq!(decision, Decision::Do(Operation::Put, "an answer was lost"));
     }
 
     #[test]
     fn only_what_we_wrote_is_deleted() {
         let gone = Observed::Absent;
-        assert_eq!(plan(&gone, None, None, POLICY), Decision::Nothing("never mirrored"));
+        assert_eq!(plan(&gone, None, None, None, POLICY), Decision::Nothing("never mirrored"));
         let never_sent = put_pending(None);
         assert_eq!(
-            plan(&gone, None, Some(&never_sent), POLICY),
+            plan(&gone, None, Some(&never_sent), None, POLICY),
             Decision::Nothing("never mirrored")
         );
         let delete = Decision::Do(Operation::Delete, "gone");
-        assert_eq!(plan(&gone, Some(&mirrored()), None, POLICY), delete);
+        assert_eq!(plan(&gone, Some(&mirrored()), None, None, POLICY), delete);
         let sent = put_pending(Some(Version::of(&file())));
-        assert_eq!(plan(&gone, None, Some(&sent), POLICY), delete);
+        assert_eq!(plan(&gone, None, Some(&sent), None, POLICY), delete);
     }
 
     #[test]
     fn what_was_recorded_of_another_directory_is_never_deleted() {
         let before = Mirrored { epoch: Epoch(1), ..mirrored() };
-        let decision = plan(&Observed::Absent, Some(&before), None, POLICY);
+        let decision = plan(&Observed::Absent, Some(&before), None, None, POLICY);
         assert_eq!(decision, Decision::Nothing("recorded of another directory"));
     }
 
     #[test]
     fn nothing_is_deleted_where_the_policy_is_keep() {
         let keep = Policy { propagate_deletes: false, ..POLICY };
-        let decision = plan(&Observed::Absent, Some(&mirrored()), None, keep);
+        let decision = plan(&Observed::Absent, Some(&mirrored()), None, None, keep);
         assert_eq!(decision, Decision::Nothing("delete policy is keep"));
     }
 
     #[test]
     fn an_unknown_state_changes_nothing() {
         let unknown = Observed::Unknown("permission denied".into());
-        assert_eq!(plan(&unknown, Some(&mirrored()), None, POLICY), Decision::Wait);
+        assert_eq!(plan(&unknown, Some(&mirrored()), None, None, POLICY), Decision::Wait);
     }
 }

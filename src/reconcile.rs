@@ -10,9 +10,11 @@
 use crate::filter::Filter;
 use crate::model::{Depth, Epoch, Mirrored, RelPath};
 use crate::root::{Kind, LookError, Root, SourceGone, Visit, walk};
+use crate::rules::Rules;
 use crate::store::{From, Store, StoreError};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Differences that are handed on at once.
 const BATCH_MAX: usize = 512;
@@ -26,6 +28,22 @@ pub struct Range {
     pub start: RelPath,
     /// How far below it.
     pub depth: Depth,
+}
+
+/// What else than the file a row has to agree with.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// The watched directory of now.
+    pub epoch: Epoch,
+    /// What objects look like, where that is asked for.
+    pub rules: Option<Arc<Rules>>,
+}
+
+impl Expected {
+    fn holds(&self, path: &RelPath, mirrored: &Mirrored) -> bool {
+        let head = |rules: &Arc<Rules>| mirrored.head == Some(rules.head(path).digest());
+        mirrored.epoch == self.epoch && self.rules.as_ref().is_none_or(head)
+    }
 }
 
 /// What a comparison saw.
@@ -78,7 +96,7 @@ pub fn reconcile(
     root: &Root,
     store: &Store,
     filter: &Filter,
-    epoch: Epoch,
+    expected: &Expected,
     range: &Range,
     emit: Emit<'_>,
 ) -> Result<Summary, ReconcileError> {
@@ -86,7 +104,7 @@ pub fn reconcile(
     let mut merge = Merge {
         store,
         filter,
-        epoch,
+        expected,
         range,
         emit,
         page: VecDeque::new(),
@@ -117,7 +135,7 @@ pub fn reconcile(
 struct Merge<'a> {
     store: &'a Store,
     filter: &'a Filter,
-    epoch: Epoch,
+    expected: &'a Expected,
     range: &'a Range,
     emit: Emit<'a>,
     page: VecDeque<(RelPath, Mirrored)>,
@@ -175,7 +193,7 @@ impl Merge<'_> {
         };
         let unchanged = stat.fingerprint.same_content(&mirrored.fingerprint)
             && !mirrored.racy
-            && mirrored.epoch == self.epoch;
+            && self.expected.holds(path, &mirrored);
         if unchanged {
             return Ok(());
         }

@@ -29,6 +29,7 @@ mod metered;
 mod multipart;
 mod pace;
 mod port;
+mod reapply;
 mod s3;
 mod source;
 
@@ -74,6 +75,8 @@ pub struct Settings {
     pub listed: bool,
     /// What objects look like.
     pub rules: Arc<Rules>,
+    /// Whether objects that are there are made to look like that, too.
+    pub reapply_rules: bool,
 }
 
 /// Where it is noted what the bucket may hold: multipart uploads, so that none is left behind by a
@@ -206,7 +209,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         let outcome =
             |etag, effort| outcome(put, &source, &object, racy, Made { crc64nvme, etag, effort });
         let there = self.candidate(put).await?.and_then(|there| there.accepted(crc64nvme));
-        if let Some((etag, effort)) = there {
+        if let Some(there) = there
+            && let Some((etag, effort)) = self.reapplied(put, &object, crc64nvme, there).await?
+        {
             return Ok(outcome(etag, effort));
         }
         if let Some(stored) = self.copy(put, &object, crc64nvme).await? {
@@ -250,7 +255,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             version: put.version(),
             mode: source.fingerprint().mode,
             head: self.settings.rules.head(put.path()),
-            replaces_tags: self.settings.rules.have_tags(),
+            replaces_tags: self.settings.rules.have_tags() || self.settings.reapply_rules,
         }
     }
 }

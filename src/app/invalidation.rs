@@ -66,11 +66,11 @@ impl Invalidating {
     /// many paths it was not told.
     pub(super) async fn end(self) -> u64 {
         let Self { mode, phase, mut expired, mut task, backlog } = self;
-        let tries = if mode == Mode::Once { TRIES.1 } else { TRIES.0 };
+        let tries = if mode.is_once() { TRIES.1 } else { TRIES.0 };
         phase.send_replace(Phase::Ending { tries });
         let too_long = async {
             match mode {
-                Mode::Once => tokio::time::sleep(ONCE_PATIENCE).await,
+                Mode::Once { .. } => tokio::time::sleep(ONCE_PATIENCE).await,
                 Mode::Daemon => std::future::pending().await,
             }
         };

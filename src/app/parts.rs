@@ -58,6 +58,12 @@ pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
 }
 
 impl App {
+    /// The rules, where objects that are there have to follow them.
+    pub(super) fn reapplied_rules(&self) -> Option<Arc<Rules>> {
+        let asked = matches!(self.mode, Mode::Once { reapply_rules: true });
+        asked.then(|| Arc::clone(&self.rules))
+    }
+
     pub(super) fn transfer(
         &self,
         root: &Arc<Root>,
@@ -76,6 +82,7 @@ impl App {
             },
             listed: bound.listed,
             rules: Arc::clone(&self.rules),
+            reapply_rules: self.reapplied_rules().is_some(),
         };
         let journal = Recorded { store: self.store.clone(), bound: bound.clone() };
         Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))
@@ -83,7 +90,7 @@ impl App {
 
     /// Watches the directory, unless it is polled or compared once.
     pub(super) fn watch(&self, root: &Arc<Root>) -> Option<(Detector, Hints)> {
-        if self.mode == Mode::Once || self.config.watch_mode == WatchMode::Poll {
+        if self.mode.is_once() || self.config.watch_mode == WatchMode::Poll {
             return None;
         }
         let filter = Arc::clone(&self.filter);
@@ -131,7 +138,13 @@ impl App {
         epoch: Epoch,
         counts: Counts,
     ) -> Engine {
-        let settings = engine_settings(&self.config, self.mode, epoch, rescan.watching);
+        let settings = engine_settings(
+            &self.config,
+            self.mode,
+            epoch,
+            rescan.watching,
+            self.reapplied_rules(),
+        );
         let settings = engine::Settings { tracing: self.tracing(), ..settings };
         let mut engine = Engine::new(settings, counts, unix_millis());
         if !watching {
@@ -173,6 +186,7 @@ fn engine_settings(
     mode: Mode,
     epoch: Epoch,
     rescan_interval: Duration,
+    reapply: Option<Arc<Rules>>,
 ) -> engine::Settings {
     let propagate_deletes = config.delete_policy == DeletePolicy::Propagate;
     engine::Settings {
@@ -198,7 +212,8 @@ fn engine_settings(
             delete_limit_count: config.delete_limit_count,
         },
         rescan_interval,
-        once: mode == Mode::Once,
+        once: mode.is_once(),
+        reapply,
         tracing: Tracing::default(),
         invalidate: invalidation::wanted(config),
     }

@@ -96,9 +96,8 @@ fn the_original_services_file_works_unchanged() {
 
 #[test]
 fn zero_and_empty_stood_for_the_default_in_the_original() {
-    let file =
-        with_required("retry_interval_seconds: 0\nretry_file: \"\"\ns3_region: \"\"\ns3_prefix:\n");
-    let desk = Desk::new(&file);
+    let more = "retry_interval_seconds: 0\nretry_file: \"\"\ns3_region: \"\"\ns3_prefix:\n";
+    let desk = Desk::new(&with_required(more));
     let config = desk.loaded().config;
     assert_eq!(config.retry_interval, Duration::from_secs(300));
     assert_eq!(config.retry_file, desk.path(".file-sync-service/retry_queue.json"));

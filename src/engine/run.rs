@@ -10,8 +10,9 @@ use crate::look::{Looked, look};
 use crate::model::{Epoch, Hint, Operation, Outcome, Tracing};
 use crate::plan::Observed;
 use crate::queue::Lease;
-use crate::reconcile::{Range, reconcile};
+use crate::reconcile::{Expected, Range, reconcile};
 use crate::root::Root;
+use crate::rules::Rules;
 use crate::settle::Rested;
 use crate::store::{Change, Counts, Question, Store, StoreError};
 use crate::transfer::{self, Journal, ObjectStore, Transfer};
@@ -43,6 +44,8 @@ pub struct Parts<S, J> {
     pub transfer: Arc<Transfer<S, J>>,
     /// The watched directory, counted.
     pub epoch: Epoch,
+    /// Rules that objects which are there have to follow as well.
+    pub reapply: Option<Arc<Rules>>,
     /// Watches the directory, and gives hints; none where it is polled or compared once.
     pub watching: Option<(Arc<Detector>, Hints)>,
     /// Time between two comparisons of the whole tree: while every change is told of, and while not.
@@ -223,14 +226,14 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
     }
 
     fn compare(&mut self, range: Range) {
-        let Parts { root, filter, store, epoch, .. } = &self.parts;
-        let (root, filter, store, epoch) =
-            (Arc::clone(root), Arc::clone(filter), store.clone(), *epoch);
+        let Parts { root, filter, store, epoch, reapply, .. } = &self.parts;
+        let (root, filter, store) = (Arc::clone(root), Arc::clone(filter), store.clone());
+        let expected = Expected { epoch: *epoch, rules: reapply.clone() };
         let (comparison, observer) = (self.comparison.clone(), Arc::clone(&self.parts.observer));
         self.tasks.spawn_blocking(move || {
             let began = Instant::now();
             let result =
-                reconcile(&root, &store, &filter, epoch, &range, &mut |paths| match comparison
+                reconcile(&root, &store, &filter, &expected, &range, &mut |paths| match comparison
                     .blocking_send(Event::Differing(paths))
                 {
                     Ok(()) => ControlFlow::Continue(()),

@@ -61,10 +61,12 @@ impl Fixture {
         let start = RelPath::new(start.as_bytes()).expect("a proper path");
         let mut found = Vec::new();
         let range = Range { start, depth };
-        let summary = reconcile(&root, &self.store, &self.filter, Epoch(1), &range, &mut |batch| {
-            found.extend(batch.iter().map(ToString::to_string));
-            ControlFlow::Continue(())
-        });
+        let expected = Expected { epoch: Epoch(1), rules: None };
+        let summary =
+            reconcile(&root, &self.store, &self.filter, &expected, &range, &mut |batch| {
+                found.extend(batch.iter().map(ToString::to_string));
+                ControlFlow::Continue(())
+            });
         (found, summary.expect("compared"))
     }
 }

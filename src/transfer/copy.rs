@@ -11,9 +11,15 @@ use std::ops::Range;
 const PARTS_AT_ONCE: usize = 8;
 
 /// The object to copy, which must still have the entity tag.
-struct From<'a> {
-    key: ObjectKey,
-    etag: &'a str,
+pub(super) struct From<'a> {
+    pub(super) key: ObjectKey,
+    pub(super) etag: &'a str,
+}
+
+/// Whether sending can do what copying could not: an outage concerns both, a refusal need not.
+pub(super) fn may_still_send(outcome: &Outcome) -> bool {
+    use FailureClass::{Throttled, Unavailable};
+    matches!(outcome, Outcome::Failed(failure) if !matches!(failure.class, Unavailable | Throttled))
 }
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
@@ -26,25 +32,10 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         crc64nvme: u64,
     ) -> Result<Option<StoredObject>, Outcome> {
         let Some(from) = self.copy_source(put, crc64nvme) else { return Ok(None) };
-        let copied = match put.version().size > self.settings.copy_threshold {
-            true => self.copy_in_parts(put, &from, object, crc64nvme).await,
-            false => {
-                let copied = self.store.copy(&from.key, from.etag, object).await;
-                copied.map_err(Outcome::Failed)
-            }
-        };
-        let stored = match copied {
+        let stored = match self.copy_of(put, &from, object, crc64nvme).await {
             Ok(Some(stored)) => stored,
             Ok(None) => return Ok(None),
-            // An outage concerns sending as well; whoever may not copy may still send.
-            Err(Outcome::Failed(failure))
-                if !matches!(
-                    failure.class,
-                    FailureClass::Unavailable | FailureClass::Throttled
-                ) =>
-            {
-                return Ok(None);
-            }
+            Err(outcome) if may_still_send(&outcome) => return Ok(None),
             Err(outcome) => return Err(outcome),
         };
         if stored.crc64nvme.is_some() {
@@ -53,6 +44,20 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         // A store that tells no checksum is asked what it made.
         let made = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
         Ok(made.filter(|made| made.version == Some(put.version())))
+    }
+
+    /// Copies the object, in as many requests as its size takes. `None` if it is not what it was.
+    pub(super) async fn copy_of(
+        &self,
+        put: &Put<'_>,
+        from: &From<'_>,
+        object: &ObjectHead,
+        crc64nvme: u64,
+    ) -> Result<Option<StoredObject>, Outcome> {
+        if put.version().size > self.settings.copy_threshold {
+            return self.copy_in_parts(put, from, object, crc64nvme).await;
+        }
+        self.store.copy(&from.key, from.etag, object).await.map_err(Outcome::Failed)
     }
 
     fn copy_source<'a>(&self, put: &Put<'a>, crc64nvme: u64) -> Option<From<'a>> {

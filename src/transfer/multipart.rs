@@ -97,7 +97,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             Ok(crc64nvme)
         })
         .await?;
-        if let Some((etag, effort)) = candidate.and_then(|there| there.accepted(crc64nvme)) {
+        if let Some(there) = candidate.and_then(|there| there.accepted(crc64nvme))
+            && let Some((etag, effort)) = self.reapplied(put, object, crc64nvme, there).await?
+        {
             return Ok(Some(Made { crc64nvme, etag, effort }));
         }
         let copied = self.copy(put, object, crc64nvme).await?;

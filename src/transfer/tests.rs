@@ -67,6 +67,7 @@ impl World {
             pace: PaceSettings { requests: 16, bytes_per_second: None },
             listed: true,
             rules: Arc::default(),
+            reapply_rules: false,
         });
         let transfer = Transfer::new(root, store, Arc::clone(&notes), settings);
         Self { directory, server, notes, transfer }

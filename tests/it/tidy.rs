@@ -31,7 +31,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ("invalidate", &["cover", "model", "queue", "store"]),
     ("retry_file", &["model", "store"]),
     ("look", &["model", "plan", "root", "settle"]),
-    ("reconcile", &["filter", "model", "root", "store"]),
+    ("reconcile", &["filter", "model", "root", "rules", "store"]),
     (
         "engine",
         &[
@@ -43,6 +43,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "queue",
             "reconcile",
             "root",
+            "rules",
             "settle",
             "store",
             "transfer",

@@ -63,10 +63,10 @@ pub(super) fn path(name: &str) -> RelPath {
 pub(super) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
     let rescan_interval = Duration::from_secs(if honest { u64::from(u32::MAX) } else { 600 });
     let settings = Settings {
-        prefix: KeyPrefix::default(),
+        prefix: crate::model::KeyPrefix::default(),
         bucket: "bucket".into(),
-        policy: Policy { propagate_deletes: true, epoch: Epoch(1) },
-        settle: settle::Settings {
+        policy: crate::plan::Policy { propagate_deletes: true, epoch: Epoch(1) },
+        settle: crate::settle::Settings {
             done: Duration::from_millis(250),
             writing: Duration::from_secs(5),
             longest: Duration::from_secs(60),
@@ -83,6 +83,7 @@ pub(super) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
         },
         rescan_interval,
         once: false,
+        reapply: None,
         tracing: crate::model::Tracing::default(),
         invalidate: Some(Invalidate { new_objects: false }),
     };
