@@ -78,7 +78,7 @@ impl App {
             copy_part_size: COPY_PART_BYTES,
             pace: PaceSettings {
                 requests: self.config.max_concurrent_transfers,
-                bytes_per_second: None,
+                bytes_per_second: self.config.bandwidth_limit,
             },
             listed: bound.listed,
             rules: Arc::clone(&self.rules),
