@@ -27,7 +27,7 @@ use crate::rules::Rules;
 use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
 use crate::telemetry::{Place, Recorder, Telemetry};
-use crate::transfer::{Metered, S3};
+use crate::transfer::{HttpError, Metered, S3};
 use invalidation::Invalidating;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -74,6 +74,8 @@ enum AppError {
     State(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("the patterns are not valid: {0}")]
     Patterns(String),
 }
@@ -86,7 +88,7 @@ impl AppError {
             }
             Self::State(OpenError::TooNew { .. } | OpenError::Unreadable { .. })
             | Self::Store(_) => Exit::StateUnreadable,
-            Self::Patterns(_) => Exit::ConfigInvalid,
+            Self::Patterns(_) | Self::Http(_) => Exit::ConfigInvalid,
         }
     }
 }
@@ -182,7 +184,7 @@ async fn with_view(
     let app = App {
         filter,
         rules: parts::rules(&config).map_err(AppError::Patterns)?,
-        s3: Metered::new(S3::new(parts::s3(&config, &owner)).await, telemetry.recorder.clone()),
+        s3: Metered::new(S3::new(parts::s3(&config, &owner)).await?, telemetry.recorder.clone()),
         store: opened.store,
         owner,
         told,

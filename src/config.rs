@@ -107,6 +107,8 @@ pub struct Config {
     pub debounce_max: Duration,
     /// Another store that speaks S3. Holds no credentials.
     pub endpoint_url: Option<String>,
+    /// `AWS_CA_BUNDLE`: authorities to trust instead of the system's. Absolute.
+    pub ca_bundle: Option<PathBuf>,
     /// Whether the bucket stands in the URL's path.
     pub force_path_style: bool,
     /// The most requests with content at one time.

@@ -52,6 +52,8 @@ pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
         region: config.region.clone(),
         endpoint_url: config.endpoint_url.clone(),
         force_path_style: config.force_path_style,
+        connections: config.max_concurrent_transfers,
+        ca_bundle: config.ca_bundle.clone(),
         checksum: config.checksum,
         owner: owner.to_owned(),
     }

@@ -48,6 +48,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         open_file_quiet: Duration::from_secs(reader.whole(&keys::OPEN_FILE_QUIET)),
         debounce_max: Duration::from_secs(reader.whole(&keys::DEBOUNCE_MAX)),
         endpoint_url: endpoint_url.or_else(|| standard_endpoint(reader)),
+        ca_bundle: ca_bundle(reader),
         force_path_style: reader.boolean(&keys::S3_FORCE_PATH_STYLE),
         max_concurrent_transfers: small(reader, &keys::MAX_CONCURRENT_TRANSFERS),
         multipart_threshold,
@@ -78,6 +79,12 @@ fn standard_endpoint(reader: &Reader<'_>) -> Option<String> {
         return None;
     }
     variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"))
+}
+
+/// The SDKs of other languages read this; AWS's for Rust does not.
+fn ca_bundle(reader: &Reader<'_>) -> Option<PathBuf> {
+    let bundle = reader.sources.variable("AWS_CA_BUNDLE")?;
+    Some(reader.sources.working_directory.join(bundle))
 }
 
 fn bucket(reader: &mut Reader<'_>, other_store: bool) -> String {

@@ -129,6 +129,7 @@ fn the_defaults_are_those_of_the_contract() {
         open_file_quiet: Duration::from_secs(5),
         debounce_max: Duration::from_secs(60),
         endpoint_url: None,
+        ca_bundle: None,
         force_path_style: false,
         max_concurrent_transfers: 16,
         multipart_threshold: 16 << 20,
@@ -492,9 +493,6 @@ fn told_of_a_variable_that_is_not_utf8() {
     let mut desk = Desk::new(&with_required(""));
     let value = OsString::from_vec(b"/data/\xff".to_vec());
     desk.sources.environment.insert("FILE_SYNC__WATCH_PATH".into(), value);
-    assert_eq!(
-        desk.told(),
-        "1 problem in the configuration:\n  \
-         FILE_SYNC__WATCH_PATH: watch_path: is not UTF-8; write it as UTF-8"
-    );
+    let told = "FILE_SYNC__WATCH_PATH: watch_path: is not UTF-8; write it as UTF-8";
+    assert_eq!(desk.told(), format!("1 problem in the configuration:\n  {told}"));
 }

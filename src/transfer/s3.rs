@@ -10,8 +10,10 @@ mod client;
 mod delete;
 mod error;
 mod head;
+mod http;
 
 pub use client::{Payload, S3Settings};
+pub use http::HttpError;
 
 use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
@@ -357,6 +359,8 @@ pub(super) fn for_tests(server: &file_sync_dev_s3::Server) -> S3 {
         region: None,
         endpoint_url: Some(server.endpoint()),
         force_path_style: true,
+        connections: 16,
+        ca_bundle: None,
         checksum: Checksum::Crc64Nvme,
         owner: "us".into(),
     };

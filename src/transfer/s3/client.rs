@@ -1,13 +1,15 @@
 //! How the client is made: one place for region, endpoint, credentials, time limits.
 
-use super::{REQUEST_PATIENCE, S3};
+use super::{HttpError, REQUEST_PATIENCE, S3, http};
 use crate::rules::Checksum;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
 };
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,11 @@ use std::time::Duration;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// A body of which nothing moves for so long is given up.
 const STALL_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Connections beside those for content: looks, deletes, listings.
+const CONTROL_CONNECTIONS: usize = 4;
+/// Credentials are renewed by the first request this long before their end.
+const RENEWED_BEFORE: Duration = Duration::from_secs(300);
 
 /// Where the bucket is. What is not said here comes from AWS's default chain.
 #[derive(Debug, Clone)]
@@ -27,6 +34,10 @@ pub struct S3Settings {
     pub endpoint_url: Option<String>,
     /// The bucket in the path rather than in the host name.
     pub force_path_style: bool,
+    /// Requests with content at one time.
+    pub connections: usize,
+    /// Authorities to trust instead of the system's, PEM.
+    pub ca_bundle: Option<PathBuf>,
     /// What goes with every body.
     pub checksum: Checksum,
     /// What marks the objects of this record.
@@ -44,14 +55,21 @@ pub enum Payload {
 
 impl S3 {
     /// A client for the bucket. Makes no request.
-    pub async fn new(settings: S3Settings) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If the settings of TLS cannot be used.
+    pub async fn new(settings: S3Settings) -> Result<Self, HttpError> {
         // Pinned: a newer behaviour is taken up on purpose, not by an update of the SDK.
         let behavior = BehaviorVersion::v2026_01_12();
-        let mut loader = aws_config::defaults(behavior);
+        let connections = settings.connections + CONTROL_CONNECTIONS;
+        let mut loader = aws_config::defaults(behavior)
+            .http_client(http::client(connections, settings.ca_bundle.as_deref())?)
+            .identity_cache(IdentityCache::lazy().buffer_time(RENEWED_BEFORE).build());
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        Self::with(&loader.load().await, settings)
+        Ok(Self::with(&loader.load().await, settings))
     }
 
     /// A client with the credentials and the region of `shared`.
