@@ -71,6 +71,8 @@ def settings(job: Job) -> dict[str, str]:
         "FILE_SYNC__S3_BUCKET": BUCKET,
         "FILE_SYNC__S3_PREFIX": job.prefix,
         "FILE_SYNC__S3_FORCE_PATH_STYLE": "true",
+        "FILE_SYNC__LISTEN_ADDRESS": "off",
+        "FILE_SYNC__ADMIN_ADDRESS": "off",
     }
 
 

@@ -9,14 +9,19 @@
 //! Down: collect the last events, drain until `shutdown_timeout_seconds`, close the record. What is
 //! left is on disk.
 
+mod endpoints;
 mod invalidation;
 mod levels;
 mod parts;
 mod source;
+pub mod termination;
 
+use crate::admin;
 use crate::cli::Exit;
-use crate::config::Config;
+use crate::config::{Config, Effective};
 use crate::detect::Detector;
+use crate::engine::control::{self, Requests};
+use crate::engine::snapshot::{History, Phase, Snapshot};
 use crate::engine::{self, End, Parts, Stop};
 use crate::filter::Filter;
 use crate::invalidate::Totals;
@@ -26,9 +31,11 @@ use crate::root::Root;
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
-use crate::telemetry::{Place, Recorder, Telemetry};
+use crate::telemetry::{LogLevel, Place, Recorder, Telemetry};
 use crate::transfer::{HttpError, Metered, S3};
+use endpoints::{Endpoints, Link};
 use invalidation::Invalidating;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -56,12 +63,29 @@ impl Mode {
     }
 }
 
+/// What people look at and turn while the program runs.
+#[derive(Debug)]
+pub struct Console {
+    /// Every setting with its origin.
+    pub settings: Vec<Effective>,
+    /// The log's level.
+    pub log_level: LogLevel,
+    /// Metrics and traces.
+    pub telemetry: Telemetry,
+}
+
 /// Runs until the work is done or the daemon is told to stop.
-pub async fn run(config: Config, mode: Mode, shutdown: Shutdown, telemetry: Telemetry) -> Exit {
-    match run_with_state(config, mode, shutdown, telemetry).await {
-        Ok(exit) => exit,
+pub async fn run(config: Config, mode: Mode, shutdown: Shutdown, console: Console) -> Exit {
+    let message = config.termination_message.clone();
+    match run_with_endpoints(config, mode, shutdown, console).await {
+        Ok((Exit::Success, _)) => Exit::Success,
+        Ok((exit, pending)) => {
+            termination::tell(&message, exit, "not everything is in S3", Some(pending));
+            exit
+        }
         Err(error) => {
             tracing::error!(event = "service.failed", error.message = %error, "cannot go on");
+            termination::tell(&message, error.exit(), &error.to_string(), None);
             error.exit()
         }
     }
@@ -78,6 +102,8 @@ enum AppError {
     Http(#[from] HttpError),
     #[error("the patterns are not valid: {0}")]
     Patterns(String),
+    #[error(transparent)]
+    Address(#[from] admin::BindError),
 }
 
 impl AppError {
@@ -89,8 +115,25 @@ impl AppError {
             Self::State(OpenError::TooNew { .. } | OpenError::Unreadable { .. })
             | Self::Store(_) => Exit::StateUnreadable,
             Self::Patterns(_) | Self::Http(_) => Exit::ConfigInvalid,
+            Self::Address(_) => Exit::Unexpected,
         }
     }
+}
+
+async fn run_with_endpoints(
+    config: Config,
+    mode: Mode,
+    shutdown: Shutdown,
+    console: Console,
+) -> Result<(Exit, u64), AppError> {
+    tell_started(&config);
+    let telemetry = console.telemetry.clone();
+    let (endpoints, link) = Endpoints::start(&config, mode, console).await?;
+    // Boxed, because its type is too deep for the compiler to lay out at once.
+    let result = Box::pin(run_with_state(config, mode, shutdown, telemetry, link)).await;
+    endpoints.stop().await;
+    tracing::info!(event = "service.stopped", "stopped");
+    result
 }
 
 async fn run_with_state(
@@ -98,8 +141,8 @@ async fn run_with_state(
     mode: Mode,
     shutdown: Shutdown,
     telemetry: Telemetry,
-) -> Result<Exit, AppError> {
-    tell_started(&config);
+    link: Link,
+) -> Result<(Exit, u64), AppError> {
     let (directory, target) = (config.state_dir.clone(), target(&config));
     let opening = move || Store::open(&directory, &target, unix_millis());
     let opened = match tokio::task::spawn_blocking(opening).await {
@@ -118,10 +161,10 @@ async fn run_with_state(
     }
     retry_file::tell_inherited(&config.retry_file);
     let store = opened.store.clone();
-    let finish = with_view(config, mode, shutdown, telemetry, opened).await;
+    let finish = with_view(config, mode, shutdown, telemetry, opened, link).await;
     store.closed().await;
-    tracing::info!(event = "service.stopped", "stopped");
-    Ok(finish?.exit(mode, survives))
+    let finish = finish?;
+    Ok((finish.exit(mode, survives), finish.pending))
 }
 
 fn tell_started(config: &Config) {
@@ -162,6 +205,7 @@ async fn with_view(
     shutdown: Shutdown,
     telemetry: Telemetry,
     opened: Opened,
+    link: Link,
 ) -> Result<Finish, AppError> {
     let view = retry_file::Settings {
         path: config.retry_file.clone(),
@@ -169,15 +213,17 @@ async fn with_view(
         prefix: config.prefix.clone(),
     };
     let filter = parts::filter(&config).map_err(AppError::Patterns)?;
-    let (told, tell) = watch::channel(opened.counts);
+    let Link { told, mut requests } = link;
+    told.send_modify(|snapshot| snapshot.counts = opened.counts);
     let (bucket, region, prefix) =
         (config.bucket.clone(), config.region.clone(), config.prefix.clone());
     telemetry.recorder.locate(Place { bucket, region, prefix });
     let totals = Arc::new(Totals::default());
     let told_cdn =
         config.cloudfront.as_ref().map(|_| (opened.store.backlog(), Arc::clone(&totals)));
-    telemetry.recorder.observe(levels::of(tell.clone(), told_cdn, config.state_dir.clone()));
-    let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), tell));
+    let levels = levels::of(told.subscribe(), told_cdn, config.state_dir.clone());
+    telemetry.recorder.observe(levels);
+    let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), told.subscribe()));
     let invalidating = Invalidating::start(&config, mode, &shutdown, &opened.store, totals).await;
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
@@ -193,7 +239,8 @@ async fn with_view(
         mode,
         shutdown,
     };
-    let finish = app.work(opened.bound, opened.counts, opened.uploads).await;
+    let finish =
+        Box::pin(app.work(opened.bound, opened.counts, opened.uploads, &mut requests)).await;
     drop(app);
     let untold = match invalidating {
         Some(invalidating) => invalidating.end().await,
@@ -216,8 +263,8 @@ struct App {
     store: Store,
     /// What marks the objects of this record.
     owner: String,
-    /// Where it is told that the queue has changed.
-    told: watch::Sender<Counts>,
+    /// Where it is told what there is to tell.
+    told: watch::Sender<Snapshot>,
     telemetry: Telemetry,
 }
 
@@ -231,10 +278,13 @@ impl App {
         mut bound: Option<Bound>,
         mut counts: Counts,
         mut uploads: Vec<UploadNote>,
+        requests: &mut Requests,
     ) -> Result<Finish, AppError> {
-        let mut lost = false;
+        let mut lost = None;
+        let mut history = History::default();
         loop {
-            let Some(root) = self.wait_for_source(bound.as_ref(), lost).await else {
+            let Some(root) = self.wait_for_source(bound.as_ref(), lost.take(), requests).await
+            else {
                 return Ok(Finish {
                     pending: counts.pending,
                     untold: 0,
@@ -261,11 +311,12 @@ impl App {
                 reapply: self.reapplied_rules(),
                 watching,
                 rescan,
-                counts: self.told.clone(),
+                snapshots: self.told.clone(),
                 observer: Arc::new(self.telemetry.recorder.clone()),
                 tracing: self.tracing(),
             };
-            let end = engine::run(&mut engine, parts, self.stop(detector)).await;
+            engine.resume(history);
+            let end = engine::run(&mut engine, parts, requests, self.stop(detector)).await;
             if matches!(end, End::Drained | End::Expired) {
                 return Ok(Finish {
                     pending: engine.counts().pending,
@@ -275,7 +326,8 @@ impl App {
                 });
             }
             tell_interrupted(&end);
-            lost = matches!(end, End::SourceLost(_));
+            history = engine.into_history();
+            lost = if let End::SourceLost(reason) = end { Some(reason) } else { None };
             bound = self.store.bound().await?;
             tokio::time::sleep(WATCH_RETRY).await;
         }
@@ -283,10 +335,28 @@ impl App {
 
     /// The watched directory, as soon as it is there and the one the record tells of. `None` if the
     /// daemon is told to stop before.
-    async fn wait_for_source(&self, bound: Option<&Bound>, lost: bool) -> Option<Root> {
+    async fn wait_for_source(
+        &self,
+        bound: Option<&Bound>,
+        lost: Option<String>,
+        requests: &mut Requests,
+    ) -> Option<Root> {
+        let told = lost.is_some();
+        // Where it is may be nobody's business.
+        let path = format!("{:?}", self.config.watch_path);
+        let tell = |problem: &str| {
+            self.told.send_modify(|snapshot| {
+                snapshot.phase = Phase::WaitingForSource;
+                snapshot.source_problem = Some(problem.replace(&path, "watch_path"));
+            });
+        };
+        if let Some(reason) = &lost {
+            tell(reason);
+        }
         tokio::select! {
-            root = source::wait(&self.config.watch_path, bound, lost) => Some(root),
+            root = source::wait(&self.config.watch_path, bound, told, tell) => Some(root),
             () = self.shutdown.requested() => None,
+            never = refuse_all(requests, &self.store) => match never {},
         }
     }
 
@@ -332,6 +402,14 @@ impl App {
         };
         Stop { requested: Box::pin(requested), expired: Box::pin(expired) }
     }
+}
+
+/// Answers for the engine that is not there.
+async fn refuse_all(requests: &mut Requests, store: &Store) -> Infallible {
+    while let Some(request) = requests.recv().await {
+        control::without_source(request, store).await;
+    }
+    std::future::pending().await
 }
 
 /// How the work ended.

@@ -6,6 +6,11 @@
 //! - The original service's `-config PATH`, with one dash, means `--config PATH`.
 
 mod check_config;
+mod client;
+mod daemon;
+mod table;
+
+pub use daemon::{call, near};
 
 use crate::config::{Loaded, Problems, Sources, load};
 use clap::error::ErrorKind;
@@ -31,10 +36,14 @@ pub struct Cli {
     /// One setting, over file and variables; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting, global = true)]
     pub set: Vec<(String, String)>,
+
+    /// Where the running daemon is asked, instead of the admin_address of the settings.
+    #[arg(long, value_name = "IP:PORT", global = true)]
+    pub address: Option<std::net::SocketAddr>,
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Mirror until SIGTERM or SIGINT; this is the default
     Run,
@@ -46,6 +55,59 @@ pub enum Command {
     },
     /// Print every setting with its value and where that comes from
     CheckConfig,
+    /// Ask the running daemon whether everything is in S3
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Wait until every change made before this is in S3
+    Flush {
+        /// How long, such as 60s or 5m
+        #[arg(long, default_value = "60s")]
+        timeout: String,
+    },
+    /// What waits, since when and why
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Ask like a probe, for images without a shell: 0 if it is so, else 1
+    Health(Probe),
+    /// Tell the daemon that the pod is ending
+    Prestop,
+}
+
+/// What about the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum QueueCommand {
+    /// The longest waiting first
+    List {
+        /// Rows at most
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try these paths now, or everything that waits
+    Retry {
+        /// Below `watch_path`, or whole
+        paths: Vec<String>,
+    },
+}
+
+/// Which probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
+#[group(multiple = false)]
+pub struct Probe {
+    /// Does the event loop answer? This is the default
+    #[arg(long)]
+    pub live: bool,
+    /// Is S3 reachable and the backlog young?
+    #[arg(long)]
+    pub ready: bool,
+    /// Is the start over?
+    #[arg(long)]
+    pub started: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -111,7 +173,7 @@ impl Cli {
     /// The command, which may have been left out.
     #[must_use]
     pub fn command(&self) -> Command {
-        self.command.unwrap_or(Command::Run)
+        self.command.clone().unwrap_or(Command::Run)
     }
 
     /// Reads the settings, or prints what is wrong with them.

@@ -39,6 +39,7 @@ use crate::rules::{self, Checksum};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -127,6 +128,16 @@ pub struct Config {
     pub delete_limit_percent: u8,
     /// One comparison that wants to delete more than both limits deletes nothing.
     pub delete_limit_count: u64,
+    /// Where everybody may ask.
+    pub listen_address: Option<SocketAddr>,
+    /// Where the commands ask. Loopback.
+    pub admin_address: Option<SocketAddr>,
+    /// Whether everybody may see file names.
+    pub status_file_names: bool,
+    /// Where the status is written as well.
+    pub status_file: Option<PathBuf>,
+    /// What takes the reason of a failing end, if it is there.
+    pub termination_message: PathBuf,
     /// How long transfers may take to finish after SIGTERM.
     pub shutdown_timeout: Duration,
     /// `None`: text on a terminal, else JSON.

@@ -21,15 +21,21 @@
 //! - Work in flight is bounded: looks by `LOOKS_MAX`, comparisons by one, tries by the queue.
 
 mod changes;
+mod compared;
+pub mod control;
 mod event;
+mod flush;
 mod limits;
 mod observe;
+mod publish;
 mod report;
 mod run;
 mod settings;
+pub mod snapshot;
 
 pub use changes::Invalidate;
-pub use event::{Effect, Event, LookFailure, Now};
+pub use event::{Ask, Effect, Event, LookFailure, Now};
+pub use flush::Flushed;
 pub use observe::Observer;
 pub use report::not_abandoned;
 pub use run::{End, Parts, Rescan, Stop, run};
@@ -41,11 +47,11 @@ use crate::model::{
     UploadNote, Version, millis,
 };
 use crate::plan::{Decision, Observed, plan};
-use crate::queue::{self, Lease, Queue};
-use crate::reconcile::{Range, ReconcileError, Summary};
+use crate::queue::{Lease, Queue};
+use crate::reconcile::Range;
 use crate::root::Kind;
-use crate::settle::{Rested, Settle};
-use crate::store::{Change, Counts, Known};
+use crate::settle::{Mark, Rested, RestedTree, Settle};
+use crate::store::{Change, Counts, Known, Survey};
 use limits::{LOOK_PATHS_MAX, LOOKS_MAX, ONCE_TRIES, RACY_WAIT, WRITES_MAX};
 use std::time::Duration;
 
@@ -57,12 +63,16 @@ pub struct Engine {
     started: UnixMillis,
     settle: Settle,
     queue: Queue,
-    looks: usize,
+    /// The lowest mark of each look under way.
+    looks: Vec<Mark>,
     writes: usize,
     refilling: bool,
-    comparing: bool,
+    /// The mark of the comparison under way.
+    comparing: Option<Mark>,
     next_rescan: Duration,
     stopping: bool,
+    /// The daemon will be told to stop soon.
+    ending: bool,
     /// The latest commit of which the receipt has come.
     newest_write: u64,
     /// When deletes may start, known from the first comparison on: until then a file may be there
@@ -73,6 +83,8 @@ pub struct Engine {
     changes: Vec<Change>,
     /// Multipart uploads nobody will go on with.
     abandoned: Vec<UploadNote>,
+    survey: Survey,
+    flushes: flush::Flushes,
     report: report::Report,
 }
 
@@ -84,17 +96,20 @@ impl Engine {
             started,
             settle: Settle::new(settings.settle.clone()),
             queue: Queue::new(settings.queue.clone(), counts),
-            looks: 0,
+            looks: Vec::new(),
             writes: 0,
             refilling: false,
-            comparing: false,
+            comparing: None,
             next_rescan: settings.rescan_interval,
             stopping: false,
+            ending: false,
             newest_write: 0,
             deletes_from: None,
             deletes_open: false,
             changes: Vec::new(),
             abandoned: Vec::new(),
+            survey: Survey::default(),
+            flushes: flush::Flushes::new(counts),
             report: report::Report::new(&settings),
             settings,
         }
@@ -116,28 +131,31 @@ impl Engine {
         match event {
             Event::Hinted(hints) => self.hinted(hints, now),
             Event::Looked(looked) => {
-                self.looks -= 1;
+                self.look_ended(looked.iter().map(|(looked, _)| looked.rested.mark));
                 for (looked, known) in looked {
                     self.looked(looked, &known, now);
                 }
             }
             Event::LookFailed(paths, failure) => {
-                self.looks -= 1;
+                self.look_ended(paths.iter().map(|rested| rested.mark));
                 effects.extend(self.look_failed(paths, failure, now));
             }
             Event::Differing(paths) => {
-                let hints = paths.into_iter().map(|path| Hint::Path(path, Activity::Found));
-                self.hinted(hints.collect(), now);
+                let mark = self.comparing.unwrap_or(Mark::MAX);
+                for path in paths {
+                    self.settle.hint_of(Hint::Path(path, Activity::Found), now.elapsed, mark);
+                }
             }
             Event::Compared(range, result) => {
-                self.comparing = false;
-                effects.extend(self.compared(range, result, now));
+                let mark = self.comparing.take().unwrap_or(Mark::MAX);
+                effects.extend(self.compared(range, mark, result, now));
             }
             Event::Written(number, counts) => {
                 self.writes -= 1;
                 if number >= self.newest_write {
                     self.newest_write = number;
                     self.queue.set_counts(counts);
+                    self.flushes.written(number, self.queue.is_partial());
                 }
             }
             Event::Ended(tries) => {
@@ -149,6 +167,8 @@ impl Engine {
                 self.refilling = false;
                 self.queue.refill(rows);
             }
+            Event::Surveyed(survey) => self.survey = survey,
+            Event::Asked(ask) => self.asked(ask, now),
             Event::Tick => {}
             Event::Stop => {
                 self.stopping = true;
@@ -164,7 +184,7 @@ impl Engine {
     /// for: whatever makes room is an event.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
-        let deletes_may_start = self.deletes_open && !self.comparing;
+        let deletes_may_start = self.deletes_open && self.comparing.is_none();
         let queue = self.queue.next_due(deletes_may_start).map(|due| self.elapsed(due));
         let deletes = self.deletes_from.filter(|_| !self.deletes_open);
         let path = self.settle.next_path_due().filter(|_| self.may_look());
@@ -186,11 +206,17 @@ impl Engine {
         let tries = if self.settings.once { ONCE_TRIES } else { 1 };
         (self.stopping || (self.settings.once && self.has_compared()))
             && self.settle.is_empty()
-            && !self.comparing
+            && self.comparing.is_none()
             && !self.refilling
-            && self.looks == 0
+            && self.looks.is_empty()
             && self.writes == 0
             && self.queue.is_drained(tries)
+    }
+
+    /// The deletes that wait for a person.
+    #[must_use]
+    pub fn deletes_waiting(&self) -> u64 {
+        if self.queue.deletes_wait() { self.queue.counts().deletes } else { 0 }
     }
 
     /// How much is mirrored and how much is left.
@@ -238,7 +264,7 @@ impl Engine {
             // A directory is gone, or a file took its place. A comparison that finds that has found
             // what lay below as well, and must not be the reason for another one.
             let hint = Hint::Tree(looked.rested.path.clone(), Depth::Whole);
-            self.settle.hint(hint, now.elapsed);
+            self.settle.hint_of(hint, now.elapsed, looked.rested.mark);
         }
         self.decide(&looked, known, now);
     }
@@ -293,6 +319,8 @@ impl Engine {
             }
         };
         self.changes.extend(change);
+        self.queue.note_mark(path, looked.rested.mark);
+        self.flushes.decided(self.queue.is_partial());
     }
 
     fn park(&mut self, wish: Pending, reason: &str, known: Option<&Pending>) -> Option<Change> {
@@ -313,63 +341,6 @@ impl Engine {
         Pending::new(path.clone(), operation, version, self.started + millis(since))
     }
 
-    fn look_failed(
-        &mut self,
-        paths: Vec<Rested>,
-        failure: LookFailure,
-        now: Now,
-    ) -> Option<Effect> {
-        let due = now.elapsed + self.settings.settle.writing;
-        for rested in paths {
-            self.settle.put_back(rested, due);
-        }
-        match failure {
-            LookFailure::Source(gone) => Some(Effect::SourceLost(gone.to_string())),
-            LookFailure::Store(reason) => {
-                report::store_failed(&reason);
-                None
-            }
-        }
-    }
-
-    fn compared(
-        &mut self,
-        range: Range,
-        result: Result<Summary, ReconcileError>,
-        now: Now,
-    ) -> Option<Effect> {
-        let whole = range.start.is_root() && range.depth == Depth::Whole;
-        if whole {
-            self.next_rescan = now.elapsed + self.settings.rescan_interval;
-        }
-        match result {
-            Ok(summary) => {
-                if whole && self.deletes_from.is_none() {
-                    let grace = Duration::from_millis(queue::DELETE_GRACE_MS);
-                    self.deletes_from = Some(now.elapsed + self.settings.settle.done + grace);
-                }
-                self.report.compared(&range, &summary);
-                None
-            }
-            Err(ReconcileError::Source(gone)) => Some(Effect::SourceLost(gone.to_string())),
-            // The loop has ended, and takes nothing any more.
-            Err(ReconcileError::Ended) => None,
-            Err(ReconcileError::Start(_)) if !range.start.is_root() => {
-                // Its parent knows more about it.
-                let parent = range.start.parent().unwrap_or_else(RelPath::root);
-                self.settle.hint(Hint::Tree(parent, Depth::Entries), now.elapsed);
-                None
-            }
-            Err(error) => {
-                report::compare_failed(&range, &error);
-                // A record that cannot be read is no better at once.
-                let again = now.elapsed + self.settings.settle.writing;
-                self.settle.hint(Hint::Tree(range.start, range.depth), again);
-                None
-            }
-        }
-    }
-
     fn ended(&mut self, lease: &Lease, outcome: &Outcome, now: Now) {
         let path = &lease.pending.path;
         let wall = self.wall(now);
@@ -386,16 +357,17 @@ impl Engine {
         if let (Outcome::Mirrored(..), Some(from)) = (outcome, &lease.pending.copy_from) {
             // Its delete counts as one of a moved file from now on. Or another file is being written
             // there already.
-            self.settle.remind(from.clone(), now.elapsed);
+            self.settle.remind(from.clone(), now.elapsed, Mark::MAX);
         }
         if ended.look_again {
             // What changed under the read is being written; what was hinted meanwhile is settled by
             // the hint's own wait.
             match outcome {
                 Outcome::LookAgain(_) => {
-                    self.settle.hint(Hint::Path(path.clone(), Activity::Found), now.elapsed);
+                    let hint = Hint::Path(path.clone(), Activity::Found);
+                    self.settle.hint_of(hint, now.elapsed, ended.mark);
                 }
-                _ => self.settle.remind(path.clone(), now.elapsed),
+                _ => self.settle.remind(path.clone(), now.elapsed, ended.mark),
             }
         }
         self.changes.extend(changes::stale(self.settings.invalidate, lease, outcome, wall));
@@ -404,20 +376,22 @@ impl Engine {
 
     fn look_later(&mut self, path: &RelPath, activity: Activity, now: Now, wait: Duration) {
         let (path, since) = (path.clone(), now.elapsed);
-        let rested = Rested { path, activity, since, overdue: false };
+        let mark = self.settle.mark();
+        let rested = Rested { path, activity, since, overdue: false, mark };
         self.settle.put_back(rested, now.elapsed + wait);
     }
 
     /// Starts whatever can be started.
     fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.deletes_open |= self.deletes_from.is_some_and(|from| now.elapsed >= from);
-        let deletes_may_start = self.deletes_open && !self.comparing;
+        let deletes_may_start = self.deletes_open && self.comparing.is_none();
         let leases = self.queue.start(self.wall(now), deletes_may_start);
         self.report.held(&self.queue);
         let rows = leases.iter().map(|lease| Change::Queue(lease.pending.clone()));
         let changes = changes::last_of_each_path(self.changes.drain(..).chain(rows));
         if !changes.is_empty() {
             self.writes += 1;
+            self.flushes.handed_in();
             effects.push(Effect::Write(changes, leases));
         }
         effects.extend(self.abandoned.drain(..).map(Effect::Abandon));
@@ -426,14 +400,15 @@ impl Engine {
             if rested.is_empty() {
                 break;
             }
-            self.looks += 1;
+            self.looks.extend(rested.iter().map(|rested| rested.mark).min());
             effects.push(Effect::Look(rested));
         }
         if self.may_compare()
-            && let Some(range) = self.next_range(now)
+            && let Some((range, mark)) = self.next_range(now)
         {
-            self.comparing = true;
-            self.queue.comparing(&range.start);
+            self.comparing = Some(mark);
+            self.queue.comparing(&range.start, mark);
+            self.report.history.comparing(&range, self.started + millis(now.elapsed));
             effects.push(Effect::Compare(range));
         }
         if self.queue.wants_refill() && !self.refilling && self.writes == 0 {
@@ -443,12 +418,15 @@ impl Engine {
         }
     }
 
-    fn next_range(&mut self, now: Now) -> Option<Range> {
-        if let Some((start, depth)) = self.settle.take_tree(now.elapsed) {
-            return Some(Range { start, depth });
+    fn next_range(&mut self, now: Now) -> Option<(Range, Mark)> {
+        if let Some(RestedTree { path: start, depth, mark }) = self.settle.take_tree(now.elapsed) {
+            return Some((Range { start, depth }, mark));
         }
         let due = now.elapsed >= self.next_rescan && self.may_rescan();
-        due.then(|| Range { start: RelPath::root(), depth: Depth::Whole })
+        // The first finds what happened before the start. Behind the others is nothing that happened,
+        // so no flush waits for them.
+        let mark = if self.has_compared() { Mark::MAX } else { 0 };
+        due.then(|| (Range { start: RelPath::root(), depth: Depth::Whole }, mark))
     }
 
     /// Whether the whole tree was compared since the start.
@@ -457,16 +435,16 @@ impl Engine {
     }
 
     fn may_compare(&self) -> bool {
-        !self.comparing && self.has_room()
+        self.comparing.is_none() && self.has_room()
     }
 
     fn may_rescan(&self) -> bool {
         let done = self.settings.once && self.has_compared();
-        !(self.stopping || done)
+        !(self.stopping || self.ending || done)
     }
 
     fn may_look(&self) -> bool {
-        self.looks < LOOKS_MAX && self.writes < WRITES_MAX
+        self.looks.len() < LOOKS_MAX && self.writes < WRITES_MAX
     }
 
     fn wall(&self, now: Now) -> UnixMillis {

@@ -17,6 +17,7 @@
 //! record, [transfer] speaks to S3, [invalidate] to CloudFront. [engine] joins them, [app] makes them
 //! from the [config], [cli] and `main` are the doorway.
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -173,6 +173,7 @@ mod tests {
             activity: Activity::Done,
             since: Duration::ZERO,
             overdue: false,
+            mark: 1,
         });
         let looked = look(root, asked.collect()).expect("the source is there");
         assert!(looked.iter().all(|looked| !looked.unsettled), "{looked:?}");

@@ -1,8 +1,8 @@
 //! The doorway.
 
-use file_sync_service::app::{self, Mode};
+use file_sync_service::app::{self, Console, Mode};
 use file_sync_service::cli::{self, Cli, Command, Exit};
-use file_sync_service::config::{Config, LogFormat};
+use file_sync_service::config::{Config, Loaded, LogFormat};
 use file_sync_service::shutdown::Shutdown;
 use file_sync_service::telemetry::{self, Format, Settings};
 use std::io::{self, IsTerminal};
@@ -28,28 +28,37 @@ fn main() -> ExitCode {
 
 fn serve(cli: &Cli) -> Exit {
     // Before anything that takes time: from here on SIGTERM is a request, and no end of its own.
-    let listening = match cli.command() {
-        Command::CheckConfig => None,
-        Command::Run | Command::Once { .. } => Some(match listen() {
-            Ok(listening) => listening,
+    let command = cli.command();
+    let listening = if matches!(command, Command::Run | Command::Once { .. }) {
+        match listen() {
+            Ok(listening) => Some(listening),
             Err(error) => return unexpected(&error),
-        }),
+        }
+    } else {
+        None
     };
     let working_directory = match std::env::current_dir() {
         Ok(directory) => directory,
         Err(error) => return unexpected(&error),
     };
+    let asks = !matches!(command, Command::Run | Command::Once { .. } | Command::CheckConfig);
+    if let (true, Some(address)) = (asks, cli.address) {
+        return cli::call(&command, address);
+    }
     let loaded = match cli.load(std::env::vars_os().collect(), working_directory) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let mode = match cli.command() {
+    let mode = match command {
         Command::Once { reapply_rules } => Mode::Once { reapply_rules },
-        Command::Run | Command::CheckConfig => Mode::Daemon,
+        _ => Mode::Daemon,
     };
-    match listening {
-        None => cli::check_config(&loaded),
-        Some((runtime, shutdown)) => run(runtime, &shutdown, loaded.config, mode),
+    match (command, listening) {
+        (Command::CheckConfig, _) => cli::check_config(&loaded),
+        (Command::Run | Command::Once { .. }, Some((runtime, shutdown))) => {
+            run(runtime, &shutdown, loaded, mode)
+        }
+        (command, _) => ask(&command, &loaded.config),
     }
 }
 
@@ -62,7 +71,21 @@ fn listen() -> io::Result<(Runtime, Shutdown)> {
     Ok((runtime, shutdown))
 }
 
-fn run(runtime: Runtime, shutdown: &Shutdown, config: Config, mode: Mode) -> Exit {
+/// The probes are on either address; everything else is on the one.
+fn ask(command: &Command, config: &Config) -> Exit {
+    let probe = matches!(command, Command::Health(_));
+    let listen = config.listen_address.filter(|_| probe).map(cli::near);
+    match config.admin_address.or(listen) {
+        Some(address) => cli::call(command, address),
+        None => {
+            eprintln!("file-sync-service: admin_address is off, so nobody can be asked");
+            if probe { Exit::Unexpected } else { Exit::Unreachable }
+        }
+    }
+}
+
+fn run(runtime: Runtime, shutdown: &Shutdown, loaded: Loaded, mode: Mode) -> Exit {
+    let Loaded { config, effective } = loaded;
     let terminal = std::io::stdout().is_terminal();
     let format = match config.log_format {
         Some(LogFormat::Json) => Format::Json,
@@ -71,15 +94,16 @@ fn run(runtime: Runtime, shutdown: &Shutdown, config: Config, mode: Mode) -> Exi
         None => Format::Json,
     };
     let settings = Settings { format, filter: config.log_level.clone(), colour: terminal };
-    let _logs = match telemetry::init(&settings, std::io::stdout()) {
-        Ok(guard) => guard,
+    let (_logs, log_level) = match telemetry::init(&settings, std::io::stdout()) {
+        Ok(logs) => logs,
         Err(error) => return unexpected(&error),
     };
     let shutdown = shutdown.clone();
     // On a worker like all other tasks: from this thread each event would cost a switch of threads.
     let work = runtime.spawn(async move {
         let telemetry = telemetry::start(&std::env::vars_os().collect());
-        let running = app::run(config, mode, shutdown.clone(), telemetry.clone());
+        let console = Console { settings: effective, log_level, telemetry: telemetry.clone() };
+        let running = app::run(config, mode, shutdown.clone(), console);
         // Boxed, because its type is too deep for the compiler to lay out at once.
         let exit = Box::pin(running).await;
         telemetry.end(shutdown.forced()).await;

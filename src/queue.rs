@@ -20,6 +20,7 @@
 //!
 //! All of it is pure: time and randomness are arguments, and changes of the record are given back.
 
+mod asked;
 mod backoff;
 mod breaker;
 mod window;
@@ -79,8 +80,10 @@ pub struct Lease {
 pub struct Ended {
     /// To be written.
     pub changes: Vec<Change>,
-    /// The path has to be looked at once more.
+    /// The path has to be looked at once more …
     pub look_again: bool,
+    /// … because of a hint with this mark.
+    pub mark: u64,
     /// The breaker turned.
     pub turn: Option<Turn>,
 }
@@ -94,6 +97,8 @@ pub struct Queue {
     breaker: Breaker,
     /// When something was started, or could have been, the last time.
     now: UnixMillis,
+    /// Deletes that were wanted until then may be done, however many they are.
+    approved_until: Option<UnixMillis>,
 }
 
 impl Queue {
@@ -102,7 +107,7 @@ impl Queue {
     pub fn new(settings: Settings, counts: Counts) -> Self {
         let breaker = Breaker::new(settings.backoff);
         let window = Window::new(settings.large_bytes);
-        Self { settings, window, counts, breaker, now: 0 }
+        Self { settings, window, counts, breaker, now: 0, approved_until: None }
     }
 
     /// How much the record held after the latest commit.
@@ -126,6 +131,12 @@ impl Queue {
     #[must_use]
     pub fn outage(&self) -> Option<FailureClass> {
         self.breaker.outage().map(|(class, _)| class)
+    }
+
+    /// Since when that is so.
+    #[must_use]
+    pub fn outage_since(&self) -> Option<UnixMillis> {
+        self.breaker.outage_since()
     }
 
     /// Whether deletes wait for an operator: more are wanted than both limits allow.
@@ -153,19 +164,20 @@ impl Queue {
         if self.window.note_if_running(&wanted.path) {
             return None;
         }
-        let before = self.window.remove(&wanted.path).map(|entry| entry.pending);
-        let before = before.as_ref().or(known);
+        let entry = self.window.remove(&wanted.path);
+        let mark = entry.as_ref().map_or(u64::MAX, |entry| entry.mark);
+        let before = entry.as_ref().map(|entry| &entry.pending).or(known);
         let row = merged(wanted, before, now);
         if self.window.len() < self.settings.window_max {
-            self.window.insert_new(row.clone(), now);
+            self.window.insert_new(row.clone(), now, mark);
         }
         Some(Change::Queue(row))
     }
 
     /// `directory` is about to be compared with the record, which does not tell of an object until
     /// its try has ended: what runs there is looked at again.
-    pub fn comparing(&mut self, directory: &RelPath) {
-        self.window.note_running_within(directory);
+    pub fn comparing(&mut self, directory: &RelPath, mark: u64) {
+        self.window.note_running_within(directory, mark);
     }
 
     /// Nothing is to be done about `path` any more.
@@ -206,7 +218,8 @@ impl Queue {
                 break;
             }
             if !self.window.contains(&row.path) {
-                self.window.insert_new(row, 0);
+                // Nobody knows any more which hint it goes back to.
+                self.window.insert_new(row, 0, 0);
             }
         }
     }
@@ -227,7 +240,9 @@ impl Queue {
             };
             for _ in 0..together {
                 let Some((since, path)) = self.window.next_ready(class) else { break };
-                if class == Class::Delete && self.window.is_held_up(since + DELETE_GRACE_MS) {
+                let held = self.deletes_held() && self.is_unapproved(since);
+                let held_up = held || self.window.is_held_up(since + DELETE_GRACE_MS);
+                if class == Class::Delete && held_up {
                     break;
                 }
                 let path = path.clone();
@@ -266,10 +281,8 @@ impl Queue {
             || !self.window.is_gathering()
             || self.gathered_at().is_some_and(|gathered| self.now >= gathered);
         let running = self.window.running_of(Class::Delete) > 0;
-        complete
-            && !running
-            && !self.deletes_held()
-            && !self.window.is_held_up(since + DELETE_GRACE_MS)
+        let held = self.deletes_held() && self.is_unapproved(since);
+        complete && !running && !held && !self.window.is_held_up(since + DELETE_GRACE_MS)
     }
 
     /// When the delete that is next no longer waits for others.
@@ -288,7 +301,8 @@ impl Queue {
         let Some(mut entry) = self.window.remove(path) else { return Ended::default() };
         let again = entry.state == State::Running { again: true };
         let turn = self.tell_breaker(outcome, now, jitter);
-        let mut ended = Ended { look_again: again, turn, ..Ended::default() };
+        let mark = std::mem::replace(&mut entry.again_mark, u64::MAX);
+        let mut ended = Ended { look_again: again, mark, turn, ..Ended::default() };
         match outcome {
             Outcome::Mirrored(mirrored, _) => {
                 ended.changes.push(Change::Mirrored(path.clone(), mirrored.clone()));
@@ -301,6 +315,8 @@ impl Queue {
                 entry.pending.sent = entry.sent_before;
                 entry.state = State::Waiting;
                 ended.look_again = true;
+                entry.mark = entry.mark.min(mark);
+                ended.mark = entry.mark;
                 self.window.insert(entry);
             }
             Outcome::Failed(failure) => {
@@ -348,10 +364,10 @@ impl Queue {
         }
         self.window.running() == 0
             && !self.wants_refill()
-            && self.window.entries().all(|entry| {
-                entry.tries >= tries
-                    || (entry.pending.operation == Operation::Delete && self.deletes_held())
-            })
+            && self
+                .window
+                .entries()
+                .all(|entry| entry.tries >= tries || (self.deletes_held() && self.is_held(entry)))
     }
 
     /// Rows in the record, not parked, that are not in the window.

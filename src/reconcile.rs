@@ -30,6 +30,14 @@ pub struct Range {
     pub depth: Depth,
 }
 
+impl Range {
+    /// Whether it is the whole tree.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.start.is_root() && self.depth == Depth::Whole
+    }
+}
+
 /// What else than the file a row has to agree with.
 #[derive(Debug, Clone)]
 pub struct Expected {
@@ -120,7 +128,7 @@ pub fn reconcile(
         // Rows behind the last file are gone, too.
         merge.pass(None).map_or_else(|error| merge.error = Some(error), |()| ());
     }
-    if merge.error.is_none() && range.start.is_root() && range.depth == Depth::Whole {
+    if merge.error.is_none() && range.is_everything() {
         merge.parked().map_or_else(|error| merge.error = Some(error), |()| ());
     }
     let flushed = merge.flush();

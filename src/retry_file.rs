@@ -5,7 +5,7 @@
 //! name; what is found in one is told, and the first comparison of the directory does it.
 
 use crate::model::{KeyPrefix, Pending, UnixMillis};
-use crate::store::{Counts, Store};
+use crate::store::Store;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -103,11 +103,11 @@ pub fn tell_inherited(path: &Path) {
     }
 }
 
-/// Keeps the file up to date whenever `counts` says that something changed, until nobody tells any
-/// more; then writes it a last time.
-pub async fn keep(settings: Settings, store: Store, mut counts: watch::Receiver<Counts>) {
+/// Keeps the file up to date whenever `news` come, until nobody tells any more; then writes it a last
+/// time.
+pub async fn keep<T>(settings: Settings, store: Store, mut news: watch::Receiver<T>) {
     loop {
-        let told = counts.changed().await;
+        let told = news.changed().await;
         if let Err(error) = write(&settings, &store).await {
             tracing::warn!(
                 event = "retry_file.write_failed",
@@ -122,13 +122,13 @@ pub async fn keep(settings: Settings, store: Store, mut counts: watch::Receiver<
         // The end is not kept waiting.
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
-            () = ended(counts.clone()) => {}
+            () = ended(news.clone()) => {}
         }
     }
 }
 
-async fn ended(mut counts: watch::Receiver<Counts>) {
-    while counts.changed().await.is_ok() {}
+async fn ended<T>(mut news: watch::Receiver<T>) {
+    while news.changed().await.is_ok() {}
 }
 
 async fn write(settings: &Settings, store: &Store) -> io::Result<()> {

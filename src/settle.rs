@@ -5,6 +5,8 @@
 //! - A hint is never dropped. A hint for a path that is waiting already joins it; where there is no
 //!   room for another path, the hint widens to the directory, and then to the whole tree.
 //! - However often a path is hinted, it is looked at after [`Settings::longest`].
+//! - What was hinted before a [`flush`](Settle::flush) can be told from what came later: each wait
+//!   keeps the lowest [`Mark`] of the hints it stands for, through looks and comparisons.
 //! - Time is an argument: the time since the engine started.
 
 use crate::model::{Activity, Depth, Hint, RelPath};
@@ -26,6 +28,9 @@ pub struct Settings {
     pub trees_max: usize,
 }
 
+/// Counts the flushes so far: what has a mark no higher than a flush's was hinted before it.
+pub type Mark = u64;
+
 /// A path whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rested {
@@ -37,6 +42,19 @@ pub struct Rested {
     pub since: Duration,
     /// Whether it waited as long as anything may, and so has to be taken as it is.
     pub overdue: bool,
+    /// Of the first hint it stands for.
+    pub mark: Mark,
+}
+
+/// A directory whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestedTree {
+    /// The directory.
+    pub path: RelPath,
+    /// How far below it.
+    pub depth: Depth,
+    /// Of the first hint it stands for.
+    pub mark: Mark,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +62,14 @@ struct Wait {
     activity: Activity,
     since: Duration,
     due: Duration,
+    mark: Mark,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct TreeWait {
+    depth: Depth,
+    due: Duration,
+    mark: Mark,
 }
 
 /// Paths and directories that wait for quiet.
@@ -52,9 +78,15 @@ pub struct Settle {
     settings: Settings,
     paths: HashMap<RelPath, Wait>,
     path_order: BTreeSet<(Duration, RelPath)>,
-    trees: BTreeMap<RelPath, (Depth, Duration)>,
+    trees: BTreeMap<RelPath, TreeWait>,
     /// Nothing waits any longer.
     rushed: bool,
+    /// Files that are open for writing wait no longer than others.
+    ending: bool,
+    /// Of hints that come now.
+    mark: Mark,
+    /// What has this mark or a lower one waits no longer.
+    flushed: Mark,
 }
 
 impl Settle {
@@ -67,6 +99,9 @@ impl Settle {
             path_order: BTreeSet::new(),
             trees: BTreeMap::new(),
             rushed: false,
+            ending: false,
+            mark: 1,
+            flushed: 0,
         }
     }
 
@@ -90,28 +125,68 @@ impl Settle {
 
     /// Takes a hint in at `now`.
     pub fn hint(&mut self, hint: Hint, now: Duration) {
+        self.hint_of(hint, now, Mark::MAX);
+    }
+
+    /// Takes a hint in that follows from an earlier one, which had this mark.
+    pub fn hint_of(&mut self, hint: Hint, now: Duration, mark: Mark) {
+        let mark = mark.min(self.mark);
         match hint {
             Hint::Path(path, activity) => {
                 let since = self.paths.get(&path).map_or(now, |wait| wait.since);
-                self.wait(path, activity, since, now + self.quiet(activity));
+                let due = now + self.quiet(activity);
+                self.wait(path, Wait { activity, since, due, mark });
             }
-            Hint::Tree(path, depth) => self.wait_tree(path, depth, now + self.settings.done),
+            Hint::Tree(path, depth) => {
+                let due = now + self.settings.done;
+                self.wait_tree(path, TreeWait { depth, due, mark });
+            }
         }
     }
 
     /// Looks at a path soon that nobody else has a reason to look at; what waits already does so for
     /// as long as what was heard of it says.
-    pub fn remind(&mut self, path: RelPath, now: Duration) {
-        if !self.paths.contains_key(&path) {
-            self.hint(Hint::Path(path, Activity::Done), now);
+    pub fn remind(&mut self, path: RelPath, now: Duration, mark: Mark) {
+        match self.paths.get_mut(&path) {
+            Some(wait) => wait.mark = mark.min(wait.mark),
+            None => self.hint_of(Hint::Path(path, Activity::Done), now, mark),
         }
     }
 
     /// Puts a path back that was looked at and had not rested for long enough.
     pub fn put_back(&mut self, rested: Rested, due: Duration) {
-        let Rested { path, activity, since, .. } = rested;
+        let Rested { path, activity, since, mark, .. } = rested;
         let since = self.paths.get(&path).map_or(since, |wait| wait.since.min(since));
-        self.wait(path, activity, since, due);
+        self.wait(path, Wait { activity, since, due, mark });
+    }
+
+    /// Of hints that come now.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// The lowest mark of all that waits. Looks at everything.
+    #[must_use]
+    pub fn lowest_mark(&self) -> Option<Mark> {
+        let paths = self.paths.values().map(|wait| wait.mark);
+        paths.chain(self.trees.values().map(|wait| wait.mark)).min()
+    }
+
+    /// Ends the wait of all that was hinted so far, and answers the mark that tells it from what will
+    /// be hinted. What is open for writing is taken as it is.
+    pub fn flush(&mut self, now: Duration) -> Mark {
+        self.flushed = self.mark;
+        self.mark += 1;
+        self.hasten(now);
+        self.flushed
+    }
+
+    /// Ends the wait of all that was hinted, and from now on takes files that are open for writing as
+    /// soon as those that were closed: there may not be much time.
+    pub fn end_soon(&mut self, now: Duration) {
+        self.ending = true;
+        self.hasten(now);
     }
 
     /// When [`take_paths`](Self::take_paths) will have something.
@@ -123,7 +198,7 @@ impl Settle {
     /// When [`take_tree`](Self::take_tree) will have something.
     #[must_use]
     pub fn next_tree_due(&self) -> Option<Duration> {
-        self.trees.values().map(|(_, due)| *due).min()
+        self.trees.values().map(|wait| wait.due).min()
     }
 
     /// The paths whose time has come, the longest due first, `limit` at most.
@@ -136,31 +211,37 @@ impl Settle {
             }
             let Some((_, path)) = self.path_order.pop_first() else { break };
             let Some(wait) = self.paths.remove(&path) else { continue };
-            let overdue = self.rushed || now >= wait.since + self.settings.longest;
-            rested.push(Rested { path, activity: wait.activity, since: wait.since, overdue });
+            let Wait { activity, since, mark, .. } = wait;
+            let hurried = self.rushed || self.ending || mark <= self.flushed;
+            let overdue = hurried || now >= since + self.settings.longest;
+            rested.push(Rested { path, activity, since, overdue, mark });
         }
         rested
     }
 
     /// A directory whose time has come.
-    pub fn take_tree(&mut self, now: Duration) -> Option<(RelPath, Depth)> {
-        let due = |(_, (_, due)): &(&RelPath, &(Depth, Duration))| *due <= now;
+    pub fn take_tree(&mut self, now: Duration) -> Option<RestedTree> {
+        let due = |(_, wait): &(&RelPath, &TreeWait)| wait.due <= now;
         let path = self.trees.iter().find(due).map(|(path, _)| path.clone())?;
-        let (depth, _) = self.trees.remove(&path)?;
-        Some((path, depth))
+        let TreeWait { depth, mark, .. } = self.trees.remove(&path)?;
+        Some(RestedTree { path, depth, mark })
     }
 
     /// Ends every wait, of now and of later: the daemon is stopping. What is still open for writing is
     /// taken as it is; the looks before and after the read keep a torn file out.
     pub fn rush(&mut self, now: Duration) {
         self.rushed = true;
+        self.hasten(now);
+    }
+
+    fn hasten(&mut self, now: Duration) {
         for (path, wait) in &mut self.paths {
             self.path_order.remove(&(wait.due, path.clone()));
             wait.due = wait.due.min(now);
             self.path_order.insert((wait.due, path.clone()));
         }
-        for (_, due) in self.trees.values_mut() {
-            *due = (*due).min(now);
+        for wait in self.trees.values_mut() {
+            wait.due = wait.due.min(now);
         }
     }
 
@@ -168,28 +249,39 @@ impl Settle {
         match activity {
             // The look tells how long a found file has rested already.
             Activity::Done | Activity::Found => self.settings.done,
+            Activity::Writing if self.ending => self.settings.done,
             Activity::Writing => self.settings.writing,
         }
     }
 
-    fn wait(&mut self, path: RelPath, activity: Activity, since: Duration, due: Duration) {
+    fn wait(&mut self, path: RelPath, mut new: Wait) {
         if self.covered(&path) {
+            self.cover(&path, new.mark);
             return;
         }
-        let due = due.min(since + self.settings.longest);
+        new.due = new.due.min(new.since + self.settings.longest);
         if let Some(wait) = self.paths.get_mut(&path) {
             self.path_order.remove(&(wait.due, path.clone()));
+            let before = *wait;
             // "Found" tells nothing about a file of which more is known, nor that it rests.
-            let known = activity == Activity::Found && wait.activity != Activity::Found;
-            let (activity, due) = if known { (wait.activity, wait.due) } else { (activity, due) };
-            *wait = Wait { activity, since: since.min(wait.since), due };
-            self.path_order.insert((due, path));
+            if new.activity == Activity::Found && before.activity != Activity::Found {
+                (new.activity, new.due) = (before.activity, before.due);
+            }
+            new.since = new.since.min(before.since);
+            new.mark = new.mark.min(before.mark);
+            if new.mark <= self.flushed {
+                // Whoever goes on writing does not put off a flush.
+                new.due = new.due.min(before.due);
+            }
+            *wait = new;
+            self.path_order.insert((new.due, path));
         } else if self.paths.len() < self.settings.paths_max {
-            self.path_order.insert((due, path.clone()));
-            self.paths.insert(path, Wait { activity, since, due });
+            self.path_order.insert((new.due, path.clone()));
+            self.paths.insert(path, new);
         } else {
             let parent = path.parent().unwrap_or_else(RelPath::root);
-            self.wait_tree(parent, Depth::Entries, due);
+            let Wait { due, mark, .. } = new;
+            self.wait_tree(parent, TreeWait { depth: Depth::Entries, due, mark });
         }
     }
 
@@ -199,22 +291,36 @@ impl Settle {
         if self.paths.len() < self.settings.paths_max || self.paths.contains_key(path) {
             return false;
         }
-        let mut above = std::iter::successors(path.parent(), RelPath::parent);
+        self.above(path).is_some()
+    }
+
+    /// The directory that will.
+    fn above(&self, path: &RelPath) -> Option<RelPath> {
         let direct = path.parent();
-        above.any(|directory| {
-            let depth = self.trees.get(&directory).map(|(depth, _)| *depth);
-            depth == Some(Depth::Whole) || (depth.is_some() && Some(&directory) == direct.as_ref())
+        std::iter::successors(path.parent(), RelPath::parent).find(|directory| {
+            let depth = self.trees.get(directory).map(|wait| wait.depth);
+            depth == Some(Depth::Whole) || (depth.is_some() && Some(directory) == direct.as_ref())
         })
     }
 
-    fn wait_tree(&mut self, path: RelPath, depth: Depth, due: Duration) {
-        if let Some((depth_before, _)) = self.trees.get_mut(&path) {
-            *depth_before = depth.max(*depth_before);
+    /// That directory stands for the path's hint from now on.
+    fn cover(&mut self, path: &RelPath, mark: Mark) {
+        if let Some(wait) = self.above(path).and_then(|directory| self.trees.get_mut(&directory)) {
+            wait.mark = mark.min(wait.mark);
+        }
+    }
+
+    fn wait_tree(&mut self, path: RelPath, new: TreeWait) {
+        if let Some(wait) = self.trees.get_mut(&path) {
+            wait.depth = new.depth.max(wait.depth);
+            wait.mark = new.mark.min(wait.mark);
         } else if self.trees.len() < self.settings.trees_max {
-            self.trees.insert(path, (depth, due));
+            self.trees.insert(path, new);
         } else {
+            let mark = self.trees.values().map(|wait| wait.mark).fold(new.mark, Mark::min);
             self.trees.clear();
-            self.trees.insert(RelPath::root(), (Depth::Whole, due));
+            let due = new.due;
+            self.trees.insert(RelPath::root(), TreeWait { depth: Depth::Whole, due, mark });
         }
     }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use invalidations::WAITING_MAX;
-pub use rows::RANGE_ROWS_MAX;
+pub use rows::{RANGE_ROWS_MAX, REASONS_MAX};
 
 /// Requests that may wait for the thread; whoever sends more waits.
 const REQUESTS_MAX: usize = 256;
@@ -184,6 +184,17 @@ pub struct Counts {
     pub deletes: u64,
     /// Parked ones among them.
     pub parked: u64,
+    /// Bytes of the files that are to be sent and are not parked.
+    pub bytes: u64,
+}
+
+/// What the counts do not tell of the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// When the longest waiting of those that are not parked was wanted.
+    pub oldest: Option<UnixMillis>,
+    /// Why the parked ones are, and how many for each reason; [`REASONS_MAX`] at most.
+    pub parked: Vec<(String, u64)>,
 }
 
 /// A path the record is asked about.
@@ -283,11 +294,7 @@ impl Store {
     /// # Errors
     ///
     /// If there is none that may be acted on, and none can be made.
-    pub fn open(
-        directory: &Path,
-        target: &str,
-        now: crate::model::UnixMillis,
-    ) -> Result<Opened, OpenError> {
+    pub fn open(directory: &Path, target: &str, now: UnixMillis) -> Result<Opened, OpenError> {
         let file = schema::open(directory, target, now)?;
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (ended, end) = oneshot::channel::<()>();
@@ -412,6 +419,15 @@ impl Store {
     #[must_use]
     pub fn backlog(&self) -> watch::Receiver<Backlog> {
         self.backlog.clone()
+    }
+
+    /// How long the queue has waited, and why what is parked is.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read.
+    pub async fn survey(&self) -> Result<Survey, StoreError> {
+        self.ask(|answer| thread::Request::Read(thread::Read::Survey(answer))).await?
     }
 
     /// Waits until the thread has ended. Every other handle must be dropped, or will be.

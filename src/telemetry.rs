@@ -20,6 +20,7 @@
 //!   one nothing is exported, and no thread is there for it.
 
 mod json;
+mod level;
 mod levels;
 mod logs;
 mod metrics;
@@ -35,6 +36,7 @@ mod text;
 mod traces;
 mod turns;
 
+pub use level::LogLevel;
 pub use levels::Levels;
 pub use metrics::{CONTENT_TYPE, Exposition};
 pub use output::Guard;
@@ -58,6 +60,7 @@ use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::reload;
 
 /// How log lines look, and which there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,11 +111,11 @@ pub enum InitError {
 pub fn init(
     settings: &Settings,
     writer: impl io::Write + Send + 'static,
-) -> Result<Guard, InitError> {
+) -> Result<(Guard, LogLevel), InitError> {
     let (output, guard) = Output::start(writer).map_err(InitError::Thread)?;
-    let subscriber = subscriber(settings, output, clock)?;
+    let (subscriber, level) = subscriber(settings, output, clock)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
-    Ok(guard)
+    Ok((guard, level))
 }
 
 /// What is measured, and who reads it. Cheap to clone.
@@ -158,14 +161,14 @@ fn subscriber(
     settings: &Settings,
     output: Output,
     clock: fn() -> SystemTime,
-) -> Result<impl Subscriber, InitError> {
-    let filter = filter(&settings.filter)?;
+) -> Result<(impl Subscriber, LogLevel), InitError> {
+    let (filter, handle) = reload::Layer::new(filter(&settings.filter)?);
     let style = match (settings.format, settings.colour) {
         (Format::Json, _) => record::Style::Json,
         (Format::Text, colour) => record::Style::Text { colour },
     };
     let logs = Logs::new(style, output, clock).with_filter(filter);
-    Ok(tracing_subscriber::registry().with(logs))
+    Ok((tracing_subscriber::registry().with(logs), LogLevel::new(handle)))
 }
 
 /// Libraries at `debug` tell of every byte and header they send, so that a bare level leaves them out.

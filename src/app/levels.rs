@@ -1,5 +1,6 @@
 //! How things stand, for whoever measures: asked for, never pushed.
 
+use crate::engine::snapshot::Snapshot;
 use crate::invalidate::Totals;
 use crate::store::{Backlog, Counts};
 use crate::telemetry::Levels;
@@ -10,12 +11,12 @@ use tokio::sync::watch;
 
 /// Tells how things stand, each time it is called. Waits for nothing but the disk of `state_dir`.
 pub(super) fn of(
-    counts: watch::Receiver<Counts>,
+    snapshot: watch::Receiver<Snapshot>,
     told: Option<(watch::Receiver<Backlog>, Arc<Totals>)>,
     state_dir: PathBuf,
 ) -> impl Fn() -> Levels + Send + Sync + 'static {
     move || {
-        let Counts { mirrored, pending, parked, .. } = *counts.borrow();
+        let Counts { mirrored, pending, parked, .. } = snapshot.borrow().counts;
         let volume = rustix::fs::statvfs(&state_dir);
         let volume = volume.as_ref().ok();
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);

@@ -3,6 +3,7 @@
 use super::{App, Bucket, Mode, invalidation, source, unix_millis};
 use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
+use crate::engine::snapshot;
 use crate::engine::{self, Engine, Rescan};
 use crate::filter::{self, Filter};
 use crate::model::{Epoch, RelPath, StoredPart, Tracing, UploadNote, UploadPlan, millis};
@@ -120,13 +121,13 @@ impl App {
         // Events of a network file system are hints, and welcome; but others may write to it, too.
         let complete =
             watching && (config.watch_mode == WatchMode::Events || source::tells_everything(root));
-        let mode = if complete { "events" } else { "poll" };
+        let mode = if complete { snapshot::Mode::Events } else { snapshot::Mode::Poll };
         let blind = config.poll_interval;
-        let rescan =
-            Rescan { blind, watching: if complete { config.rescan_interval } else { blind } };
+        let watching = if complete { config.rescan_interval } else { blind };
+        let rescan = Rescan { mode, blind, watching };
         tracing::info!(
             event = "watch.mode",
-            mode,
+            mode = mode.as_str(),
             interval_seconds = rescan.watching.as_secs(),
             "watching"
         );

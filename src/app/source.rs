@@ -53,9 +53,14 @@ pub(super) fn name(root: &Root) -> String {
     format!("{:x}:{}:{}", identity.fs_magic, identity.inode, identity.btime_ns)
 }
 
-/// Waits until `path` is a directory that may be mirrored into what `bound` tells of. That it was
-/// `lost` has been told already.
-pub(super) async fn wait(path: &Path, bound: Option<&Bound>, lost: bool) -> Root {
+/// Waits until `path` is a directory that may be mirrored into what `bound` tells of, and has `tell`
+/// say why it is not. That it was `lost` has been logged already.
+pub(super) async fn wait(
+    path: &Path,
+    bound: Option<&Bound>,
+    lost: bool,
+    tell: impl Fn(&str),
+) -> Root {
     let mut told: Option<String> = lost.then(String::new);
     loop {
         match open(path, bound) {
@@ -67,6 +72,7 @@ pub(super) async fn wait(path: &Path, bound: Option<&Bound>, lost: bool) -> Root
             }
             Err(reason) => {
                 if told.as_ref() != Some(&reason) {
+                    tell(&reason);
                     tracing::error!(
                         event = "source.unavailable",
                         reason,

@@ -2,6 +2,7 @@
 
 use super::keys;
 use super::problem::Wrong;
+use std::net::SocketAddr;
 use tracing_subscriber::filter::EnvFilter;
 
 /// Accepts `true` and `false` alone: `no` has been taken for both often enough.
@@ -90,6 +91,34 @@ pub(super) fn region(text: &str) -> Result<(), Wrong> {
         return Ok(());
     }
     Err("is no region; write its short name, such as us-east-1".to_owned())
+}
+
+/// What is written where nothing is to be listened on.
+pub(super) const OFF: &str = "off";
+
+/// An IP address and a port, or `off`.
+pub(super) fn address(text: &str) -> Result<Option<SocketAddr>, Wrong> {
+    if text == OFF {
+        return Ok(None);
+    }
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address = local.as_deref().unwrap_or(text).parse();
+    address.map(Some).map_err(|_| {
+        "is no IP address with a port; write one such as 0.0.0.0:9187 or [::]:9187, or off"
+            .to_owned()
+    })
+}
+
+/// The same, and nobody outside reaches it: what listens there takes orders.
+pub(super) fn loopback(text: &str) -> Result<Option<SocketAddr>, Wrong> {
+    match address(text)? {
+        Some(address) if !address.ip().is_loopback() => Err(
+            "can be reached from outside, and whoever reaches it may steer the daemon; write a loopback \
+             address such as 127.0.0.1:9188, or off"
+                .to_owned(),
+        ),
+        address => Ok(address),
+    }
 }
 
 /// The URL of another store. Credentials in it would never be sent, only logged.

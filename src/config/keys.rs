@@ -305,6 +305,39 @@ pub(super) const DELETE_LIMIT_COUNT: Key = key(
     Absent::Value("1000"),
     "see `delete_limit_percent`",
 );
+pub(super) const LISTEN_ADDRESS: Key = key(
+    "listen_address",
+    Kind::Text,
+    Absent::Value("0.0.0.0:9187"),
+    "where `/livez`, `/startupz`, `/readyz`, `/metrics`, `/status` and the status page are; nothing there \
+     changes anything; `off` for none",
+);
+pub(super) const ADMIN_ADDRESS: Key = key(
+    "admin_address",
+    Kind::Text,
+    Absent::Value("127.0.0.1:9188"),
+    "where the commands `status`, `flush`, `queue`, `health` and `prestop` reach the daemon: the same with file \
+     names, and what changes something; loopback only; `off` for none",
+);
+pub(super) const STATUS_FILE_NAMES: Key = key(
+    "status_file_names",
+    Kind::Boolean,
+    Absent::Value("false"),
+    "whether `listen_address` tells file names and settings as well",
+);
+pub(super) const STATUS_FILE: Key = key(
+    "status_file",
+    Kind::Path,
+    Absent::Then("none is written"),
+    "a file that holds what `/status` answers without file names, for other containers of the pod; replaced in \
+     one step, at most once a second",
+);
+pub(super) const TERMINATION_MESSAGE: Key = key(
+    "termination_message_path",
+    Kind::Path,
+    Absent::Value("/dev/termination-log"),
+    "the file that takes the reason when the program ends with an error, if it is there: Kubernetes shows it",
+);
 pub(super) const SHUTDOWN_TIMEOUT: Key = key(
     "shutdown_timeout_seconds",
     whole("seconds", 0, DAY),
@@ -369,12 +402,15 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     ),
     ("Deletions", &[&DELETE_POLICY, &DELETE_LIMIT_PERCENT, &DELETE_LIMIT_COUNT]),
+    (
+        "Endpoints",
+        &[&LISTEN_ADDRESS, &ADMIN_ADDRESS, &STATUS_FILE_NAMES, &STATUS_FILE, &TERMINATION_MESSAGE],
+    ),
     ("The process", &[&SHUTDOWN_TIMEOUT, &LOG_FORMAT, &LOG_LEVEL]),
 ];
 
 /// Keys that are promised, whose feature this version does not have yet.
-pub(super) const LATER: &[&str] =
-    &["listen_address", "admin_address", "status_file_names", "shard_index", "shard_count"];
+pub(super) const LATER: &[&str] = &["shard_index", "shard_count"];
 
 /// Keys of the original service's later builds, and what to do about each.
 pub(super) const REPLACED: &[(&str, &str)] = &[
@@ -439,39 +475,4 @@ fn distance(left: &str, right: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn no_name_stands_twice() {
-        let mut names = BTreeSet::new();
-        let replaced = REPLACED.iter().map(|(name, _)| *name);
-        for name in all().map(|key| key.name).chain(LATER.iter().copied()).chain(replaced) {
-            assert!(names.insert(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_nearest_key_is_the_one_that_was_meant() {
-        for (written, meant) in [
-            ("s3_bukcet", "s3_bucket"),
-            ("bucket", "s3_bucket"),
-            ("watchPath", "watch_path"),
-            ("s3-prefix", "s3_prefix"),
-            ("retry_interval", "retry_interval_seconds"),
-            ("cloudfront_distribution", "cloudfront_distribution_id"),
-            ("debounce_miliseconds", "debounce_milliseconds"),
-            ("s3_storage_clas", "s3_storage_class"),
-        ] {
-            assert_eq!(nearest(written), meant, "{written}");
-        }
-    }
-
-    #[test]
-    fn swapped_letters_are_one_mistake() {
-        assert_eq!(distance("bukcet", "bucket"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", "abc"), 0);
-    }
-}
+mod tests;

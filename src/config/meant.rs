@@ -6,6 +6,7 @@ use super::shown::{self, Origin};
 use super::{CloudFront, Config, DeletePolicy, LogFormat, WatchMode, checks, objects, places};
 use crate::model::KeyPrefix;
 use crate::rules::Checksum;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
     let endpoint_url = reader.text(&keys::S3_ENDPOINT_URL, checks::endpoint);
     let (multipart_threshold, multipart_part_size, transfer_memory) = memory(reader);
     let other_store = endpoint_url.is_some() || standard_endpoint(reader).is_some();
+    let status_file = status_file(reader, &watch_path);
     Config {
         watch_path,
         bucket: bucket(reader, other_store),
@@ -60,10 +62,41 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
             .unwrap_or(DeletePolicy::Keep),
         delete_limit_percent: small(reader, &keys::DELETE_LIMIT_PERCENT),
         delete_limit_count: reader.whole(&keys::DELETE_LIMIT_COUNT),
+        listen_address: address(reader, &keys::LISTEN_ADDRESS, checks::address),
+        admin_address: address(reader, &keys::ADMIN_ADDRESS, checks::loopback),
+        status_file_names: reader.boolean(&keys::STATUS_FILE_NAMES),
+        status_file,
+        termination_message: reader
+            .path(&keys::TERMINATION_MESSAGE, &reader.sources.working_directory)
+            .unwrap_or_default(),
         shutdown_timeout: Duration::from_secs(reader.whole(&keys::SHUTDOWN_TIMEOUT)),
         log_format: reader.choice(&keys::LOG_FORMAT, LOG_FORMATS),
         log_level: log_level(reader),
     }
+}
+
+/// An address to listen on, or none.
+fn address(
+    reader: &mut Reader<'_>,
+    key: &'static Key,
+    check: fn(&str) -> Result<Option<SocketAddr>, String>,
+) -> Option<SocketAddr> {
+    let show = |address: &Option<SocketAddr>| match address {
+        Some(address) => shown::text(&address.to_string()),
+        None => shown::text(checks::OFF),
+    };
+    reader.checked(key, |text, _| check(text), show).flatten()
+}
+
+/// Inside the watched directory it would be mirrored, once a second.
+fn status_file(reader: &mut Reader<'_>, watch_path: &Path) -> Option<PathBuf> {
+    let base = &reader.sources.working_directory;
+    let file = reader.path(&keys::STATUS_FILE, base)?;
+    if reader.sound(&[&keys::WATCH_PATH]) && places::lies_in(&file, watch_path) {
+        let wrong = "lies inside watch_path, so it would be mirrored; write a path outside";
+        refuse_path(reader, &keys::STATUS_FILE, &file, wrong.to_owned());
+    }
+    Some(file)
 }
 
 /// A number whose bounds fit its type.

@@ -1,5 +1,7 @@
 //! What a stranger writes, and what they are told: the whole text, because the text is the product.
 
+mod defaults;
+
 use super::*;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
@@ -102,48 +104,6 @@ fn zero_and_empty_stood_for_the_default_in_the_original() {
     assert_eq!(config.retry_interval, Duration::from_secs(300));
     assert_eq!(config.retry_file, desk.path(".file-sync-service/retry_queue.json"));
     assert_eq!((config.region, config.prefix), (None, KeyPrefix::default()));
-}
-
-#[test]
-fn the_defaults_are_those_of_the_contract() {
-    let desk = Desk::new(&with_required(""));
-    let state_dir = desk.path(".file-sync-service");
-    let expected = Config {
-        watch_path: "/data".into(),
-        bucket: "my-bucket".to_owned(),
-        region: None,
-        prefix: KeyPrefix::default(),
-        retry_file: state_dir.join("retry_queue.json"),
-        retry_interval: Duration::from_secs(300),
-        cloudfront: None,
-        state_dir,
-        state_dir_origin: Origin::Default,
-        objects: rules::Settings::default(),
-        checksum: Checksum::Crc64Nvme,
-        watch_mode: WatchMode::Auto,
-        poll_interval: Duration::from_secs(30),
-        rescan_interval: Duration::from_secs(3600),
-        ignore: vec![],
-        ignore_defaults: true,
-        debounce: Duration::from_millis(250),
-        open_file_quiet: Duration::from_secs(5),
-        debounce_max: Duration::from_secs(60),
-        endpoint_url: None,
-        ca_bundle: None,
-        force_path_style: false,
-        max_concurrent_transfers: 16,
-        multipart_threshold: 16 << 20,
-        multipart_part_size: 8 << 20,
-        transfer_memory: 128 << 20,
-        bandwidth_limit: None,
-        delete_policy: DeletePolicy::Propagate,
-        delete_limit_percent: 50,
-        delete_limit_count: 1000,
-        shutdown_timeout: Duration::from_secs(25),
-        log_format: None,
-        log_level: "info".to_owned(),
-    };
-    assert_eq!(desk.loaded().config, expected);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::queue::Lease;
 use crate::reconcile::{Range, ReconcileError, Summary};
 use crate::root::SourceGone;
 use crate::settle::Rested;
-use crate::store::{Change, Counts, Known};
+use crate::store::{Change, Counts, Known, Survey};
 use std::time::Duration;
 
 /// The time, as an argument.
@@ -38,10 +38,34 @@ pub enum Event {
     Ended(Vec<(Lease, Outcome)>),
     /// Rows of the record for the queue.
     Refilled(Vec<Pending>),
+    /// The record was surveyed.
+    Surveyed(Survey),
+    /// A person or a program asks for something.
+    Asked(Ask),
     /// Time went by.
     Tick,
     /// Come to an end: drain what there is.
     Stop,
+}
+
+/// What may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Tell when all that was hinted so far is in S3. The number is the asker's.
+    Flush {
+        /// Of this flush.
+        id: u64,
+        /// Whether hints do not tell of everything, so that the tree has to be compared as well.
+        compare: bool,
+    },
+    /// Compare the whole tree now.
+    Rescan,
+    /// Do the deletes that are held now.
+    ApproveDeletes,
+    /// Try at once what has failed.
+    Retry,
+    /// Be quick from now on: the end is near.
+    EndSoon,
 }
 
 /// Why a look failed as a whole.

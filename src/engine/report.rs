@@ -2,6 +2,7 @@
 //! the better once. `error` means that data is at risk; what is tried again is a `warn`.
 
 use super::Settings;
+use super::snapshot::History;
 use crate::model::{
     Effort, Failure, FailureClass, KeyPrefix, Operation, Outcome, Pending, RelPath, Trace, Tracing,
     UnixMillis, UploadNote,
@@ -25,17 +26,26 @@ pub(super) struct Report {
     held: bool,
     /// What is not mirrored because of what it is.
     skipped: HashSet<RelPath>,
+    pub(super) history: History,
 }
 
 impl Report {
     pub(super) fn new(settings: &Settings) -> Self {
         let Settings { bucket, prefix, tracing, .. } = settings;
         let (bucket, prefix) = (bucket.clone(), prefix.clone());
-        Self { bucket, prefix, tracing: *tracing, held: false, skipped: HashSet::new() }
+        Self {
+            bucket,
+            prefix,
+            tracing: *tracing,
+            held: false,
+            skipped: HashSet::new(),
+            history: History::default(),
+        }
     }
 
     /// A try has ended.
-    pub(super) fn ended(&self, lease: &Lease, outcome: &Outcome, now: UnixMillis) {
+    pub(super) fn ended(&mut self, lease: &Lease, outcome: &Outcome, now: UnixMillis) {
+        self.history.ended(lease, outcome, now);
         let pending = &lease.pending;
         let failed = pending.attempts > 1 || matches!(outcome, Outcome::Failed(_));
         let _change = span(self.tracing.of_row(pending), failed).entered();
@@ -164,7 +174,8 @@ impl Report {
     }
 
     /// A comparison of the tree with the record has ended.
-    pub(super) fn compared(&mut self, range: &Range, summary: &Summary) {
+    pub(super) fn compared(&mut self, range: &Range, summary: &Summary, now: UnixMillis) {
+        self.history.compared(range, summary, now);
         for (path, kind) in &summary.skipped {
             self.skipped(path, kind);
         }
@@ -185,7 +196,7 @@ impl Report {
                 deletes = counts.deletes,
                 mirrored = counts.mirrored,
                 "more deletes are wanted than delete_limit_percent and delete_limit_count allow: \
-                 none is done until the files return or the limits are raised"
+                 none is done until the files return, the deletes are approved or the limits are raised"
             );
         } else {
             tracing::info!(
@@ -205,6 +216,17 @@ pub(super) fn span(trace: Trace, failed: bool) -> tracing::Span {
     tracing::error_span!("change", %trace_id, %span_id, trace_flags)
 }
 
+/// A person wants the deletes that are held.
+pub(super) fn approved(queue: &Queue) {
+    let counts = queue.counts();
+    tracing::info!(
+        event = "deletes.approved",
+        deletes = counts.deletes,
+        mirrored = counts.mirrored,
+        "the deletes that are wanted now are done, however many they are"
+    );
+}
+
 /// S3 went away or came back.
 pub(super) fn turned(turn: Option<Turn>) {
     match turn {
@@ -219,6 +241,7 @@ pub(super) fn turned(turn: Option<Turn>) {
     }
 }
 
+/// A comparison of the tree with the record has ended.
 fn compared(range: &Range, summary: &Summary) {
     let Summary { files, new, changed, gone, unreadable, special, mounts, skipped: _ } = summary;
     if range.start.is_root() {

@@ -3,7 +3,12 @@
 //! Each effect is a task that ends in an event. The loop ends when the engine is drained or the
 //! deadline has passed; tasks that are still under way are dropped then, which is as safe as a kill.
 
-use super::{Effect, Engine, Event, LookFailure, Now, Observer};
+mod requests;
+
+use super::control::{Requests, Waiting};
+use super::publish::Publisher;
+use super::snapshot::{Mode, Snapshot, Watch};
+use super::{Ask, Effect, Engine, Event, LookFailure, Now, Observer};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
@@ -14,7 +19,7 @@ use crate::reconcile::{Expected, Range, reconcile};
 use crate::root::Root;
 use crate::rules::Rules;
 use crate::settle::Rested;
-use crate::store::{Change, Counts, Question, Store, StoreError};
+use crate::store::{Change, Question, Store, StoreError};
 use crate::transfer::{self, Journal, ObjectStore, Transfer};
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -50,8 +55,8 @@ pub struct Parts<S, J> {
     pub watching: Option<(Arc<Detector>, Hints)>,
     /// Time between two comparisons of the whole tree: while every change is told of, and while not.
     pub rescan: Rescan,
-    /// Where it is told that the queue has changed.
-    pub counts: watch::Sender<Counts>,
+    /// Where it is told what there is to tell.
+    pub snapshots: watch::Sender<Snapshot>,
     /// Looks on.
     pub observer: Arc<dyn Observer>,
     /// How changes are named in the log and by who looks on.
@@ -61,6 +66,8 @@ pub struct Parts<S, J> {
 /// Time between two comparisons of the whole tree.
 #[derive(Debug, Clone, Copy)]
 pub struct Rescan {
+    /// How changes are seen while every directory is watched.
+    pub mode: Mode,
     /// While there are directories that are not watched, or none is.
     pub blind: Duration,
     /// While every directory is watched.
@@ -98,24 +105,36 @@ pub enum End {
 pub async fn run<S: ObjectStore, J: Journal>(
     engine: &mut Engine,
     parts: Parts<S, J>,
+    requests: &mut Requests,
     mut stop: Stop,
 ) -> End {
     let (comparison, mut compared) = mpsc::channel(DIFFERENCES_MAX);
     let started = Instant::now();
-    let mut work = Work { parts, comparison, tasks: JoinSet::new(), writes: 0 };
+    let mut work = Work::new(parts, comparison, started);
     let (detector, mut hints) = work.parts.watching.take().unzip();
     let watching = hints.is_some();
+    let mut publisher = Publisher::new(work.parts.snapshots.clone());
     let mut stopping = false;
     let mut events = Vec::new();
-    loop {
-        let tick = engine.next_tick().map(|due| started + due);
+    let end = loop {
+        let watch = work.parts.rescan.watch(detector.as_deref());
+        if publisher.publish(engine, watch, started.elapsed()) {
+            work.survey();
+        }
+        let flushed = work.answer_flushes(engine);
+        let tick = engine.next_tick().into_iter().chain(publisher.due()).chain(flushed).min();
+        let tick = tick.map(|due| started + due);
         let event = tokio::select! {
             biased;
-            () = &mut stop.expired => return End::Expired,
+            () = &mut stop.expired => break End::Expired,
             () = &mut stop.requested, if !stopping => {
                 stopping = true;
                 Event::Stop
             }
+            Some(request) = requests.recv() => match work.request(request, engine, &detector) {
+                Some(event) => event,
+                None => continue,
+            },
             Some(event) = work.tasks.join_next() => match event {
                 Ok(Some(event)) => event,
                 Ok(None) => continue,
@@ -124,37 +143,41 @@ pub async fn run<S: ObjectStore, J: Journal>(
             },
             next = next_hints(&mut hints), if watching => match next {
                 Some(hints) => Event::Hinted(hints),
-                None => return End::DetectorLost,
+                None => break End::DetectorLost,
             },
             Some(event) = compared.recv(), if engine.has_room() => event,
             () = sleep_until(tick) => Event::Tick,
         };
         match &event {
-            Event::Written(_, counts) => drop(work.parts.counts.send_replace(*counts)),
+            Event::Surveyed(_) => publisher.surveyed(),
             Event::Compared(..) => {
                 engine.set_rescan_interval(work.parts.rescan.interval(detector.as_deref()));
             }
-            // What the detector was told before the request to stop comes before it here, too.
-            Event::Stop => events.extend(hints.iter_mut().flat_map(hints_now)),
+            // What the detector was told before the request comes before it here, too.
+            Event::Stop | Event::Asked(Ask::Flush { .. }) => {
+                events.extend(hints.iter_mut().flat_map(hints_now))
+            }
             _ => {}
         }
+        if !matches!(event, Event::Tick) {
+            publisher.touch();
+        }
         events.push(event);
-        for event in events.drain(..) {
-            let now = Now { elapsed: started.elapsed(), jitter: fastrand::f64() };
-            for effect in engine.apply(event, now) {
-                if let Effect::SourceLost(reason) = effect {
-                    return End::SourceLost(reason);
-                }
-                work.perform(effect).await;
-            }
+        if let Some(end) = work.take_in(engine, events.drain(..)).await {
+            break end;
         }
-        if engine.is_drained() {
-            return End::Drained;
-        }
-    }
+    };
+    publisher.tell(engine, work.parts.rescan.watch(detector.as_deref()));
+    end
 }
 
 impl Rescan {
+    /// How changes are seen now.
+    fn watch(&self, detector: Option<&Detector>) -> Watch {
+        let coverage = detector.map(Detector::coverage).unwrap_or_default();
+        Watch { mode: self.mode, coverage, interval: self.interval(detector) }
+    }
+
     /// What nobody watches has to be looked at more often.
     fn interval(&self, detector: Option<&Detector>) -> Duration {
         let watched = detector.is_some_and(|detector| detector.coverage().unwatched == 0);
@@ -186,11 +209,45 @@ struct Work<S, J> {
     /// Differences, and the end of a comparison after the last of them.
     comparison: mpsc::Sender<Event>,
     tasks: JoinSet<Option<Event>>,
+    started: Instant,
     /// Commits handed in.
     writes: u64,
+    waiting: Waiting,
+    /// When flushes are looked after next.
+    next_check: Duration,
 }
 
 impl<S: ObjectStore, J: Journal> Work<S, J> {
+    fn new(parts: Parts<S, J>, comparison: mpsc::Sender<Event>, started: Instant) -> Self {
+        Self {
+            parts,
+            comparison,
+            tasks: JoinSet::new(),
+            started,
+            writes: 0,
+            waiting: Waiting::default(),
+            next_check: Duration::ZERO,
+        }
+    }
+
+    /// Has the engine say what to do about `events`, and does it.
+    async fn take_in(
+        &mut self,
+        engine: &mut Engine,
+        events: impl Iterator<Item = Event>,
+    ) -> Option<End> {
+        for event in events {
+            let now = Now { elapsed: self.started.elapsed(), jitter: fastrand::f64() };
+            for effect in engine.apply(event, now) {
+                if let Effect::SourceLost(reason) = effect {
+                    return Some(End::SourceLost(reason));
+                }
+                self.perform(effect).await;
+            }
+        }
+        engine.is_drained().then_some(End::Drained)
+    }
+
     async fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Look(paths) => {
@@ -223,6 +280,14 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
             }
             Effect::SourceLost(_) => {}
         }
+    }
+
+    fn survey(&mut self) {
+        let store = self.parts.store.clone();
+        self.tasks.spawn(async move {
+            // What cannot be read is told by those who need it.
+            Some(Event::Surveyed(store.survey().await.unwrap_or_default()))
+        });
     }
 
     fn compare(&mut self, range: Range) {

@@ -5,7 +5,9 @@
 //! is printed; `ENGINE_SEEDS=from..to` runs others.
 
 mod comparisons;
-mod world;
+mod flushing;
+mod history;
+pub(super) mod world;
 
 use std::collections::BTreeMap;
 use world::{FOREIGN, Object, World, path};
@@ -25,7 +27,7 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn after_quiet_the_bucket_is_the_directory_whatever_happened() {
-    let mut puts = 0;
+    let (mut puts, mut flushes) = (0, 0);
     for seed in seeds() {
         let told = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
@@ -45,15 +47,15 @@ fn after_quiet_the_bucket_is_the_directory_whatever_happened() {
             assert_eq!(bucket, expected);
             assert_eq!(world.engine.counts(), world.counts(), "the counts are in step");
             assert!(world.stale.is_empty(), "no CDN was told of {:?}", world.stale);
-            world.puts
+            (world.puts, world.flushing.kept)
         });
         match told {
-            Ok(count) => puts += count,
+            Ok((done, kept)) => (puts, flushes) = (puts + done, flushes + kept),
             Err(panic) => {
                 eprintln!("seed {seed} failed: ENGINE_SEEDS={seed}..{} shows it again", seed + 1);
                 std::panic::resume_unwind(panic);
             }
         }
     }
-    assert!(puts > 0, "something was done");
+    assert!(puts > 0 && flushes > 0, "something was done");
 }

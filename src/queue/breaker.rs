@@ -57,6 +57,15 @@ impl Breaker {
         }
     }
 
+    /// Since when nothing is taken.
+    #[must_use]
+    pub fn outage_since(&self) -> Option<UnixMillis> {
+        match self.state {
+            State::Closed { .. } => None,
+            State::Open { since, .. } => Some(since),
+        }
+    }
+
     /// How many tries may run at once, of `limit`.
     #[must_use]
     pub fn limit(&self, now: UnixMillis, limit: usize) -> usize {

@@ -80,7 +80,7 @@ fn what_runs_while_its_directory_is_compared_is_looked_at_again() {
     want(&mut queue, "d/a", Operation::Put, 0);
     want(&mut queue, "e", Operation::Put, 0);
     started(&mut queue, 0);
-    queue.comparing(&path("d"));
+    queue.comparing(&path("d"), u64::MAX);
     assert!(queue.end(&path("d/a"), &done(), 1, 1.0).look_again);
     assert!(!queue.end(&path("e"), &done(), 1, 1.0).look_again);
 }
@@ -242,6 +242,45 @@ fn more_deletes_than_both_limits_are_all_held() {
     queue.settle(&path("d"), None);
     queue.set_counts(Counts { pending: 3, deletes: 3, ..few });
     assert_eq!(started(&mut queue, 9_000), ["a", "b", "c"], "the file is back");
+}
+
+#[test]
+fn an_approval_holds_for_the_deletes_of_its_time_alone() {
+    let few = Counts { mirrored: 6, ..Counts::default() };
+    let mut queue = Queue::new(settings(), few);
+    for name in ["a", "b", "c", "d"] {
+        want(&mut queue, name, Operation::Delete, 0);
+    }
+    queue.set_counts(Counts { pending: 4, deletes: 4, ..few });
+    assert_eq!(started(&mut queue, 9_000), [""; 0]);
+    queue.approve_deletes(9_000);
+    want(&mut queue, "e", Operation::Delete, 9_001);
+    queue.set_counts(Counts { pending: 5, deletes: 5, ..few });
+    assert_eq!(started(&mut queue, 20_000), ["a", "b", "c", "d"]);
+    for name in ["a", "b", "c", "d"] {
+        queue.end(&path(name), &Outcome::Deleted, 20_000, 1.0);
+    }
+    assert!(queue.deletes_held());
+    assert_eq!(started(&mut queue, 20_000), [""; 0], "what came later asks again");
+}
+
+#[test]
+fn a_mark_stays_with_its_row_until_the_row_is_done() {
+    let mut queue = queue();
+    want(&mut queue, "a", Operation::Put, 0);
+    queue.note_mark(&path("a"), 3);
+    want(&mut queue, "a", Operation::Put, 1);
+    queue.note_mark(&path("a"), 7);
+    assert_eq!(queue.lowest_mark(), Some(3), "the first hint counts");
+    assert_eq!(started(&mut queue, 10), ["a"]);
+    want(&mut queue, "a", Operation::Put, 11);
+    queue.note_mark(&path("a"), 7);
+    let failed = queue.end(&path("a"), &failure(FailureClass::Object), 20, 1.0);
+    assert_eq!((failed.look_again, failed.mark), (true, 7));
+    assert_eq!(queue.lowest_mark(), Some(3), "a failure is no end");
+    assert_eq!(started(&mut queue, 400_000), ["a"]);
+    queue.end(&path("a"), &Outcome::Deleted, 400_000, 1.0);
+    assert_eq!(queue.lowest_mark(), None);
 }
 
 #[test]

@@ -18,6 +18,10 @@ pub(super) struct Entry {
     pub(super) sent_before: Option<Version>,
     /// When it was last wanted; 0 if that was before the start.
     pub(super) queued: UnixMillis,
+    /// Of the first hint that the row stands for.
+    pub(super) mark: u64,
+    /// Of the first hint that came while it was running.
+    pub(super) again_mark: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,12 +109,13 @@ impl Window {
     }
 
     /// What runs at or below `directory` will be looked at again.
-    pub(super) fn note_running_within(&mut self, directory: &RelPath) {
+    pub(super) fn note_running_within(&mut self, directory: &RelPath, mark: u64) {
         for (path, entry) in &mut self.entries {
             if let State::Running { again } = &mut entry.state
                 && path.is_within(directory)
             {
                 *again = true;
+                entry.again_mark = mark.min(entry.again_mark);
             }
         }
     }
@@ -170,9 +175,26 @@ impl Window {
         }
     }
 
-    pub(super) fn insert_new(&mut self, pending: Pending, queued: UnixMillis) {
-        let state = State::Waiting;
-        self.insert(Entry { pending, state, failed: None, tries: 0, sent_before: None, queued });
+    pub(super) fn insert_new(&mut self, pending: Pending, queued: UnixMillis, mark: u64) {
+        self.insert(Entry {
+            pending,
+            state: State::Waiting,
+            failed: None,
+            tries: 0,
+            sent_before: None,
+            queued,
+            mark,
+            again_mark: u64::MAX,
+        });
+    }
+
+    /// What is known of `path` goes back to a hint with this mark.
+    pub(super) fn note_mark(&mut self, path: &RelPath, mark: u64) {
+        let Some(entry) = self.entries.get_mut(path) else { return };
+        match entry.state {
+            State::Running { .. } => entry.again_mark = mark.min(entry.again_mark),
+            State::Waiting | State::Ready => entry.mark = mark.min(entry.mark),
+        }
     }
 
     /// Takes an entry in, to wait or to run as its state says.

@@ -21,6 +21,10 @@ fn taken(settle: &mut Settle, now: Duration) -> Vec<String> {
     settle.take_paths(now, usize::MAX).into_iter().map(|rested| rested.path.to_string()).collect()
 }
 
+fn tree(settle: &mut Settle, now: Duration) -> Option<(RelPath, Depth)> {
+    settle.take_tree(now).map(|tree| (tree.path, tree.depth))
+}
+
 #[test]
 fn a_closed_file_waits_for_the_short_time_and_an_open_one_for_the_long() {
     let mut settle = Settle::new(settings());
@@ -58,10 +62,10 @@ fn what_tells_nothing_does_not_cut_the_rest_of_an_open_file_short() {
     settle.hint(Hint::Path(path("found"), Activity::Writing), Duration::ZERO);
     settle.hint(Hint::Path(path("found"), Activity::Found), 20 * MS);
     settle.hint(Hint::Path(path("reminded"), Activity::Writing), Duration::ZERO);
-    settle.remind(path("reminded"), 20 * MS);
+    settle.remind(path("reminded"), 20 * MS, Mark::MAX);
     assert_eq!(taken(&mut settle, 4_999 * MS), [""; 0]);
     assert_eq!(taken(&mut settle, 5_000 * MS), ["found", "reminded"]);
-    settle.remind(path("nothing waits"), 6_000 * MS);
+    settle.remind(path("nothing waits"), 6_000 * MS, Mark::MAX);
     assert_eq!(taken(&mut settle, 6_250 * MS), ["nothing waits"]);
 }
 
@@ -93,12 +97,12 @@ fn where_there_is_no_room_hints_widen_upwards() {
         settle.hint(Hint::Path(path(name), Activity::Done), Duration::ZERO);
     }
     assert_eq!(settle.len(), 5);
-    assert_eq!(settle.take_tree(250 * MS), Some((path("b"), Depth::Entries)));
+    assert_eq!(tree(&mut settle, 250 * MS), Some((path("b"), Depth::Entries)));
     for name in ["c/1", "d/1", "e/1", "f/1"] {
         settle.hint(Hint::Path(path(name), Activity::Done), 300 * MS);
     }
-    assert_eq!(settle.take_tree(550 * MS), Some((RelPath::root(), Depth::Whole)));
-    assert_eq!(settle.take_tree(550 * MS), None);
+    assert_eq!(tree(&mut settle, 550 * MS), Some((RelPath::root(), Depth::Whole)));
+    assert_eq!(tree(&mut settle, 550 * MS), None);
 }
 
 #[test]
@@ -111,7 +115,56 @@ fn stopping_ends_every_wait() {
     assert!(settle.take_tree(70_001 * MS).is_some());
 }
 
+#[test]
+fn a_flush_ends_the_wait_of_what_came_before_it_and_of_nothing_else() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("before"), Activity::Writing), Duration::ZERO);
+    settle.hint(Hint::Tree(path("tree"), Depth::Whole), Duration::ZERO);
+    let mark = settle.flush(MS);
+    settle.hint(Hint::Path(path("after"), Activity::Done), MS);
+    // Whoever goes on writing does not put it off.
+    settle.hint(Hint::Path(path("before"), Activity::Writing), 2 * MS);
+    assert_eq!(settle.lowest_mark(), Some(mark));
+    let rested = settle.take_paths(2 * MS, 9);
+    assert_eq!((rested.len(), rested[0].mark, rested[0].overdue), (1, mark, true));
+    assert_eq!(settle.take_tree(2 * MS).map(|tree| tree.mark), Some(mark));
+    assert!(settle.lowest_mark() > Some(mark));
+    let rested = settle.take_paths(251 * MS, 9).remove(0);
+    assert!(!rested.overdue && rested.mark > mark);
+}
+
+#[test]
+fn an_end_that_is_near_shortens_the_wait_of_open_files() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("now"), Activity::Writing), Duration::ZERO);
+    settle.end_soon(MS);
+    assert_eq!(taken(&mut settle, MS), ["now"]);
+    settle.hint(Hint::Path(path("later"), Activity::Writing), 2 * MS);
+    assert_eq!(settle.next_path_due(), Some(252 * MS));
+}
+
 proptest! {
+    /// Whatever was hinted before a flush keeps its mark, whatever it was folded into.
+    #[test]
+    fn no_mark_is_lost(names in prop::collection::vec("[a-d]{1,2}/[a-z]", 1..40)) {
+        let mut settle = Settle::new(settings());
+        for name in &names {
+            settle.hint(Hint::Path(path(name), Activity::Writing), Duration::ZERO);
+        }
+        let mark = settle.flush(Duration::ZERO);
+        for name in names.iter().rev() {
+            settle.hint(Hint::Path(path(name), Activity::Writing), MS);
+        }
+        let mut marked = settle.take_paths(MS, 99);
+        marked.retain(|rested| rested.mark == mark);
+        let trees = std::iter::from_fn(|| settle.take_tree(MS));
+        let trees: Vec<_> = trees.filter(|tree| tree.mark == mark).collect();
+        for name in &names {
+            let in_tree = trees.iter().any(|tree| path(name).is_within(&tree.path));
+            prop_assert!(in_tree || marked.iter().any(|rested| rested.path == path(name)), "{name}");
+        }
+    }
+
     /// Whatever is hinted comes up, itself or in a directory, and the bounds hold.
     #[test]
     fn nothing_hinted_is_lost(
@@ -127,7 +180,7 @@ proptest! {
         }
         let end = now + settings().longest;
         let paths = taken(&mut settle, end);
-        let trees: Vec<_> = std::iter::from_fn(|| settle.take_tree(end)).collect();
+        let trees: Vec<_> = std::iter::from_fn(|| tree(&mut settle, end)).collect();
         prop_assert!(settle.is_empty());
         for (name, ..) in &names {
             let in_tree = trees.iter().any(|(tree, _)| path(name).is_within(tree));

@@ -1,13 +1,17 @@
 //! What stands in the tables, read and written. SQL is here, in the schema, and for multipart uploads
 //! and what a CDN is told beside it.
 
-use super::{Bound, Change, Counts, From, Known, Question, invalidations, operation_from, uploads};
+use super::{
+    Bound, Change, Counts, From, Known, Question, Survey, invalidations, operation_from, uploads,
+};
 use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, Version};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Rows in one page; whoever wants more asks again.
 pub const RANGE_ROWS_MAX: usize = 1000;
+/// Reasons for parking that are told apart.
+pub const REASONS_MAX: usize = 100;
 
 const MIRRORED: &str =
     "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch, head";
@@ -76,6 +80,9 @@ fn queue(connection: &Connection, pending: &Pending, counts: &mut Counts) -> rus
     counts.pending += 1;
     counts.deletes += u64::from(pending.operation == Operation::Delete && !pending.moved);
     counts.parked += u64::from(pending.parked.is_some());
+    if pending.operation == Operation::Put && pending.parked.is_none() {
+        counts.bytes += pending.version.size;
+    }
     Ok(())
 }
 
@@ -114,15 +121,17 @@ fn record(
 
 fn unqueue(connection: &Connection, path: &RelPath, counts: &mut Counts) -> rusqlite::Result<()> {
     let sql = "DELETE FROM pending WHERE path = ?1 \
-         RETURNING operation = 'delete' AND NOT moved, parked IS NOT NULL";
+         RETURNING operation = 'delete' AND NOT moved, parked IS NOT NULL, \
+         iif(operation = 'put' AND parked IS NULL, size, 0)";
     let mut statement = connection.prepare_cached(sql)?;
-    let gone: Option<(bool, bool)> = statement
-        .query_row([path.to_sort_key()], |row| Ok((row.get(0)?, row.get(1)?)))
+    let gone: Option<(bool, bool, i64)> = statement
+        .query_row([path.to_sort_key()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    if let Some((delete, parked)) = gone {
+    if let Some((delete, parked, bytes)) = gone {
         counts.pending -= 1;
         counts.deletes -= u64::from(delete);
         counts.parked -= u64::from(parked);
+        counts.bytes -= bytes.cast_unsigned();
     }
     Ok(())
 }
@@ -188,7 +197,28 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
         deletes: count("SELECT count(*) FROM pending WHERE operation = 'delete' AND NOT moved")?
             .cast_unsigned(),
         parked: count("SELECT count(*) FROM pending WHERE parked IS NOT NULL")?.cast_unsigned(),
+        bytes: count(
+            "SELECT coalesce(sum(size), 0) FROM pending \
+             WHERE operation = 'put' AND parked IS NULL",
+        )?
+        .cast_unsigned(),
     })
+}
+
+/// How long the queue has waited, and why what is parked is.
+pub(super) fn survey(connection: &Connection) -> rusqlite::Result<Survey> {
+    let sql = "SELECT min(since_ms) FROM pending WHERE parked IS NULL";
+    let oldest: Option<i64> =
+        connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<i64>>(0))?;
+    let sql = format!(
+        "SELECT parked, count(*) FROM pending WHERE parked IS NOT NULL GROUP BY parked \
+         LIMIT {REASONS_MAX}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let reason =
+        |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.cast_unsigned()));
+    let parked = statement.query_map([], reason)?.collect::<rusqlite::Result<_>>()?;
+    Ok(Survey { oldest: oldest.map(i64::cast_unsigned), parked })
 }
 
 pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::Result<Known> {

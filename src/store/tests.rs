@@ -78,7 +78,7 @@ async fn what_was_written_is_there_after_a_restart() {
     let opened = open(directory.path());
     assert_eq!(opened.bound, Some(bound));
     assert_eq!(opened.uploads, [], "a queued put may go on with it");
-    assert_eq!(opened.counts, Counts { mirrored: 1, pending: 1, deletes: 0, parked: 0 });
+    assert_eq!(opened.counts, Counts { mirrored: 1, pending: 1, deletes: 0, parked: 0, bytes: 7 });
     let known = opened
         .store
         .known(["a/b", "a/c", "a"].map(|name| Question::of(path(name))).into())
@@ -220,9 +220,11 @@ async fn the_queue_is_given_out_by_time_and_parked_ones_only_when_asked_for() {
         |rows: Vec<Pending>| rows.iter().map(|row| row.path.to_string()).collect::<Vec<_>>();
     let (due, counts) = store.due(9).await.expect("read");
     assert_eq!(names(due), ["soon", "late"]);
-    assert_eq!(counts, Counts { mirrored: 0, pending: 3, deletes: 0, parked: 1 });
+    assert_eq!(counts, Counts { mirrored: 0, pending: 3, deletes: 0, parked: 1, bytes: 14 });
     let (queued, _) = store.queued(2).await.expect("read");
     assert_eq!(names(queued), ["late", "soon"]);
+    let survey = store.survey().await.expect("read");
+    assert_eq!(survey, Survey { oldest: Some(91), parked: vec![("name".into(), 1)] });
 }
 
 #[test]

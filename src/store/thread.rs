@@ -8,7 +8,7 @@
 
 use super::schema::RecordFile;
 use super::{
-    Backlog, Bound, Change, Counts, From, Invalidations, Known, Question, StoreError,
+    Backlog, Bound, Change, Counts, From, Invalidations, Known, Question, StoreError, Survey,
     invalidations, rows,
 };
 use crate::model::{Mirrored, Pending, RelPath};
@@ -36,6 +36,7 @@ pub(super) enum Read {
     Due(usize, Answer<(Vec<Pending>, Counts)>),
     Queued(usize, Answer<(Vec<Pending>, Counts)>),
     Invalidations(Answer<Invalidations>),
+    Survey(Answer<Survey>),
 }
 
 impl Read {
@@ -48,6 +49,7 @@ impl Read {
             Self::Parked { answer, .. } => drop(answer.send(Err(error))),
             Self::Due(_, answer) | Self::Queued(_, answer) => drop(answer.send(Err(error))),
             Self::Invalidations(answer) => drop(answer.send(Err(error))),
+            Self::Survey(answer) => drop(answer.send(Err(error))),
         }
     }
 }
@@ -201,6 +203,7 @@ impl Writer {
             Read::Due(limit, answer) => reply(answer, self.pending(rows::Order::NextDue, limit)),
             Read::Invalidations(answer) => reply(answer, invalidations::all(connection)),
             Read::Queued(limit, answer) => reply(answer, self.pending(rows::Order::Oldest, limit)),
+            Read::Survey(answer) => reply(answer, rows::survey(connection)),
         }
     }
 

@@ -29,7 +29,7 @@ fn lines(format: Format, colour: bool, filter: &str, act: impl FnOnce()) -> Stri
     let captured = Captured::default();
     let (output, guard) = Output::start(captured.clone()).expect("a thread");
     let settings = Settings { format, filter: filter.to_owned(), colour };
-    let subscriber = subscriber(&settings, output, fixed).expect("a proper filter");
+    let (subscriber, _) = subscriber(&settings, output, fixed).expect("a proper filter");
     tracing::subscriber::with_default(subscriber, act);
     drop(guard);
     let bytes = captured.0.lock().expect("no panic").clone();
@@ -212,7 +212,7 @@ fn lost_lines_are_told_when_there_is_room_again() {
     let (output, guard) = Output::start(captured.clone()).expect("a thread");
     output.add_lost(7);
     let settings = Settings { format: Format::Json, filter: "info".to_owned(), colour: false };
-    let subscriber = subscriber(&settings, output, fixed).expect("a proper filter");
+    let (subscriber, _) = subscriber(&settings, output, fixed).expect("a proper filter");
     tracing::subscriber::with_default(subscriber, || tracing::info!("m"));
     drop(guard);
     let told = String::from_utf8(captured.0.lock().expect("no panic").clone()).expect("text");
@@ -253,4 +253,23 @@ fn the_trace_stands_at_the_top_of_every_line_of_its_change() {
         format!(r#"{TARGET},"trace_id":"{trace_id}","span_id":"{span_id}","trace_flags":"01"}}"#);
     assert!(line.ends_with(&format!("{trace}\n")), "{line}");
     assert!(!text(act).contains(trace_id), "a person has no use for it");
+}
+
+#[test]
+fn the_level_may_be_changed_while_it_runs() {
+    let captured = Captured::default();
+    let (output, guard) = Output::start(captured.clone()).expect("a thread");
+    let settings = Settings { format: Format::Json, filter: "info".to_owned(), colour: false };
+    let (subscriber, level) = subscriber(&settings, output, fixed).expect("a proper filter");
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::debug!("not told");
+        level.set("debug").expect("a level");
+        tracing::debug!("told");
+        assert!(level.set("info,=").is_err());
+        tracing::debug!("still told");
+    });
+    drop(guard);
+    let text = String::from_utf8(captured.0.lock().expect("no panic").clone()).expect("text");
+    let told: Vec<_> = text.lines().map(|line| line.contains("still told")).collect();
+    assert_eq!(told, [false, true], "{text}");
 }

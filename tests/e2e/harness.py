@@ -405,6 +405,8 @@ class Daemon:
             "FILE_SYNC__S3_FORCE_PATH_STYLE": "true",
             # Whatever the file system of this machine: what is tested here is the events.
             "FILE_SYNC__WATCH_MODE": "events",
+            "FILE_SYNC__LISTEN_ADDRESS": "off",
+            "FILE_SYNC__ADMIN_ADDRESS": "off",
             # Deletions pile up behind uploads while a tree changes all the time: the guard against
             # mass deletion is no part of these tests.
             "FILE_SYNC__DELETE_LIMIT_COUNT": "1000000",

@@ -3,6 +3,7 @@
 pub(crate) mod apart;
 pub(crate) mod churn;
 pub(crate) mod daemon;
+pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod record;
 pub(crate) mod tree;
@@ -11,5 +12,5 @@ pub(crate) mod world;
 
 pub(crate) use churn::Churn;
 pub(crate) use daemon::Daemon;
-pub(crate) use wait::{let_pass, patience, seed, until};
+pub(crate) use wait::{let_pass, patience, rounds, seed, until};
 pub(crate) use world::{PREFIX, World};

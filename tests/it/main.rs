@@ -6,6 +6,7 @@
 mod collector;
 mod complete;
 mod deletes;
+mod endpoints;
 mod faults;
 mod files;
 mod gates;

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::world::{engine, path};
 use crate::model::{Epoch, Fingerprint, Mirrored};
+use crate::reconcile::Summary;
 
 fn mirrored() -> Mirrored {
     let fingerprint = Fingerprint {

@@ -1,8 +1,10 @@
 //! A directory, a record and a bucket made of maps, and an engine between them.
 
 use super::super::*;
+use super::flushing;
 use crate::model::{Effort, Epoch, Failure, FailureClass, Fingerprint, Mirrored, Staleness};
-use crate::queue::Backoff;
+use crate::queue::{self, Backoff};
+use crate::reconcile::{ReconcileError, Summary};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +44,7 @@ pub(super) struct World {
     pub(super) stale: BTreeSet<RelPath>,
     tasks: Vec<Task>,
     /// Events that have happened and not been taken in.
-    events: Vec<Event>,
+    pub(super) events: Vec<Event>,
     /// What comparisons have told, which is taken in as there is room.
     compared: Vec<Event>,
     pub(super) engine: Engine,
@@ -53,14 +55,16 @@ pub(super) struct World {
     written: u64,
     faults: bool,
     /// Every change is told of, every look and comparison works: no rescan is needed.
-    honest: bool,
+    pub(super) honest: bool,
+    /// What is promised to those who wait for a flush.
+    pub(super) flushing: flushing::Flushing,
 }
 
 pub(super) fn path(name: &str) -> RelPath {
     RelPath::new(name.as_bytes()).expect("a proper path")
 }
 
-pub(super) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
+pub(in crate::engine) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
     let rescan_interval = Duration::from_secs(if honest { u64::from(u32::MAX) } else { 600 });
     let settings = Settings {
         prefix: crate::model::KeyPrefix::default(),
@@ -112,6 +116,7 @@ impl World {
             written: 0,
             faults: true,
             honest: seed.is_multiple_of(2),
+            flushing: flushing::Flushing::default(),
         };
         let (name, content) = FOREIGN;
         world.bucket.insert(path(name), Object { content, version: None });
@@ -127,7 +132,13 @@ impl World {
             pending: self.pending.len() as u64,
             deletes: count(&|row| row.operation == Operation::Delete),
             parked: count(&|row| row.parked.is_some()),
+            bytes: self.pending_bytes(),
         }
+    }
+
+    fn pending_bytes(&self) -> u64 {
+        let sent = |row: &&Pending| row.operation == Operation::Put && row.parked.is_none();
+        self.pending.values().filter(sent).map(|row| row.version.size).sum()
     }
 
     /// All that is not on disk is gone.
@@ -135,12 +146,13 @@ impl World {
         self.tasks.clear();
         self.events.clear();
         self.compared.clear();
+        self.flushing.forget();
         self.written = 0;
         self.started = self.clock;
         self.engine = engine(self.clock, self.counts(), self.honest);
     }
 
-    fn apply(&mut self, event: Event) {
+    pub(super) fn apply(&mut self, event: Event) {
         let elapsed = self.clock.saturating_sub(self.started);
         let now = Now { elapsed, jitter: self.rng.f64() };
         for effect in self.engine.apply(event, now) {
@@ -153,6 +165,7 @@ impl World {
                 Effect::SourceLost(reason) => panic!("nothing took the source away: {reason}"),
             });
         }
+        self.flushed();
     }
 
     /// Somebody changes the directory; the watcher may or may not say so.
@@ -162,6 +175,9 @@ impl World {
         let other = path(NAMES[self.rng.usize(..NAMES.len())]);
         let kind = self.rng.u8(0..6);
         let subtree = kind == 5;
+        self.flushing.changed(NAMES.iter().map(|known| path(known)).filter(|known| {
+            *known == name || *known == other || (subtree && known.is_within(&other))
+        }));
         let touched = match kind {
             0..=2 => {
                 self.write(&name);
@@ -420,6 +436,7 @@ impl World {
         self.clock += Duration::from_millis(self.rng.u64(0..3_000));
         match self.rng.u8(0..20) {
             0..=4 => self.change_disk(),
+            5 if self.rng.u8(0..4) == 1 => self.flush(),
             5 if self.rng.u8(0..4) == 0 => self.crash(),
             6..=12 => self.work(),
             _ => {
@@ -441,7 +458,7 @@ impl World {
     fn check(&self) {
         assert!(self.engine.settle.len() <= 6, "the waiting are bounded");
         assert!(self.engine.queue.occupied() <= 2, "the running are bounded");
-        assert!(self.engine.looks <= LOOKS_MAX);
+        assert!(self.engine.looks.len() <= LOOKS_MAX);
     }
 
     /// No more changes and no more faults: everything comes to rest.

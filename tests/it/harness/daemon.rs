@@ -6,7 +6,7 @@ use super::log::Line;
 use super::wait::{eventually, eventually_within, patience};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,7 +73,11 @@ impl Daemon {
     /// Starts it.
     pub(crate) fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
+        // A copy of the program may be held open by what another test is just starting.
+        let mut child = eventually("the program starts", || match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => Err(error.to_string()),
+            child => Ok(child.expect("the program starts")),
+        });
         let said = Arc::new(Mutex::new(Said::default()));
         let output = child.stdout.take().expect("a pipe");
         let mut errors = child.stderr.take().expect("a pipe");

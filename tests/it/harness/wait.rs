@@ -32,6 +32,11 @@ pub(crate) fn size(name: &str, default: usize) -> usize {
     variable(name).unwrap_or(default)
 }
 
+/// How often something is done that is done again and again; `IT_ROUNDS` says otherwise.
+pub(crate) fn rounds(usual: usize) -> usize {
+    variable("IT_ROUNDS").unwrap_or(usual)
+}
+
 /// The first answer of `probe`. Fails with the latest reason when there is none in time.
 pub(crate) fn eventually<T>(what: &str, probe: impl FnMut() -> Result<T, String>) -> T {
     eventually_within(DEADLINE, what, probe)

@@ -73,6 +73,9 @@ impl World {
             ("s3_bucket", BUCKET),
             ("s3_prefix", PREFIX),
             ("s3_force_path_style", "true"),
+            // Daemons of other tests run at the same time.
+            ("listen_address", "off"),
+            ("admin_address", "off"),
             ("debounce_milliseconds", "20"),
             // What was found by a listing, as in a new folder, rests for this long.
             ("open_file_quiet_seconds", "1"),

@@ -1,0 +1,192 @@
+//! Requests that change something: on the loopback address alone, by `POST` alone.
+
+use super::answers;
+use super::routes::Shared;
+use crate::engine::control::{Refusal, Request as Ask};
+use crate::model::RelPath;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A flush waits for this long where nobody says how long.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest a flush may wait.
+const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// Bytes of a request's body.
+const BODY_BYTES_MAX: usize = 256 << 10;
+
+type Handle = State<Arc<Shared>>;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Flush {
+    timeout: Option<String>,
+}
+
+/// Answers when every change that was made before the call is in S3.
+pub(super) async fn flush(State(shared): Handle, Query(flush): Query<Flush>) -> Response {
+    let patience = match flush.timeout.as_deref().map(duration) {
+        None => FLUSH_TIMEOUT,
+        Some(Some(patience)) if patience <= FLUSH_TIMEOUT_MAX => patience,
+        Some(_) => return bad("timeout: write seconds up to an hour, such as 60s"),
+    };
+    let asked = shared.sources.control.ask(|answer| Ask::Flush { patience, answer });
+    let flushed = match timeout(patience, asked).await {
+        Ok(Ok(flushed)) if flushed.is_complete() => {
+            return answers::json(StatusCode::OK, &json!({ "flushed": true }));
+        }
+        Ok(Ok(flushed)) => Some(flushed),
+        Ok(Err(refusal)) => return refused(refusal),
+        Err(_) => None,
+    };
+    let snapshot = shared.sources.snapshot.borrow();
+    let left = json!({
+        "flushed": false,
+        "timed_out": flushed.is_none(),
+        "left": {
+            "pending": snapshot.counts.pending.saturating_sub(snapshot.counts.parked),
+            "settling": snapshot.settling,
+            "parked": flushed.map_or(snapshot.counts.parked, |flushed| flushed.parked),
+            "deletes_held": flushed.map_or(0, |flushed| flushed.held),
+            "outage": snapshot.outage.map(|outage| outage.class.as_str()),
+        },
+    });
+    answers::json(StatusCode::GATEWAY_TIMEOUT, &left)
+}
+
+/// Compares the whole tree with the record.
+pub(super) async fn rescan(State(shared): Handle) -> Response {
+    told(shared.sources.control.ask(Ask::Rescan).await.map(|()| json!({ "rescan": true })))
+}
+
+/// The pod is ending.
+pub(super) async fn prestop(State(shared): Handle) -> Response {
+    told(shared.sources.control.ask(Ask::EndSoon).await.map(|()| json!({ "prestop": true })))
+}
+
+/// The deletes that are held now may be done.
+pub(super) async fn approve_deletes(State(shared): Handle) -> Response {
+    let approved = shared.sources.control.ask(Ask::ApproveDeletes).await;
+    told(approved.map(|approved| json!({ "approved": approved })))
+}
+
+#[derive(Debug, Deserialize)]
+struct Paths {
+    paths: Vec<String>,
+}
+
+/// Tries everything that waits, or the paths in the body: `{"paths": ["a/b.txt"]}`.
+pub(super) async fn retry(State(shared): Handle, body: Body) -> Response {
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let paths = if body.is_empty() {
+        None
+    } else {
+        let Ok(Paths { paths }) = serde_json::from_str(&body) else {
+            return bad("the body: write {\"paths\": [\"a/b.txt\"]}, or nothing for everything");
+        };
+        let watch_path = &shared.sources.watch_path;
+        match paths.iter().map(|path| rel_path(watch_path, path)).collect::<Result<_, _>>() {
+            Ok(paths) => Some(paths),
+            Err(wrong) => return bad(&wrong),
+        }
+    };
+    let tried = shared.sources.control.ask(|answer| Ask::Retry(paths, answer)).await;
+    told(tried.map(|tried| json!({ "tried": tried })))
+}
+
+/// Sets the log's level: `info`, or directives as `RUST_LOG` takes them.
+pub(super) async fn log_level(State(shared): Handle, body: Body) -> Response {
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    match (shared.sources.log_level)(body.trim()) {
+        Ok(()) => {
+            tracing::info!(event = "log.level_changed", level = body.trim(), "log level changed");
+            answers::json(StatusCode::OK, &json!({ "log_level": body.trim() }))
+        }
+        Err(wrong) => bad(&wrong),
+    }
+}
+
+/// Paths as people have them: below the watched directory, or from it.
+fn rel_path(watch_path: &Path, path: &str) -> Result<RelPath, String> {
+    let path = Path::new(path);
+    let inside = path.strip_prefix(watch_path).unwrap_or(path);
+    RelPath::new(inside.as_os_str().as_encoded_bytes())
+        .map_err(|error| format!("{path:?}: {error}"))
+}
+
+async fn read(body: Body) -> Result<String, Response> {
+    let too_large = |_| {
+        let text = format!("a body has {BODY_BYTES_MAX} bytes at most\n");
+        (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
+    };
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(too_large)?;
+    String::from_utf8(bytes.into()).map_err(|_| bad("the body is not UTF-8"))
+}
+
+fn told(answer: Result<serde_json::Value, Refusal>) -> Response {
+    match answer {
+        Ok(value) => answers::json(StatusCode::OK, &value),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let error = json!({ "error": refusal.to_string() });
+    answers::json(StatusCode::SERVICE_UNAVAILABLE, &error)
+}
+
+fn bad(wrong: &str) -> Response {
+    answers::json(StatusCode::BAD_REQUEST, &json!({ "error": wrong }))
+}
+
+/// `60s`, `500ms`, `2m`, or seconds without a unit.
+fn duration(text: &str) -> Option<Duration> {
+    let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "" | "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        "h" => Some(Duration::from_secs(number.checked_mul(3_600)?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_people_write_them() {
+        let seconds = |text| duration(text).map(|time| time.as_millis());
+        assert_eq!(seconds("60s"), Some(60_000));
+        assert_eq!(seconds("90"), Some(90_000));
+        assert_eq!(seconds("500ms"), Some(500));
+        assert_eq!(seconds("2m"), Some(120_000));
+        for wrong in ["", "s", "-1s", "1.5s", "1 s", "99999999999999999999", "1d"] {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn paths_may_be_written_whole_or_from_the_watched_directory() {
+        let watch_path = Path::new("/data");
+        let shown = |path| rel_path(watch_path, path).map(|path| path.to_string());
+        assert_eq!(shown("a/b").as_deref(), Ok("a/b"));
+        assert_eq!(shown("/data/a/b").as_deref(), Ok("a/b"));
+        assert!(shown("/etc/passwd").is_err() && shown("../a").is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! What the addresses answer, over real connections.

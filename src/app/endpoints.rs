@@ -1,0 +1,74 @@
+//! The HTTP endpoints and the status file, joined to what they tell of.
+
+use super::{AppError, Console, Mode, unix_millis};
+use crate::admin::{self, Addresses, Bound, Serving, Sources};
+use crate::config::Config;
+use crate::engine::control::{self, Requests};
+use crate::engine::snapshot::Snapshot;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How the work speaks with what runs beside it.
+pub(super) struct Link {
+    /// Where it tells what there is to tell. Those who listen end with it.
+    pub(super) told: watch::Sender<Snapshot>,
+    /// What it is asked for.
+    pub(super) requests: Requests,
+}
+
+/// What runs beside the work.
+pub(super) struct Endpoints {
+    serving: Serving,
+    status_file: Option<JoinHandle<()>>,
+}
+
+impl Endpoints {
+    /// Listens, before anything else is done: a probe may ask from the first moment on. A single run
+    /// has nobody to ask it.
+    pub(super) async fn start(
+        config: &Config,
+        mode: Mode,
+        console: Console,
+    ) -> Result<(Self, Link), AppError> {
+        let bound = match mode {
+            Mode::Once { .. } => admin::bind(Addresses::default()).await?,
+            Mode::Daemon => {
+                let (listen, admin) = (config.listen_address, config.admin_address);
+                admin::bind(Addresses { listen, admin }).await?
+            }
+        };
+        Ok(Self::join(config, bound, console))
+    }
+
+    fn join(config: &Config, bound: Bound, console: Console) -> (Self, Link) {
+        let (told, snapshot) = watch::channel(Snapshot::default());
+        let (control, requests) = control::channel();
+        let settings = console.settings.into_iter();
+        let settings = settings.map(|set| (set.key.into(), set.value, set.origin.to_string()));
+        let (level, exposition) = (console.log_level, console.telemetry.exposition);
+        let sources = Sources {
+            control,
+            snapshot,
+            settings: settings.collect(),
+            watch_path: config.watch_path.clone(),
+            file_names: config.status_file_names,
+            started: unix_millis(),
+            log_level: Arc::new(move |text| level.set(text).map_err(|error| error.to_string())),
+            metrics: Some(Arc::new(move || exposition.render())),
+        };
+        let status_file = config.status_file.clone();
+        let status_file =
+            status_file.map(|path| tokio::spawn(admin::keep_status_file(path, sources.clone())));
+        (Self { serving: bound.serve(sources), status_file }, Link { told, requests })
+    }
+
+    /// The work has ended.
+    pub(super) async fn stop(self) {
+        self.serving.stop().await;
+        if let Some(status_file) = self.status_file {
+            // A panic has been told.
+            drop(status_file.await);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Answers of the daemon as text for people. Names are hostile: nothing in them reaches the terminal
+//! but printable characters.
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Characters of a value that comes from a file name, at most.
+const NAME_CHARS_MAX: usize = 60;
+
+/// `status`.
+pub(super) fn status(status: &Value) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        writeln!(text, "{name:<12} {value}").unwrap_or_default();
+    };
+    let said = |value: &Value| escaped(value.as_str().unwrap_or_default());
+    line("state", said(&status["state"]));
+    for reason in status["not_ready_because"].as_array().into_iter().flatten() {
+        line("", said(reason));
+    }
+    let pending = &status["pending"];
+    let age = match pending["oldest_age_seconds"].as_u64() {
+        Some(age) => format!(", the oldest for {age} s"),
+        None => String::new(),
+    };
+    let (files, size) = (&pending["files"], bytes(&pending["bytes"]));
+    let (running, settling) = (&pending["running"], &pending["settling"]);
+    line("waiting", format!("{files} ({size}){age}; {running} under way, {settling} settling"));
+    line("in S3", format!("{} files", status["mirrored_files"]));
+    for reason in status["parked"]["reasons"].as_array().into_iter().flatten() {
+        line("parked", format!("{} {}", reason["files"], said(&reason["reason"])));
+    }
+    if status["deletes"]["approval_needed"] == true {
+        let held = &status["deletes"]["held"];
+        line("held", format!("{held} deletes wait for POST /-/approve-deletes"));
+    }
+    let watch = &status["watch"];
+    let unwatched = &watch["unwatched_directories"];
+    let (mode, watched) = (said(&watch["mode"]), &watch["watched_directories"]);
+    line("watching", format!("by {mode}: {watched} directories, {unwatched} without a watch"));
+    let last = &status["comparison"]["last"];
+    if last.is_object() {
+        let drift = ["new", "changed", "gone"].map(|kind| format!("{} {kind}", last[kind]));
+        line("compared", format!("{}: {}", said(&last["ended"]), drift.join(", ")));
+    }
+    line("done", pairs(&status["totals"]));
+    if let Some(last) = status["last_success"].as_str() {
+        line("last success", escaped(last));
+    }
+    text
+}
+
+/// `queue list`.
+pub(super) fn queue(queue: &Value) -> String {
+    let entries: Vec<&Value> = queue["entries"].as_array().into_iter().flatten().collect();
+    let mut text = String::new();
+    for entry in &entries {
+        let said = |name: &str| escaped(entry[name].as_str().unwrap_or_default());
+        let why = if entry["parked"].is_string() { said("parked") } else { said("error") };
+        let (operation, age) = (said("operation"), &entry["age_seconds"]);
+        let path: String = said("path");
+        let why = shortened(&why);
+        writeln!(text, "{operation:<7} {age:>7} s  {path}  {why}").unwrap_or_default();
+    }
+    let rest = queue["waiting"].as_u64().unwrap_or(0).saturating_sub(entries.len() as u64);
+    if entries.is_empty() && rest == 0 {
+        text.push_str("nothing waits\n");
+    } else if rest > 0 {
+        writeln!(text, "and {rest} more").unwrap_or_default();
+    }
+    text
+}
+
+/// `name 1, other 2`, without what is nothing.
+pub(super) fn pairs(value: &Value) -> String {
+    let pairs = value.as_object().into_iter().flatten();
+    let told = pairs.filter(|(_, value)| !value.is_null() && **value != 0);
+    let told: Vec<_> = told
+        .map(|(name, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            escaped(&format!("{} {value}", name.replace('_', " ")))
+        })
+        .collect();
+    if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
+}
+
+/// Only what can be printed, in one line.
+pub(super) fn escaped(text: &str) -> String {
+    let hostile = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        if hostile(char) { shown.extend(char.escape_default()) } else { shown.push(char) }
+    }
+    shown
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(NAME_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn bytes(value: &Value) -> String {
+    let bytes = value.as_u64().unwrap_or(0);
+    match bytes {
+        0..10_240 => format!("{bytes} B"),
+        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
+        10_485_760..10_737_418_240 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} GiB", bytes >> 30),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_status_says_the_state_first_and_why() {
+        let status = status(&json!({
+            "state": "deletes-held",
+            "not_ready_because": ["S3 takes nothing for 3 s: refused"],
+            "pending": {
+                "files": 3, "bytes": 2048, "oldest_age_seconds": 9, "running": 1, "settling": 2,
+            },
+            "mirrored_files": 7,
+            "parked": { "reasons": [{ "reason": "denied", "files": 2 }] },
+            "deletes": { "approval_needed": true, "held": 3 },
+            "watch": { "mode": "events", "watched_directories": 4, "unwatched_directories": 0 },
+            "comparison": { "last": null },
+            "totals": { "uploads": 5, "failures": 0 },
+            "last_success": null,
+        }));
+        let expected = "\
+state        deletes-held
+             S3 takes nothing for 3 s: refused
+waiting      3 (2048 B), the oldest for 9 s; 1 under way, 2 settling
+in S3        7 files
+parked       2 denied
+held         3 deletes wait for POST /-/approve-deletes
+watching     by events: 4 directories, 0 without a watch
+done         uploads 5
+";
+        assert_eq!(status, expected);
+    }
+
+    #[test]
+    fn hostile_names_are_harmless_in_a_terminal() {
+        let entry = json!({
+            "operation": "upload", "age_seconds": 1, "path": "a\u{1b}[31m\nb\u{202e}", "error": null,
+        });
+        let shown = queue(&json!({ "waiting": 2, "entries": [entry] }));
+        assert_eq!(shown.lines().count(), 2);
+        assert!(shown.contains(r"a\u{1b}[31m\nb\u{202e}") && shown.ends_with("and 1 more\n"));
+        assert_eq!(queue(&json!({ "waiting": 0, "entries": [] })), "nothing waits\n");
+    }
+}

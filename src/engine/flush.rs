@@ -1,0 +1,148 @@
+//! Flushes: when is all that was hinted before a moment in S3?
+//!
+//! Every hint has a [`Mark`], which goes with what comes of it: the wait for quiet, the look, the
+//! comparison, the row in the queue, the look after a try. A flush is done when no such thing has a
+//! mark as low as its own, and what came of them is on disk. Changes that come later have higher
+//! marks, so a flush ends while others go on writing.
+//!
+//! Rows that wait in the record alone have lost theirs. As long as there may be any, no flush ends,
+//! nor before the first comparison, which finds what happened before the start.
+
+use super::event::Ask;
+use super::{Engine, Now};
+use crate::model::{Depth, Hint, RelPath};
+use crate::settle::Mark;
+use crate::store::Counts;
+use std::time::Duration;
+
+/// The flushes under way.
+#[derive(Debug)]
+pub(super) struct Flushes {
+    open: Vec<Flush>,
+    /// Commits handed in so far.
+    commits: u64,
+    /// Rows may wait in the record alone, since this commit.
+    partial: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Flush {
+    id: u64,
+    mark: Mark,
+    /// The commit with the last of what came of its hints.
+    commit: Option<u64>,
+}
+
+/// How a flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flushed {
+    /// Files that cannot be mirrored until they change.
+    pub parked: u64,
+    /// Deletes that wait for a person.
+    pub held: u64,
+}
+
+impl Flushed {
+    /// Whether everything is in S3.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        self.parked == 0 && self.held == 0
+    }
+}
+
+impl Flushes {
+    pub(super) fn new(counts: Counts) -> Self {
+        let partial = (counts.pending > counts.parked).then_some(0);
+        Self { open: Vec::new(), commits: 0, partial }
+    }
+
+    /// Another commit was handed in.
+    pub(super) fn handed_in(&mut self) {
+        self.commits += 1;
+    }
+
+    /// A decision was made; its row is in the next commit.
+    pub(super) fn decided(&mut self, partial: bool) {
+        if partial {
+            self.partial = Some(self.commits + 1);
+        }
+    }
+
+    /// A commit is on disk. Whether rows wait in the record alone is certain only when all are.
+    pub(super) fn written(&mut self, commit: u64, partial: bool) {
+        if !partial && commit >= self.commits {
+            self.partial = None;
+        }
+    }
+}
+
+impl Engine {
+    /// Whether anybody waits for a flush.
+    #[must_use]
+    pub fn is_flushing(&self) -> bool {
+        !self.flushes.open.is_empty()
+    }
+
+    /// The flushes that have ended, by the numbers of those who asked. Looks at everything that is
+    /// under way, so it is not for every event.
+    pub fn flushed(&mut self) -> Vec<(u64, Flushed)> {
+        let unknown = !self.has_compared() || self.flushes.partial.is_some();
+        if self.flushes.open.is_empty() || unknown {
+            return Vec::new();
+        }
+        let waiting = self.settle.lowest_mark().into_iter().chain(self.queue.lowest_mark());
+        let lowest = waiting.chain(self.looks.iter().copied()).chain(self.comparing).min();
+        let (commits, written) = (self.flushes.commits, self.newest_write);
+        let flushed = Flushed { parked: self.counts().parked, held: self.deletes_waiting() };
+        let mut ended = Vec::new();
+        self.flushes.open.retain_mut(|flush| {
+            if lowest.is_some_and(|lowest| lowest <= flush.mark) {
+                flush.commit = None;
+                return true;
+            }
+            let done = written >= *flush.commit.get_or_insert(commits);
+            if done {
+                ended.push((flush.id, flushed));
+            }
+            !done
+        });
+        ended
+    }
+
+    /// Nobody waits for these any more.
+    pub fn forget_flushes(&mut self, gone: &[u64]) {
+        self.flushes.open.retain(|flush| !gone.contains(&flush.id));
+    }
+
+    pub(super) fn asked(&mut self, ask: Ask, now: Now) {
+        match ask {
+            Ask::Flush { id, compare } => {
+                if compare {
+                    self.settle.hint(Hint::Tree(RelPath::root(), Depth::Whole), now.elapsed);
+                }
+                let mark = self.settle.flush(now.elapsed);
+                self.queue.retry(self.wall(now));
+                self.flushes.open.push(Flush { id, mark, commit: None });
+            }
+            Ask::Rescan => self.next_rescan = Duration::ZERO,
+            Ask::ApproveDeletes => {
+                self.queue.approve_deletes(self.wall(now));
+                super::report::approved(&self.queue);
+            }
+            Ask::Retry => self.queue.retry(self.wall(now)),
+            Ask::EndSoon => {
+                self.ending = true;
+                self.settle.end_soon(now.elapsed);
+                self.queue.retry(self.wall(now));
+            }
+        }
+    }
+
+    /// A look has ended, of paths with these marks.
+    pub(super) fn look_ended(&mut self, marks: impl Iterator<Item = Mark>) {
+        let lowest = marks.min();
+        if let Some(index) = self.looks.iter().position(|mark| Some(*mark) == lowest) {
+            self.looks.swap_remove(index);
+        }
+    }
+}

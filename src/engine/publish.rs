@@ -1,0 +1,98 @@
+//! When a [`Snapshot`] is told: only after something happened, and [`PAUSE`] after the one before at
+//! the earliest. A daemon that has nothing to do tells nothing.
+
+use super::Engine;
+use super::snapshot::{Snapshot, Watch};
+use crate::store::Counts;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Time between two snapshots.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Tells whoever listens.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    to: watch::Sender<Snapshot>,
+    /// When the next may be told.
+    free: Duration,
+    /// Whether there may be something new.
+    touched: bool,
+    /// How much the record held when it was last surveyed.
+    surveyed: Option<Counts>,
+    surveying: bool,
+}
+
+impl Publisher {
+    pub(super) fn new(to: watch::Sender<Snapshot>) -> Self {
+        Self { to, free: Duration::ZERO, touched: true, surveyed: None, surveying: false }
+    }
+
+    /// Something has happened.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// The survey that was asked for has come.
+    pub(super) fn surveyed(&mut self) {
+        self.surveying = false;
+    }
+
+    /// When there will be something to tell.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.touched.then_some(self.free)
+    }
+
+    /// Tells what is new, if it is time. Answers whether the record has to be surveyed.
+    pub(super) fn publish(&mut self, engine: &Engine, watch: Watch, now: Duration) -> bool {
+        if !self.touched || now < self.free {
+            return false;
+        }
+        self.touched = false;
+        self.free = now + PAUSE;
+        self.tell(engine, watch);
+        let counts = engine.counts();
+        let survey = !self.surveying && self.surveyed != Some(counts);
+        if survey {
+            self.surveying = true;
+            self.surveyed = Some(counts);
+        }
+        survey
+    }
+
+    /// Tells what there is, whatever the time.
+    pub(super) fn tell(&self, engine: &Engine, watch: Watch) {
+        let snapshot = engine.snapshot(watch);
+        self.to.send_if_modified(|told| {
+            let new = *told != snapshot;
+            if new {
+                *told = snapshot;
+            }
+            new
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::snapshot::Phase;
+    use crate::engine::tests::world::engine;
+
+    #[test]
+    fn snapshots_are_told_on_change_only_and_with_pauses() {
+        let engine = engine(Duration::ZERO, Counts { mirrored: 3, ..Counts::default() }, true);
+        let (to, mut told) = watch::channel(Snapshot::default());
+        let mut publisher = Publisher::new(to);
+        assert!(publisher.publish(&engine, Watch::default(), Duration::ZERO), "surveyed once");
+        assert!(told.has_changed().expect("open"));
+        let snapshot = told.borrow_and_update().clone();
+        assert_eq!((snapshot.phase, snapshot.counts.mirrored), (Phase::Comparing, 3));
+        assert_eq!(publisher.due(), None, "an idle daemon does nothing");
+        publisher.surveyed();
+        publisher.touch();
+        assert_eq!(publisher.due(), Some(PAUSE));
+        assert!(!publisher.publish(&engine, Watch::default(), PAUSE), "the record is as it was");
+        assert!(!told.has_changed().expect("open"), "nothing is new");
+    }
+}
