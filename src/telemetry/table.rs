@@ -51,7 +51,16 @@ const RECONCILE: &[f64] =
 const OPERATION: Label = Label { name: "operation", values: &["upload", "copy", "delete"] };
 const OPERATION_RESULT: Label = Label {
     name: "result",
-    values: &["success", "unneeded", "changed", "unavailable", "refused", "object", "file"],
+    values: &[
+        "success",
+        "unneeded",
+        "changed",
+        "unavailable",
+        "throttled",
+        "refused",
+        "object",
+        "file",
+    ],
 };
 const REQUEST: Label = Label {
     name: "operation",
@@ -71,10 +80,10 @@ const REQUEST: Label = Label {
     ],
 };
 const REQUEST_RESULT: Label =
-    Label { name: "result", values: &["success", "unavailable", "refused", "object"] };
+    Label { name: "result", values: &["success", "unavailable", "throttled", "refused", "object"] };
 const REASON: Label = Label { name: "reason", values: &["name", "permission", "source", "other"] };
 const MODE: Label = Label { name: "mode", values: &["events", "poll"] };
-const OUTAGE: Label = Label { name: "class", values: &["unavailable", "refused"] };
+const OUTAGE: Label = Label { name: "class", values: &["unavailable", "throttled", "refused"] };
 const DRIFT: Label = Label { name: "kind", values: &["new", "changed", "gone", "unreadable"] };
 
 const INVALIDATION_RESULT: Label =

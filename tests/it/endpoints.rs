@@ -2,6 +2,7 @@
 
 use crate::harness::http::{Endpoints, get, post, send};
 use crate::harness::{Daemon, World, patience, rounds, until};
+use file_sync_dev_s3::{Action, Rule};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -45,6 +46,45 @@ fn file_names_leave_by_the_loopback_address_alone() {
     let status = endpoints.status();
     assert_eq!(status["recent"][0]["path"], "secret-name");
     assert!(status["settings"].as_array().is_some_and(|settings| settings.len() > 20));
+    daemon.stop();
+}
+
+/// The value of a series, labels included, of what Prometheus would read.
+fn metric(endpoints: Endpoints, series: &str) -> Option<f64> {
+    let (_, text) = get(endpoints.public, "/metrics");
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    value.parse().ok()
+}
+
+#[test]
+fn gauges_tell_how_things_stand() {
+    let mut world = world();
+    world.set("delete_limit_count", "2");
+    world.set("delete_limit_percent", "10");
+    world.tree.fill("folder", 9);
+    world.tree.write("other/deep", "content");
+    let (daemon, endpoints) = started(&world);
+    world.wait_until_done();
+    let shows = |series: &str, value: f64| {
+        let series = format!("file_sync_{series}");
+        until(&format!("{series} {value}"), || metric(endpoints, &series) == Some(value));
+    };
+    shows("watch_mode{mode=\"events\"}", 1.0);
+    shows("source_available", 1.0);
+    shows("watched_directories", 3.0);
+    shows("pending_bytes", 0.0);
+    assert!(metric(endpoints, "file_sync_watch_limit").is_some_and(|limit| limit > 0.0));
+    let away = world.server.fail(Rule::new(Action::internal_error()));
+    world.tree.write("waits", "12345");
+    shows("pending_bytes", 5.0);
+    shows("outage{class=\"unavailable\"}", 1.0);
+    until("it grows old", || {
+        metric(endpoints, "file_sync_oldest_pending_age_seconds").is_some_and(|age| age >= 1.0)
+    });
+    world.server.faults().remove(away);
+    shows("outage{class=\"unavailable\"}", 0.0);
+    world.tree.remove_folder("folder");
+    shows("deletes_held", 9.0);
     daemon.stop();
 }
 

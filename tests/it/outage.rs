@@ -45,7 +45,7 @@ fn an_outage_costs_few_requests_whatever_waits() {
     let mut world = World::new();
     world.set("max_concurrent_transfers", &CONCURRENCY.to_string());
     world.set("retry_interval_seconds", "1");
-    let outage = world.server.fail(Rule::new(Action::slow_down()));
+    let outage = world.server.fail(Rule::new(Action::internal_error()));
     world.tree.fill("folder", 300);
     let daemon = world.start().ready();
     daemon.wait_for("s3.unavailable");
