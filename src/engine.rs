@@ -10,7 +10,7 @@
 //! be performed; it does no I/O and reads no clock. The loop in [`run`] performs them, and what comes
 //! of them are events again. So there is no lock around the state, two things never happen at once,
 //! and a test can put the engine through anything in microseconds. The price is that work of several
-//! steps is written out as states; there is one such machine, the [`queue`].
+//! steps is written out as states; there is one such machine, the [`queue`](crate::queue).
 //!
 //! # Invariants
 //!
