@@ -3,93 +3,177 @@
 
 const PAUSE_MS = 2000;
 const POINTS_MAX = 150;
+const PATIENCE_MS = 5000;
+// The first words tell whether it is in sync; the colour only repeats them.
 const WORDS = {
   "in-sync": ["fine", "In sync: everything is in S3"],
-  "syncing": ["busy", "Syncing"],
-  "starting": ["busy", "Starting"],
-  "stopping": ["busy", "Stopping"],
-  "files-parked": ["bad", "In sync but for files that cannot be mirrored"],
-  "deletes-held": ["bad", "Deletes wait for approval"],
-  "s3-unavailable": ["bad", "S3 takes nothing"],
-  "source-missing": ["bad", "The watched directory cannot be used"],
+  "syncing": ["busy", "Not in sync yet: changes are on their way"],
+  "starting": ["busy", "Not known yet: starting and comparing"],
+  "stopping": ["warn", "Stopping: what is left waits for the next start"],
+  "files-parked": ["warn", "In sync, but for files that S3 cannot take"],
+  "deletes-held": ["bad", "Not in sync: deletes wait for approval"],
+  "s3-unavailable": ["bad", "Not in sync: S3 takes nothing"],
+  "source-missing": ["bad", "Not in sync: the watched directory cannot be used"],
 };
 const points = [];
+const shown = new Map();
 let before = null;
+let answered = null;
 
 const at = (id) => document.getElementById(id);
 
-function element(name, text) {
+function element(name, text, kind) {
   const made = document.createElement(name);
   made.textContent = text ?? "";
+  if (kind) made.className = kind;
   return made;
 }
 
-function rows(id, entries) {
-  at(id).replaceChildren(...entries.map((cells) => {
-    const row = document.createElement("tr");
-    row.append(...cells.map((cell) => element("td", cell)));
-    return row;
+// A moment, short; all of it for those who point at it.
+function time(moment) {
+  const date = new Date(moment);
+  const today = date.toDateString() === new Date().toDateString();
+  const made = element("time", today ? date.toLocaleTimeString("en-GB") : date.toLocaleString("en-GB"));
+  made.dateTime = made.title = moment;
+  return made;
+}
+
+function cell(kind, ...parts) {
+  const made = element("td", "", kind);
+  made.append(...parts.filter((part) => part != null));
+  return made;
+}
+
+// A file, and beneath it what there is to say of it.
+function file(name, why, kind) {
+  return cell("free", element("span", name), why ? element("span", why, "why " + (kind ?? "")) : null);
+}
+
+// A key breaks between its words, where it has to.
+function key(name) {
+  const made = cell("key");
+  for (const part of name.split(/(?<=_)/)) made.append(part, document.createElement("wbr"));
+  return made;
+}
+
+// Rows are made anew only when they change, so that a person may select what they say.
+function rows(id, entries, row) {
+  const now = JSON.stringify(entries);
+  if (shown.get(id) === now) return;
+  shown.set(id, now);
+  at(id).replaceChildren(...entries.map((entry) => {
+    const made = document.createElement("tr");
+    made.append(...row(entry));
+    return made;
   }));
 }
 
-function say(kind, text) {
+function say(kind, text, ...detail) {
+  at("banner").className = kind;
   const state = at("state");
-  state.className = kind;
   // Said again only when it changes: a screen reader reads every change.
   if (state.textContent !== text) state.textContent = text;
+  document.title = `${text} – file-sync-service`;
+  at("detail").replaceChildren(...detail);
+}
+
+function many(count, one, more = one + "s") {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
 }
 
 function seconds(count) {
   if (count == null) return "";
   if (count < 120) return count + " s";
   if (count < 7200) return Math.round(count / 60) + " min";
-  return Math.round(count / 3600) + " h";
+  if (count < 172800) return Math.round(count / 3600) + " h";
+  return Math.round(count / 86400) + " days";
 }
 
 function bytes(count) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
-  while (count >= 10240 && unit < 4) { count /= 1024; unit += 1; }
-  return Math.round(count) + " " + units[unit];
+  while (count >= 1024 && unit < 4) { count /= 1024; unit += 1; }
+  return (unit > 0 && count < 10 ? count.toFixed(1) : Math.round(count)) + " " + units[unit];
+}
+
+// What waits, in one sentence.
+function backlog({ pending }) {
+  const oldest = pending.oldest_age_seconds;
+  const age = oldest == null ? "" : `, the oldest for ${seconds(oldest)}`;
+  return `${many(pending.files, "change")} (${bytes(pending.bytes)}) ${pending.files === 1 ? "waits" : "wait"}${age}`;
+}
+
+// What the headline leaves open, or what to do about it.
+function detail(status) {
+  switch (status.state) {
+    case "in-sync":
+      return status.last_success ? ["Last change sent at ", time(status.last_success), "."] : ["Nothing had to be sent."];
+    case "files-parked":
+      return [`${many(status.parked.files, "file")}: rename or ignore what is named below.`];
+    case "deletes-held":
+      return [`${many(status.deletes.held, "object")} would go at once, more than the limits allow. If that is meant, POST to `,
+        element("code", "/-/approve-deletes"), " on the admin address."];
+    case "s3-unavailable":
+      return [`${backlog(status)}. Nothing is lost: they go by themselves when S3 takes them.`];
+    case "source-missing":
+      return [`${status.source.problem ?? "It is not there."} Nothing is deleted in S3 because of it.`];
+    case "starting":
+    case "stopping":
+    case "syncing":
+      return [status.pending.files > 0 ? backlog(status) + "." : "Changes are waited for until they have settled."];
+    default:
+      return [];
+  }
 }
 
 function facts(status) {
   const { pending, watch, comparison, totals } = status;
   const last = comparison.last;
+  const gaps = [[watch.unwatched_directories, "without a watch"], [watch.unreadable_directories, "not readable"]];
   const list = [
-    ["waiting", `${pending.files} (${bytes(pending.bytes)})` +
-      (pending.oldest_age_seconds == null ? "" : `, the oldest for ${seconds(pending.oldest_age_seconds)}`)],
-    ["under way", `${pending.running}, and ${pending.settling} settling`],
-    ["in S3", `${status.mirrored_files} files`],
-    ["parked", `${status.parked.files}` +
-      status.parked.reasons.map((reason) => `; ${reason.files}: ${reason.reason}`).join("")],
-    ["deletes held", `${status.deletes.held}`],
-    ["watching", `by ${watch.mode}: ${watch.watched_directories} directories, ` +
-      `${watch.unwatched_directories} without a watch, ${watch.overflows} overflows`],
-    ["compared", last ? `${last.ended}: ${last.new} new, ${last.changed} changed, ${last.gone} gone` : "not yet"],
-    ["since the start", `${totals.uploads} uploads (${bytes(totals.upload_bytes)}), ${totals.copies} copies, ` +
-      `${totals.deletes} deletes, ${totals.failures} failures`],
-    ["last success", status.last_success ?? "none"],
+    ["waiting", [pending.files > 0 ? backlog(status) : "nothing"]],
+    ["under way", [`${many(pending.running, "request")}, and ${many(pending.settling, "file")} settling`]],
+    ["in S3", [many(status.mirrored_files, "file")]],
+    ["parked", [many(status.parked.files, "file"),
+      ...status.parked.reasons.map(({ files, reason }) => element("span", `${files}: ${reason}`, "why"))]],
+    ["deletes held", [`${status.deletes.held}`]],
+    ["watching", [`by ${watch.mode}, ${watch.complete ? "complete" : "not complete"}: ` +
+      [many(watch.watched_directories, "directory", "directories"),
+        ...gaps.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`),
+        many(watch.overflows, "overflow")].join(", ")]],
+    ["compared", comparison.running ? ["right now"] : last
+      ? [time(last.ended), `: ${last.new} new, ${last.changed} changed, ${last.gone} gone`] : ["not yet"]],
+    ["since the start", [`${many(totals.uploads, "upload")} (${bytes(totals.upload_bytes)}), ` +
+      `${many(totals.copies, "copy", "copies")}, ${many(totals.deletes, "delete")}, ${many(totals.failures, "failure")}`]],
+    ["started", [time(status.started)]],
   ];
-  at("now").replaceChildren(...list.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
+  at("now").replaceChildren(...list.flatMap(([name, parts]) => {
+    const fact = element("dd");
+    fact.append(...parts);
+    return [element("dt", name), fact];
+  }));
 }
 
 function chart(status) {
   const now = performance.now();
   const sent = status.totals.upload_bytes;
   if (before && sent >= before.sent) {
-    points.push((sent - before.sent) / 1024 / ((now - before.now) / 1000));
+    points.push((sent - before.sent) / ((now - before.now) / 1000));
     if (points.length > POINTS_MAX) points.shift();
   }
   before = { now, sent };
   const space = "http://www.w3.org/2000/svg";
   const top = Math.max(1, ...points);
-  const svg = document.createElementNS(space, "svg");
+  const most = Math.max(0, ...points);
   const latest = points.length ? points[points.length - 1] : 0;
+  const words = most > 0
+    ? `now ${bytes(latest)} a second, at most ${bytes(most)} a second`
+    : "nothing was sent";
+  const svg = document.createElementNS(space, "svg");
   svg.setAttribute("viewBox", `0 0 ${POINTS_MAX} 100`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `now ${Math.round(latest)}, at most ${Math.round(top)} KiB a second`);
+  svg.setAttribute("aria-label", words);
   points.forEach((point, index) => {
     const bar = document.createElementNS(space, "rect");
     const height = (point / top) * 96;
@@ -100,34 +184,66 @@ function chart(status) {
     svg.append(bar);
   });
   at("chart").replaceChildren(svg);
+  const minutes = POINTS_MAX * PAUSE_MS / 60000;
+  at("chart-note").textContent = `${words}, in the last ${minutes} minutes or since this page was opened`;
 }
 
 function show(status) {
   const [kind, text] = WORDS[status.state] ?? ["bad", status.state];
-  say(kind, text);
-  document.title = `${text} – file-sync-service`;
+  say(kind, text, ...detail(status));
   at("version").textContent = status.version;
   at("why").hidden = status.not_ready_because.length === 0;
   at("reasons").replaceChildren(...status.not_ready_because.map((reason) => element("li", reason)));
   facts(status);
   chart(status);
   const queue = status.queue ?? [];
+  const waiting = status.pending.files + status.parked.files;
   at("queue-section").hidden = queue.length === 0;
-  rows("queue", queue.map((row) => [row.operation, row.path, seconds(row.age_seconds), row.parked ?? row.error]));
-  rows("recent", status.recent.map((done) => [done.at, done.operation, done.path ?? "(not told here)", done.bytes, done.failure]));
+  const some = waiting > queue.length ? [`the first ${queue.length} of ${waiting.toLocaleString("en")}`] : [];
+  const held = status.deletes.approval_needed ? ["deletes are held until they are approved"] : [];
+  at("queue-note").textContent = [...some, ...held].join("; ");
+  rows("queue", queue.map((row) => [row.operation, row.path, row.parked ?? row.error, row.bytes, row.age_seconds]),
+    ([operation, path, why, size, age]) => [
+      cell("", operation),
+      file(path, why, "failed"),
+      cell("number", operation === "delete" ? "" : bytes(size)),
+      cell("number", seconds(age)),
+    ]);
+  at("recent-none").hidden = status.recent.length > 0;
+  at("recent-table").hidden = status.recent.length === 0;
+  rows("recent", status.recent, (done) => [
+    cell("", time(done.at)),
+    cell("", done.operation),
+    file(done.path ?? "(names are told on the admin address)", done.failure ? `failed: ${done.failure}` : null, "failed"),
+    cell("number", done.operation === "delete" ? "" : bytes(done.bytes)),
+  ]);
   const settings = status.settings ?? [];
   at("settings-section").hidden = settings.length === 0;
-  rows("settings", settings.map((setting) => [setting.key, setting.value, setting.origin]));
+  rows("settings", settings, (setting) => [key(setting.key), cell("setting", setting.value), cell("setting", setting.origin)]);
 }
 
 async function ask() {
+  let status = null;
   try {
-    const answer = await fetch("status", { cache: "no-store" });
-    show(await answer.json());
+    const answer = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    status = await answer.json();
   } catch {
-    say("bad", "The daemon does not answer");
+    say("bad", "Not known: the daemon does not answer",
+      ...(answered ? ["What is below was told at ", time(answered), "."] : []));
   }
-  setTimeout(ask, PAUSE_MS);
+  at("main").classList.toggle("stale", status == null);
+  if (status) {
+    answered = status.now;
+    show(status);
+  }
 }
 
-ask();
+async function forever() {
+  try {
+    await ask();
+  } finally {
+    setTimeout(forever, PAUSE_MS);
+  }
+}
+
+forever();
