@@ -116,7 +116,7 @@ function detail(status) {
     case "s3-unavailable":
       return [`${backlog(status)}. Nothing is lost: they go by themselves when S3 takes them.`];
     case "source-missing":
-      return [`${status.source.problem ?? "It is not there."} Nothing is deleted in S3 because of it.`];
+      return ["Nothing is deleted in S3 because of it."];
     case "starting":
     case "stopping":
     case "syncing":
