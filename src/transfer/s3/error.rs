@@ -1,8 +1,9 @@
 //! What the SDK's errors mean for what happens next.
 
 use crate::model::{Failure, FailureClass};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
 /// S3's way of saying that it is not itself.
 const UNAVAILABLE: [&str; 4] =
@@ -61,16 +62,30 @@ where
         SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
             made(FailureClass::Unavailable, "timeout", true)
         }
-        SdkError::DispatchFailure(dispatch) if dispatch.is_io() => {
-            made(FailureClass::Unavailable, "connection", true)
+        SdkError::DispatchFailure(dispatch)
+            if is_about_credentials(dispatch.as_connector_error()) =>
+        {
+            made(FailureClass::Refused, "credentials", false)
         }
-        // What is neither came up before the connection: the credentials.
-        SdkError::DispatchFailure(_) => made(FailureClass::Refused, "credentials", false),
+        // However the connection ended, the request may have come through before.
+        SdkError::DispatchFailure(_) => made(FailureClass::Unavailable, "connection", true),
         SdkError::ServiceError(service) => {
             answered(service.err(), service.raw().status().as_u16(), message)
         }
         _ => made(FailureClass::Unavailable, "unknown", true),
     }
+}
+
+/// Credentials are asked for before the connection.
+fn is_about_credentials(error: Option<&ConnectorError>) -> bool {
+    let mut cause = error.and_then(std::error::Error::source);
+    while let Some(error) = cause {
+        if error.is::<CredentialsError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// What the store says of one object of many, in an answer that is otherwise a success.
@@ -144,5 +159,33 @@ pub(super) fn incomplete(what: &str) -> Failure {
         code: "incomplete-answer".into(),
         message: format!("the store answered with {what}"),
         answer_lost: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::operation::put_object::PutObjectError;
+
+    fn heard(error: ConnectorError) -> Failure {
+        failure(&SdkError::<PutObjectError, HttpResponse>::dispatch_failure(error))
+    }
+
+    #[test]
+    fn a_connection_that_ended_may_have_carried_the_request_out() {
+        let closed = || "connection closed before message completed".into();
+        for error in [ConnectorError::other(closed(), None), ConnectorError::io(closed())] {
+            let failure = heard(error);
+            assert!(failure.answer_lost, "{failure:?}");
+            assert_eq!((failure.class, &*failure.code), (FailureClass::Unavailable, "connection"));
+        }
+    }
+
+    #[test]
+    fn without_credentials_nothing_was_sent() {
+        let missing = CredentialsError::not_loaded("no providers in chain");
+        let failure = heard(ConnectorError::other(missing.into(), None));
+        assert!(!failure.answer_lost);
+        assert_eq!((failure.class, &*failure.code), (FailureClass::Refused, "credentials"));
     }
 }
