@@ -17,6 +17,7 @@ mod source;
 pub mod termination;
 
 use crate::admin;
+use crate::aws::{Aws, HttpError};
 use crate::cli::Exit;
 use crate::config::{Config, Effective};
 use crate::detect::Detector;
@@ -32,7 +33,7 @@ use crate::rules::Rules;
 use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
 use crate::telemetry::{LogLevel, Place, Recorder, Telemetry};
-use crate::transfer::{HttpError, Metered, S3};
+use crate::transfer::{Metered, S3};
 use endpoints::{Endpoints, Link};
 use invalidation::Invalidating;
 use std::convert::Infallible;
@@ -224,13 +225,14 @@ async fn with_view(
     let levels = levels::of(told.subscribe(), told_cdn, config.state_dir.clone());
     telemetry.recorder.observe(levels);
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), told.subscribe()));
-    let invalidating = Invalidating::start(&config, mode, &shutdown, &opened.store, totals).await;
+    let aws = Aws::load(parts::aws(&config)).await?;
+    let invalidating = Invalidating::start(&config, mode, &shutdown, &opened.store, &aws, totals);
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
     let app = App {
         filter,
         rules: parts::rules(&config).map_err(AppError::Patterns)?,
-        s3: Metered::new(S3::new(parts::s3(&config, &owner)).await?, telemetry.recorder.clone()),
+        s3: Metered::new(S3::new(&aws, parts::s3(&config, &owner)), telemetry.recorder.clone()),
         store: opened.store,
         owner,
         told,

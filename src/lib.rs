@@ -14,11 +14,12 @@
 //!
 //! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [cover] and [queue]
 //! decide and do no I/O. [root], [look], [reconcile] and [detect] read the directory, [store] keeps the
-//! record, [transfer] speaks to S3, [invalidate] to CloudFront. [engine] joins them, [app] makes them
-//! from the [config], [cli] and `main` are the doorway.
+//! record, [transfer] speaks to S3, [invalidate] to CloudFront, both by way of [aws]. [engine] joins them,
+//! [app] makes them from the [config], [cli] and `main` are the doorway.
 
 pub mod admin;
 pub mod app;
+pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod cover;

@@ -36,7 +36,7 @@ mod source;
 pub use metered::{Metered, Request, RequestObserver};
 pub use pace::PaceSettings;
 pub use port::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
-pub use s3::{HttpError, Payload, S3, S3Settings};
+pub use s3::{Payload, S3, S3Settings};
 
 use crate::model::{
     Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Outcome, RelPath,

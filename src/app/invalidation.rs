@@ -1,6 +1,7 @@
 //! The worker that tells CloudFront: started with the daemon, ended with it.
 
 use super::{Mode, unix_millis};
+use crate::aws::Aws;
 use crate::config::Config;
 use crate::engine::Invalidate;
 use crate::invalidate::{Addresses, BatchSettings, CloudFront, Phase, Settings, Totals, Worker};
@@ -33,11 +34,12 @@ pub(super) struct Invalidating {
 
 impl Invalidating {
     /// Starts it, where it is wanted.
-    pub(super) async fn start(
+    pub(super) fn start(
         config: &Config,
         mode: Mode,
         shutdown: &Shutdown,
         store: &Store,
+        aws: &Aws,
         totals: Arc<Totals>,
     ) -> Option<Self> {
         let cloudfront = config.cloudfront.as_ref()?;
@@ -53,7 +55,7 @@ impl Invalidating {
             },
             clock: unix_millis,
         };
-        let cdn = CloudFront::new(config.region.clone()).await;
+        let cdn = CloudFront::new(aws);
         let worker = Worker::new(settings, cdn, store.clone(), totals);
         let (phase, phases) = watch::channel(Phase::Running);
         let task = tokio::spawn(worker.run(phases));

@@ -1,6 +1,7 @@
 //! The parts, each made from what the configuration says of it.
 
 use super::{App, Bucket, Mode, invalidation, source, unix_millis};
+use crate::aws::AwsSettings;
 use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
 use crate::engine::snapshot;
@@ -28,6 +29,8 @@ const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 /// The wait after the first failure of a path.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
+/// Connections beside those for content: looks, deletes, listings.
+const CONTROL_CONNECTIONS: usize = 4;
 /// What S3 copies in one request.
 const COPY_BYTES_MAX: u64 = 5 << 30;
 /// The part of a larger one; S3 copies several of them at once.
@@ -47,14 +50,19 @@ pub(super) fn rules(config: &Config) -> Result<Arc<Rules>, String> {
     Rules::new(&config.objects).map(Arc::new).map_err(|error| error.to_string())
 }
 
+pub(super) fn aws(config: &Config) -> AwsSettings {
+    AwsSettings {
+        region: config.region.clone(),
+        ca_bundle: config.ca_bundle.clone(),
+        connections: config.max_concurrent_transfers + CONTROL_CONNECTIONS,
+    }
+}
+
 pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
     S3Settings {
         bucket: config.bucket.clone(),
-        region: config.region.clone(),
         endpoint_url: config.endpoint_url.clone(),
         force_path_style: config.force_path_style,
-        connections: config.max_concurrent_transfers,
-        ca_bundle: config.ca_bundle.clone(),
         checksum: config.checksum,
         owner: owner.to_owned(),
     }

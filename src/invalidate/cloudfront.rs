@@ -3,9 +3,10 @@
 //! The SDK's own retries are off: the worker owns them, and every request is one it knows of.
 
 use super::port::{Invalidator, Kind, Status, Trouble};
+use crate::aws::Aws;
 use crate::model::Batch;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudfront::Client;
+use aws_sdk_cloudfront::config::Region;
 use aws_sdk_cloudfront::config::http::HttpResponse;
 use aws_sdk_cloudfront::config::retry::RetryConfig;
 use aws_sdk_cloudfront::config::timeout::TimeoutConfig;
@@ -48,19 +49,14 @@ pub struct CloudFront {
 }
 
 impl CloudFront {
-    /// A client. Makes no request. Credentials and endpoint come from AWS's default chain.
-    pub async fn new(region: Option<String>) -> Self {
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
-        if let Some(region) = region {
-            loader = loader.region(Region::new(region));
-        }
-        let shared = loader.load().await;
-        let region = shared.region().cloned();
+    /// A client. Makes no request.
+    pub fn new(aws: &Aws) -> Self {
+        let region = aws.shared().region().cloned();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_PATIENCE)
             .operation_timeout(REQUEST_PATIENCE)
             .build();
-        let config = aws_sdk_cloudfront::config::Builder::from(&shared)
+        let config = aws_sdk_cloudfront::config::Builder::from(aws.shared())
             .region(region.unwrap_or(Region::from_static(FALLBACK_REGION)))
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)

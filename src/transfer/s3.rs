@@ -10,10 +10,8 @@ mod client;
 mod delete;
 mod error;
 mod head;
-mod http;
 
 pub use client::{Payload, S3Settings};
-pub use http::HttpError;
 
 use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
@@ -346,23 +344,12 @@ impl ObjectStore for S3 {
 /// A client of an S3 in memory.
 #[cfg(test)]
 pub(super) fn for_tests(server: &file_sync_dev_s3::Server) -> S3 {
-    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
-    use file_sync_dev_s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
-    let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
-    let shared = aws_config::SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new(REGION))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
     let settings = S3Settings {
-        bucket: BUCKET.into(),
-        region: None,
+        bucket: file_sync_dev_s3::BUCKET.into(),
         endpoint_url: Some(server.endpoint()),
         force_path_style: true,
-        connections: 16,
-        ca_bundle: None,
         checksum: Checksum::Crc64Nvme,
         owner: "us".into(),
     };
-    S3::with(&shared, settings)
+    S3::new(&crate::aws::for_tests(), settings)
 }

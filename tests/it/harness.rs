@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod record;
+pub(crate) mod service;
 pub(crate) mod tree;
 pub(crate) mod wait;
 pub(crate) mod world;

@@ -11,6 +11,7 @@ mod faults;
 mod files;
 mod gates;
 mod harness;
+mod identity;
 mod idle;
 mod invalidation;
 mod kill;

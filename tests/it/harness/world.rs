@@ -152,6 +152,11 @@ impl World {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Takes a variable of the environment away.
+    pub(crate) fn without_variable(&mut self, name: &str) {
+        assert!(self.variables.remove(name).is_some(), "{name} is not set");
+    }
+
     /// The same as a setting, while the world is made.
     #[must_use]
     pub(crate) fn setting(mut self, key: &str, value: &str) -> Self {

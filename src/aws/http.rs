@@ -1,4 +1,4 @@
-//! The one HTTP client: for S3, and for whoever gives the credentials.
+//! The one HTTP client: for every service, and for whoever gives the credentials.
 //!
 //! - There are never more connections to one host than were asked for; what is beyond waits.
 //! - `HTTPS_PROXY` and its kin count, and `AWS_CA_BUNDLE`, which the SDK does not read by itself.
