@@ -245,7 +245,15 @@ impl Engine {
         }
         let rest = self.settings.settle.writing;
         let fresh = looked.age.filter(|age| *age < rest);
-        if let (Activity::Found, Some(age), false) =
+        if fresh.is_some()
+            && !looked.rested.overdue
+            && self.settle.is_being_written(&looked.rested.path)
+        {
+            // Somebody has begun to write between the rest and the look.
+            self.settle.put_back(looked.rested, now.elapsed + rest);
+            return;
+        }
+        if let (Activity::Found | Activity::Gone, Some(age), false) =
             (looked.rested.activity, fresh, looked.rested.overdue)
             && !(known.mirrored.is_none() && known.twin.is_some())
             && self.is_news(&looked.rested.path, &looked.observed, known)
@@ -352,7 +360,8 @@ impl Engine {
             && !self.stopping
             && !self.settings.once
         {
-            self.look_later(path, Activity::Done, now, RACY_WAIT);
+            // By then it may be open again.
+            self.look_later(path, Activity::Found, now, RACY_WAIT);
         }
         if let (Outcome::Mirrored(..), Some(from)) = (outcome, &lease.pending.copy_from) {
             // Its delete counts as one of a moved file from now on. Or another file is being written

@@ -11,11 +11,11 @@
 
 use crate::model::RelPath;
 use crate::plan::Observed;
-use crate::root::{Kind, LookError, Obstacle, Root, SourceGone};
+use crate::root::{Kind, LookError, Obstacle, Root, SourceGone, now_ns};
 use crate::settle::Rested;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// What a look at one path found.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ fn look_at(root: &Root, rested: Rested) -> Looked {
         Looked { rested, observed: Observed::Absent, age: None, instead: None, unsettled: false };
     match root.look(&looked.rested.path) {
         Ok(stat) if stat.kind == Kind::File => {
-            looked.age = Some(age(stat.fingerprint.ctime_ns));
+            looked.age = Some(stat.fingerprint.age(now_ns()));
             looked.observed = Observed::File(stat.fingerprint);
         }
         Ok(stat) => looked.instead = Some(stat.kind),
@@ -151,14 +151,6 @@ fn why_not_believable(root: &Root) -> Option<String> {
         Ok(()) if empty => Some("the watched directory is empty".to_owned()),
         Ok(()) => None,
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "an adapter: the look happens now")]
-fn age(ctime_ns: i64) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let changed = Duration::from_nanos(u64::try_from(ctime_ns).unwrap_or(0));
-    // A time stamp of the future, from a server's clock, is as fresh as can be.
-    now.saturating_sub(changed)
 }
 
 #[cfg(test)]

@@ -153,11 +153,24 @@ impl Settle {
         }
     }
 
-    /// Puts a path back that was looked at and had not rested for long enough.
+    /// Puts a path back that was looked at and had not rested for long enough. What was heard of it
+    /// since then says more.
     pub fn put_back(&mut self, rested: Rested, due: Duration) {
         let Rested { path, activity, since, mark, .. } = rested;
-        let since = self.paths.get(&path).map_or(since, |wait| wait.since.min(since));
-        self.wait(path, Wait { activity, since, due, mark });
+        let wait = match self.paths.get(&path) {
+            Some(newer) => {
+                let (since, mark) = (newer.since.min(since), newer.mark.min(mark));
+                Wait { since, mark, ..*newer }
+            }
+            None => Wait { activity, since, due, mark },
+        };
+        self.wait(path, wait);
+    }
+
+    /// Whether `path` was written to lately, and not closed.
+    #[must_use]
+    pub fn is_being_written(&self, path: &RelPath) -> bool {
+        self.paths.get(path).is_some_and(|wait| wait.activity == Activity::Writing)
     }
 
     /// Of hints that come now.
@@ -247,8 +260,8 @@ impl Settle {
 
     fn quiet(&self, activity: Activity) -> Duration {
         match activity {
-            // The look tells how long a found file has rested already.
-            Activity::Done | Activity::Found => self.settings.done,
+            // The look tells how long a file that was found has rested already.
+            Activity::Done | Activity::Gone | Activity::Found => self.settings.done,
             Activity::Writing if self.ending => self.settings.done,
             Activity::Writing => self.settings.writing,
         }

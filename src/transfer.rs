@@ -43,13 +43,13 @@ use crate::model::{
     StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
 };
 use crate::queue::Lease;
-use crate::root::Root;
+use crate::root::{Root, now_ns};
 use crate::rules::Rules;
 use memory::{Memory, Purpose};
 use pace::Paced;
 use source::{Piece, Source};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// How far the store's clock may be behind ours.
@@ -77,6 +77,9 @@ pub struct Settings {
     pub rules: Arc<Rules>,
     /// Whether objects that are there are made to look like that, too.
     pub reapply_rules: bool,
+    /// How old the last change of a file has to be that was queued before the start: nobody has seen
+    /// since whether it is being written.
+    pub rest: Duration,
 }
 
 /// Where it is noted what the bucket may hold: multipart uploads, so that none is left behind by a
@@ -141,6 +144,10 @@ impl Put<'_> {
     fn version(&self) -> Version {
         self.lease.pending.version
     }
+
+    fn was_queued_before_the_start(&self) -> bool {
+        self.lease.queued == 0
+    }
 }
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
@@ -195,10 +202,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         }
         let version = put.version();
         let buffer = self.memory.buffer(version.size, Purpose::File).await;
-        let (root, path) = (Arc::clone(&self.root), put.path().clone());
+        let open = self.opener(put);
         let (source, piece, racy) = blocking(move || {
-            let source = Source::open(&root, &path, version)?;
-            let racy = source.fingerprint().is_racy(unix_nanos());
+            let (source, racy) = open()?;
             let piece = source.read(0, buffer)?;
             source.confirm()?;
             Ok((source, piece, racy))
@@ -220,6 +226,24 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         let stored = self.store.put(&object, bytes, crc64nvme).await.map_err(Outcome::Failed)?;
         check(&stored, crc64nvme)?;
         Ok(outcome(stored.etag, Effort::Sent))
+    }
+
+    /// What opens the file, and says whether a write in this very moment would go unseen.
+    fn opener(
+        &self,
+        put: &Put<'_>,
+    ) -> impl FnOnce() -> Result<(Source, bool), Outcome> + Send + use<S, J> {
+        let (root, path, version) = (Arc::clone(&self.root), put.path().clone(), put.version());
+        let rest = put.was_queued_before_the_start().then_some(self.settings.rest);
+        move || {
+            let source = Source::open(&root, &path, version)?;
+            let now = now_ns();
+            if rest.is_some_and(|rest| source.fingerprint().age(now) < rest) {
+                return Err(Outcome::LookAgain("it may be open, and was queued before the start"));
+            }
+            let racy = source.fingerprint().is_racy(now);
+            Ok((source, racy))
+        }
     }
 
     /// An object that is the file already, if the bytes agree. Asks the store where the record does
@@ -344,13 +368,6 @@ async fn blocking<T: Send + 'static>(
             answer_lost: false,
         })),
     }
-}
-
-/// Now, for the comparison with the file system's time stamps.
-#[allow(clippy::disallowed_methods, reason = "an adapter: the read happens now")]
-fn unix_nanos() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

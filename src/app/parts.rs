@@ -94,6 +94,7 @@ impl App {
             listed: bound.listed,
             rules: Arc::clone(&self.rules),
             reapply_rules: self.reapplied_rules().is_some(),
+            rest: self.config.open_file_quiet,
         };
         let journal = Recorded { store: self.store.clone(), bound: bound.clone() };
         Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))

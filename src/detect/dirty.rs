@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_last_event_tells_whether_somebody_is_writing() {
-        use Activity::{Done, Found, Writing};
+        use Activity::{Done, Found, Gone, Writing};
         for (events, expected) in [
             (&[Writing, Done][..], Done),
             (&[Done, Writing], Writing),
@@ -192,6 +192,9 @@ mod tests {
             (&[Done, Found], Done),
             (&[Found, Writing], Writing),
             (&[Found, Done], Done),
+            (&[Done, Gone], Gone),
+            (&[Gone, Found], Gone),
+            (&[Gone, Found, Writing, Done], Done),
         ] {
             let mut dirty = Dirty::new(Bounds::DEFAULT);
             for &activity in events {

@@ -38,7 +38,7 @@ pub(super) enum Meaning {
 
 impl Meaning {
     pub(super) fn of(event: &Event) -> Self {
-        use Activity::{Done, Found, Writing};
+        use Activity::{Done, Found, Gone, Writing};
         if event.need_rescan() {
             return Self::OutOfSync;
         }
@@ -52,16 +52,16 @@ impl Meaning {
             // Its two halves were told before it.
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => Self::Look(None, None),
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                Self::Look(Some(Done), Some(Doubt::Left))
+                Self::Look(Some(Gone), Some(Doubt::Left))
             }
             EventKind::Modify(ModifyKind::Name(_)) => Self::Look(Some(Done), Some(Doubt::Came)),
             EventKind::Create(CreateKind::File) => Self::Look(Some(Found), None),
             EventKind::Create(CreateKind::Folder) => Self::Look(None, Some(Doubt::Came)),
-            EventKind::Remove(RemoveKind::File) => Self::Look(Some(Done), None),
+            EventKind::Remove(RemoveKind::File) => Self::Look(Some(Gone), None),
             EventKind::Remove(RemoveKind::Other) if event.info() == Some("unmount") => {
                 Self::Unmounted
             }
-            EventKind::Remove(_) => Self::Look(Some(Done), Some(Doubt::Left)),
+            EventKind::Remove(_) => Self::Look(Some(Gone), Some(Doubt::Left)),
             EventKind::Modify(_) | EventKind::Create(_) | EventKind::Any | EventKind::Other => {
                 Self::Look(Some(Found), Some(Doubt::Came))
             }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn events_mean_where_to_look() {
-        use Activity::{Done, Found, Writing};
+        use Activity::{Done, Found, Gone, Writing};
         for (kind, activity, doubt) in [
             (EventKind::Access(AccessKind::Close(AccessMode::Write)), Some(Done), None),
             (EventKind::Access(AccessKind::Close(AccessMode::Read)), None, None),
@@ -137,12 +137,12 @@ mod tests {
                 Some(Found),
                 Some(Doubt::Permissions),
             ),
-            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), Some(Done), Some(Doubt::Left)),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), Some(Gone), Some(Doubt::Left)),
             (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(Done), Some(Doubt::Came)),
             (EventKind::Create(CreateKind::File), Some(Found), None),
             (EventKind::Create(CreateKind::Folder), None, Some(Doubt::Came)),
-            (EventKind::Remove(RemoveKind::File), Some(Done), None),
-            (EventKind::Remove(RemoveKind::Folder), Some(Done), Some(Doubt::Left)),
+            (EventKind::Remove(RemoveKind::File), Some(Gone), None),
+            (EventKind::Remove(RemoveKind::Folder), Some(Gone), Some(Doubt::Left)),
             (EventKind::Any, Some(Found), Some(Doubt::Came)),
         ] {
             assert_eq!(Meaning::of(&Event::new(kind)), Meaning::Look(activity, doubt), "{kind:?}");

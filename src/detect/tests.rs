@@ -156,9 +156,10 @@ async fn what_is_done_with_a_file_is_told_by_the_last_event() {
     drop(file);
     assert_eq!(watched.hints().await, [done("open")]);
     fs::rename(watched.at("open"), watched.at("new")).expect("renames");
-    assert_eq!(watched.hints().await, [done("new"), done("open")]);
+    let gone = |name| Hint::Path(path(name), Activity::Gone);
+    assert_eq!(watched.hints().await, [done("new"), gone("open")]);
     fs::remove_file(watched.at("new")).expect("removes");
-    assert_eq!(watched.hints().await, [done("new")]);
+    assert_eq!(watched.hints().await, [gone("new")]);
     fs::hard_link(watched.at("old"), watched.at("linked")).expect("links");
     let linked = Hint::Path(path("linked"), Activity::Found);
     assert!(watched.hints().await.contains(&linked));

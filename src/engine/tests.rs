@@ -7,6 +7,7 @@
 mod comparisons;
 mod flushing;
 mod history;
+mod resting;
 pub(super) mod world;
 
 use std::collections::BTreeMap;

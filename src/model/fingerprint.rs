@@ -1,5 +1,7 @@
 //! What a look at a file says of its content without reading it.
 
+use std::time::Duration;
+
 /// What the file system told about a regular file. Two equal fingerprints of one path mean equal
 /// content, except within the clock tick in which the file was last written
 /// (see [`is_racy`](Self::is_racy)).
@@ -41,6 +43,14 @@ impl Fingerprint {
     #[must_use]
     pub fn same_file(&self, other: &Self) -> bool {
         self.device == other.device && self.inode == other.inode && self.btime_ns == other.btime_ns
+    }
+
+    /// How long ago content or metadata changed. A time stamp of the future, from a server's clock, is
+    /// as fresh as can be.
+    #[must_use]
+    pub fn age(&self, now_ns: i64) -> Duration {
+        let nanos = now_ns.saturating_sub(self.ctime_ns);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
     /// Whether a write in the very tick of this look would leave the fingerprint as it is, so that

@@ -14,8 +14,11 @@ pub enum Hint {
 /// How long a file has to rest before it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Activity {
-    /// Closed after writing, renamed, or removed: whoever did it has finished.
+    /// Closed after writing, or renamed to this: whoever did it has finished.
     Done,
+    /// Removed, or renamed to something else. If there is a file nevertheless, it is another one of
+    /// which nobody told: its age decides.
+    Gone,
     /// Found by a listing: nobody knows whether it is still being written. Its age decides.
     Found,
     /// Written to and not closed since.

@@ -4,6 +4,7 @@ use crate::model::Fingerprint;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, makedev};
 use std::io;
 use std::os::fd::AsFd;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Which directory, on which mount. Two looks at the watched directory that differ in any of these
 /// did not see the same directory.
@@ -54,6 +55,14 @@ pub struct Stat {
     pub links: u64,
     /// As in [`Identity::mount_id`].
     pub mount_id: u64,
+}
+
+/// Now, for a comparison with time stamps of files.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "an adapter: whoever asks has just looked")]
+pub fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl Kind {

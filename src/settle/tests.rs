@@ -91,6 +91,19 @@ fn a_path_put_back_keeps_the_start_of_its_wait() {
 }
 
 #[test]
+fn what_was_heard_during_a_look_outweighs_what_was_heard_before_it() {
+    let mut settle = Settle::new(settings());
+    settle.hint(Hint::Path(path("a"), Activity::Done), Duration::ZERO);
+    let rested = settle.take_paths(250 * MS, 1).remove(0);
+    settle.hint(Hint::Path(path("a"), Activity::Writing), 260 * MS);
+    settle.put_back(rested, 500 * MS);
+    assert!(settle.is_being_written(&path("a")));
+    assert_eq!(taken(&mut settle, 5_259 * MS), [""; 0]);
+    let rested = settle.take_paths(5_260 * MS, 1).remove(0);
+    assert_eq!((rested.activity, rested.since), (Activity::Writing, Duration::ZERO));
+}
+
+#[test]
 fn where_there_is_no_room_hints_widen_upwards() {
     let mut settle = Settle::new(settings());
     for name in ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2"] {

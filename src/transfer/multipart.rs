@@ -9,7 +9,7 @@
 
 use super::{
     Journal, Made, ObjectHead, ObjectStore, Purpose, Put, Source, StoredObject, Transfer, blocking,
-    check, outcome, unix_nanos,
+    check, outcome,
 };
 use crate::model::{Effort, FailureClass, Outcome, StoredPart, UploadNote, UploadPlan};
 use crc_fast::{CrcAlgorithm, checksum_combine};
@@ -49,13 +49,9 @@ pub(super) fn part_size(size: u64, wish: u64) -> u64 {
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     pub(super) async fn put_in_parts(&self, put: &Put<'_>) -> Result<Outcome, Outcome> {
-        let (root, path, version) = (Arc::clone(&self.root), put.path().clone(), put.version());
-        let (source, racy) = blocking(move || {
-            let source = Source::open(&root, &path, version)?;
-            let racy = source.fingerprint().is_racy(unix_nanos());
-            Ok((Arc::new(source), racy))
-        })
-        .await?;
+        let version = put.version();
+        let (source, racy) = blocking(self.opener(put)).await?;
+        let source = Arc::new(source);
         let object = self.object_head(put, &source);
         let part_size = part_size(version.size, self.settings.multipart_part_size);
         let plan = UploadPlan { version, part_size, head: object.digest() };

@@ -68,6 +68,7 @@ impl World {
             listed: true,
             rules: Arc::default(),
             reapply_rules: false,
+            rest: Duration::from_secs(3_600),
         });
         let transfer = Transfer::new(root, store, Arc::clone(&notes), settings);
         Self { directory, server, notes, transfer }
@@ -85,7 +86,7 @@ impl World {
         let stat = self.transfer.root.look(&path(name)).expect("there");
         let version = Version::of(&stat.fingerprint);
         let pending = Pending::new(path(name), Operation::Put, version, 0);
-        Lease { pending, sent_before: None, queued: 0 }
+        Lease { pending, sent_before: None, queued: 1 }
     }
 
     async fn send(&self, lease: &Lease, known: Known) -> Outcome {
@@ -103,6 +104,23 @@ fn is_mirrored(outcome: Outcome, effort: Effort) -> Mirrored {
         Outcome::Mirrored(mirrored, how) if how == effort => mirrored,
         other => panic!("expected {effort:?}, found {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_was_queued_before_the_start_is_not_sent_while_it_may_be_open() {
+    for bytes in [1, 6 * MIB] {
+        let world = World::new();
+        world.write("file", bytes);
+        let of_before = Lease { queued: 0, ..world.lease("file") };
+        let outcome = world.send(&of_before, Known::default()).await;
+        assert!(matches!(outcome, Outcome::LookAgain(_)), "{outcome:?}");
+        assert_eq!(world.server.journal().total(), 0, "nothing was asked or sent");
+        is_mirrored(world.send(&world.lease("file"), Known::default()).await, Effort::Sent);
+    }
+    let world = World::with(|settings| Settings { rest: Duration::ZERO, ..settings });
+    world.write("file", 1);
+    let of_before = Lease { queued: 0, ..world.lease("file") };
+    is_mirrored(world.send(&of_before, Known::default()).await, Effort::Sent);
 }
 
 #[tokio::test]

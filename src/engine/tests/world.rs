@@ -208,8 +208,8 @@ impl World {
                 touched.into_iter().map(|path| Hint::Tree(path, Depth::Whole)).collect()
             }
             number => {
-                let activity = [Activity::Done, Activity::Found, Activity::Writing];
-                let activity = activity[usize::from(number) % 3];
+                let activity = [Activity::Done, Activity::Gone, Activity::Found, Activity::Writing];
+                let activity = activity[usize::from(number) % 4];
                 touched.into_iter().map(|path| Hint::Path(path, activity)).collect()
             }
         };

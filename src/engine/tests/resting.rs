@@ -1,0 +1,117 @@
+//! When a file that was looked at is taken, and when it is left until it rests.
+
+use super::super::*;
+use super::world::{engine, path};
+use crate::model::{Epoch, Fingerprint, Mirrored};
+use crate::reconcile::Summary;
+
+const REST: u64 = 5_000;
+
+fn at(ms: u64) -> Now {
+    Now { elapsed: Duration::from_millis(ms), jitter: 0.5 }
+}
+
+fn file() -> Fingerprint {
+    Fingerprint { size: 1, mtime_ns: 1, ctime_ns: 1, inode: 1, btime_ns: 1, device: 1, mode: 0 }
+}
+
+/// After the first comparison.
+fn rested_engine() -> Engine {
+    let mut engine = engine(Duration::ZERO, Counts::default(), true);
+    let effects = engine.apply(Event::Tick, at(0));
+    for effect in effects {
+        if let Effect::Compare(range) = effect {
+            drop(engine.apply(Event::Compared(range, Ok(Summary::default())), at(0)));
+        }
+    }
+    engine
+}
+
+fn hint(engine: &mut Engine, activity: Activity, ms: u64) {
+    let hint = Hint::Path(path("f"), activity);
+    drop(engine.apply(Event::Hinted(vec![hint]), at(ms)));
+}
+
+/// The look that is wanted by then.
+fn look(engine: &mut Engine, ms: u64) -> Option<Rested> {
+    engine.apply(Event::Tick, at(ms)).into_iter().find_map(|effect| match effect {
+        Effect::Look(mut paths) => paths.pop(),
+        _ => None,
+    })
+}
+
+/// Whether a file of this age is sent, of which the record knows `mirrored`.
+fn sends(
+    engine: &mut Engine,
+    rested: Rested,
+    age_ms: u64,
+    mirrored: Option<Mirrored>,
+    ms: u64,
+) -> Option<Lease> {
+    let age = Some(Duration::from_millis(age_ms));
+    let observed = Observed::File(file());
+    let looked = Looked { rested, observed, age, instead: None, unsettled: false };
+    let known =
+        Known { mirrored, pending: None, below: false, twin: None, listed: None, upload: None };
+    let effects = engine.apply(Event::Looked(vec![(looked, known)]), at(ms));
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Write(_, mut leases) => leases.pop(),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_file_that_was_closed_is_taken_however_young_it_is() {
+    let mut engine = rested_engine();
+    hint(&mut engine, Activity::Done, 1_000);
+    let rested = look(&mut engine, 1_250).expect("a look");
+    assert!(sends(&mut engine, rested, 250, None, 1_251).is_some());
+}
+
+/// It was closed, and opened again before the look.
+#[test]
+fn a_file_that_is_written_to_before_the_look_is_left_until_it_rests() {
+    let mut engine = rested_engine();
+    hint(&mut engine, Activity::Done, 1_000);
+    let rested = look(&mut engine, 1_250).expect("a look");
+    hint(&mut engine, Activity::Writing, 1_260);
+    assert!(sends(&mut engine, rested, 5, None, 1_270).is_none());
+    assert_eq!(look(&mut engine, 1_260 + REST - 1), None);
+    let rested = look(&mut engine, 1_260 + REST).expect("a look");
+    assert!(sends(&mut engine, rested, REST, None, 1_261 + REST).is_some());
+}
+
+/// The file that is there now was made in a directory that nobody watched yet.
+#[test]
+fn a_file_in_the_place_of_a_removed_one_is_left_until_it_rests() {
+    let mut engine = rested_engine();
+    hint(&mut engine, Activity::Gone, 1_000);
+    let rested = look(&mut engine, 1_250).expect("a look");
+    assert!(sends(&mut engine, rested, 100, None, 1_251).is_none());
+    assert_eq!(look(&mut engine, 1_251 + REST - 101), None);
+    let rested = look(&mut engine, 1_251 + REST - 100).expect("a look");
+    assert!(sends(&mut engine, rested, REST, None, 1_252 + REST).is_some());
+}
+
+/// It was sent within the tick it was written in, so it is compared once more; by then it may be open
+/// again.
+#[test]
+fn a_file_that_is_compared_once_more_is_left_until_it_rests() {
+    let mut engine = rested_engine();
+    hint(&mut engine, Activity::Done, 1_000);
+    let rested = look(&mut engine, 1_250).expect("a look");
+    let lease = sends(&mut engine, rested, 250, None, 1_251).expect("a try");
+    let racy = Mirrored {
+        fingerprint: file(),
+        crc64nvme: 0,
+        etag: None,
+        racy: true,
+        epoch: Epoch(1),
+        head: None,
+    };
+    let sent = Outcome::Mirrored(racy.clone(), crate::model::Effort::Sent);
+    drop(engine.apply(Event::Written(1, Counts::default()), at(1_260)));
+    drop(engine.apply(Event::Ended(vec![(lease, sent)]), at(1_300)));
+    let rested = look(&mut engine, 3_400).expect("a look");
+    assert!(sends(&mut engine, rested, 100, Some(racy), 3_401).is_none());
+}
