@@ -13,5 +13,5 @@ pub(crate) mod world;
 
 pub(crate) use churn::Churn;
 pub(crate) use daemon::Daemon;
-pub(crate) use wait::{let_pass, patience, rounds, seed, until};
+pub(crate) use wait::{AtLast, let_pass, patience, rounds, seed, until};
 pub(crate) use world::{PREFIX, World};

@@ -1,7 +1,7 @@
 //! d6: nothing outside is ever read. d7: what is stored is a state that the file had.
 
 use crate::harness::world::key;
-use crate::harness::{World, seed, until};
+use crate::harness::{AtLast, World, let_pass, seed, until};
 use file_sync_dev_s3::{BUCKET, What};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::collections::{HashMap, HashSet};
@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 #[test]
 fn d6_a_link_swapped_in_at_any_moment_never_leads_to_the_canary() {
@@ -44,11 +45,14 @@ fn d6_a_link_swapped_in_at_any_moment_never_leads_to_the_canary() {
                     fs::write(&pairs[1].0, vec![b'a' + turn / 16; CANARY.len()]).expect("written");
                     let inner = pairs[0].0.join("file");
                     fs::write(inner, vec![b'a' + turn / 16; CANARY.len()]).expect("written");
+                    // A moment in which it can be opened, into which the next swap falls.
+                    let_pass(Duration::from_millis(dice.u64(..20)));
                 }
             }
         });
+        // Also if what is waited for does not come: the thread would never end.
+        let _over = AtLast(|| over.store(true, Ordering::Relaxed));
         until("it was sent again and again", || world.history().len() >= VERSIONS);
-        over.store(true, Ordering::Relaxed);
     });
     world.wait_until_done();
     for change in world.history() {

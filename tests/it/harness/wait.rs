@@ -74,6 +74,15 @@ pub(crate) fn let_pass(moment: Duration) {
     }
 }
 
+/// Done when it is dropped, so also when a test fails on the way.
+pub(crate) struct AtLast<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for AtLast<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Looks become rarer with time, so that one that costs something does not starve what it waits for.
 fn pause(began: Instant) {
     std::thread::sleep(POLL.max(began.elapsed() / 20).min(POLL * 10));
