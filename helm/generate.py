@@ -5,6 +5,7 @@
   service's own keys from docs/CONFIGURATION.md.
 - The tables in the READMEs: from the comments in values.yaml.
 - The sidecar's `_container.tpl`: a copy of the application chart's.
+- The alert rules and the dashboard: copies of those in monitoring/.
 
 `--check` writes nothing and fails where a file would change.
 """
@@ -181,6 +182,10 @@ def outputs() -> dict[Path, str]:
         "A copy\nof the one in the chart file-sync-service, which `make charts` writes.",
     )
     files[SIDECAR / "templates/_container.tpl"] = container
+    rules = (ROOT / "monitoring/alerts.yaml").read_text()
+    rules = re.sub(r"\A(#.*\n)+", "# A copy of monitoring/alerts.yaml, which `make charts` writes.\n", rules)
+    files[APPLICATION / "rules/file-sync-service.yaml"] = rules
+    files[APPLICATION / "dashboards/file-sync-service.json"] = (ROOT / "monitoring/dashboard.json").read_text()
     return files
 
 
@@ -189,6 +194,7 @@ def main() -> int:
     stale = [path for path, text in outputs().items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(outputs()[path])
         print(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}")
     return 1 if check and stale else 0

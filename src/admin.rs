@@ -160,11 +160,5 @@ impl Serving {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "an adapter: ages are told as of now")]
-fn unix_millis() -> UnixMillis {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    crate::model::millis(now.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests;

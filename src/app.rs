@@ -19,6 +19,7 @@ pub mod termination;
 use crate::admin;
 use crate::aws::{Aws, HttpError};
 use crate::cli::Exit;
+use crate::clock::unix_millis;
 use crate::config::{Config, Effective};
 use crate::detect::Detector;
 use crate::engine::control::{self, Requests};
@@ -26,7 +27,7 @@ use crate::engine::snapshot::{History, Phase, Snapshot};
 use crate::engine::{self, End, Parts, Stop};
 use crate::filter::Filter;
 use crate::invalidate::Totals;
-use crate::model::{Epoch, FailureClass, UnixMillis, UploadNote, millis};
+use crate::model::{Epoch, FailureClass, UploadNote};
 use crate::retry_file;
 use crate::root::Root;
 use crate::rules::Rules;
@@ -38,7 +39,7 @@ use endpoints::{Endpoints, Link};
 use invalidation::Invalidating;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The last events are waited for this long when the daemon stops.
@@ -222,10 +223,10 @@ async fn with_view(
     let totals = Arc::new(Totals::default());
     let told_cdn =
         config.cloudfront.as_ref().map(|_| (opened.store.backlog(), Arc::clone(&totals)));
-    let levels = levels::of(told.subscribe(), told_cdn, config.state_dir.clone());
+    let aws = Aws::load(parts::aws(&config)).await?;
+    let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), config.state_dir.clone());
     telemetry.recorder.observe(levels);
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), told.subscribe()));
-    let aws = Aws::load(parts::aws(&config)).await?;
     let invalidating = Invalidating::start(&config, mode, &shutdown, &opened.store, &aws, totals);
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
@@ -467,10 +468,4 @@ fn tell_interrupted(end: &End) {
 fn target(config: &Config) -> String {
     let endpoint = config.endpoint_url.as_deref().unwrap_or("aws");
     format!("{endpoint} {} {}", config.bucket, config.prefix.as_str())
-}
-
-#[allow(clippy::disallowed_methods, reason = "the record is dated with the wall clock")]
-fn unix_millis() -> UnixMillis {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    millis(now)
 }

@@ -4,17 +4,18 @@
 //! The SDK's standard variables count: `AWS_PROFILE`, `AWS_ENDPOINT_URL`, `AWS_USE_FIPS_ENDPOINT` and
 //! their kin. What the SDK does not read by itself is given to it here.
 
+mod credentials;
 mod http;
 
+pub use credentials::Standing;
 pub use http::HttpError;
 
 use aws_config::identity::IdentityCache;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use credentials::Renewing;
+use std::error::Error;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// Credentials are renewed by the first request this long before their end.
-const RENEWED_BEFORE: Duration = Duration::from_secs(300);
 
 /// What is not said here comes from AWS's default chain.
 #[derive(Debug, Clone, Default)]
@@ -31,10 +32,12 @@ pub struct AwsSettings {
 #[derive(Debug, Clone)]
 pub struct Aws {
     shared: SdkConfig,
+    /// `None` where nothing is to be signed.
+    credentials: Option<Renewing>,
 }
 
 impl Aws {
-    /// Makes no request.
+    /// Asks for credentials in the background, from now on.
     ///
     /// # Errors
     ///
@@ -42,11 +45,23 @@ impl Aws {
     pub async fn load(settings: AwsSettings) -> Result<Self, HttpError> {
         let mut loader = aws_config::defaults(behavior())
             .http_client(http::client(settings.connections, settings.ca_bundle.as_deref())?)
-            .identity_cache(IdentityCache::lazy().buffer_time(RENEWED_BEFORE).build());
+            // They are kept here.
+            .identity_cache(IdentityCache::no_cache());
         if let Some(region) = settings.region {
             loader = loader.region(Region::new(region));
         }
-        Ok(Self { shared: loader.load().await })
+        let shared = loader.load().await;
+        let credentials = shared.credentials_provider().map(Renewing::start);
+        let provider = credentials.clone().map(SharedCredentialsProvider::new);
+        let mut builder = shared.into_builder();
+        builder.set_credentials_provider(provider);
+        Ok(Self { shared: builder.build(), credentials })
+    }
+
+    /// How it stands with the credentials.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.credentials.as_ref().map(Renewing::standing).unwrap_or_default()
     }
 
     /// As the SDK wants it.
@@ -60,10 +75,24 @@ fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
+/// An error and what caused it, each said once: the SDK's own form fills a screen.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// The keys of an S3 in memory.
 #[cfg(test)]
 pub(crate) fn for_tests() -> Aws {
-    use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+    use aws_credential_types::Credentials;
     use file_sync_dev_s3::{ACCESS_KEY, REGION, SECRET_KEY};
     let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
     let shared = SdkConfig::builder()
@@ -71,5 +100,5 @@ pub(crate) fn for_tests() -> Aws {
         .region(Region::new(REGION))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build();
-    Aws { shared }
+    Aws { shared, credentials: None }
 }

@@ -21,9 +21,12 @@ pub mod admin;
 pub mod app;
 pub mod aws;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod cover;
 pub mod detect;
+#[cfg(test)]
+mod documented;
 pub mod engine;
 pub mod filter;
 pub mod invalidate;

@@ -1,7 +1,8 @@
 //! Which path answers what, on which address.
 
 use super::status;
-use super::{Sources, answers, control, guard, health, page, unix_millis};
+use super::{Sources, answers, control, guard, health, page};
+use crate::clock::unix_millis;
 use crate::engine::control::{Refusal, Request as Ask};
 use crate::model::{Pending, UnixMillis};
 use axum::Router;

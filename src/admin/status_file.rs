@@ -1,6 +1,7 @@
 //! The status as a file, for other containers of the pod that have no HTTP client. Without names.
 
-use super::{Sources, status, unix_millis};
+use super::{Sources, status};
+use crate::clock::unix_millis;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

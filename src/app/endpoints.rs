@@ -1,7 +1,8 @@
 //! The HTTP endpoints and the status file, joined to what they tell of.
 
-use super::{AppError, Console, Mode, unix_millis};
+use super::{AppError, Console, Mode};
 use crate::admin::{self, Addresses, Bound, Serving, Sources};
+use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::engine::control::{self, Requests};
 use crate::engine::snapshot::Snapshot;

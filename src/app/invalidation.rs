@@ -1,7 +1,8 @@
 //! The worker that tells CloudFront: started with the daemon, ended with it.
 
-use super::{Mode, unix_millis};
+use super::Mode;
 use crate::aws::Aws;
+use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::engine::Invalidate;
 use crate::invalidate::{Addresses, BatchSettings, CloudFront, Phase, Settings, Totals, Worker};

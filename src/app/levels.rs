@@ -1,6 +1,7 @@
 //! How things stand, for whoever measures: asked for, never pushed.
 
-use super::unix_millis;
+use crate::aws::Aws;
+use crate::clock::unix_millis;
 use crate::engine::snapshot::{Phase, Snapshot};
 use crate::invalidate::Totals;
 use crate::store::Backlog;
@@ -17,10 +18,12 @@ const WATCH_LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
 pub(super) fn of(
     snapshot: watch::Receiver<Snapshot>,
     told: Option<(watch::Receiver<Backlog>, Arc<Totals>)>,
+    aws: Aws,
     state_dir: PathBuf,
 ) -> impl Fn() -> Levels + Send + Sync + 'static {
     move || {
         let levels = of_snapshot(&snapshot.borrow());
+        let credentials = aws.standing();
         let volume = rustix::fs::statvfs(&state_dir);
         let volume = volume.as_ref().ok();
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
@@ -31,6 +34,9 @@ pub(super) fn of(
             watch_limit: watch_limit(),
             invalidation_waiting: told.as_ref().map(|(backlog, _)| backlog.borrow().untold()),
             invalidation_paths: told.as_ref().map(|(_, totals)| totals.by_result()),
+            credentials_expiry: credentials.expiry,
+            credentials_renewed: credentials.renewed,
+            credentials_renewals: Some(credentials.renewals),
             ..levels
         }
     }

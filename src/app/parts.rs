@@ -1,7 +1,8 @@
 //! The parts, each made from what the configuration says of it.
 
-use super::{App, Bucket, Mode, invalidation, source, unix_millis};
+use super::{App, Bucket, Mode, invalidation, source};
 use crate::aws::AwsSettings;
+use crate::clock::unix_millis;
 use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
 use crate::engine::snapshot;

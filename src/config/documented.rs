@@ -5,32 +5,17 @@
 use super::environment::variable;
 use super::keys::{Absent, Key, Kind, LATER, SECTIONS};
 use super::{Sources, load};
+use crate::documented::{keep, project};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 const BEGIN: &str = "<!-- keys: begin, generated from the table in src/config/keys.rs -->\n";
 const END: &str = "<!-- keys: end -->\n";
 
-fn project(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
 #[test]
 fn the_documentation_has_every_key_as_it_is() {
-    let path = project("docs/CONFIGURATION.md");
-    let page = fs::read_to_string(&path).expect("the page");
-    let (before, rest) = page.split_once(BEGIN).expect("the begin mark");
-    let (_, after) = rest.split_once(END).expect("the end mark");
-    let current = format!("{before}{BEGIN}{}{END}{after}", tables());
-    // No setting of the program: whoever runs the tests asks for the page to be written.
-    #[allow(clippy::disallowed_methods)]
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &current).expect("the page is written");
-        return;
-    }
-    assert!(page == current, "run: UPDATE_DOCS=1 cargo test --lib documented");
+    keep("docs/CONFIGURATION.md", [BEGIN, END], &tables());
 }
 
 fn tables() -> String {

@@ -3,7 +3,7 @@
 //! The SDK's own retries are off: the worker owns them, and every request is one it knows of.
 
 use super::port::{Invalidator, Kind, Status, Trouble};
-use crate::aws::Aws;
+use crate::aws::{Aws, chain};
 use crate::model::Batch;
 use aws_sdk_cloudfront::Client;
 use aws_sdk_cloudfront::config::Region;
@@ -142,20 +142,6 @@ fn unfit(error: &BuildError) -> Trouble {
 fn incomplete() -> Trouble {
     let message = "CloudFront answered without an invalidation".into();
     Trouble { kind: Kind::Unavailable, code: "incomplete-answer".into(), message }
-}
-
-/// An error and what caused it, each said once.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,33 +5,18 @@
 use super::Levels;
 use super::metrics::{Metrics, provider};
 use super::table::{self, Kind, Label, Metric, TABLE};
+use crate::documented::{keep, project};
 use opentelemetry_sdk::Resource;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 const BEGIN: &str = "<!-- metrics: begin, generated from src/telemetry/table.rs -->\n";
 const END: &str = "<!-- metrics: end -->\n";
 
-fn project(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
 #[test]
 fn the_documentation_has_every_metric_as_it_is() {
-    let path = project("docs/METRICS.md");
-    let page = fs::read_to_string(&path).expect("the page");
-    let (before, rest) = page.split_once(BEGIN).expect("the begin mark");
-    let (_, after) = rest.split_once(END).expect("the end mark");
-    let current = format!("{before}{BEGIN}{}{END}{after}", tables());
-    // No setting of the program: whoever runs the tests asks for the page to be written.
-    #[allow(clippy::disallowed_methods)]
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &current).expect("the page is written");
-        return;
-    }
-    assert!(page == current, "run: UPDATE_DOCS=1 cargo test --lib documented");
+    keep("docs/METRICS.md", [BEGIN, END], &tables());
 }
 
 fn tables() -> String {
@@ -130,6 +115,9 @@ fn full_levels() -> Levels {
         mirrored_files: Some(1),
         invalidation_waiting: Some(1),
         invalidation_paths: Some([("accepted", 1), ("completed", 1), ("failed", 0)]),
+        credentials_expiry: Some(1),
+        credentials_renewed: Some(1),
+        credentials_renewals: Some((1, 1)),
         outage: Some("refused"),
         source_available: Some(true),
         watch_mode: Some("events"),

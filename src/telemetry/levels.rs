@@ -24,6 +24,12 @@ pub struct Levels {
     pub invalidation_waiting: Option<u64>,
     /// Paths a CDN was told of: accepted, completed and failed ones so far.
     pub invalidation_paths: Option<[(&'static str, u64); 3]>,
+    /// When the credentials end, seconds since 1970.
+    pub credentials_expiry: Option<u64>,
+    /// When they were renewed, likewise.
+    pub credentials_renewed: Option<u64>,
+    /// How often that worked, and how often not.
+    pub credentials_renewals: Option<(u64, u64)>,
     /// Why S3 takes nothing: a value of the label `class`, or empty.
     pub outage: Option<&'static str>,
     /// Whether the watched directory can be used.
@@ -53,13 +59,15 @@ type Ask = Arc<dyn Fn() -> Levels + Send + Sync>;
 /// Tells `levels` to whoever collects.
 pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync + 'static) {
     let levels: Ask = Arc::new(levels);
-    let plain: [(&Metric, Level); 13] = [
+    let plain: [(&Metric, Level); 15] = [
         (&table::PENDING_FILES, |levels| levels.pending_files),
         (&table::PENDING_BYTES, |levels| levels.pending_bytes),
         (&table::OLDEST_PENDING, |levels| levels.oldest_pending),
         (&table::DELETES_HELD, |levels| levels.deletes_held),
         (&table::MIRRORED_FILES, |levels| levels.mirrored_files),
         (&table::INVALIDATION_WAITING, |levels| levels.invalidation_waiting),
+        (&table::CREDENTIALS_EXPIRY, |levels| levels.credentials_expiry),
+        (&table::CREDENTIALS_RENEWED, |levels| levels.credentials_renewed),
         (&table::SOURCE_AVAILABLE, |levels| levels.source_available.map(u64::from)),
         (&table::WATCHED_DIRECTORIES, |levels| levels.watched),
         (&table::UNWATCHED_DIRECTORIES, |levels| levels.unwatched),
@@ -89,8 +97,21 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync +
         let Some(mode) = levels.watch_mode else { return };
         each(&table::WATCH_MODE, observer, |value| u64::from(value == mode));
     });
-    invalidations(meter, Arc::clone(&levels));
-    overflows(meter, levels);
+    counter(meter, &table::INVALIDATION_PATHS, &levels, |levels, observer| {
+        for (result, paths) in levels.invalidation_paths.into_iter().flatten() {
+            observer.observe(paths, &labels(&[("result", result)]));
+        }
+    });
+    counter(meter, &table::CREDENTIALS_RENEWALS, &levels, |levels, observer| {
+        let Some((worked, failed)) = levels.credentials_renewals else { return };
+        observer.observe(worked, &labels(&[("result", "success")]));
+        observer.observe(failed, &labels(&[("result", "failure")]));
+    });
+    counter(meter, &table::WATCH_OVERFLOWS, &levels, |levels, observer| {
+        if let Some(overflows) = levels.overflows {
+            observer.observe(overflows, &[]);
+        }
+    });
 }
 
 /// Observes a metric of one label for each value that it can have.
@@ -115,30 +136,17 @@ fn gauge(
     let _gauge = builder.with_callback(move |observer| tell(&levels(), observer)).build();
 }
 
-fn invalidations(meter: &Meter, levels: Ask) {
-    let metric = &table::INVALIDATION_PATHS;
+fn counter(
+    meter: &Meter,
+    metric: &Metric,
+    levels: &Ask,
+    tell: impl Fn(&Levels, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+) {
+    let levels = Arc::clone(levels);
     let builder = meter.u64_observable_counter(metric.name);
     let builder = builder.with_unit(metric.unit).with_description(metric.help);
-    let tell = move |observer: &dyn AsyncInstrument<u64>| {
-        for (result, paths) in levels().invalidation_paths.into_iter().flatten() {
-            observer.observe(paths, &labels(&[("result", result)]));
-        }
-    };
     // The provider keeps it.
-    let _counter = builder.with_callback(tell).build();
-}
-
-fn overflows(meter: &Meter, levels: Ask) {
-    let metric = &table::WATCH_OVERFLOWS;
-    let builder = meter.u64_observable_counter(metric.name);
-    let builder = builder.with_unit(metric.unit).with_description(metric.help);
-    let tell = move |observer: &dyn AsyncInstrument<u64>| {
-        if let Some(overflows) = levels().overflows {
-            observer.observe(overflows, &[]);
-        }
-    };
-    // The provider keeps it.
-    let _counter = builder.with_callback(tell).build();
+    let _counter = builder.with_callback(move |observer| tell(&levels(), observer)).build();
 }
 
 /// The words of the record name errors of the system, of which there are many; a label has few values.

@@ -89,6 +89,8 @@ const DRIFT: Label = Label { name: "kind", values: &["new", "changed", "gone", "
 const INVALIDATION_RESULT: Label =
     Label { name: "result", values: &["accepted", "completed", "failed"] };
 
+const RENEWAL_RESULT: Label = Label { name: "result", values: &["success", "failure"] };
+
 macro_rules! table {
     ($($id:ident: $name:literal, $kind:expr, $unit:literal, [$($label:expr),*], $help:literal;)*) => {
         $(pub(super) const $id: Metric = Metric {
@@ -129,6 +131,12 @@ table! {
         "When a change was last brought into S3, in seconds since 1970; missing before the first.";
     S3_REQUESTS: "s3_requests_total", Kind::Counter, "{request}", [REQUEST, REQUEST_RESULT],
         "Requests to S3, by how they ended.";
+    CREDENTIALS_EXPIRY: "credentials_expiry_timestamp_seconds", Kind::Gauge, "s", [],
+        "When the credentials for AWS end, in seconds since 1970; missing while there are none, or no end.";
+    CREDENTIALS_RENEWED: "credentials_renewed_timestamp_seconds", Kind::Gauge, "s", [],
+        "When the credentials for AWS were last renewed, in seconds since 1970; missing before the first time.";
+    CREDENTIALS_RENEWALS: "credentials_renewals_total", Kind::Counter, "{renewal}", [RENEWAL_RESULT],
+        "Tries to renew the credentials for AWS, by how they ended.";
     OUTAGE_STATE: "outage", Kind::Gauge, "1", [OUTAGE],
         "1 while S3 takes nothing because of this, else 0.";
     SOURCE_AVAILABLE: "source_available", Kind::Gauge, "1", [],

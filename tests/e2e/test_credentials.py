@@ -28,7 +28,7 @@ from moto.server import ThreadedMotoServer
 pytestmark = pytest.mark.parametrize("server", ["dev-s3"], indirect=True)
 
 ROLE = "arn:aws:iam::123456789012:role/uploads"
-# The SDK renews a session when less than its buffer is left: a minute is soon over.
+# Renewed in the last quarter of its life.
 SHORT_SECONDS = 20
 LONG_SECONDS = 3600
 STAMP = "%Y-%m-%dT%H:%M:%SZ"
@@ -224,7 +224,6 @@ def test_sessions_that_expire_and_tokens_that_rotate_need_nothing(
         let_pass(SHORT_SECONDS / 4)
 
         def renewed(number: int = number, asked: int = asked) -> bool:
-            # A session is renewed when it is needed: something has to be sent.
             (daemon.tree / f"file-{number}").write_text(str(time.monotonic_ns()))
             return f"token-{number}" in irsa.tokens[asked:]
 
@@ -238,9 +237,9 @@ def test_sts_that_is_away_only_delays(irsa: Issuer, daemon: Daemon, mirror: Mirr
     irsa.stop()
     daemon.start()
     (daemon.tree / "patient").write_text("patient")
-    eventually("it says that it cannot send", lambda: '"WARN"' in logged(daemon), 60)
+    eventually("it says that it cannot send", lambda: "credentials.renewal_failed" in logged(daemon), 60)
+    eventually("it waits", lambda: daemon.waiting() == 1, 30)
     daemon.assert_running()
-    assert daemon.waiting() == 1
     irsa.start()
     mirror.wait_until_equal(daemon, 60)
 

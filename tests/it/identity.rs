@@ -1,9 +1,17 @@
 //! Who the daemon is to AWS, and the way there: one set of credentials and one HTTP client for all of it.
 
-use crate::harness::service::{Request, Service};
+use crate::harness::http::{Endpoints, get};
+use crate::harness::service::{Answer, Request, Service};
 use crate::harness::{World, until};
 use file_sync_dev_s3::{ACCESS_KEY, SECRET_KEY};
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What the token file says.
 const TOKEN: &str = "the-token-of-the-pod";
@@ -25,22 +33,39 @@ fn with_role(sts: &Service) -> World {
     world
 }
 
-/// What STS says to a token it knows: the keys of the bucket, for a while.
-fn session(request: &Request) -> (u16, String) {
+/// What STS says to a token it knows: the keys of the bucket, for so long.
+fn session(request: &Request, life: Duration) -> Answer {
     assert!(request.body.contains(&format!("WebIdentityToken={TOKEN}")), "{request:?}");
+    let end = in_time(life);
     let answer = format!(
         "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
          <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{ACCESS_KEY}</AccessKeyId>\
-         <SecretAccessKey>{SECRET_KEY}</SecretAccessKey><SessionToken>session</SessionToken>\
-         <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>\
+         <SecretAccessKey>{SECRET_KEY}</SecretAccessKey><SessionToken>the-session</SessionToken>\
+         <Expiration>{end}</Expiration></Credentials>\
          </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
     );
     (200, answer)
 }
 
+/// What the agent of EKS Pod Identity says.
+fn agent(request: &Request, life: Duration) -> Answer {
+    assert_eq!(request.header("authorization"), TOKEN);
+    let end = in_time(life);
+    let answer = format!(
+        "{{\"AccessKeyId\":\"{ACCESS_KEY}\",\"SecretAccessKey\":\"{SECRET_KEY}\",\
+         \"Token\":\"the-session\",\"Expiration\":\"{end}\"}}"
+    );
+    (200, answer)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a session ends at a time of day")]
+fn in_time(life: Duration) -> String {
+    OffsetDateTime::from(SystemTime::now() + life).format(&Rfc3339).expect("a date")
+}
+
 #[test]
 fn one_session_serves_s3_and_cloudfront() {
-    let sts = Service::start(session);
+    let sts = Service::start(|request| session(request, HOUR));
     let (world, cloudfront) = with_role(&sts).behind_cloudfront();
     let daemon = world.start().ready();
     world.tree.write("file", "old");
@@ -49,6 +74,79 @@ fn one_session_serves_s3_and_cloudfront() {
     until("CloudFront is told", || !cloudfront.invalidations().is_empty());
     assert_eq!(sts.asked().len(), 1);
     daemon.stop();
+}
+
+#[test]
+fn a_session_is_renewed_before_it_is_needed() {
+    let sts = Service::start(|request| session(request, Duration::from_secs(8)));
+    let world = with_role(&sts);
+    let daemon = world.start().ready();
+    until("STS is asked again with nothing to send", || sts.asked().len() > 1);
+    daemon.wait_for("credentials.renewed");
+    assert_eq!(world.server.journal().total(), 0);
+    daemon.stop();
+}
+
+/// A switch, and what an answer is while it is off.
+fn switched(
+    answer: impl Fn(&Request, Duration) -> Answer + Send + 'static,
+) -> (Service, Arc<AtomicBool>) {
+    let on = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&on);
+    let service = Service::start(move |request| match on.load(Ordering::SeqCst) {
+        true => answer(request, HOUR),
+        false => (400, "<ErrorResponse><Error><Code>Refused</Code></Error></ErrorResponse>".into()),
+    });
+    (service, switch)
+}
+
+/// A refused renewal is told and counted, the next one as well, and no secret is told at all.
+fn assert_told(mut world: World, granted: &AtomicBool) {
+    world.set("listen_address", "127.0.0.1:0");
+    world.set("admin_address", "127.0.0.1:0");
+    // All that the SDK says as well.
+    world.set("log_level", "trace");
+    let daemon = world.start();
+    let metrics = || get(Endpoints::of(&daemon).public, "/metrics").1;
+    let counted = |result: &str| {
+        let text = metrics();
+        let name = format!("file_sync_credentials_renewals_total{{result=\"{result}\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u32>().ok());
+        count.unwrap_or_else(|| panic!("{name} is not in {text}"))
+    };
+    world.tree.write("file", "x");
+    assert_eq!(daemon.wait_for("credentials.renewal_failed").number("valid_seconds"), Some(0));
+    until("it is counted", || counted("failure") > 0);
+    assert!(!metrics().contains("file_sync_credentials_expiry_timestamp_seconds "));
+    granted.store(true, Ordering::SeqCst);
+    world.wait_for_object("file", "x");
+    let left = daemon.wait_for("credentials.renewed").number("valid_seconds").expect("an end");
+    assert!((3500..=3600).contains(&left), "{left}");
+    assert_eq!(counted("success"), 1);
+    assert!(metrics().contains("file_sync_credentials_expiry_timestamp_seconds "));
+    for secret in [TOKEN, SECRET_KEY, "the-session"] {
+        assert!(!daemon.has(|line| line.shown().contains(secret)), "{secret} is in the log");
+    }
+    let ended = daemon.stop();
+    assert!(!ended.errors.contains(SECRET_KEY) && !ended.errors.contains(TOKEN));
+}
+
+#[test]
+fn a_role_that_is_refused_is_told_and_counted_and_no_secret_is() {
+    let (sts, granted) = switched(session);
+    assert_told(with_role(&sts), &granted);
+}
+
+#[test]
+fn an_agent_that_refuses_is_told_and_counted_and_no_secret_is() {
+    let (service, granted) = switched(agent);
+    let mut world = with_role(&service);
+    world.without_variable("AWS_ROLE_ARN");
+    world.without_variable("AWS_WEB_IDENTITY_TOKEN_FILE");
+    let token = world.beside("token");
+    world.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/x", service.url()));
+    world.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token.to_string_lossy());
+    assert_told(world, &granted);
 }
 
 /// A proxy that lets nothing through, and a world whose daemons go by it to all that is behind TLS.

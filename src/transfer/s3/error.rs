@@ -1,5 +1,6 @@
 //! What the SDK's errors mean for what happens next.
 
+use crate::aws::chain;
 use crate::model::{Failure, FailureClass};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -124,20 +125,6 @@ fn class(code: &str, status: u16) -> FailureClass {
     } else {
         FailureClass::Object
     }
-}
-
-/// An error and what caused it, each said once: the SDK's own form fills a screen.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Whether the store answered with one of these.
