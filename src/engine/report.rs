@@ -15,7 +15,7 @@ use std::collections::HashSet;
 const RESTLESS_MS: UnixMillis = 60_000;
 
 /// Links, devices and the like that are named in the log; the rest is counted by comparisons.
-const SKIPPED_MAX: usize = 1_000;
+pub(super) const SKIPPED_MAX: usize = 1_000;
 
 /// What has been told already.
 #[derive(Debug)]
@@ -171,6 +171,12 @@ impl Report {
             kind,
             "not a regular file of this file system: not mirrored"
         );
+    }
+
+    /// How many names are remembered.
+    #[cfg(test)]
+    pub(super) fn skipped_names(&self) -> usize {
+        self.skipped.len()
     }
 
     /// A comparison of the tree with the record has ended.

@@ -4,6 +4,7 @@
 //! The reference is as naive as can be: after quiet, the bucket is the directory. A seed that fails
 //! is printed; `ENGINE_SEEDS=from..to` runs others.
 
+mod bounds;
 mod comparisons;
 mod flushing;
 mod history;

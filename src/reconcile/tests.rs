@@ -131,6 +131,20 @@ fn links_are_counted_and_their_old_files_are_gone() {
 }
 
 #[test]
+fn however_many_links_there_are_only_so_many_are_named_and_all_are_counted() {
+    let fixture = Fixture::new();
+    fixture.write("file");
+    let links = 3 * SKIPPED_MAX;
+    for number in 0..links {
+        let link = fixture.tree.path().join(format!("link{number}"));
+        std::os::unix::fs::symlink("file", link).expect("linked");
+    }
+    let (_, summary) = fixture.differing("", Depth::Whole);
+    assert_eq!(summary.skipped.len(), SKIPPED_MAX);
+    assert_eq!(summary.special, links as u64);
+}
+
+#[test]
 fn what_is_parked_comes_up_with_every_comparison_of_the_whole_tree() {
     let fixture = Fixture::new();
     fixture.write("same");

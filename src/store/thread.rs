@@ -5,6 +5,11 @@
 //! Changes reach the disk in the order they were handed in. Those of a commit that failed (the disk is
 //! full, or somebody holds the file) are kept and come before any later ones, and what is read
 //! meanwhile would be older than it has to be, so that reads are refused until they are on disk.
+//!
+//! # Bound
+//!
+//! What is kept is what its owners hand in without an answer: the engine stops looking at paths at 64
+//! commits of at most some 500 changes each, and no try begins before its row is on disk.
 
 use super::schema::RecordFile;
 use super::{
