@@ -12,6 +12,6 @@ pub(crate) mod wait;
 pub(crate) mod world;
 
 pub(crate) use churn::Churn;
-pub(crate) use daemon::Daemon;
+pub(crate) use daemon::{Daemon, Ended};
 pub(crate) use wait::{AtLast, let_pass, patience, rounds, seed, until};
 pub(crate) use world::{PREFIX, World};

@@ -1,6 +1,6 @@
 //! Told to stop: in time, with 0, and with nothing lost.
 
-use crate::harness::{Daemon, World, let_pass, patience, seed, until};
+use crate::harness::{Daemon, Ended, World, let_pass, patience, seed, until};
 use file_sync_dev_s3::{Action, Gate, Rule};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -13,27 +13,43 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 #[test]
 fn sigterm_under_load_ends_in_time_and_loses_nothing() {
+    for time in [5, 2] {
+        let (world, ended) = ended_under_load(time);
+        assert!(ended.took < Duration::from_secs(time) + patience(MARGIN), "{:?}", ended.took);
+        assert_eq!(ended.events("shutdown.left_over").len(), 1);
+        let waiting: BTreeSet<_> = world.waiting().into_iter().map(|row| row.name).collect();
+        for (name, content) in world.tree.wanted() {
+            let there = world.object(&name).is_some_and(|body| body == content);
+            assert!(there || waiting.contains(&name), "{name} is neither in S3 nor in the record");
+        }
+        world.server.faults().clear();
+        let daemon = world.start();
+        world.wait_until_done();
+        daemon.stop();
+    }
+}
+
+#[test]
+fn sigterm_under_load_with_time_enough_leaves_nothing() {
+    let (world, ended) = ended_under_load(60);
+    assert!(ended.took < Duration::from_secs(60), "{:?}", ended.took);
+    assert_eq!(ended.events("shutdown.left_over").len(), 0);
+    assert_eq!(world.difference(), Ok(()));
+}
+
+/// A daemon with more to do than two seconds are enough for, told to end within `time` seconds.
+fn ended_under_load(time: u64) -> (World, Ended) {
     let mut world = World::new();
-    world.set("shutdown_timeout_seconds", "2");
+    world.set("shutdown_timeout_seconds", &time.to_string());
     world.set("max_concurrent_transfers", "2");
     world.server.fail(Rule::new(Action::Delay(Duration::from_millis(100))));
     world.tree.fill("folder", 100);
     let daemon = world.start().ready();
     until("it is at work", || world.server.count("PutObject") > 2);
-    world.tree.fill("folder", 200);
+    world.tree.fill("folder", 300);
     let ended = daemon.terminate();
     assert_eq!((ended.code(), ended.signal()), (Some(0), None));
-    assert!(ended.took < Duration::from_secs(2) + patience(MARGIN), "{:?}", ended.took);
-    assert_eq!(ended.events("shutdown.left_over").len(), 1);
-    let waiting: BTreeSet<_> = world.waiting().into_iter().map(|row| row.name).collect();
-    for (name, content) in world.tree.wanted() {
-        let there = world.object(&name).is_some_and(|body| body == content);
-        assert!(there || waiting.contains(&name), "{name} is neither in S3 nor in the record");
-    }
-    world.server.faults().clear();
-    let daemon = world.start();
-    world.wait_until_done();
-    daemon.stop();
+    (world, ended)
 }
 
 #[test]
