@@ -26,7 +26,7 @@ use crate::engine::control::{self, Requests};
 use crate::engine::snapshot::{History, Phase, Snapshot};
 use crate::engine::{self, End, Parts, Stop};
 use crate::filter::Filter;
-use crate::invalidate::Totals;
+use crate::invalidate::{Observer, Totals};
 use crate::model::{Epoch, FailureClass, UploadNote};
 use crate::retry_file;
 use crate::root::Root;
@@ -227,7 +227,9 @@ async fn with_view(
     let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), config.state_dir.clone());
     telemetry.recorder.observe(levels);
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), told.subscribe()));
-    let invalidating = Invalidating::start(&config, mode, &shutdown, &opened.store, &aws, totals);
+    let looking_on = (totals, Arc::new(telemetry.recorder.clone()) as Arc<dyn Observer>);
+    let invalidating =
+        Invalidating::start(&config, mode, &shutdown, &opened.store, &aws, looking_on);
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
     let app = App {

@@ -314,7 +314,7 @@ impl Engine {
                 if let Some(note) = known.upload.clone().filter(|_| !self.queue.is_running(path)) {
                     self.abandoned.push(note);
                 }
-                let (invalidate, wall) = (self.settings.invalidate, self.wall(now));
+                let (invalidate, wall) = (self.settings.invalidate.as_ref(), self.wall(now));
                 self.changes.extend(changes::stale_in_doubt(invalidate, pending, wall));
                 self.queue.settle(path, pending)
             }
@@ -379,7 +379,10 @@ impl Engine {
                 _ => self.settle.remind(path.clone(), now.elapsed, ended.mark),
             }
         }
-        self.changes.extend(changes::stale(self.settings.invalidate, lease, outcome, wall));
+        let invalidate = self.settings.invalidate.as_ref();
+        let trace = self.settings.tracing.of_row(&lease.pending);
+        let context = trace.exported(lease.pending.attempts > 1);
+        self.changes.extend(changes::stale(invalidate, lease, outcome, context, wall));
         self.changes.extend(ended.changes);
     }
 

@@ -17,12 +17,14 @@
 mod batch;
 mod bucket;
 mod cloudfront;
+mod observe;
 mod path;
 mod port;
 mod run;
 
 pub use batch::Settings as BatchSettings;
 pub use cloudfront::CloudFront;
+pub use observe::{Observer, Request, Standing, Totals};
 pub use path::Addresses;
 pub use port::{Invalidator, Kind, Status, Trouble};
-pub use run::{Phase, Settings, Totals, Worker};
+pub use run::{Phase, Settings, Worker};

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock, or knows a crate of an adapter.
 
+mod cache_tags;
 mod fingerprint;
 mod hint;
 mod invalidation;
@@ -11,9 +12,10 @@ mod path;
 mod record;
 mod trace;
 
+pub use cache_tags::{CACHE_TAGS_BYTES_MAX, CacheTags};
 pub use fingerprint::Fingerprint;
 pub use hint::{Activity, Depth, Hint};
-pub use invalidation::{Batch, Month, Stale, Staleness};
+pub use invalidation::{Batch, Changed, Link, Month, Stale, Staleness};
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
 pub use outcome::{Effort, Failure, FailureClass, Outcome};
 pub use path::{PathError, RelPath};
@@ -21,4 +23,4 @@ pub use record::{
     Epoch, Mirrored, Operation, Pending, StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
     millis,
 };
-pub use trace::{Hex, Sampling, Trace, Tracing};
+pub use trace::{Context, Hex, Sampling, Trace, Tracing};

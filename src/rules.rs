@@ -13,7 +13,7 @@ mod attributes;
 
 pub use attributes::{Attributes, Checksum, Encryption};
 
-use crate::model::RelPath;
+use crate::model::{CacheTags, RelPath};
 use crc_fast::{CrcAlgorithm, Digest};
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub storage_class: Option<String>,
     /// Of every object.
     pub encryption: Option<Encryption>,
+    /// The tags of every object, if they carry any.
+    pub cache_tags: Option<CacheTags>,
 }
 
 /// The rules, compiled. Matching a path takes one pass over it, however many there are.
@@ -50,6 +52,7 @@ pub struct Rules {
     /// What holds where none does.
     otherwise: Arc<Attributes>,
     tags: bool,
+    cache_tags: Option<CacheTags>,
 }
 
 /// What an object carries beside its bytes and what its file says.
@@ -57,6 +60,8 @@ pub struct Rules {
 pub struct Head {
     attributes: Arc<Attributes>,
     guessed_type: &'static str,
+    /// Name and value.
+    cache_tags: Option<(String, String)>,
 }
 
 impl Rules {
@@ -84,6 +89,7 @@ impl Rules {
             attributes: settings.rules.iter().map(|rule| complete(&rule.attributes)).collect(),
             otherwise: complete(&Attributes::default()),
             tags: settings.rules.iter().any(|rule| !rule.attributes.tags.is_empty()),
+            cache_tags: settings.cache_tags.clone(),
         })
     }
 
@@ -92,7 +98,10 @@ impl Rules {
     pub fn head(&self, path: &RelPath) -> Head {
         let guessed_type =
             mime_guess::from_path(path.as_path()).first_raw().unwrap_or(UNKNOWN_TYPE);
-        Head { attributes: Arc::clone(self.attributes(path)), guessed_type }
+        let attributes = Arc::clone(self.attributes(path));
+        let tags = self.cache_tags.as_ref();
+        let cache_tags = tags.and_then(|tags| Some((tags.name().to_owned(), tags.of(path)?)));
+        Head { attributes, guessed_type, cache_tags }
     }
 
     /// Whether there is a rule with tags.
@@ -118,6 +127,7 @@ impl Default for Rules {
             attributes: Vec::new(),
             otherwise: Arc::default(),
             tags: false,
+            cache_tags: None,
         }
     }
 }
@@ -127,6 +137,11 @@ impl Head {
     #[must_use]
     pub fn attributes(&self) -> &Attributes {
         &self.attributes
+    }
+
+    /// Names and values, those of the operator and the tags that copies are known by.
+    pub fn metadata(&self) -> impl Iterator<Item = &(String, String)> {
+        self.attributes.metadata.iter().chain(&self.cache_tags)
     }
 
     /// What the bytes are, for those who fetch them.
@@ -146,6 +161,10 @@ impl Head {
         };
         text(self.content_type());
         self.attributes.texts(&mut text);
+        if let Some((name, value)) = &self.cache_tags {
+            text(name);
+            text(value);
+        }
         digest.finalize()
     }
 }

@@ -22,7 +22,7 @@ mod thread;
 mod uploads;
 
 use crate::model::{
-    Batch, Epoch, Fingerprint, Mirrored, Month, Operation, Pending, RelPath, Stale, Staleness,
+    Batch, Changed, Epoch, Fingerprint, Mirrored, Month, Operation, Pending, RelPath, Stale,
     StoredPart, UnixMillis, UploadNote,
 };
 use std::path::{Path, PathBuf};
@@ -102,8 +102,8 @@ pub enum Change {
     Listed(RelPath, u64),
     /// Facts about the watched directory and the bucket; see [`Bound`].
     Bound(Bound),
-    /// The object of this path has changed since then. To be written before what says so.
-    Stale(RelPath, Staleness, UnixMillis),
+    /// An object has changed. To be written before what says so.
+    Stale(Changed),
     /// What a CDN is about to be told, or was.
     Invalidation(Invalidation),
 }

@@ -19,6 +19,7 @@
 //! - A collector that is away, slow or silent costs what was measured, never work or time. Without
 //!   one nothing is exported, and no thread is there for it.
 
+mod invalidations;
 mod json;
 mod level;
 mod levels;

@@ -5,7 +5,10 @@ use crate::aws::Aws;
 use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::engine::Invalidate;
-use crate::invalidate::{Addresses, BatchSettings, CloudFront, Phase, Settings, Totals, Worker};
+use crate::invalidate::{
+    Addresses, BatchSettings, CloudFront, Observer, Phase, Settings, Totals, Worker,
+};
+use crate::rules::Rules;
 use crate::shutdown::Shutdown;
 use crate::store::{Backlog, Store};
 use std::sync::Arc;
@@ -19,9 +22,10 @@ const ONCE_PATIENCE: Duration = Duration::from_secs(60);
 const TRIES: (u32, u32) = (2, 5);
 
 /// What the engine has to note, if anything.
-pub(super) fn wanted(config: &Config) -> Option<Invalidate> {
+pub(super) fn wanted(config: &Config, rules: &Arc<Rules>) -> Option<Invalidate> {
     let cloudfront = config.cloudfront.as_ref()?;
-    Some(Invalidate { new_objects: cloudfront.invalidate_new })
+    let tagging = config.objects.cache_tags.as_ref().map(|_| Arc::clone(rules));
+    Some(Invalidate { new_objects: cloudfront.invalidate_new, tagging })
 }
 
 /// The worker, running.
@@ -41,12 +45,13 @@ impl Invalidating {
         shutdown: &Shutdown,
         store: &Store,
         aws: &Aws,
-        totals: Arc<Totals>,
+        (totals, observer): (Arc<Totals>, Arc<dyn Observer>),
     ) -> Option<Self> {
         let cloudfront = config.cloudfront.as_ref()?;
         let settings = Settings {
             distribution: cloudfront.distribution_id.clone(),
-            addresses: Addresses::new(&cloudfront.path_prefix, cloudfront.index_paths),
+            addresses: Addresses::new(&cloudfront.path_prefix, cloudfront.index_paths)
+                .with_tags(config.objects.cache_tags.clone()),
             batch: BatchSettings {
                 quiet: cloudfront.batch,
                 wildcard_threshold: cloudfront.wildcard_threshold,
@@ -57,7 +62,7 @@ impl Invalidating {
             clock: unix_millis,
         };
         let cdn = CloudFront::new(aws);
-        let worker = Worker::new(settings, cdn, store.clone(), totals);
+        let worker = Worker::new(settings, cdn, store.clone(), totals, observer);
         let (phase, phases) = watch::channel(Phase::Running);
         let task = tokio::spawn(worker.run(phases));
         let expired =

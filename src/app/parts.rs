@@ -158,7 +158,8 @@ impl App {
             rescan.watching,
             self.reapplied_rules(),
         );
-        let settings = engine::Settings { tracing: self.tracing(), ..settings };
+        let invalidate = invalidation::wanted(&self.config, &self.rules);
+        let settings = engine::Settings { tracing: self.tracing(), invalidate, ..settings };
         let mut engine = Engine::new(settings, counts, unix_millis());
         if !watching {
             engine.compare_all();
@@ -228,7 +229,7 @@ fn engine_settings(
         once: mode.is_once(),
         reapply,
         tracing: Tracing::default(),
-        invalidate: invalidation::wanted(config),
+        invalidate: None,
     }
 }
 

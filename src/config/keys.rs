@@ -154,6 +154,13 @@ pub(super) const CLOUDFRONT_INDEX_PATHS: Key = key(
     Absent::Value("true"),
     "whether `/dir/` and `/dir` are told of with `/dir/index.html`; each of the three costs a path",
 );
+pub(super) const CLOUDFRONT_CACHE_TAG: Key = key(
+    "cloudfront_cache_tag",
+    Kind::Text,
+    Absent::Then("no tags"),
+    "the metadata in which objects carry the tags of their directories, such as `cache-tag`: one tag \
+     stands for `/dir/*` then; see [Cache tags](#cache-tags)",
+);
 pub(super) const STATE_DIR: Key = key(
     "state_dir",
     Kind::Path,
@@ -374,6 +381,7 @@ pub(super) const SECTIONS: &[Section] = &[
             &CLOUDFRONT_MONTHLY_PATH_LIMIT,
             &CLOUDFRONT_INVALIDATE_NEW,
             &CLOUDFRONT_INDEX_PATHS,
+            &CLOUDFRONT_CACHE_TAG,
         ],
     ),
     ("State", &[&STATE_DIR]),

@@ -5,7 +5,7 @@ use super::reader::{Reader, default_text};
 use super::shown::{self, Origin};
 use super::{CloudFront, Config, DeletePolicy, LogFormat, WatchMode, checks, objects, places};
 use crate::model::KeyPrefix;
-use crate::rules::Checksum;
+use crate::rules::{Checksum, Settings};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,17 +27,20 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
     let (multipart_threshold, multipart_part_size, transfer_memory) = memory(reader);
     let other_store = endpoint_url.is_some() || standard_endpoint(reader).is_some();
     let status_file = status_file(reader, &watch_path);
+    let (prefix, cloudfront) = (prefix(reader), cloudfront(reader));
+    let objects = objects::settings(reader, other_store);
+    let cache_tags = objects::cache_tags(reader, &objects.rules, &prefix);
     Config {
         watch_path,
         bucket: bucket(reader, other_store),
         region: reader.text(&keys::S3_REGION, checks::region),
-        prefix: prefix(reader),
+        prefix,
         retry_file,
         retry_interval: retry_interval(reader),
-        cloudfront: cloudfront(reader),
         state_dir,
         state_dir_origin: reader.origin(&keys::STATE_DIR),
-        objects: objects::settings(reader, other_store),
+        objects: Settings { cache_tags: cache_tags.filter(|_| cloudfront.is_some()), ..objects },
+        cloudfront,
         checksum: reader
             .choice(&keys::S3_CHECKSUM_ALGORITHM, objects::CHECKSUMS)
             .unwrap_or(Checksum::Crc64Nvme),

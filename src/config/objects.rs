@@ -12,6 +12,7 @@ use super::problem::{Problem, Wrong, escaped};
 use super::reader::Reader;
 use super::shown::{self, Origin};
 use super::yaml::{Entry, Raw};
+use crate::model::{CACHE_TAGS_BYTES_MAX, CacheTags, KeyPrefix};
 use crate::rules::{self, Attributes, Checksum, Encryption, Rule};
 
 pub(super) const CHECKSUMS: &[(&str, Checksum)] = &[
@@ -63,7 +64,43 @@ pub(super) fn settings(reader: &mut Reader<'_>, other_store: bool) -> rules::Set
         rules: rules(reader, other_store),
         storage_class: reader.text(&keys::S3_STORAGE_CLASS, class),
         encryption: encryption(reader),
+        cache_tags: None,
     }
+}
+
+/// Takes the name of the metadata for the tags of a CDN. It must leave room for the tags, and to them.
+pub(super) fn cache_tags(
+    reader: &mut Reader<'_>,
+    rules: &[Rule],
+    prefix: &KeyPrefix,
+) -> Option<CacheTags> {
+    let check = |name: &str| {
+        if name.starts_with("x-amz-meta-") {
+            let wrong = "is the header S3 makes of it; write what comes after x-amz-meta-";
+            return Err(wrong.to_owned());
+        }
+        metadata_name(name)?;
+        if rules.iter().any(|rule| rule.attributes.metadata.iter().any(|(known, _)| known == name))
+        {
+            let wrong = "is metadata of a rule of object_rules as well; write another name";
+            return Err(wrong.to_owned());
+        }
+        let room = METADATA_BYTES_MAX.saturating_sub(CACHE_TAGS_BYTES_MAX + name.len());
+        let most = rules.iter().map(|rule| metadata_bytes(&rule.attributes)).max();
+        if most.is_some_and(|most| most > room) {
+            return Err(format!(
+                "leaves {room} bytes for the metadata of object_rules, names and values together, \
+                 and a rule has more; shorten it"
+            ));
+        }
+        Ok(())
+    };
+    let name = reader.text(&keys::CLOUDFRONT_CACHE_TAG, check)?;
+    Some(CacheTags::new(&name, prefix))
+}
+
+fn metadata_bytes(attributes: &Attributes) -> usize {
+    attributes.metadata.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 fn encryption(reader: &mut Reader<'_>) -> Option<Encryption> {
@@ -160,8 +197,7 @@ impl Table {
             }
             "metadata" => {
                 attributes.metadata = self.pairs(field, metadata);
-                let pairs = attributes.metadata.iter();
-                let size: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
+                let size = metadata_bytes(attributes);
                 if size > METADATA_BYTES_MAX {
                     let wrong = format!(
                         "has {size} bytes, names and values together; S3 takes {METADATA_BYTES_MAX} \
@@ -274,6 +310,11 @@ fn pattern(text: &str) -> Result<(), Wrong> {
 }
 
 fn metadata(name: &str, value: &str) -> Result<(), Wrong> {
+    metadata_name(name)?;
+    checks::header(value)
+}
+
+fn metadata_name(name: &str) -> Result<(), Wrong> {
     let plain =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     if name.is_empty() || !name.bytes().all(plain) {
@@ -283,7 +324,7 @@ fn metadata(name: &str, value: &str) -> Result<(), Wrong> {
         return Err("belongs to the name of what is written with every object; write another one"
             .to_owned());
     }
-    checks::header(value)
+    Ok(())
 }
 
 fn tag(name: &str, value: &str) -> Result<(), Wrong> {

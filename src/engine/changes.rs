@@ -1,27 +1,39 @@
 //! What one event changes in the record, made as short as it can be.
 
-use crate::model::{Effort, Outcome, Pending, RelPath, Staleness, UnixMillis};
+use crate::model::{Changed, Context, Effort, Outcome, Pending, RelPath, Staleness, UnixMillis};
 use crate::queue::Lease;
+use crate::rules::Rules;
 use crate::store::Change;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What a CDN has to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Invalidate {
     /// New objects as well: their being absent may be remembered.
     pub new_objects: bool,
+    /// By which objects carry tags that copies are known by, if they do.
+    pub tagging: Option<Arc<Rules>>,
+}
+
+impl Invalidate {
+    /// The head by which an object is known to carry its tags.
+    fn tagged(&self, path: &RelPath) -> Option<u64> {
+        self.tagging.as_ref().map(|rules| rules.head(path).digest())
+    }
 }
 
 /// The end of a try as a CDN has to be told of it, if it has changed the object. To be written with the
 /// end, and before it.
 pub(super) fn stale(
-    invalidate: Option<Invalidate>,
+    invalidate: Option<&Invalidate>,
     lease: &Lease,
     outcome: &Outcome,
-    now: UnixMillis,
+    context: Option<Context>,
+    at: UnixMillis,
 ) -> Option<Change> {
-    let Invalidate { new_objects } = invalidate?;
-    let certain = lease.sent_before.is_some() || new_objects;
+    let invalidate = invalidate?;
+    let certain = lease.sent_before.is_some() || invalidate.new_objects;
     let staleness = match outcome {
         Outcome::Deleted => Staleness::Certain,
         Outcome::Mirrored(_, Effort::Sent | Effort::Copied) if certain => Staleness::Certain,
@@ -30,17 +42,22 @@ pub(super) fn stale(
         Outcome::Mirrored(_, Effort::Found) if lease.sent_before.is_some() => Staleness::Certain,
         Outcome::Mirrored(..) | Outcome::LookAgain(_) | Outcome::Failed(_) => return None,
     };
-    Some(Change::Stale(lease.pending.path.clone(), staleness, now))
+    let path = lease.pending.path.clone();
+    // What an earlier try may have put in the place of the recorded one, nobody knows.
+    let known = lease.sent_before.is_none();
+    let tagged = if known { invalidate.tagged(&path) } else { None };
+    Some(Change::Stale(Changed { path, staleness, at, tagged, context }))
 }
 
 /// The same for a row that goes while nobody knows what its last try has done.
 pub(super) fn stale_in_doubt(
-    invalidate: Option<Invalidate>,
+    invalidate: Option<&Invalidate>,
     row: Option<&Pending>,
-    now: UnixMillis,
+    at: UnixMillis,
 ) -> Option<Change> {
     let row = row.filter(|row| invalidate.is_some() && row.sent.is_some())?;
-    Some(Change::Stale(row.path.clone(), Staleness::Certain, now))
+    let (path, staleness) = (row.path.clone(), Staleness::Certain);
+    Some(Change::Stale(Changed { path, staleness, at, tagged: None, context: None }))
 }
 
 /// A row that is queued and started at once needs to be written only as it is in the end.

@@ -3,10 +3,10 @@
 //! `{cloudfront_path_prefix}/a/b.txt` is asked for as `/a/b.txt`: what S3 has before it is the origin's
 //! path. CloudFront compares invalidation paths with the addresses as viewers send them, so they are
 //! encoded the way its documentation says: what is not ASCII and what RFC 1738 calls unsafe, and
-//! nothing else.
+//! nothing else. A whole directory is `/dir/*`, or its tag where every copy carries it.
 
 use crate::cover::Covered;
-use crate::model::Stale;
+use crate::model::{CacheTags, Stale};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// What a directory's address shows.
@@ -39,6 +39,7 @@ pub struct Addresses {
     prefix: String,
     /// Whether `/dir/` and `/dir` show `/dir/index.html`.
     index: bool,
+    tags: Option<CacheTags>,
 }
 
 impl Addresses {
@@ -46,7 +47,13 @@ impl Addresses {
     #[must_use]
     pub fn new(prefix: &str, index: bool) -> Self {
         let names: Vec<_> = prefix.split('/').filter(|name| !name.is_empty()).collect();
-        Self { prefix: names.join("/"), index }
+        Self { prefix: names.join("/"), index, tags: None }
+    }
+
+    /// The same, of objects that carry `tags`.
+    #[must_use]
+    pub fn with_tags(self, tags: Option<CacheTags>) -> Self {
+        Self { tags, ..self }
     }
 
     /// What viewers may have asked for to see this, not encoded and without the first `/`.
@@ -81,10 +88,44 @@ impl Addresses {
         written(&Covered { path: self.prefix.clone().into_bytes(), below: true })
     }
 
+    /// A part of a cover as CloudFront wants it. `untagged` has the addresses, sorted, of what has
+    /// copies without tags.
+    pub(super) fn written(&self, covered: &Covered, untagged: &[Covered]) -> String {
+        let tag = self.tag(covered).filter(|_| !is_among(untagged, covered));
+        tag.map_or_else(|| written(covered), |tag| format!("#{tag}"))
+    }
+
+    /// The tag of all that is below a directory.
+    fn tag(&self, covered: &Covered) -> Option<String> {
+        let tags = self.tags.as_ref().filter(|_| covered.below)?;
+        let (prefix, path) = (self.prefix.as_bytes(), &covered.path[..]);
+        let inside = |rest: &[u8]| rest.is_empty() || rest.starts_with(b"/");
+        let directory = match path.strip_prefix(prefix) {
+            Some(rest) if prefix.is_empty() || inside(rest) => rest,
+            // Above the prefix there is nothing else of ours.
+            _ if path.is_empty() || prefix.strip_prefix(path).is_some_and(inside) => b"",
+            _ => return None,
+        };
+        tags.of_directory(directory)
+    }
+
     fn prefixed(&self, path: &[u8]) -> Vec<u8> {
         let separator = if self.prefix.is_empty() || path.is_empty() { "" } else { "/" };
         [self.prefix.as_bytes(), separator.as_bytes(), path].concat()
     }
+}
+
+/// Whether one of `sorted` is the directory `whole` or below it.
+fn is_among(sorted: &[Covered], whole: &Covered) -> bool {
+    let directory = &whole.path[..];
+    let below = |path: &[u8]| match path.strip_prefix(directory) {
+        Some(rest) => directory.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
+        None => false,
+    };
+    // Names that go on after the directory's own stand between it and what is below it.
+    let from = sorted.partition_point(|covered| covered.path[..] < *directory);
+    let mut candidates = sorted[from..].iter().take_while(|one| one.path.starts_with(directory));
+    candidates.any(|covered| below(&covered.path))
 }
 
 /// A path as CloudFront wants it.
@@ -106,7 +147,8 @@ mod tests {
     use crate::model::RelPath;
 
     fn stale(path: &str, below: bool) -> Stale {
-        Stale { path: RelPath::new(path.as_bytes()).expect("a proper path"), below }
+        let path = RelPath::new(path.as_bytes()).expect("a proper path");
+        Stale { path, below, tagged: false, change: None }
     }
 
     fn addresses(prefix: &str, path: &str, below: bool) -> Vec<String> {
@@ -157,6 +199,34 @@ mod tests {
         assert_eq!(addresses("s/t", "", true), ["/s/t/*", "/s/t"]);
         assert_eq!(Addresses::new("", true).everything(), "/*");
         assert_eq!(Addresses::new("/s t/", true).everything(), "/s%20t/*");
+    }
+
+    #[test]
+    fn a_whole_directory_is_its_tag_where_every_copy_carries_it() {
+        let tags = CacheTags::new("t", &crate::model::KeyPrefix::new("p").expect("a prefix"));
+        let whole = |path: &str| Covered { path: path.into(), below: true };
+        let file = |path: &str| Covered { path: path.into(), below: false };
+        let tagging = |prefix| Addresses::new(prefix, true).with_tags(Some(tags.clone()));
+        for (prefix, covered, untagged, expected) in [
+            ("", whole("a/b c"), &[][..], "#/p/a/b=20c/"),
+            ("", whole(""), &[], "#/p/"),
+            ("", file("a/b"), &[], "/a/b"),
+            ("", whole("a"), &[file("a-b"), file("b/c")], "#/p/a/"),
+            ("", whole("a"), &[file("a-b"), file("a/c")], "/a/*"),
+            ("", whole("a"), &[whole("a/c/d")], "/a/*"),
+            ("", whole(""), &[file("c")], "/*"),
+            ("s/t", whole("s/t/a"), &[], "#/p/a/"),
+            ("s/t", whole("s/t"), &[], "#/p/"),
+            // Above the prefix there are no other objects of ours.
+            ("s/t", whole("s"), &[], "#/p/"),
+            ("s/t", whole(""), &[], "#/p/"),
+            ("s/t", whole("s/tt"), &[], "/s/tt/*"),
+        ] {
+            assert_eq!(tagging(prefix).written(&covered, untagged), expected, "{covered:?}");
+        }
+        let deep = whole(&"long-name/".repeat(100));
+        assert!(tagging("").written(&deep, &[]).ends_with("/*"));
+        assert_eq!(Addresses::new("", true).written(&whole("a"), &[]), "/a/*");
     }
 
     #[test]

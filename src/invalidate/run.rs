@@ -3,13 +3,14 @@
 //! It may be dropped at any moment, which is as safe as a kill.
 
 use super::batch::{self, Batcher, Now, Step, Verdict};
-use super::path::{Addresses, written};
+use super::observe::{Observer, Request, Totals};
+use super::path::Addresses;
 use super::port::{Invalidator, Kind, Status, Trouble};
-use crate::cover::{Limits, cover};
+use crate::cover::{Covered, Limits, cover};
 use crate::model::{Batch, Month, Stale, UnixMillis};
 use crate::store::{Change, Invalidation, Invalidations, Store};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -46,29 +47,6 @@ pub enum Phase {
     },
 }
 
-/// Paths by what became of them since the start, for metrics.
-#[derive(Debug, Default)]
-pub struct Totals {
-    /// Taken by the CDN.
-    accepted: AtomicU64,
-    /// Done at every edge.
-    completed: AtomicU64,
-    /// In requests that failed, each time.
-    failed: AtomicU64,
-}
-
-impl Totals {
-    /// The value of the label `result`, and the number.
-    #[must_use]
-    pub fn by_result(&self) -> [(&'static str, u64); 3] {
-        [
-            ("accepted", self.accepted.load(Ordering::Relaxed)),
-            ("completed", self.completed.load(Ordering::Relaxed)),
-            ("failed", self.failed.load(Ordering::Relaxed)),
-        ]
-    }
-}
-
 /// Tells the CDN what the record says it has to be told.
 #[derive(Debug)]
 pub struct Worker<I> {
@@ -76,6 +54,7 @@ pub struct Worker<I> {
     cdn: I,
     store: Store,
     totals: Arc<Totals>,
+    observer: Arc<dyn Observer>,
     started: Instant,
     told: Told,
 }
@@ -91,9 +70,15 @@ struct Told {
 impl<I: Invalidator> Worker<I> {
     /// A worker over the record.
     #[must_use]
-    pub fn new(settings: Settings, cdn: I, store: Store, totals: Arc<Totals>) -> Self {
+    pub fn new(
+        settings: Settings,
+        cdn: I,
+        store: Store,
+        totals: Arc<Totals>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let (started, told) = (Instant::now(), Told::default());
-        Self { settings, cdn, store, totals, started, told }
+        Self { settings, cdn, store, totals, observer, started, told }
     }
 
     /// Works until `phase` says that nothing more comes and nothing is left.
@@ -112,6 +97,7 @@ impl<I: Invalidator> Worker<I> {
             if matches!(current, Phase::Ending { tries } if batcher.is_drained(tries, now)) {
                 return;
             }
+            self.totals.budget(batcher.spent(now), self.settings.batch.monthly_limit);
             self.tell_budget(&batcher, waiting, now);
             match batcher.step(now) {
                 Step::Take(limits) => self.take(&mut batcher, limits).await,
@@ -146,7 +132,10 @@ impl<I: Invalidator> Worker<I> {
             }
             let made = match batch.accepted {
                 Some(_) => Vec::new(),
-                None => vec![self.batch(batch.paths, batch.month)],
+                None => {
+                    let made = self.batch(batch.paths, batch.month);
+                    vec![Batch { links: batch.links, ..made }]
+                }
             };
             let (of, instead_of, spent) = (Vec::new(), Some(batch.id), (batch.month, 0));
             let change = Invalidation::Made { batches: made.clone(), of, instead_of, spent };
@@ -167,13 +156,32 @@ impl<I: Invalidator> Worker<I> {
         let mut first: Vec<_> = plain.into_iter().chain(wildcards.next()).collect();
         first.sort_unstable();
         let lists = std::iter::once(first).chain(wildcards.map(|path| vec![path]));
-        let batches: Vec<_> =
+        let mut batches: Vec<_> =
             lists.filter(|paths| !paths.is_empty()).map(|paths| self.batch(paths, month)).collect();
+        self.link(&mut batches, &stale);
         let spent = (month, batches.iter().map(Batch::size).sum());
         let (made, of, instead_of) = (batches.clone(), stale, None);
         self.write(Invalidation::Made { batches: made, of, instead_of, spent }).await;
         let left = self.store.backlog().borrow().waiting;
         batcher.made(batches, left, self.now());
+    }
+
+    /// Notes in each batch the changes that it tells of, as far as their traces are exported.
+    fn link(&self, batches: &mut [Batch], stale: &[Stale]) {
+        let Some((first, rest)) = batches.split_first_mut() else { return };
+        for (stale, change) in stale.iter().filter_map(|stale| Some((stale, stale.change?))) {
+            let addresses = self.settings.addresses.of(stale);
+            let address =
+                addresses.first().map(|covered| self.settings.addresses.written(covered, &[]));
+            let covers = |batch: &&mut Batch| {
+                let wildcard = batch.paths.first().and_then(|path| path.strip_suffix('*'));
+                wildcard.zip(address.as_ref()).is_some_and(|(above, path)| path.starts_with(above))
+            };
+            let batch = rest.iter_mut().find(covers).unwrap_or(&mut *first);
+            if batch.links.len() < LINKS_MAX {
+                batch.links.push(change);
+            }
+        }
     }
 
     /// The batch was made in a month that is over, and will be paid in this one.
@@ -186,7 +194,12 @@ impl<I: Invalidator> Worker<I> {
     }
 
     async fn create(&mut self, batcher: &mut Batcher, batch: Batch) {
+        let began = (self.settings.clock)();
         let answer = self.cdn.create(&batch).await;
+        let (ended, failed_before) = ((self.settings.clock)(), self.told.trouble.is_some());
+        let request = Request { batch: &batch, began, ended, answer: &answer, failed_before };
+        self.totals.asked(&request);
+        self.observer.asked(&request);
         match batcher.created(&answer, self.now()) {
             Verdict::Accepted | Verdict::Completed => {
                 self.told.trouble = None;
@@ -197,6 +210,7 @@ impl<I: Invalidator> Worker<I> {
                 self.tell_trouble(&batch, &answer);
                 // The one path that is always right takes its place, and is paid from its count.
                 let whole = self.batch(vec![self.settings.addresses.everything()], batch.month);
+                let whole = Batch { links: batch.links, ..whole };
                 let (of, spent) = (Vec::new(), (batch.month, 0));
                 let (batches, instead_of) = (vec![whole.clone()], Some(batch.id));
                 self.write(Invalidation::Made { batches, of, instead_of, spent }).await;
@@ -265,7 +279,8 @@ impl<I: Invalidator> Worker<I> {
         let content = format!("{distribution}\n{}\n{id}", paths.join("\n"));
         let hash = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, content.as_bytes());
         let reference = format!("file-sync-{hash:016x}-{id}");
-        Batch { id, reference, distribution, paths, month, created, accepted: None }
+        let links = Vec::new();
+        Batch { id, reference, distribution, paths, month, created, accepted: None, links }
     }
 
     fn tell_trouble(&mut self, batch: &Batch, answer: &Result<Status, Trouble>) {
@@ -354,10 +369,22 @@ impl<I: Invalidator> Worker<I> {
 /// Paths of a batch that its log line shows.
 const SAMPLE_PATHS: usize = 5;
 
-/// What covers `stale`, as CloudFront wants it, sorted: single paths and wildcards.
+/// Changes that a batch is linked to.
+const LINKS_MAX: usize = 100;
+
+/// What covers `stale`, as CloudFront wants it, sorted: single paths and tags, and wildcards.
 fn paths(addresses: &Addresses, stale: &[Stale], limits: Limits) -> (Vec<String>, Vec<String>) {
-    let covered = cover(stale.iter().flat_map(|stale| addresses.of(stale)), limits);
-    let mut paths: Vec<_> = covered.iter().map(written).collect();
+    let all = |stale: &[Stale], wanted: fn(&Stale) -> bool| -> Vec<Covered> {
+        let stale = stale.iter().filter(|stale| wanted(stale));
+        stale.flat_map(|stale| addresses.of(stale)).collect()
+    };
+    let mut untagged = all(stale, |stale| !stale.tagged);
+    untagged.sort_unstable();
+    // Only wildcards are few, and only what has copies without tags needs them.
+    let wholes = if untagged.is_empty() { limits.items } else { limits.wholes };
+    let covered = cover(all(stale, |_| true), Limits { wholes, ..limits });
+    let mut paths: Vec<_> =
+        covered.iter().map(|covered| addresses.written(covered, &untagged)).collect();
     paths.sort_unstable();
     paths.dedup();
     paths.into_iter().partition(|path| !path.ends_with('*'))

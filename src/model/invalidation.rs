@@ -1,6 +1,6 @@
 //! What viewers of a CDN may hold an old copy of, and the requests that tell the CDN so.
 
-use super::{RelPath, UnixMillis};
+use super::{Context, RelPath, UnixMillis};
 
 /// A path of which a CDN may hold an old copy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -9,6 +9,34 @@ pub struct Stale {
     pub path: RelPath,
     /// Whether all files below `path` are meant.
     pub below: bool,
+    /// Whether every copy of it carries its tags: see [`CacheTags`](super::CacheTags).
+    pub tagged: bool,
+    /// The change that made them stale, where its trace is exported.
+    pub change: Option<Link>,
+}
+
+/// A change whose trace is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// Its first span.
+    pub context: Context,
+    /// When it was in S3.
+    pub since: UnixMillis,
+}
+
+/// A change of an object, noted because a CDN may hold an old copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The file.
+    pub path: RelPath,
+    /// Whether there may be copies.
+    pub staleness: Staleness,
+    /// When it was in S3.
+    pub at: UnixMillis,
+    /// The digest of the head by which an object before this change is known to carry its tags.
+    pub tagged: Option<u64>,
+    /// Its trace, if it is exported.
+    pub context: Option<Context>,
 }
 
 /// Which change of an object makes copies of it stale.
@@ -58,6 +86,8 @@ pub struct Batch {
     pub created: UnixMillis,
     /// The CDN's id of it, once it was accepted.
     pub accepted: Option<String>,
+    /// Some of the changes it is made of.
+    pub links: Vec<Link>,
 }
 
 impl Batch {
@@ -65,6 +95,12 @@ impl Batch {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.paths.len() as u64
+    }
+
+    /// Its trace: the same for every try, and after a restart.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        Context::of(&self.id)
     }
 
     /// Those among them that stand for more than one.

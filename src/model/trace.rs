@@ -96,11 +96,57 @@ impl Trace {
         }
     }
 
+    /// Where it is found, if it is exported.
+    #[must_use]
+    pub fn exported(&self, failed: bool) -> Option<Context> {
+        let Self { trace_id, span_id, .. } = *self;
+        self.is_sampled(failed).then_some(Context { trace_id, span_id })
+    }
+
     /// The three fields that a log line of this change has.
     #[must_use]
     pub fn fields(&self, failed: bool) -> (Hex<u128>, Hex<u64>, &'static str) {
         let flags = if self.is_sampled(failed) { "01" } else { "00" };
         (Hex(self.trace_id), Hex(self.span_id), flags)
+    }
+}
+
+/// A span that is exported, for others to refer to. Its text is W3C's `traceparent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Context {
+    /// Of its trace; never 0.
+    pub trace_id: u128,
+    /// Its own; never 0.
+    pub span_id: u64,
+}
+
+impl Context {
+    /// The identity of what has a name that nothing else ever has.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let part = |number: u8| {
+            let mut hasher = DefaultHasher::new();
+            (number, name).hash(&mut hasher);
+            // All zero is no valid id.
+            hasher.finish().max(1)
+        };
+        let [high, low, span_id] = [0, 1, 2].map(part);
+        Self { trace_id: (u128::from(high) << 64) | u128::from(low), span_id }
+    }
+
+    /// Reads what it is shown as.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (trace_id, span_id) = text.strip_prefix("00-")?.strip_suffix("-01")?.split_once('-')?;
+        let trace_id = u128::from_str_radix(trace_id, 16).ok().filter(|&id| id > 0)?;
+        let span_id = u64::from_str_radix(span_id, 16).ok().filter(|&id| id > 0)?;
+        Some(Self { trace_id, span_id })
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{}-01", Hex(self.trace_id), Hex(self.span_id))
     }
 }
 
@@ -155,6 +201,20 @@ mod tests {
         let kept = traces.iter().filter(|trace| trace.is_sampled(false)).count();
         assert!((800..1200).contains(&kept), "{kept} of 4000");
         assert!(traces.iter().all(|trace| trace.is_sampled(true)));
+    }
+
+    #[test]
+    fn what_is_exported_can_be_referred_to_by_a_text() {
+        let trace = tracing(Sampling::Everything).of(&path("a"), 1);
+        let context = trace.exported(false).expect("it is exported");
+        let text = context.to_string();
+        assert_eq!((text.len(), Context::parse(&text)), (55, Some(context)));
+        let nothing = "00-00000000000000000000000000000000-0000000000000000-01";
+        for wrong in ["", "00-1-2", nothing, &text.replace("00-", ""), &text.replace("-01", "-00")]
+        {
+            assert_eq!(Context::parse(wrong), None, "{wrong}");
+        }
+        assert_eq!(tracing(Sampling::ratio(0.0)).of(&path("a"), 1).exported(false), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which rule holds for a path, and when two objects look alike.
 
 use super::*;
+use crate::model::KeyPrefix;
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).expect("a proper path")
@@ -69,6 +70,7 @@ fn what_no_rule_says_is_guessed_or_holds_for_all() {
         rules: vec![rule],
         storage_class: Some("STANDARD_IA".to_owned()),
         encryption: Some(Encryption::Aes256),
+        cache_tags: None,
     })
     .expect("proper patterns");
     for (name, content_type, class) in [
@@ -106,13 +108,40 @@ fn each_part_of_a_head_tells_it_from_another() {
         Attributes { tags: vec![pair("ab", "")], ..none() },
     ];
     let digest = |attributes: &Attributes| {
-        Head { attributes: Arc::new(attributes.clone()), guessed_type: UNKNOWN_TYPE }.digest()
+        let attributes = Arc::new(attributes.clone());
+        Head { attributes, guessed_type: UNKNOWN_TYPE, cache_tags: None }.digest()
     };
     let digests: std::collections::BTreeSet<_> = all.iter().map(digest).collect();
     assert_eq!(digests.len(), all.len());
     let [one, other] = [["a", "b"], ["b", "a"]]
         .map(|names| Attributes { tags: names.map(|name| pair(name, "")).to_vec(), ..none() });
     assert_eq!(digest(&one), digest(&other), "the order of tags says nothing");
+}
+
+#[test]
+fn the_tags_of_directories_are_a_part_of_every_head() {
+    let tagging = |name| {
+        let cache_tags = Some(CacheTags::new(name, &KeyPrefix::default()));
+        Rules::new(&Settings { cache_tags, ..Settings::default() }).expect("no patterns")
+    };
+    let head = |name, of| tagging(name).head(&path(of));
+    let carried = |head: &Head| head.metadata().cloned().collect::<Vec<_>>();
+    let (name, value) = ("cache-tag".to_owned(), "/,/a/".to_owned());
+    assert_eq!(carried(&head("cache-tag", "a/b.txt")), [(name, value)]);
+    let digests = [
+        head("cache-tag", "a/b.txt"),
+        head("cache-tag", "b.txt"),
+        head("other", "b.txt"),
+        Rules::default().head(&path("b.txt")),
+    ]
+    .map(|head| head.digest());
+    let different: std::collections::BTreeSet<_> = digests.iter().collect();
+    assert_eq!(different.len(), digests.len());
+    assert_eq!(
+        digests[0],
+        head("cache-tag", "a/c.txt").digest(),
+        "names in a directory say nothing"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::rows::{bad, path_from};
 use super::{Backlog, Invalidation, Invalidations};
 use crate::cover::{Covered, Limits, cover};
-use crate::model::{Batch, Month, RelPath, Stale, Staleness, UnixMillis};
+use crate::model::{Batch, Changed, Context, Link, Month, RelPath, Stale, Staleness, UnixMillis};
 use rusqlite::{Connection, Row, params};
 
 /// Paths that may wait; more are covered by fewer.
@@ -17,20 +17,28 @@ const COVER: Limits = Limits { entries: 1_000, items: WAITING_MAX / 2, wholes: W
 /// Months that are kept: this one, and the ones before that a clock set back could mean.
 const MONTHS_MAX: u32 = 12;
 
-/// Notes that the object of `path` has changed.
-pub(super) fn stale(
-    connection: &Connection,
-    path: &RelPath,
-    staleness: Staleness,
-    since: UnixMillis,
-) -> rusqlite::Result<()> {
-    if staleness == Staleness::IfReplaced && !was_there(connection, path)? {
+/// Notes that an object has changed.
+pub(super) fn stale(connection: &Connection, changed: &Changed) -> rusqlite::Result<()> {
+    let Changed { path, staleness, at, tagged, context } = changed;
+    if *staleness == Staleness::IfReplaced && !was_there(connection, path)? {
         return Ok(());
     }
     if is_covered(connection, path)? {
         return Ok(());
     }
-    insert(connection, &Stale { path: path.clone(), below: false }, since)
+    let tagged = match tagged {
+        Some(head) => was_tagged(connection, path, *head)?,
+        None => false,
+    };
+    let change = context.map(|context| Link { context, since: *at });
+    insert(connection, &Stale { path: path.clone(), below: false, tagged, change }, *at)
+}
+
+/// Whether an object with this head is recorded.
+fn was_tagged(connection: &Connection, path: &RelPath, head: u64) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1 AND head = ?2)";
+    let row = params![path.to_sort_key(), head.cast_signed()];
+    connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))
 }
 
 /// Whether an object is recorded, or was found in the bucket when the record was new.
@@ -55,14 +63,28 @@ fn is_covered(connection: &Connection, path: &RelPath) -> rusqlite::Result<bool>
 }
 
 fn insert(connection: &Connection, stale: &Stale, since: UnixMillis) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO invalidations (path, below, name, since_ms) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT DO UPDATE SET since_ms = min(since_ms, excluded.since_ms)";
-    let name = stale.path.to_string();
-    let row = params![stale.path.to_sort_key(), stale.below, name, since.cast_signed()];
+    // One copy without tags is enough, and the latest change is the one that viewers will see.
+    let sql = "INSERT INTO invalidations (path, below, name, since_ms, tagged, change) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET \
+         since_ms = min(since_ms, excluded.since_ms), tagged = min(tagged, excluded.tagged), \
+         change = coalesce(excluded.change, change)";
+    let (name, since) = (stale.path.to_string(), since.cast_signed());
+    let change = stale.change.as_ref().map(written);
+    let row = params![stale.path.to_sort_key(), stale.below, name, since, stale.tagged, change];
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// Has whole directories stand for what is too much.
+/// A link as a line.
+fn written(link: &Link) -> String {
+    format!("{} {}", link.context, link.since)
+}
+
+fn link_from(line: &str) -> Option<Link> {
+    let (context, since) = line.split_once(' ')?;
+    Some(Link { context: Context::parse(context)?, since: since.parse().ok()? })
+}
+
+/// Has whole directories stand for what is too much. That all copies below have tags is not known.
 pub(super) fn keep_bounded(connection: &Connection) -> rusqlite::Result<()> {
     if backlog(connection)?.waiting <= WAITING_MAX as u64 {
         return Ok(());
@@ -76,7 +98,8 @@ pub(super) fn keep_bounded(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM invalidations", [])?;
     for Covered { path, below } in cover {
         let path = RelPath::new(&path).map_err(|error| bad(0, error.to_string()))?;
-        insert(connection, &Stale { path, below }, since.cast_unsigned())?;
+        let stale = Stale { path, below, tagged: false, change: None };
+        insert(connection, &stale, since.cast_unsigned())?;
     }
     Ok(())
 }
@@ -84,9 +107,10 @@ pub(super) fn keep_bounded(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn apply(connection: &Connection, change: &Invalidation) -> rusqlite::Result<()> {
     match change {
         Invalidation::Made { batches, of, instead_of, spent } => {
-            let sql = "DELETE FROM invalidations WHERE path = ?1 AND below = ?2";
+            // What was taken for tagged and is not any more goes on waiting.
+            let sql = "DELETE FROM invalidations WHERE path = ?1 AND below = ?2 AND tagged >= ?3";
             for stale in of {
-                let row = params![stale.path.to_sort_key(), stale.below];
+                let row = params![stale.path.to_sort_key(), stale.below, stale.tagged];
                 connection.prepare_cached(sql)?.execute(row)?;
             }
             if let Some(id) = instead_of {
@@ -110,8 +134,9 @@ fn end(connection: &Connection, id: &str) -> rusqlite::Result<()> {
 
 fn keep(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO invalidation_batches \
-         (id, reference, distribution, paths, month, created_ms, accepted) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+         (id, reference, distribution, paths, month, created_ms, accepted, links) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let links: Vec<_> = batch.links.iter().map(written).collect();
     let row = params![
         batch.id,
         batch.reference,
@@ -120,6 +145,7 @@ fn keep(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         batch.month.0,
         batch.created.cast_signed(),
         batch.accepted,
+        links.join("\n"),
     ];
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
@@ -134,7 +160,7 @@ fn spend(connection: &Connection, (month, paths): (Month, u64)) -> rusqlite::Res
 
 /// All there is.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Invalidations> {
-    let sql = "SELECT id, reference, distribution, paths, month, created_ms, accepted \
+    let sql = "SELECT id, reference, distribution, paths, month, created_ms, accepted, links \
          FROM invalidation_batches ORDER BY created_ms, id";
     let batches =
         connection.prepare_cached(sql)?.query_map([], batch_from)?.collect::<Result<_, _>>();
@@ -157,14 +183,18 @@ pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
 }
 
 fn waiting(connection: &Connection) -> rusqlite::Result<Vec<Stale>> {
-    let sql = "SELECT path, below FROM invalidations ORDER BY path, below";
+    let sql = "SELECT path, below, tagged, change FROM invalidations ORDER BY path, below";
     let mut statement = connection.prepare_cached(sql)?;
-    let stale = |row: &Row<'_>| Ok(Stale { path: path_from(row, 0)?, below: row.get(1)? });
+    let stale = |row: &Row<'_>| {
+        let (path, below, tagged) = (path_from(row, 0)?, row.get(1)?, row.get(2)?);
+        let change: Option<String> = row.get(3)?;
+        Ok(Stale { path, below, tagged, change: change.as_deref().and_then(link_from) })
+    };
     statement.query_map([], stale)?.collect()
 }
 
 fn batch_from(row: &Row<'_>) -> rusqlite::Result<Batch> {
-    let paths: String = row.get(3)?;
+    let (paths, links): (String, String) = (row.get(3)?, row.get(7)?);
     Ok(Batch {
         id: row.get(0)?,
         reference: row.get(1)?,
@@ -173,5 +203,6 @@ fn batch_from(row: &Row<'_>) -> rusqlite::Result<Batch> {
         month: Month(row.get(4)?),
         created: row.get::<_, i64>(5)?.cast_unsigned(),
         accepted: row.get(6)?,
+        links: links.lines().filter_map(link_from).collect(),
     })
 }

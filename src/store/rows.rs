@@ -48,9 +48,7 @@ pub(super) fn apply(
             connection.prepare_cached(sql)?.execute(row).map(drop)
         }
         Change::Bound(bound) => bind(connection, bound, counts),
-        Change::Stale(path, staleness, since) => {
-            invalidations::stale(connection, path, *staleness, *since)
-        }
+        Change::Stale(changed) => invalidations::stale(connection, changed),
         Change::Invalidation(change) => invalidations::apply(connection, change),
     }
 }

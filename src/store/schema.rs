@@ -126,6 +126,15 @@ CREATE INDEX IF NOT EXISTS pending_since ON pending (since_ms) WHERE parked IS N
 CREATE INDEX IF NOT EXISTS pending_parked ON pending (parked) WHERE parked IS NOT NULL;
 ";
 
+/// Columns that came later, for the same reason.
+const COLUMNS: [(&str, &str, &str); 3] = [
+    // Whether every copy carries its tags.
+    ("invalidations", "tagged", "INTEGER NOT NULL DEFAULT 0"),
+    // The trace of the change and when it was in S3, if it is exported; of a batch one a line.
+    ("invalidations", "change", "TEXT"),
+    ("invalidation_batches", "links", "TEXT NOT NULL DEFAULT ''"),
+];
+
 /// An open record.
 pub(super) struct RecordFile {
     pub(super) path: PathBuf,
@@ -222,6 +231,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         return Err(unreadable(rusqlite::Error::SqliteFailure(corrupt, Some(verdict))));
     }
     connection.execute_batch(INDICES).map_err(unreadable)?;
+    add_columns(&connection).map_err(unreadable)?;
     Ok(connection)
 }
 
@@ -241,6 +251,17 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(SCHEMA)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
+}
+
+fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
+    for (table, column, definition) in COLUMNS {
+        let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)";
+        if !connection.query_row(sql, [table, column], |row| row.get(0))? {
+            let sql = format!("ALTER TABLE {table} ADD COLUMN {column} {definition}");
+            connection.execute_batch(&sql)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the file itself is at fault, rather than what it lies on.

@@ -1,4 +1,5 @@
 mod another_directory;
+mod invalidations;
 
 use super::*;
 use crate::model::{Fingerprint, StoredPart, UploadPlan, Version};
@@ -356,101 +357,6 @@ async fn what_was_in_the_bucket_is_known_until_it_is_recorded() {
     assert_eq!(listed().await, Some(7));
     store.write(vec![Change::Mirrored(path("a"), mirrored(7))]).await.expect("written");
     assert_eq!(listed().await, None);
-}
-
-fn stale_path(name: &str) -> Change {
-    Change::Stale(path(name), Staleness::Certain, 7)
-}
-
-fn batch(id: &str, paths: &[&str]) -> Batch {
-    Batch {
-        id: id.into(),
-        reference: format!("r-{id}"),
-        distribution: "E1".into(),
-        paths: paths.iter().map(|&path| path.into()).collect(),
-        month: Month(5),
-        created: 3,
-        accepted: None,
-    }
-}
-
-fn made(batches: Vec<Batch>, of: Vec<Stale>, instead_of: Option<&str>, paths: u64) -> Change {
-    let (instead_of, spent) = (instead_of.map(Into::into), (Month(5), paths));
-    Change::Invalidation(Invalidation::Made { batches, of, instead_of, spent })
-}
-
-fn file(name: &str) -> Stale {
-    Stale { path: path(name), below: false }
-}
-
-#[tokio::test]
-async fn a_new_object_has_no_old_copies_and_a_replaced_one_has() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let Opened { store, .. } = open(directory.path());
-    let if_replaced = |name| Change::Stale(path(name), Staleness::IfReplaced, 7);
-    let put = |name| vec![if_replaced(name), Change::Mirrored(path(name), mirrored(1))];
-    store.write(vec![Change::Listed(path("listed"), 3)]).await.expect("written");
-    store.write([put("new"), put("listed")].concat()).await.expect("written");
-    let found = store.invalidations().await.expect("read");
-    assert_eq!(found.stale, [file("listed")]);
-    store.write(put("new")).await.expect("written");
-    assert_eq!(store.invalidations().await.expect("read").stale, [file("listed"), file("new")]);
-}
-
-#[tokio::test]
-async fn what_waits_for_a_cdn_and_what_it_is_told_survive_a_restart() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let Opened { store, .. } = open(directory.path());
-    store.write(["a", "b", "a", "c"].map(stale_path).to_vec()).await.expect("written");
-    assert_eq!(store.backlog().borrow().waiting, 3);
-    // What came while the batch was made stays.
-    let first = batch("1", &["/a", "/b"]);
-    let change = made(vec![first.clone()], vec![file("a"), file("b")], None, 2);
-    store.write(vec![change]).await.expect("written");
-    let whole = batch("2", &["/*"]);
-    let change = made(vec![whole.clone()], Vec::new(), Some("1"), 0);
-    store.write(vec![change]).await.expect("written");
-    store.closed().await;
-
-    let Opened { store, .. } = open(directory.path());
-    let found = store.invalidations().await.expect("read");
-    let expected = Invalidations {
-        stale: vec![file("c")],
-        batches: vec![whole.clone()],
-        spent: vec![(Month(5), 2)],
-    };
-    assert_eq!(found, expected);
-    assert_eq!(*store.backlog().borrow(), Backlog { waiting: 1, made: 1, running: 0 });
-    let accepted = Invalidation::Accepted("2".into(), "I2".into());
-    store.write(vec![Change::Invalidation(accepted)]).await.expect("written");
-    let found = store.invalidations().await.expect("read").batches;
-    assert_eq!(found, [Batch { accepted: Some("I2".into()), ..whole }]);
-    assert_eq!(*store.backlog().borrow(), Backlog { waiting: 1, made: 0, running: 1 });
-    let ended = Invalidation::Ended("2".into());
-    store.write(vec![Change::Invalidation(ended)]).await.expect("written");
-    assert_eq!(store.invalidations().await.expect("read").batches, []);
-}
-
-#[tokio::test]
-async fn however_much_changes_what_waits_for_a_cdn_is_bounded_and_covers_it() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let Opened { store, .. } = open(directory.path());
-    let name = |number: usize| format!("d{}/e{}/f{number}", number % 7, number % 1_999);
-    for commit in 0..25 {
-        let changes = (0..1_000).map(|number| stale_path(&name(commit * 1_000 + number)));
-        store.write(changes.collect()).await.expect("written");
-        assert!(store.backlog().borrow().waiting <= WAITING_MAX as u64);
-    }
-    let stale = store.invalidations().await.expect("read").stale;
-    assert!(stale.len() <= WAITING_MAX && stale.iter().any(|stale| stale.below));
-    let wholes: Vec<_> = stale.iter().filter(|stale| stale.below).collect();
-    let files: std::collections::HashSet<_> =
-        stale.iter().filter(|stale| !stale.below).map(|stale| &stale.path).collect();
-    for number in 0..25_000 {
-        let path = path(&name(number));
-        let within = wholes.iter().any(|whole| path.is_within(&whole.path));
-        assert!(within || files.contains(&path), "{path:?}");
-    }
 }
 
 /// Holds the file, as a person may who forgot to end a transaction in `sqlite3`.

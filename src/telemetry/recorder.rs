@@ -5,6 +5,7 @@ use super::metrics::{Metrics, labels, seconds};
 use super::spans::SpanQueue;
 use super::traces::{Place, Requests, Tried, has_failed};
 use crate::engine::Observer;
+use crate::invalidate;
 use crate::model::{Depth, Effort, ObjectKey, Operation, Outcome, RelPath, Trace, millis};
 use crate::queue::Lease;
 use crate::reconcile::{Range, Summary};
@@ -128,6 +129,16 @@ impl Observer for Recorder {
             ("unreadable", found.unreadable),
         ] {
             metrics.reconcile_drift.record(files, &labels(&[("kind", kind)]));
+        }
+    }
+}
+
+impl invalidate::Observer for Recorder {
+    fn asked(&self, request: &invalidate::Request<'_>) {
+        let Some(queue) = &self.0.spans else { return };
+        let spans = super::invalidations::spans(request);
+        if !spans.is_empty() {
+            queue.offer(spans);
         }
     }
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A try that failed is exported at once, with what it belongs to still open: nobody has to wait for
-//! the end of an outage to see why. The first span follows when the change is in S3.
+//! the end of an outage to see why. The first span follows when the change is in S3. Where a CDN is
+//! told of it, its `invalidated` follows later: see [`invalidations`](super::invalidations).
 
 use super::metrics::SCOPE;
 use crate::model::{Failure, KeyPrefix, ObjectKey, Operation, Outcome, Trace, UnixMillis};
@@ -190,38 +191,58 @@ impl Tried<'_> {
     }
 
     fn span(&self, name: Cow<'static, str>, start: SystemTime, end: SystemTime) -> SpanData {
-        SpanData {
-            span_context: self.context(SpanId::from(fastrand::u64(1..))),
-            parent_span_id: SpanId::INVALID,
-            parent_span_is_remote: false,
-            span_kind: SpanKind::Internal,
-            name,
-            start_time: start,
-            // A clock that was set back makes no span of negative length.
-            end_time: end.max(start),
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: InstrumentationScope::builder(SCOPE)
-                .with_version(env!("CARGO_PKG_VERSION"))
-                .build(),
-        }
+        blank(self.context(SpanId::from(fastrand::u64(1..))), name, start, end)
     }
 
     fn context(&self, span_id: SpanId) -> SpanContext {
-        let trace_id = TraceId::from(self.trace.trace_id);
-        SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, false, TraceState::default())
+        context(self.trace.trace_id, span_id)
+    }
+}
+
+/// The context of a span that is exported.
+pub(super) fn context(trace_id: u128, span_id: SpanId) -> SpanContext {
+    let (trace_id, flags) = (TraceId::from(trace_id), TraceFlags::SAMPLED);
+    SpanContext::new(trace_id, span_id, flags, false, TraceState::default())
+}
+
+/// A span that says nothing yet.
+pub(super) fn blank(
+    span_context: SpanContext,
+    name: Cow<'static, str>,
+    start: SystemTime,
+    end: SystemTime,
+) -> SpanData {
+    SpanData {
+        span_context,
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name,
+        start_time: start,
+        // A clock that was set back makes no span of negative length.
+        end_time: end.max(start),
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: InstrumentationScope::builder(SCOPE)
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build(),
     }
 }
 
 fn fail(span: &mut SpanData, failure: &Failure) {
-    span.attributes.push(KeyValue::new("error.type", failure.code.clone()));
-    let message: String = failure.message.chars().take(MESSAGE_CHARS_MAX).collect();
+    fail_with(span, &failure.code, &failure.message);
+}
+
+/// Has the span say why it failed.
+pub(super) fn fail_with(span: &mut SpanData, code: &str, message: &str) {
+    span.attributes.push(KeyValue::new("error.type", code.to_owned()));
+    let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
     span.status = Status::error(message);
 }
 
-fn at(time: UnixMillis) -> SystemTime {
+pub(super) fn at(time: UnixMillis) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(time)
 }

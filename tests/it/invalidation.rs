@@ -2,7 +2,7 @@
 
 use crate::harness::wait::eventually_within;
 use crate::harness::{Daemon, World, let_pass, seed, until};
-use file_sync_dev_s3::{Action, Asked, CloudFront, Gate, Rule};
+use file_sync_dev_s3::{Action, Asked, BUCKET, CloudFront, Gate, Rule};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -398,5 +398,37 @@ fn an_object_that_was_there_before_the_record_is_told_of_when_it_is_replaced() {
     let daemon = world.start().ready();
     world.wait_until_done();
     wait_for_paths(&cloudfront, &["/file".to_owned()]);
+    daemon.stop();
+}
+
+#[test]
+fn one_tag_throws_a_directory_away_once_every_copy_in_it_carries_one() {
+    let (mut world, cloudfront, daemon) =
+        mirrored(30, |world| world.setting("cloudfront_wildcard_threshold", "20"));
+    daemon.stop();
+    world.set("cloudfront_cache_tag", "cache-tag");
+    let daemon = world.start().ready();
+    // Objects from before carry none, and neither do their copies.
+    change_all(&world, 30);
+    wait_for_paths(&cloudfront, &["/folder/*".to_owned()]);
+    world.wait_until_done();
+    wait_until_told(&world);
+    for file in 0..30 {
+        let object = world.server.store().object(BUCKET, &format!("m/{}", name(file)));
+        let carried = object.expect("an object").headers.metadata.get("cache-tag").cloned();
+        assert_eq!(carried.as_deref(), Some("/m/,/m/folder/"));
+    }
+    for file in 0..30 {
+        world.tree.write(name(file), format!("changed once more {file}"));
+    }
+    let expected = ["#/m/folder/", "/folder/*"].map(str::to_owned);
+    wait_for_paths(&cloudfront, &expected);
+    wait_until_told(&world);
+    // A file alone is a path, and so is one that is deleted.
+    world.tree.remove(&name(3));
+    let expected = ["#/m/folder/", "/folder/*", "/folder/0003"].map(str::to_owned);
+    wait_for_paths(&cloudfront, &expected);
+    wait_until_told(&world);
+    assert_eq!(world.invalidations().spent, 3);
     daemon.stop();
 }

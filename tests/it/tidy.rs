@@ -53,7 +53,10 @@ const MAY_NAME: [(&str, &[&str]); 25] = [
         ],
     ),
     // Looks on at the work; nobody but the doorway knows of it.
-    ("telemetry", &["documented", "engine", "model", "queue", "reconcile", "transfer"]),
+    (
+        "telemetry",
+        &["documented", "engine", "invalidate", "model", "queue", "reconcile", "transfer"],
+    ),
     ("admin", &["clock", "engine", "model"]),
     // The doorway.
     ("config", &["documented", "model", "rules"]),

@@ -4,7 +4,7 @@
 //!
 //! - A caller reference with the same paths is the invalidation that was made first, and is not paid
 //!   again; one with other paths is refused.
-//! - Paths that CloudFront would refuse are refused here, the whole request with them.
+//! - Paths and tags that CloudFront would refuse are refused here, the whole request with them.
 //! - What fails on purpose is said by the same rules as for S3, with the distribution as the bucket.
 
 mod document;

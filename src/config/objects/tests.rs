@@ -171,3 +171,25 @@ fn told_of_what_s3_would_not_take() {
         assert!(told.starts_with("1 problem") && told.contains(why), "{why}: {told}");
     }
 }
+
+#[test]
+fn tags_of_directories_go_into_metadata_that_is_theirs_alone() {
+    let behind = "s3_prefix: p\ncloudfront_enabled: true\ncloudfront_distribution_id: E1\n";
+    let tagged = objects(&format!("{behind}cloudfront_cache_tag: cache-tag\n"));
+    let prefix = KeyPrefix::new("p").expect("a prefix");
+    assert_eq!(tagged.cache_tags, Some(CacheTags::new("cache-tag", &prefix)));
+    // The switch turns it off as well.
+    assert_eq!(objects("cloudfront_cache_tag: cache-tag\n").cache_tags, None);
+    let rule = |metadata: &str| format!("object_rules: [{{match: a, metadata: {{{metadata}}}}}]\n");
+    let much = rule(&format!("a: {0}, b: {0}", "x".repeat(500)));
+    for (name, more, why) in [
+        ("x-amz-meta-cache-tag", String::new(), "write what comes after x-amz-meta-"),
+        ("Cache-Tag", String::new(), "is no name for metadata"),
+        ("mtime", String::new(), "belongs to the name of what is written with every object"),
+        ("cache-tag", rule("cache-tag: mine"), "is metadata of a rule of object_rules as well"),
+        ("cache-tag", much, "leaves 887 bytes for the metadata of object_rules"),
+    ] {
+        let told = told(&format!("{behind}cloudfront_cache_tag: {name}\n{more}"));
+        assert!(told.contains(why), "{told}");
+    }
+}

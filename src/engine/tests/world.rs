@@ -2,7 +2,9 @@
 
 use super::super::*;
 use super::flushing;
-use crate::model::{Effort, Epoch, Failure, FailureClass, Fingerprint, Mirrored, Staleness};
+use crate::model::{
+    Changed, Effort, Epoch, Failure, FailureClass, Fingerprint, Mirrored, Staleness,
+};
 use crate::queue::{self, Backoff};
 use crate::reconcile::{ReconcileError, Summary};
 use fastrand::Rng;
@@ -89,7 +91,7 @@ pub(in crate::engine) fn engine(at: Duration, counts: Counts, honest: bool) -> E
         once: false,
         reapply: None,
         tracing: crate::model::Tracing::default(),
-        invalidate: Some(Invalidate { new_objects: false }),
+        invalidate: Some(Invalidate { new_objects: false, tagging: None }),
     };
     let mut engine = Engine::new(settings, counts, millis(at));
     engine.compare_all();
@@ -294,7 +296,7 @@ impl World {
                 self.mirrored.remove(&path);
             }
             Change::Settled(path) => drop(self.pending.remove(&path)),
-            Change::Stale(path, staleness, _) => {
+            Change::Stale(Changed { path, staleness, .. }) => {
                 if staleness == Staleness::Certain || self.mirrored.contains_key(&path) {
                     self.stale.remove(&path);
                 }

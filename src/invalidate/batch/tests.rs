@@ -34,6 +34,7 @@ fn batch(id: &str, paths: &[&str], now: Now) -> Batch {
         month: Month::at(now.wall),
         created: now.wall,
         accepted: None,
+        links: Vec::new(),
     }
 }
 

@@ -69,7 +69,7 @@ fn metadata(object: &ObjectHead, owner: &str) -> HashMap<String, String> {
         (MODE.to_owned(), format!("{:o}", object.mode)),
         (OWNER.to_owned(), owner.to_owned()),
     ];
-    object.head.attributes().metadata.iter().cloned().chain(ours).collect()
+    object.head.metadata().cloned().chain(ours).collect()
 }
 
 const NANOS: i128 = 1_000_000_000;

@@ -4,6 +4,8 @@ use super::Invalidation;
 
 /// Characters no path may hold as they are, beside what is not ASCII.
 const UNSAFE: &str = " \"#<>[\\]^`{|}~";
+/// The longest tag.
+const TAG_BYTES_MAX: usize = 256;
 /// The longest path.
 const PATH_BYTES_MAX: usize = 4_000;
 
@@ -39,12 +41,17 @@ impl Wanted {
         }
         if self.reference.is_empty()
             || self.paths.is_empty()
-            || !self.paths.iter().all(|path| is_path(path))
+            || !self.paths.iter().all(|path| is_path(path) || is_tag(path))
         {
             return Err(Refusal { status: 400, code: "InvalidArgument" });
         }
         Ok(())
     }
+}
+
+fn is_tag(item: &str) -> bool {
+    let tag = item.strip_prefix('#').filter(|tag| (1..=TAG_BYTES_MAX).contains(&tag.len()));
+    tag.is_some_and(|tag| tag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','))
 }
 
 fn is_path(path: &str) -> bool {
@@ -124,6 +131,10 @@ mod tests {
         }
         for path in ["", "a", "/a b", "/~", "/[1]", "/a*b", "/%2", "/ü", "/100%"] {
             assert!(!is_path(path), "{path}");
+        }
+        assert!(is_tag("#/a/") && is_tag("#product:tv"));
+        for tag in ["", "#", "/a", "#a b", "#a,b", "#ü", &format!("#{}", "a".repeat(257))] {
+            assert!(!is_tag(tag), "{tag}");
         }
     }
 }

@@ -1,0 +1,152 @@
+//! The tags by which a CDN knows the copies of a directory's files.
+//!
+//! An object carries the tag of every directory it is in, from the watched one down, in one entry of
+//! its metadata. A copy has what its object had when it was fetched, so that a tag finds the copies of
+//! objects that carried it, and no others.
+//!
+//! A tag is the directory as it is in keys, between slashes: `/{s3_prefix}/a/b/`. CloudFront takes
+//! visible ASCII without commas and tells no case; what is not a letter, a digit, `-`, `.` or `_` is
+//! written as `=` and two hexadecimal digits.
+
+use super::{KeyPrefix, RelPath};
+use std::fmt::Write as _;
+
+/// CloudFront's limit for one tag.
+const TAG_BYTES_MAX: usize = 256;
+/// Its limit for one object.
+const TAGS_MAX: usize = 50;
+/// Bytes of all tags of an object, with the commas between them: S3 takes 2 KiB of metadata.
+pub const CACHE_TAGS_BYTES_MAX: usize = 1024;
+
+/// Which tags an object carries, and in which entry of its metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheTags {
+    name: String,
+    /// The tag of the watched directory.
+    top: String,
+}
+
+impl CacheTags {
+    /// Tags in the metadata `name` of objects below `prefix`.
+    #[must_use]
+    pub fn new(name: &str, prefix: &KeyPrefix) -> Self {
+        let mut top = "/".to_owned();
+        let names = prefix.as_str().split('/').filter(|name| !name.is_empty());
+        names.for_each(|name| descend(&mut top, name.as_bytes()));
+        Self { name: name.to_owned(), top }
+    }
+
+    /// The name of the metadata.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the object of the file `path` carries; nothing below a prefix that is too long.
+    #[must_use]
+    pub fn of(&self, path: &RelPath) -> Option<String> {
+        let tags = self.along(path.parent()?.as_bytes()).0;
+        Some(tags.join(",")).filter(|tags| !tags.is_empty())
+    }
+
+    /// The tag of every file below `directory`, if it is not too deep to have one.
+    #[must_use]
+    pub fn of_directory(&self, directory: &[u8]) -> Option<String> {
+        let (mut tags, complete) = self.along(directory);
+        if complete { tags.pop() } else { None }
+    }
+
+    /// The tags from the top to `directory`, as far as there is room, and whether it was enough. A
+    /// directory's own tags are the first ones of all that is below it, so that everybody agrees.
+    fn along(&self, directory: &[u8]) -> (Vec<String>, bool) {
+        let (mut tags, mut bytes, mut tag) = (Vec::new(), 0, self.top.clone());
+        let mut names = directory.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        loop {
+            bytes += tag.len() + usize::from(!tags.is_empty());
+            if tag.len() > TAG_BYTES_MAX || bytes > CACHE_TAGS_BYTES_MAX || tags.len() >= TAGS_MAX {
+                return (tags, false);
+            }
+            tags.push(tag.clone());
+            let Some(name) = names.next() else { return (tags, true) };
+            descend(&mut tag, name);
+        }
+    }
+}
+
+fn descend(tag: &mut String, name: &[u8]) {
+    for &byte in name {
+        match byte {
+            b'-' | b'.' | b'_' => tag.push(byte.into()),
+            byte if byte.is_ascii_alphanumeric() => tag.push(byte.into()),
+            // A string takes everything.
+            byte => write!(tag, "={byte:02X}").unwrap_or_default(),
+        }
+    }
+    tag.push('/');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(prefix: &str) -> CacheTags {
+        CacheTags::new("cache-tag", &KeyPrefix::new(prefix).expect("a proper prefix"))
+    }
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).expect("a proper path")
+    }
+
+    #[test]
+    fn a_file_carries_the_tags_of_the_directories_it_is_in() {
+        let tags = tags("site/v1");
+        assert_eq!(tags.of(&path("a")).as_deref(), Some("/site/v1/"));
+        let deep = tags.of(&path("a/b c/d.txt"));
+        assert_eq!(deep.as_deref(), Some("/site/v1/,/site/v1/a/,/site/v1/a/b=20c/"));
+        assert_eq!(tags.of_directory(b"a/b c").as_deref(), Some("/site/v1/a/b=20c/"));
+        assert_eq!(tags.of_directory(b"").as_deref(), Some("/site/v1/"));
+        assert_eq!(
+            super::CacheTags::new("t", &KeyPrefix::default()).of(&path("a")),
+            Some("/".into())
+        );
+    }
+
+    #[test]
+    fn a_tag_is_what_cloudfront_takes_whatever_the_name() {
+        for name in
+            ["comma,name", "gr\u{f6}\u{df}e", "\u{1f600}", "100%", "a+b", "#*\"<>&", "a=b", "\n"]
+        {
+            let tag = tags("").of_directory(name.as_bytes()).expect("a tag");
+            assert!(tag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','), "{tag}");
+            assert!(!tag.contains('*') && !tag.contains('#'), "{tag}");
+        }
+        assert_ne!(tags("").of_directory(b"a=20b"), tags("").of_directory(b"a b"));
+    }
+
+    #[test]
+    fn no_file_has_more_than_s3_and_cloudfront_take_and_a_directory_has_a_tag_or_none() {
+        for name in ["a", "directory", &"n".repeat(100), &"\u{1f600}".repeat(30)] {
+            let mut directory = String::new();
+            let mut tagged = true;
+            for _ in 0..60 {
+                directory = format!("{directory}{name}/");
+                let carried = tags("p").of(&path(&format!("{directory}file"))).unwrap_or_default();
+                assert!(
+                    carried.len() <= CACHE_TAGS_BYTES_MAX && carried.split(',').count() <= TAGS_MAX
+                );
+                let own = tags("p").of_directory(directory.trim_end_matches('/').as_bytes());
+                assert!(tagged || own.is_none(), "none is deeper than one without");
+                tagged = own.is_some();
+                let found = own.is_none_or(|own| carried.split(',').any(|tag| tag == own));
+                assert!(found, "{directory}: {carried}");
+            }
+            assert!(!tagged);
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_is_too_long_leaves_no_room() {
+        let tags = tags(&"p".repeat(300));
+        assert_eq!((tags.of(&path("a")), tags.of_directory(b"")), (None, None));
+    }
+}
