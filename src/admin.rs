@@ -28,7 +28,7 @@ use crate::model::UnixMillis;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +66,26 @@ pub type SetLogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 /// All metrics in Prometheus' text format.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// How it stands with what CloudFront is told, once there is somebody who tells it.
+pub type Invalidations = Arc<OnceLock<Box<dyn Fn() -> Invalidating + Send + Sync>>>;
+
+/// What CloudFront is told. No file name is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Invalidating {
+    /// Paths that were not told yet.
+    pub waiting: u64,
+    /// Requests in progress.
+    pub running: u64,
+    /// Paths spent this month.
+    pub spent: u64,
+    /// How many may be; 0 for no limit.
+    pub limit: u64,
+    /// When CloudFront last took something.
+    pub last_success: Option<UnixMillis>,
+    /// When it last did not, and the short stable name of why.
+    pub last_error: Option<(UnixMillis, String)>,
+}
+
 /// What there is to tell, and whom to ask.
 #[derive(Clone)]
 pub struct Sources {
@@ -85,6 +105,8 @@ pub struct Sources {
     pub log_level: SetLogLevel,
     /// The metrics, where there are any.
     pub metrics: Option<Metrics>,
+    /// What CloudFront is told.
+    pub invalidations: Invalidations,
 }
 
 impl fmt::Debug for Sources {

@@ -215,7 +215,7 @@ async fn with_view(
         prefix: config.prefix.clone(),
     };
     let filter = parts::filter(&config).map_err(AppError::Patterns)?;
-    let Link { told, mut requests } = link;
+    let Link { told, mut requests, invalidations } = link;
     told.send_modify(|snapshot| snapshot.counts = opened.counts);
     let (bucket, region, prefix) =
         (config.bucket.clone(), config.region.clone(), config.prefix.clone());
@@ -223,6 +223,11 @@ async fn with_view(
     let totals = Arc::new(Totals::default());
     let told_cdn =
         config.cloudfront.as_ref().map(|_| (opened.store.backlog(), Arc::clone(&totals)));
+    if let Some((backlog, totals)) = told_cdn.clone() {
+        let standing = Box::new(move || invalidation::standing(*backlog.borrow(), &totals));
+        // Nobody else sets it.
+        drop(invalidations.set(standing));
+    }
     let aws = Aws::load(parts::aws(&config)).await?;
     let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), config.state_dir.clone());
     telemetry.recorder.observe(levels);

@@ -2,7 +2,7 @@
 //!
 //! Without names: no path, no key, no message that could hold one, and no setting.
 
-use super::{Sources, health};
+use super::{Invalidating, Sources, health};
 use crate::engine::snapshot::{Comparison, Done, Snapshot};
 use crate::model::{Operation, Pending, UnixMillis};
 use serde_json::{Value, json};
@@ -72,6 +72,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
             "running": snapshot.comparing,
             "last": snapshot.history.last_comparison.as_ref().map(comparison),
         },
+        "invalidations": sources.invalidations.get().map(|now| invalidations(&now())),
         "totals": totals(snapshot),
         "last_success": snapshot.history.last_success.map(rfc3339),
         "recent": recent(snapshot, None),
@@ -127,6 +128,22 @@ fn comparison(last: &Comparison) -> Value {
         "unreadable": summary.unreadable,
         "special": summary.special,
         "mounts": summary.mounts,
+    })
+}
+
+fn invalidations(told: &Invalidating) -> Value {
+    let error = |(at, code): &(UnixMillis, String)| json!({ "at": rfc3339(*at), "code": code });
+    json!({
+        "waiting_paths": told.waiting,
+        "running_requests": told.running,
+        "month": {
+            "paths": told.spent,
+            "limit": (told.limit > 0).then_some(told.limit),
+            "exhausted": told.limit > 0 && told.spent >= told.limit,
+        },
+        "last_success": told.last_success.map(rfc3339),
+        "last_error": told.last_error.as_ref().map(error),
+        "failing": told.last_error.as_ref().map(|(at, _)| *at) > told.last_success,
     })
 }
 

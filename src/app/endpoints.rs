@@ -1,7 +1,7 @@
 //! The HTTP endpoints and the status file, joined to what they tell of.
 
 use super::{AppError, Console, Mode};
-use crate::admin::{self, Addresses, Bound, Serving, Sources};
+use crate::admin::{self, Addresses, Bound, Invalidations, Serving, Sources};
 use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::engine::control::{self, Requests};
@@ -16,6 +16,8 @@ pub(super) struct Link {
     pub(super) told: watch::Sender<Snapshot>,
     /// What it is asked for.
     pub(super) requests: Requests,
+    /// Where whoever tells CloudFront says how it stands.
+    pub(super) invalidations: Invalidations,
 }
 
 /// What runs beside the work.
@@ -57,11 +59,16 @@ impl Endpoints {
             started: unix_millis(),
             log_level: Arc::new(move |text| level.set(text).map_err(|error| error.to_string())),
             metrics: Some(Arc::new(move || exposition.render())),
+            invalidations: Invalidations::default(),
         };
+        let invalidations = Arc::clone(&sources.invalidations);
         let status_file = config.status_file.clone();
         let status_file =
             status_file.map(|path| tokio::spawn(admin::keep_status_file(path, sources.clone())));
-        (Self { serving: bound.serve(sources), status_file }, Link { told, requests })
+        (
+            Self { serving: bound.serve(sources), status_file },
+            Link { told, requests, invalidations },
+        )
     }
 
     /// The work has ended.

@@ -1,12 +1,13 @@
 //! The worker that tells CloudFront: started with the daemon, ended with it.
 
 use super::Mode;
+use crate::admin;
 use crate::aws::Aws;
 use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::engine::Invalidate;
 use crate::invalidate::{
-    Addresses, BatchSettings, CloudFront, Observer, Phase, Settings, Totals, Worker,
+    Addresses, BatchSettings, CloudFront, Observer, Phase, Settings, Standing, Totals, Worker,
 };
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
@@ -26,6 +27,13 @@ pub(super) fn wanted(config: &Config, rules: &Arc<Rules>) -> Option<Invalidate> 
     let cloudfront = config.cloudfront.as_ref()?;
     let tagging = config.objects.cache_tags.as_ref().map(|_| Arc::clone(rules));
     Some(Invalidate { new_objects: cloudfront.invalidate_new, tagging })
+}
+
+/// How it stands, for whoever asks.
+pub(super) fn standing(backlog: Backlog, totals: &Totals) -> admin::Invalidating {
+    let Standing { budget: (spent, limit), last_success, last_error } = totals.standing();
+    let (waiting, running) = (backlog.untold(), backlog.running);
+    admin::Invalidating { waiting, running, spent, limit, last_success, last_error }
 }
 
 /// The worker, running.

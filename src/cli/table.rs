@@ -43,11 +43,34 @@ pub(super) fn status(status: &Value) -> String {
         let drift = ["new", "changed", "gone"].map(|kind| format!("{} {kind}", last[kind]));
         line("compared", format!("{}: {}", said(&last["ended"]), drift.join(", ")));
     }
+    if status["invalidations"].is_object() {
+        cloudfront(&status["invalidations"]).into_iter().for_each(|(name, told)| line(name, told));
+    }
     line("done", pairs(&status["totals"]));
     if let Some(last) = status["last_success"].as_str() {
         line("last success", escaped(last));
     }
     text
+}
+
+/// What CloudFront is told, and why it is not.
+fn cloudfront(told: &Value) -> Vec<(&'static str, String)> {
+    let (waiting, running) = (&told["waiting_paths"], &told["running_requests"]);
+    let (month, limit) = (&told["month"]["paths"], &told["month"]["limit"]);
+    let limit = if limit.is_null() { String::new() } else { format!(" of {limit}") };
+    let paths = format!(
+        "{waiting} paths wait, {running} requests in progress; {month}{limit} paths this month"
+    );
+    let mut lines = vec![("CloudFront", paths)];
+    if told["month"]["exhausted"] == true {
+        lines.push(("", "cloudfront_monthly_path_limit is reached".to_owned()));
+    }
+    if told["failing"] == true {
+        let [at, code] = ["at", "code"].map(|name| told["last_error"][name].as_str());
+        let (at, code) = (at.unwrap_or_default(), code.unwrap_or_default());
+        lines.push(("", escaped(&format!("{code} at {at}"))));
+    }
+    lines
 }
 
 /// `queue list`.
@@ -146,6 +169,26 @@ watching     by events: 4 directories, 0 without a watch
 done         uploads 5
 ";
         assert_eq!(status, expected);
+    }
+
+    #[test]
+    fn the_status_says_what_cloudfront_is_told_and_why_it_is_not() {
+        let told = |limit: Value, failing: bool| {
+            cloudfront(&json!({
+                "waiting_paths": 3, "running_requests": 1, "failing": failing,
+                "month": { "paths": 40, "limit": limit, "exhausted": failing },
+                "last_error": { "at": "2026-11-02T19:03:11Z", "code": "AccessDenied" },
+            }))
+        };
+        let lines = told(Value::Null, false);
+        let text = "3 paths wait, 1 requests in progress; 40 paths this month";
+        assert_eq!(lines, [("CloudFront", text.to_owned())]);
+        let texts: Vec<_> = told(json!(40), true).into_iter().map(|(_, text)| text).collect();
+        let text = "3 paths wait, 1 requests in progress; 40 of 40 paths this month";
+        let why = "cloudfront_monthly_path_limit is reached";
+        assert_eq!(texts, [text, why, "AccessDenied at 2026-11-02T19:03:11Z"]);
+        let shown = status(&json!({ "invalidations": { "waiting_paths": 3 } }));
+        assert!(shown.contains("CloudFront   3 paths wait"), "{shown}");
     }
 
     #[test]
