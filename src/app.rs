@@ -12,9 +12,12 @@
 mod endpoints;
 mod invalidation;
 mod levels;
+mod looking;
 mod parts;
 mod source;
 pub mod termination;
+
+pub use looking::{plan, verify};
 
 use crate::admin;
 use crate::aws::{Aws, HttpError};

@@ -8,9 +8,13 @@
 mod check_config;
 mod client;
 mod daemon;
+mod report;
 mod table;
+mod terminal;
 
 pub use daemon::{call, near};
+pub use report::Report;
+pub use terminal::Progress;
 
 use crate::config::{Loaded, Problems, Sources, load};
 use clap::error::ErrorKind;
@@ -55,6 +59,24 @@ pub enum Command {
     },
     /// Print every setting with its value and where that comes from
     CheckConfig,
+    /// Say what once would upload, copy and delete, and why; nothing is done
+    Plan {
+        /// As if once were run with this
+        #[arg(long)]
+        reapply_rules: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare directory, record and bucket: 0 if they are equal, else 1
+    Verify {
+        /// Read and compare content, not only sizes and tags
+        #[arg(long)]
+        checksum: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask the running daemon whether everything is in S3
     Status {
         /// As JSON
@@ -74,6 +96,19 @@ pub enum Command {
     Health(Probe),
     /// Tell the daemon that the pod is ending
     Prestop,
+}
+
+impl Command {
+    /// Whether it asks the running daemon, and needs to know no more than where.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        match self {
+            Self::Run | Self::Once { .. } | Self::CheckConfig => false,
+            Self::Plan { .. } | Self::Verify { .. } => false,
+            Self::Status { .. } | Self::Flush { .. } | Self::Queue(_) => true,
+            Self::Health(_) | Self::Prestop => true,
+        }
+    }
 }
 
 /// What about the queue.

@@ -27,6 +27,7 @@ mod event;
 mod flush;
 mod limits;
 mod observe;
+pub mod preview;
 mod publish;
 mod report;
 mod run;

@@ -15,7 +15,8 @@
 //! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [cover] and [queue]
 //! decide and do no I/O. [root], [look], [reconcile] and [detect] read the directory, [store] keeps the
 //! record, [transfer] speaks to S3, [invalidate] to CloudFront, both by way of [aws]. [engine] joins them,
-//! [app] makes them from the [config], [cli] and `main` are the doorway.
+//! [app] makes them from the [config], [cli] and `main` are the doorway. Beside it, [verify] compares
+//! directory, record and bucket.
 
 pub mod admin;
 pub mod app;
@@ -43,3 +44,4 @@ pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod transfer;
+pub mod verify;

@@ -1,7 +1,7 @@
 //! The doorway.
 
 use file_sync_service::app::{self, Console, Mode};
-use file_sync_service::cli::{self, Cli, Command, Exit};
+use file_sync_service::cli::{self, Cli, Command, Exit, Report};
 use file_sync_service::config::{Config, Loaded, LogFormat};
 use file_sync_service::shutdown::Shutdown;
 use file_sync_service::telemetry::{self, Format, Settings};
@@ -41,8 +41,7 @@ fn serve(cli: &Cli) -> Exit {
         Ok(directory) => directory,
         Err(error) => return unexpected(&error),
     };
-    let asks = !matches!(command, Command::Run | Command::Once { .. } | Command::CheckConfig);
-    if let (true, Some(address)) = (asks, cli.address) {
+    if let (true, Some(address)) = (command.asks(), cli.address) {
         return cli::call(&command, address);
     }
     let loaded = match cli.load(std::env::vars_os().collect(), working_directory) {
@@ -55,6 +54,14 @@ fn serve(cli: &Cli) -> Exit {
     };
     match (command, listening) {
         (Command::CheckConfig, _) => cli::check_config(&loaded),
+        (Command::Plan { reapply_rules, json }, _) => {
+            let report = Report::stdout(json.then_some("steps"));
+            look(app::plan(loaded.config, reapply_rules, report))
+        }
+        (Command::Verify { checksum, json }, _) => {
+            let report = Report::stdout(json.then_some("differences"));
+            look(app::verify(loaded.config, checksum, report))
+        }
         (Command::Run | Command::Once { .. }, Some((runtime, shutdown))) => {
             run(runtime, &shutdown, loaded, mode)
         }
@@ -69,6 +76,17 @@ fn listen() -> io::Result<(Runtime, Shutdown)> {
         Shutdown::on_signals()?
     };
     Ok((runtime, shutdown))
+}
+
+/// Runs a command that changes nothing, so that a signal may end it as it ends anything.
+fn look(looking: impl Future<Output = Exit>) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return unexpected(&error),
+    };
+    let exit = runtime.block_on(looking);
+    runtime.shutdown_timeout(BLOCKED_PATIENCE);
+    exit
 }
 
 /// The probes are on either address; everything else is on the one.

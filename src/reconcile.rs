@@ -15,6 +15,7 @@ use crate::store::{From, Store, StoreError};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Differences that are handed on at once.
 const BATCH_MAX: usize = 512;
@@ -31,6 +32,12 @@ pub struct Range {
 }
 
 impl Range {
+    /// The whole tree.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { start: RelPath::root(), depth: Depth::Whole }
+    }
+
     /// Whether it is the whole tree.
     #[must_use]
     pub fn is_everything(&self) -> bool {
@@ -45,9 +52,19 @@ pub struct Expected {
     pub epoch: Epoch,
     /// What objects look like, where that is asked for.
     pub rules: Option<Arc<Rules>>,
+    /// Whether a comparison of everything brings up what is parked.
+    pub parked: bool,
+    /// Files compared so far, for whoever waits.
+    pub visited: Arc<AtomicU64>,
 }
 
 impl Expected {
+    /// A file of this directory, and of these rules.
+    #[must_use]
+    pub fn new(epoch: Epoch, rules: Option<Arc<Rules>>) -> Self {
+        Self { epoch, rules, parked: true, visited: Arc::default() }
+    }
+
     fn holds(&self, path: &RelPath, mirrored: &Mirrored) -> bool {
         let head = |rules: &Arc<Rules>| mirrored.head == Some(rules.head(path).digest());
         mirrored.epoch == self.epoch && self.rules.as_ref().is_none_or(head)
@@ -128,7 +145,7 @@ pub fn reconcile(
         // Rows behind the last file are gone, too.
         merge.pass(None).map_or_else(|error| merge.error = Some(error), |()| ());
     }
-    if merge.error.is_none() && range.is_everything() {
+    if merge.error.is_none() && range.is_everything() && expected.parked {
         merge.parked().map_or_else(|error| merge.error = Some(error), |()| ());
     }
     let flushed = merge.flush();
@@ -190,6 +207,7 @@ impl Merge<'_> {
 
     fn file(&mut self, path: &RelPath, stat: &crate::root::Stat) -> Result<(), ReconcileError> {
         self.summary.files += 1;
+        self.expected.visited.store(self.summary.files, Ordering::Relaxed);
         self.pass(Some(path))?;
         let row = match self.peek()? {
             Some((recorded, _)) if recorded == path => self.page.pop_front(),

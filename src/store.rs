@@ -16,10 +16,12 @@
 //! next one, so that a burst costs few `fsync`s and a single change waits for none but its own.
 
 mod invalidations;
+mod listing;
 mod rows;
 mod schema;
 mod thread;
 mod uploads;
+mod view;
 
 use crate::model::{
     Batch, Changed, Epoch, Fingerprint, Mirrored, Month, Operation, Pending, RelPath, Stale,
@@ -30,7 +32,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use invalidations::WAITING_MAX;
+pub use listing::{Listed, Listing};
 pub use rows::{RANGE_ROWS_MAX, REASONS_MAX};
+pub use view::Viewed;
 
 /// Requests that may wait for the thread; whoever sends more waits.
 const REQUESTS_MAX: usize = 256;
@@ -77,7 +81,7 @@ pub enum OpenError {
 }
 
 /// The record's thread is gone, or cannot write any more.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the record cannot be written: {0}")]
 pub struct StoreError(pub Arc<str>);
 
@@ -296,15 +300,22 @@ impl Store {
     /// If there is none that may be acted on, and none can be made.
     pub fn open(directory: &Path, target: &str, now: UnixMillis) -> Result<Opened, OpenError> {
         let file = schema::open(directory, target, now)?;
-        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
-        let (ended, end) = oneshot::channel::<()>();
         let unreadable = |source| OpenError::Unreadable { path: file.path.clone(), source };
         let bound = rows::bound(&file.connection).map_err(unreadable)?;
         let counts = rows::counts(&file.connection).map_err(unreadable)?;
         let uploads = uploads::left_over(&file.connection).map_err(unreadable)?;
+        let moved_aside = file.moved_aside.clone();
+        let store = Self::run(file, counts, directory)?;
+        Ok(Opened { store, bound, counts, uploads, moved_aside })
+    }
+
+    /// Starts the thread of an open record.
+    fn run(file: schema::RecordFile, counts: Counts, directory: &Path) -> Result<Self, OpenError> {
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let (ended, end) = oneshot::channel::<()>();
+        let unreadable = |source| OpenError::Unreadable { path: file.path.clone(), source };
         let found = invalidations::backlog(&file.connection).map_err(unreadable)?;
         let (told, backlog) = watch::channel(found);
-        let moved_aside = file.moved_aside.clone();
         std::thread::Builder::new()
             .name("record".into())
             .spawn(move || {
@@ -314,7 +325,7 @@ impl Store {
             })
             .map_err(|source| OpenError::Create { path: directory.into(), source })?;
         let ended = Arc::new(tokio::sync::Mutex::new(Some(end)));
-        Ok(Opened { store: Self { requests, backlog, ended }, bound, counts, uploads, moved_aside })
+        Ok(Self { requests, backlog, ended })
     }
 
     /// Writes `changes`, all or none, and answers when they are on disk how much there is then.
@@ -386,6 +397,15 @@ impl Store {
         let request = thread::Request::Read(thread::Read::Parked { after, answer });
         self.requests.blocking_send(request).map_err(|_| gone())?;
         answered.blocking_recv().map_err(|_| gone())?
+    }
+
+    /// What is queued after `after`, parked or not, in the order of a walk, [`RANGE_ROWS_MAX`] at most.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read.
+    pub async fn queued_after(&self, after: Option<RelPath>) -> Result<Vec<Pending>, StoreError> {
+        self.ask(|answer| thread::Request::Read(thread::Read::QueuedAfter(after, answer))).await?
     }
 
     /// What is queued and not parked, the next due first, `limit` at most.

@@ -30,13 +30,16 @@ mod multipart;
 mod pace;
 mod port;
 mod reapply;
+mod rehearsed;
 mod s3;
 mod source;
 
 pub use metered::{Metered, Request, RequestObserver};
 pub use pace::PaceSettings;
-pub use port::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
-pub use s3::{Payload, S3, S3Settings};
+pub use port::{Condemned, Deleted, ListedObject, ObjectHead, ObjectStore, Page, StoredObject};
+pub use rehearsed::{Rehearsed, is_rehearsed};
+pub use s3::{Inspected, Payload, S3, S3Settings};
+pub use source::checksum_of;
 
 use crate::model::{
     Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Outcome, RelPath,
@@ -244,6 +247,18 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             let racy = source.fingerprint().is_racy(now);
             Ok((source, racy))
         }
+    }
+
+    /// Whether a try would send the file whatever its bytes are, and without a question to the store:
+    /// there is no object that could be it, and none to make it from.
+    #[must_use]
+    pub fn sends_for_sure(lease: &Lease, known: &Known) -> bool {
+        let size = lease.pending.version.size;
+        let recorded =
+            known.mirrored.as_ref().is_some_and(|mirrored| mirrored.fingerprint.size == size);
+        let listed = known.mirrored.is_none() && known.listed == Some(size);
+        let copied = lease.pending.copy_from.is_some();
+        lease.sent_before.is_none() && !copied && !recorded && !listed
     }
 
     /// An object that is the file already, if the bytes agree. Asks the store where the record does

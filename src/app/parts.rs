@@ -81,22 +81,8 @@ impl App {
         root: &Arc<Root>,
         bound: &Bound,
     ) -> Arc<Transfer<Bucket, Recorded>> {
-        let settings = transfer::Settings {
-            prefix: self.config.prefix.clone(),
-            multipart_threshold: self.config.multipart_threshold,
-            multipart_part_size: self.config.multipart_part_size,
-            memory: self.config.transfer_memory,
-            copy_threshold: COPY_BYTES_MAX,
-            copy_part_size: COPY_PART_BYTES,
-            pace: PaceSettings {
-                requests: self.config.max_concurrent_transfers,
-                bytes_per_second: self.config.bandwidth_limit,
-            },
-            listed: bound.listed,
-            rules: Arc::clone(&self.rules),
-            reapply_rules: self.reapplied_rules().is_some(),
-            rest: self.config.open_file_quiet,
-        };
+        let reapply = self.reapplied_rules().is_some();
+        let settings = transfer_settings(&self.config, bound, Arc::clone(&self.rules), reapply);
         let journal = Recorded { store: self.store.clone(), bound: bound.clone() };
         Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))
     }
@@ -195,7 +181,32 @@ impl App {
     }
 }
 
-fn engine_settings(
+/// How objects are made.
+pub(super) fn transfer_settings(
+    config: &Config,
+    bound: &Bound,
+    rules: Arc<Rules>,
+    reapply_rules: bool,
+) -> transfer::Settings {
+    transfer::Settings {
+        prefix: config.prefix.clone(),
+        multipart_threshold: config.multipart_threshold,
+        multipart_part_size: config.multipart_part_size,
+        memory: config.transfer_memory,
+        copy_threshold: COPY_BYTES_MAX,
+        copy_part_size: COPY_PART_BYTES,
+        pace: PaceSettings {
+            requests: config.max_concurrent_transfers,
+            bytes_per_second: config.bandwidth_limit,
+        },
+        listed: bound.listed,
+        rules,
+        reapply_rules,
+        rest: config.open_file_quiet,
+    }
+}
+
+pub(super) fn engine_settings(
     config: &Config,
     mode: Mode,
     epoch: Epoch,
@@ -236,8 +247,8 @@ fn engine_settings(
 /// Notes in the record what the bucket may hold.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    store: Store,
-    bound: Bound,
+    pub(super) store: Store,
+    pub(super) bound: Bound,
 }
 
 impl Recorded {

@@ -86,7 +86,8 @@ pub(super) async fn wait(
     }
 }
 
-fn open(path: &Path, bound: Option<&Bound>) -> Result<Root, String> {
+/// The directory `path`, if it may be mirrored into what `bound` tells of, or why not.
+pub(super) fn open(path: &Path, bound: Option<&Bound>) -> Result<Root, String> {
     let root = Root::open(path).map_err(|error| describe(&error))?;
     let another = bound.is_some_and(|bound| bound.source != name(&root));
     if another && is_empty(&root) {

@@ -25,6 +25,7 @@ pub fn call(command: &Command, address: SocketAddr) -> Exit {
             post(address, "/-/prestop", "", PATIENCE).and_then(|answer| fine(&answer))
         }
         Command::Run | Command::Once { .. } | Command::CheckConfig => Ok(Exit::Usage),
+        Command::Plan { .. } | Command::Verify { .. } => Ok(Exit::Usage),
     };
     answered.unwrap_or_else(|exit| exit)
 }
@@ -135,7 +136,7 @@ fn print(text: &str) -> Result<Exit, Exit> {
     printed.map(|()| Exit::Success).map_err(|_| Exit::Unexpected)
 }
 
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     // With nobody to tell, the code still says it.
     writeln!(std::io::stderr(), "file-sync-service: {text}").ok();
 }

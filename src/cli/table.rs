@@ -127,7 +127,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-fn bytes(value: &Value) -> String {
+pub(super) fn bytes(value: &Value) -> String {
     let bytes = value.as_u64().unwrap_or(0);
     match bytes {
         0..10_240 => format!("{bytes} B"),

@@ -293,7 +293,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
     fn compare(&mut self, range: Range) {
         let Parts { root, filter, store, epoch, reapply, .. } = &self.parts;
         let (root, filter, store) = (Arc::clone(root), Arc::clone(filter), store.clone());
-        let expected = Expected { epoch: *epoch, rules: reapply.clone() };
+        let expected = Expected::new(*epoch, reapply.clone());
         let (comparison, observer) = (self.comparison.clone(), Arc::clone(&self.parts.observer));
         self.tasks.spawn_blocking(move || {
             let began = Instant::now();
@@ -369,7 +369,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
 }
 
 /// Carries out a put, or deletes.
-async fn perform_tries<S: ObjectStore, J: Journal>(
+pub(super) async fn perform_tries<S: ObjectStore, J: Journal>(
     transfer: &Transfer<S, J>,
     store: &Store,
     epoch: Epoch,
@@ -418,7 +418,7 @@ async fn known(
     Ok(leases.iter().map(known).collect())
 }
 
-async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Event {
+pub(super) async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Event {
     let asked = paths.clone();
     let looking = tokio::task::spawn_blocking(move || look(&root, asked));
     let looked = match looking.await {

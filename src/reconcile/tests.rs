@@ -61,7 +61,7 @@ impl Fixture {
         let start = RelPath::new(start.as_bytes()).expect("a proper path");
         let mut found = Vec::new();
         let range = Range { start, depth };
-        let expected = Expected { epoch: Epoch(1), rules: None };
+        let expected = Expected::new(Epoch(1), None);
         let summary =
             reconcile(&root, &self.store, &self.filter, &expected, &range, &mut |batch| {
                 found.extend(batch.iter().map(ToString::to_string));

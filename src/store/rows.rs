@@ -315,6 +315,19 @@ pub(super) fn parked(
     rows.collect()
 }
 
+/// A page of the queue.
+pub(super) fn queued_after(
+    connection: &Connection,
+    after: Option<&RelPath>,
+) -> rusqlite::Result<Vec<Pending>> {
+    let sql = format!(
+        "SELECT {PENDING} FROM pending WHERE path > ?1 ORDER BY path LIMIT {RANGE_ROWS_MAX}"
+    );
+    let after = after.map(RelPath::to_sort_key).unwrap_or_default();
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map([after], pending_from)?.collect()
+}
+
 /// What is queued, in one of two orders.
 pub(super) fn pending(
     connection: &Connection,

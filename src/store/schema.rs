@@ -2,10 +2,12 @@
 
 use super::{OpenError, Unusable, rows};
 use crate::model::UnixMillis;
-use rusqlite::{Connection, ErrorCode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -135,13 +137,37 @@ const COLUMNS: [(&str, &str, &str); 3] = [
     ("invalidation_batches", "links", "TEXT NOT NULL DEFAULT ''"),
 ];
 
+/// All that says what is in the bucket and what is to be done, as of one moment. None of these tables
+/// has columns that came later.
+const COPY: &str = "
+BEGIN;
+INSERT INTO meta SELECT * FROM record.meta;
+INSERT INTO mirrored SELECT * FROM record.mirrored;
+INSERT INTO pending SELECT * FROM record.pending;
+INSERT INTO listed SELECT * FROM record.listed;
+INSERT INTO uploads SELECT * FROM record.uploads;
+INSERT INTO parts SELECT * FROM record.parts;
+COMMIT;
+DETACH record;
+";
+
 /// An open record.
 pub(super) struct RecordFile {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
     pub(super) moved_aside: Option<(PathBuf, Unusable)>,
-    /// Another process is kept out for as long as this is open.
-    _lock: File,
+    /// Another process is kept out for as long as this is open; not of a record that is only looked at.
+    #[expect(dead_code, reason = "it is held, and that is all")]
+    pub(super) lock: Option<File>,
+}
+
+/// Why there is nothing to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// There is no record yet.
+    Nothing,
+    /// There is one that must not be acted on.
+    Unusable(Unusable),
 }
 
 /// Opens the record of `target` in `directory`, or makes it.
@@ -168,7 +194,84 @@ pub(super) fn open(
         }
         Err(error) => return Err(error),
     };
-    Ok(RecordFile { path, connection, moved_aside, _lock: lock })
+    Ok(RecordFile { path, connection, moved_aside, lock: Some(lock) })
+}
+
+/// The record's file.
+pub(super) fn file_in(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
+/// A connection that cannot change the record, beside a daemon or without one.
+pub(super) fn read_only(
+    directory: &Path,
+    target: &str,
+) -> Result<Result<Connection, Unread>, OpenError> {
+    let path = file_in(directory);
+    let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
+    if matches!(path.try_exists(), Ok(false)) {
+        return Ok(Err(Unread::Nothing));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let looked = Connection::open_with_flags(&path, flags).and_then(|connection| {
+        connection.busy_timeout(BUSY_PATIENCE)?;
+        let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok((connection, found))
+    });
+    let (connection, found) = match looked {
+        Ok(looked) => looked,
+        Err(source) if is_damage(&source) => return Ok(Err(Unread::Unusable(Unusable::Damaged))),
+        Err(source) => return Err(unreadable(source)),
+    };
+    match found {
+        VERSION => {}
+        // A daemon is just making it.
+        0 => return Ok(Err(Unread::Nothing)),
+        found => return Err(OpenError::TooNew { path, found, known: VERSION }),
+    }
+    match rows::bound(&connection) {
+        Ok(Some(bound)) if bound.target != target => {
+            Ok(Err(Unread::Unusable(Unusable::OtherTarget)))
+        }
+        Ok(_) => Ok(Ok(connection)),
+        Err(source) if is_damage(&source) => Ok(Err(Unread::Unusable(Unusable::Damaged))),
+        Err(source) => Err(unreadable(source)),
+    }
+}
+
+/// A database that is gone with its connection. `SQLite` keeps it in memory while it is small.
+pub(super) fn temporary() -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags("", flags)
+}
+
+/// An empty record that is gone with its connection.
+pub(super) fn scratch(directory: &Path) -> Result<Connection, OpenError> {
+    let made = temporary().and_then(|mut connection| {
+        create_tables(&mut connection)?;
+        connection.execute_batch(INDICES)?;
+        add_columns(&connection)?;
+        Ok(connection)
+    });
+    made.map_err(|source| OpenError::Unreadable { path: file_in(directory), source })
+}
+
+/// A copy of a record that may be acted on, or why it may not.
+pub(super) fn copy(directory: &Path) -> Result<Result<Connection, Unusable>, OpenError> {
+    let connection = scratch(directory)?;
+    let path = file_in(directory);
+    let escaped = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC).to_string();
+    let copied = connection
+        .execute("ATTACH ?1 AS record", [format!("file:{escaped}?mode=ro")])
+        .and_then(|_| connection.execute_batch(COPY));
+    match copied {
+        Ok(()) => Ok(Ok(connection)),
+        Err(source) if is_damage(&source) => Ok(Err(Unusable::Damaged)),
+        Err(source) => Err(OpenError::Unreadable { path, source }),
+    }
 }
 
 /// A connection to a record that may be acted on, or why this one may not.

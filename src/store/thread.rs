@@ -38,6 +38,7 @@ pub(super) enum Read {
     Known(Vec<Question>, Answer<Vec<Known>>),
     Range { within: RelPath, from: From, answer: Answer<Vec<(RelPath, Mirrored)>> },
     Parked { after: Option<RelPath>, answer: Answer<Vec<RelPath>> },
+    QueuedAfter(Option<RelPath>, Answer<Vec<Pending>>),
     Due(usize, Answer<(Vec<Pending>, Counts)>),
     Queued(usize, Answer<(Vec<Pending>, Counts)>),
     Invalidations(Answer<Invalidations>),
@@ -52,6 +53,7 @@ impl Read {
             Self::Known(_, answer) => drop(answer.send(Err(error))),
             Self::Range { answer, .. } => drop(answer.send(Err(error))),
             Self::Parked { answer, .. } => drop(answer.send(Err(error))),
+            Self::QueuedAfter(_, answer) => drop(answer.send(Err(error))),
             Self::Due(_, answer) | Self::Queued(_, answer) => drop(answer.send(Err(error))),
             Self::Invalidations(answer) => drop(answer.send(Err(error))),
             Self::Survey(answer) => drop(answer.send(Err(error))),
@@ -205,6 +207,9 @@ impl Writer {
             Read::Parked { after, answer } => {
                 reply(answer, rows::parked(connection, after.as_ref()));
             }
+            Read::QueuedAfter(after, answer) => {
+                reply(answer, rows::queued_after(connection, after.as_ref()));
+            }
             Read::Due(limit, answer) => reply(answer, self.pending(rows::Order::NextDue, limit)),
             Read::Invalidations(answer) => reply(answer, invalidations::all(connection)),
             Read::Queued(limit, answer) => reply(answer, self.pending(rows::Order::Oldest, limit)),
@@ -234,6 +239,6 @@ fn reply<T>(answer: Answer<T>, result: rusqlite::Result<T>) {
     drop(answer.send(result.map_err(|error| to_store_error(&error))));
 }
 
-fn to_store_error(error: &rusqlite::Error) -> StoreError {
+pub(super) fn to_store_error(error: &rusqlite::Error) -> StoreError {
     StoreError(error.to_string().into())
 }

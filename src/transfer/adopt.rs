@@ -43,8 +43,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         let (mut from, mut objects) = (None, 0);
         loop {
             let page = self.store.list(prefix, from).await?;
-            let known = page.objects.iter().filter_map(|(key, size)| {
-                Some((RelPath::new(key.strip_prefix(prefix)?.as_bytes()).ok()?, *size))
+            let known = page.objects.iter().filter_map(|object| {
+                let name = object.key.strip_prefix(prefix)?;
+                Some((RelPath::new(name.as_bytes()).ok()?, object.size))
             });
             let known: Vec<_> = known.collect();
             objects += known.len();

@@ -64,11 +64,22 @@ pub enum Deleted {
     Replaced,
 }
 
+/// An object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Its name; not one of ours, maybe.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its entity tag.
+    pub etag: Option<String>,
+}
+
 /// A part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
-    /// Keys and sizes.
-    pub objects: Vec<(String, u64)>,
+    /// The objects.
+    pub objects: Vec<ListedObject>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<String>,
 }

@@ -10,8 +10,11 @@ mod client;
 mod delete;
 mod error;
 mod head;
+mod inspect;
+mod list;
 
 pub use client::{Payload, S3Settings};
+pub use inspect::Inspected;
 
 use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
@@ -22,14 +25,14 @@ use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart, MetadataDirective,
-    MultipartUpload, TaggingDirective,
+    ChecksumType, CompletedMultipartUpload, CompletedPart, MetadataDirective, MultipartUpload,
+    TaggingDirective,
 };
 use bytes::Bytes;
 use checksum::{CarriesBytes, decode, encode};
 use delete::Lacks;
 use error::{failure, is_status};
-use head::{MTIME, MakesObject, OWNER, parse_mtime};
+use head::MakesObject;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::ops::Range;
 use std::sync::Arc;
@@ -121,28 +124,13 @@ impl ObjectStore for S3 {
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
-        let request = self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .checksum_mode(ChecksumMode::Enabled);
-        match request.send().await {
-            Ok(answer) => {
-                let size = answer.content_length.and_then(|size| u64::try_from(size).ok());
-                let metadata = answer.metadata.unwrap_or_default();
-                let mtime_ns = metadata.get(MTIME).and_then(|text| parse_mtime(text));
-                let version = size.zip(mtime_ns);
-                Ok(Some(StoredObject {
-                    etag: answer.e_tag,
-                    version: version.map(|(size, mtime_ns)| Version { size, mtime_ns }),
-                    crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
-                    ours: metadata.get(OWNER) == Some(&self.owner),
-                }))
-            }
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_not_found()) => Ok(None),
-            Err(error) => Err(failure(&error)),
-        }
+        let found = self.inspect(key).await?;
+        Ok(found.map(|found| StoredObject {
+            version: found.mtime_ns.map(|mtime_ns| Version { size: found.size, mtime_ns }),
+            etag: found.etag,
+            crc64nvme: found.crc64nvme,
+            ours: found.ours,
+        }))
     }
 
     async fn delete(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
@@ -150,20 +138,7 @@ impl ObjectStore for S3 {
     }
 
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
-        let request = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(prefix)
-            .set_continuation_token(from);
-        let answer = request.send().await;
-        let answer = answer.map_err(|error| failure(&error))?;
-        let size = |size: Option<i64>| size.and_then(|size| u64::try_from(size).ok());
-        let objects = answer.contents.unwrap_or_default().into_iter();
-        Ok(Page {
-            objects: objects.filter_map(|object| Some((object.key?, size(object.size)?))).collect(),
-            next: answer.next_continuation_token,
-        })
+        self.list_page(prefix, from).await
     }
 
     async fn copy(

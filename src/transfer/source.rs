@@ -24,6 +24,19 @@ pub(super) struct Source {
     fingerprint: Fingerprint,
 }
 
+/// CRC-64/NVME of the file `path`, if it is in the state `wanted` from the first byte to the last.
+/// Blocks.
+///
+/// # Errors
+///
+/// If it is not, or cannot be read.
+pub fn checksum_of(root: &Root, path: &RelPath, wanted: Version) -> Result<u64, Outcome> {
+    let source = Source::open(root, path, wanted)?;
+    let crc64nvme = source.checksum()?;
+    source.confirm()?;
+    Ok(crc64nvme)
+}
+
 /// Some bytes of a file and their checksum.
 #[derive(Debug)]
 pub(super) struct Piece {

@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod record;
+pub(crate) mod said;
 pub(crate) mod service;
 pub(crate) mod tree;
 pub(crate) mod wait;
@@ -13,5 +14,6 @@ pub(crate) mod world;
 
 pub(crate) use churn::Churn;
 pub(crate) use daemon::{Daemon, Ended};
+pub(crate) use said::Said;
 pub(crate) use wait::{AtLast, let_pass, patience, rounds, seed, until};
 pub(crate) use world::{PREFIX, World};

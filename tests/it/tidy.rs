@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each module may name of the others. A new module gets a line here, and thereby a place.
-const MAY_NAME: [(&str, &[&str]); 25] = [
+const MAY_NAME: [(&str, &[&str]); 26] = [
     // The vocabulary, and the pure stages.
     ("model", &[]),
     ("clock", &["model"]),
@@ -52,6 +52,11 @@ const MAY_NAME: [(&str, &[&str]); 25] = [
             "transfer",
         ],
     ),
+    // Compares, and changes nothing.
+    (
+        "verify",
+        &["filter", "look", "model", "plan", "reconcile", "root", "settle", "store", "transfer"],
+    ),
     // Looks on at the work; nobody but the doorway knows of it.
     (
         "telemetry",
@@ -85,6 +90,7 @@ const MAY_NAME: [(&str, &[&str]); 25] = [
             "store",
             "telemetry",
             "transfer",
+            "verify",
         ],
     ),
 ];

@@ -172,6 +172,29 @@ impl Store {
         stored.expect("the bucket is one of those the server was started with")
     }
 
+    /// Turns a bit of an object's first byte around, as a disk might. Its tag stays what it was, and
+    /// its checksums are gone.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such object, or nothing in it.
+    pub fn damage(&self, bucket: &str, key: &str) {
+        let damaged = self.write(bucket, |bucket| {
+            let object = bucket.object(key)?;
+            let mut body = object.body.as_deref().expect("bodies are kept").to_vec();
+            *body.first_mut().expect("it has a byte") ^= 1;
+            let damaged = Object {
+                crc64nvme: crate::object::crc64nvme(&body),
+                body: Some(body.into()),
+                checksums: Checksum::default(),
+                ..Object::clone(object)
+            };
+            bucket.objects.insert(key.to_owned(), Arc::new(damaged));
+            Ok(())
+        });
+        damaged.expect("it is there");
+    }
+
     /// Deletes an object without a request, as somebody else might.
     pub fn remove(&self, bucket: &str, key: &str) {
         let removed = self.write(bucket, |bucket| self.delete(bucket, key, &Condition::default()));

@@ -1,0 +1,183 @@
+//! A report of many lines, told as it comes about: as text for people, or as one JSON document.
+
+use super::Exit;
+use super::table::{bytes, escaped};
+use super::terminal::{Progress, Style, Terminal, head, tail};
+use serde_json::Value;
+use std::io::{BufWriter, Stdout, Write};
+use unicode_width::UnicodeWidthStr;
+
+/// Columns the longest word takes.
+const WORD: usize = 10;
+/// Columns of a size.
+const SIZE: usize = 9;
+/// Columns a name has at least.
+const NAME_MIN: usize = 16;
+
+/// A report.
+#[derive(Debug)]
+pub struct Report<W: Write = BufWriter<Stdout>> {
+    out: W,
+    terminal: Terminal,
+    progress: Progress,
+    /// The name of the list, if it is to be JSON.
+    json: Option<&'static str>,
+    entries: u64,
+    failed: bool,
+}
+
+impl Report {
+    /// On stdout, with the progress on stderr; as JSON with its list under this name.
+    #[must_use]
+    pub fn stdout(json: Option<&'static str>) -> Self {
+        let out = BufWriter::new(std::io::stdout());
+        Self::new(out, Terminal::stdout(), Progress::stderr(), json)
+    }
+}
+
+impl Report {
+    /// Says something beside the report.
+    pub fn note(text: &str) {
+        super::daemon::say(text);
+    }
+}
+
+impl<W: Write> Report<W> {
+    fn new(out: W, terminal: Terminal, progress: Progress, json: Option<&'static str>) -> Self {
+        Self { out, terminal, progress, json, entries: 0, failed: false }
+    }
+
+    /// One more line: a `word`, `bytes` where there are any, a `path`, a `reason`.
+    pub fn entry(&mut self, entry: &Value) {
+        let text = match self.json {
+            Some(name) if self.entries == 0 => format!("{{\n\"{name}\": [\n{entry}"),
+            Some(_) => format!(",\n{entry}"),
+            None => row(self.terminal, entry),
+        };
+        self.entries += 1;
+        self.progress.clear();
+        self.write(&text);
+        if self.progress.is_shown() {
+            self.failed |= self.out.flush().is_err();
+        }
+    }
+
+    /// How far it is.
+    pub fn progress(&mut self, what: &str, done: u64, of: Option<u64>) {
+        self.progress.tell(what, done, of);
+    }
+
+    /// All that is counted, and what that means. Ends with `exit`, if it could be told.
+    #[must_use]
+    pub fn end(mut self, totals: &Value, summary: &str, exit: Exit) -> Exit {
+        self.progress.clear();
+        let text = match self.json {
+            Some(name) if self.entries == 0 => {
+                format!("{{\n\"{name}\": [],\n\"totals\": {totals}\n}}\n")
+            }
+            Some(_) => format!("\n],\n\"totals\": {totals}\n}}\n"),
+            None => format!("{}\n", escaped(summary)),
+        };
+        self.write(&text);
+        let told = !self.failed && self.out.flush().is_ok();
+        if told { exit } else { Exit::Unexpected }
+    }
+
+    /// It came to no end, for this reason.
+    pub fn fail(mut self, reason: &str) {
+        self.progress.clear();
+        // What was told until then is so.
+        self.out.flush().ok();
+        super::daemon::say(&escaped(reason));
+    }
+
+    fn write(&mut self, text: &str) {
+        self.failed |= self.out.write_all(text.as_bytes()).is_err();
+    }
+}
+
+fn row(terminal: Terminal, entry: &Value) -> String {
+    let said = |name: &str| escaped(entry[name].as_str().unwrap_or_default());
+    let (word, name) = (said("word"), said("path"));
+    let mut reason = said("reason");
+    if let Some(from) = entry["from"].as_str() {
+        reason = format!("from {}; {reason}", escaped(from));
+    }
+    if entry["waiting"] == true {
+        reason.push_str("; the daemon knows");
+    }
+    let size = match entry.get("bytes") {
+        Some(size) if !size.is_null() => bytes(size),
+        _ => String::new(),
+    };
+    let before = format!("{word:<WORD$} ");
+    let sized =
+        if entry.get("bytes").is_some() { format!("{size:>SIZE$}  ") } else { String::new() };
+    let left = terminal.left(before.len() + sized.len() + 2);
+    // The name has what the reason leaves, and half of it at least.
+    let for_name = left.saturating_sub(reason.width()).max(left / 2).max(NAME_MIN);
+    let name = tail(&name, for_name);
+    let reason = head(&reason, left.saturating_sub(name.width()));
+    let word = terminal.paint(style(&word), before.trim_end());
+    let gap = " ".repeat(before.len() - before.trim_end().len());
+    format!("{word}{gap}{sized}{name}  {}\n", terminal.paint(Style::Faint, &reason))
+}
+
+fn style(word: &str) -> Style {
+    match word {
+        "upload" | "copy" => Style::Good,
+        "delete" | "record" | "extra" | "foreign" => Style::Busy,
+        "kept" => Style::Faint,
+        _ => Style::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry() -> Value {
+        json!({
+            "word": "upload", "bytes": 2048, "reason": "new",
+            "path": "a/long/way/down/to/the/file\u{1b}[31m\nname\u{202e}",
+        })
+    }
+
+    fn told(json: Option<&'static str>, entries: &[Value]) -> String {
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out, Terminal::default(), Progress::stderr(), json);
+        entries.iter().for_each(|entry| report.entry(entry));
+        assert_eq!(report.end(&json!({ "files": 1 }), "1 to upload", Exit::Success), Exit::Success);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn text_has_a_line_for_each_and_hostile_names_are_harmless() {
+        let text = told(None, &[entry()]);
+        let expected = "upload        2048 B  a/long/way/down/to/the/file\\u{1b}[31m\\nname\\u{202e}  new\n\
+                        1 to upload\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn json_is_one_document_however_many_there_are() {
+        for entries in [&[][..], &[entry()], &[entry(), entry()]] {
+            let value: Value = serde_json::from_str(&told(Some("steps"), entries)).expect("JSON");
+            assert_eq!(value["steps"].as_array().map(Vec::len), Some(entries.len()));
+            assert_eq!(value["totals"]["files"], 1);
+        }
+    }
+
+    #[test]
+    fn on_a_terminal_a_line_is_a_line() {
+        for width in [20, 40, 60, 80, 200] {
+            let terminal = Terminal { width: Some(width), colour: false };
+            let row = row(terminal, &entry());
+            assert!(row.trim_end().width() <= width.max(40), "{width}: {row}");
+            assert!(row.starts_with("upload") && row.contains("name"), "{row}");
+        }
+        let colour = Terminal { width: Some(80), colour: true };
+        assert!(row(colour, &entry()).starts_with("\u{1b}[32mupload\u{1b}[0m "));
+    }
+}
