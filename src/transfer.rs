@@ -34,7 +34,7 @@ mod rehearsed;
 mod s3;
 mod source;
 
-pub use metered::{Metered, Request, RequestObserver};
+pub use metered::{Answer, Metered, Request, RequestObserver};
 pub use pace::PaceSettings;
 pub use port::{Condemned, Deleted, ListedObject, ObjectHead, ObjectStore, Page, StoredObject};
 pub use rehearsed::{Rehearsed, is_rehearsed};

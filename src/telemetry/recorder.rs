@@ -186,6 +186,7 @@ mod tests {
     use super::*;
     use crate::model::{Failure, FailureClass, Pending, Tracing, Version};
     use crate::telemetry::Telemetry;
+    use crate::transfer::Answer;
     use std::collections::BTreeMap;
 
     fn lease(operation: Operation, size: u64) -> Lease {
@@ -247,6 +248,7 @@ mod tests {
                 began: UNIX_EPOCH,
                 took: Duration::ZERO,
                 failure,
+                answer: Answer::default(),
             });
         }
         let text = telemetry.exposition.render();

@@ -14,7 +14,7 @@
 use super::metrics::SCOPE;
 use crate::model::{Failure, KeyPrefix, ObjectKey, Operation, Outcome, Trace, UnixMillis};
 use crate::queue::Lease;
-use crate::transfer::Request;
+use crate::transfer::{Answer, Request};
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
@@ -54,6 +54,7 @@ struct RequestSpan {
     began: SystemTime,
     took: Duration,
     failure: Option<Failure>,
+    answer: Answer,
 }
 
 impl Requests {
@@ -71,6 +72,7 @@ impl Requests {
             began: request.began,
             took: request.took,
             failure: request.failure.cloned(),
+            answer: request.answer.clone(),
         });
     }
 }
@@ -171,6 +173,8 @@ impl Tried<'_> {
             ("aws.s3.key", self.key.map(ToString::to_string)),
             ("aws.s3.upload_id", request.upload_id.clone()),
             ("cloud.region", place.region.clone()),
+            ("aws.request_id", request.answer.request_id.clone()),
+            ("aws.extended_request_id", request.answer.extended_request_id.clone()),
         ];
         for (name, text) in texts {
             span.attributes.extend(text.map(|text| KeyValue::new(name, text)));
@@ -178,6 +182,9 @@ impl Tried<'_> {
         let part =
             request.part_number.map(|part| KeyValue::new("aws.s3.part_number", i64::from(part)));
         span.attributes.extend(part);
+        let status = request.answer.status.map(i64::from);
+        span.attributes
+            .extend(status.map(|status| KeyValue::new("http.response.status_code", status)));
         if let Some(failure) = &request.failure {
             fail(&mut span, failure);
         }

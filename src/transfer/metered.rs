@@ -3,7 +3,9 @@
 use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis};
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::fmt;
+use std::future::Future;
 use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,6 +28,41 @@ pub struct Request<'a> {
     pub took: Duration,
     /// Why it did not work, if it did not.
     pub failure: Option<&'a Failure>,
+    /// What its answer said of itself; of a request that took several, that of the last.
+    pub answer: Answer,
+}
+
+/// What an answer says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status; `None` where there was no answer.
+    pub status: Option<u16>,
+    /// What S3's support asks for …
+    pub request_id: Option<String>,
+    /// … and what it asks for beside it.
+    pub extended_request_id: Option<String>,
+}
+
+tokio::task_local! {
+    /// The latest answer to the request under way in this task.
+    static ANSWER: RefCell<Answer>;
+}
+
+/// Notes an answer, if somebody looks on at the request.
+pub(super) fn note(answer: Answer) {
+    // Nobody does.
+    drop(ANSWER.try_with(|noted| noted.replace(answer)));
+}
+
+/// Makes a request, and tells what its answer said of itself. On the heap at once: a request of the SDK
+/// is many kilobytes, and every layer around it would have room for two of them.
+fn noted<T>(request: impl Future<Output = T> + Send) -> impl Future<Output = (T, Answer)> + Send {
+    let request = Box::pin(request);
+    let noting = async {
+        let result = request.await;
+        (result, ANSWER.with(RefCell::take))
+    };
+    ANSWER.scope(RefCell::default(), noting)
 }
 
 /// Looks on. It must neither block nor fail.
@@ -59,6 +96,7 @@ impl<'a> Begun<'a> {
             began: SystemTime::now(),
             took: Duration::ZERO,
             failure: None,
+            answer: Answer::default(),
         };
         Self { request, instant: Instant::now() }
     }
@@ -69,15 +107,23 @@ impl<'a> Begun<'a> {
         self
     }
 
-    /// Tells of the answer, and hands it on.
+    /// Makes the request, tells of the answer, and hands it on.
     fn answered<T>(
         self,
         observer: &impl RequestObserver,
-        answer: Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        request: impl Future<Output = Result<T, Failure>> + Send,
+    ) -> impl Future<Output = Result<T, Failure>> + Send {
+        let noted = noted(request);
+        async {
+            let (result, answer) = noted.await;
+            self.tell(observer, result.as_ref().err(), answer);
+            result
+        }
+    }
+
+    fn tell(self, observer: &impl RequestObserver, failure: Option<&Failure>, answer: Answer) {
         let took = self.instant.elapsed();
-        observer.answered(&Request { took, failure: answer.as_ref().err(), ..self.request });
-        answer
+        observer.answered(&Request { took, failure, answer, ..self.request });
     }
 }
 
@@ -97,12 +143,12 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         crc64nvme: u64,
     ) -> Result<StoredObject, Failure> {
         let begun = Begun::now("PutObject", object.key.as_str());
-        begun.answered(&self.observer, self.store.put(object, body, crc64nvme).await)
+        begun.answered(&self.observer, self.store.put(object, body, crc64nvme)).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
         let begun = Begun::now("HeadObject", key.as_str());
-        begun.answered(&self.observer, self.store.head(key).await)
+        begun.answered(&self.observer, self.store.head(key)).await
     }
 
     /// Told of as one request, whatever the store makes of it.
@@ -111,16 +157,16 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         let name = if objects.len() == 1 { "DeleteObject" } else { "DeleteObjects" };
         let mut begun = Begun::now(name, keys.next().unwrap_or_default());
         begun.request.others = keys.collect();
-        let answers = self.store.delete(objects).await;
+        let (answers, answer) = noted(self.store.delete(objects)).await;
+        // The observer is told of one, and every object keeps its own answer.
         let failed = answers.iter().find_map(|answer| answer.as_ref().err());
-        // The observer is told, and every object keeps its own answer.
-        drop(begun.answered(&self.observer, failed.cloned().map_or(Ok(()), Err)));
+        begun.tell(&self.observer, failed, answer);
         answers
     }
 
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
         let begun = Begun::now("ListObjectsV2", prefix);
-        begun.answered(&self.observer, self.store.list(prefix, from).await)
+        begun.answered(&self.observer, self.store.list(prefix, from)).await
     }
 
     async fn copy(
@@ -130,12 +176,12 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         object: &ObjectHead,
     ) -> Result<Option<StoredObject>, Failure> {
         let begun = Begun::now("CopyObject", object.key.as_str());
-        begun.answered(&self.observer, self.store.copy(from, etag, object).await)
+        begun.answered(&self.observer, self.store.copy(from, etag, object)).await
     }
 
     async fn begin_upload(&self, object: &ObjectHead) -> Result<String, Failure> {
         let begun = Begun::now("CreateMultipartUpload", object.key.as_str());
-        begun.answered(&self.observer, self.store.begin_upload(object).await)
+        begun.answered(&self.observer, self.store.begin_upload(object)).await
     }
 
     async fn put_part(
@@ -147,8 +193,8 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         crc64nvme: u64,
     ) -> Result<StoredPart, Failure> {
         let begun = Begun::now("UploadPart", key.as_str()).of_upload(upload_id, Some(number));
-        let answer = self.store.put_part(key, upload_id, number, body, crc64nvme).await;
-        begun.answered(&self.observer, answer)
+        let request = self.store.put_part(key, upload_id, number, body, crc64nvme);
+        begun.answered(&self.observer, request).await
     }
 
     async fn copy_part(
@@ -160,8 +206,8 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         number: i32,
     ) -> Result<Option<StoredPart>, Failure> {
         let begun = Begun::now("UploadPartCopy", key.as_str()).of_upload(upload_id, Some(number));
-        let answer = self.store.copy_part(from, range, key, upload_id, number).await;
-        begun.answered(&self.observer, answer)
+        let request = self.store.copy_part(from, range, key, upload_id, number);
+        begun.answered(&self.observer, request).await
     }
 
     async fn complete_upload(
@@ -173,17 +219,68 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         crc64nvme: u64,
     ) -> Result<StoredObject, Failure> {
         let begun = Begun::now("CompleteMultipartUpload", key.as_str()).of_upload(upload_id, None);
-        let answer = self.store.complete_upload(key, upload_id, parts, size, crc64nvme).await;
-        begun.answered(&self.observer, answer)
+        let request = self.store.complete_upload(key, upload_id, parts, size, crc64nvme);
+        begun.answered(&self.observer, request).await
     }
 
     async fn abort_upload(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
         let begun = Begun::now("AbortMultipartUpload", key.as_str()).of_upload(upload_id, None);
-        begun.answered(&self.observer, self.store.abort_upload(key, upload_id).await)
+        begun.answered(&self.observer, self.store.abort_upload(key, upload_id)).await
     }
 
     async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
         let begun = Begun::now("ListMultipartUploads", key.as_str());
-        begun.answered(&self.observer, self.store.uploads(key).await)
+        begun.answered(&self.observer, self.store.uploads(key)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KeyPrefix, RelPath};
+    use file_sync_dev_s3::{Action, Options, Rule, Server};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Debug, Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<(&'static str, Answer)>>>);
+
+    impl RequestObserver for Heard {
+        fn answered(&self, request: &Request<'_>) {
+            let mut heard = self.0.lock().expect("nobody has panicked");
+            heard.push((request.operation, request.answer.clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_is_told_of_with_the_status_and_the_ids_of_its_own_answer() {
+        let mut server = Server::start(&Options::default()).expect("a server");
+        let heard = Heard::default();
+        let store = Metered::new(super::super::s3::for_tests(&server), heard.clone());
+        let path = RelPath::new(b"file").expect("a path");
+        let key = KeyPrefix::default().key(&path).expect("a key");
+        server.fail(Rule::new(Action::access_denied()).on("HeadObject").times(1));
+        store.head(&key).await.expect_err("it is refused");
+        assert_eq!(store.head(&key).await, Ok(None));
+        // Requests of one task under way at the same time keep their answers apart.
+        let (listed, gone) = tokio::join!(store.list("", None), store.abort_upload(&key, "none"));
+        assert!(listed.is_ok() && gone.is_ok());
+        server.stop();
+        store.head(&key).await.expect_err("there is nobody");
+        let mut heard = heard.0.lock().expect("nobody has panicked").clone();
+        heard[2..4].sort_by_key(|(operation, _)| *operation);
+        let statuses: Vec<_> = heard.iter().map(|(name, answer)| (*name, answer.status)).collect();
+        let expected = [
+            ("HeadObject", Some(403)),
+            ("HeadObject", Some(404)),
+            ("AbortMultipartUpload", Some(404)),
+            ("ListObjectsV2", Some(200)),
+            ("HeadObject", None),
+        ];
+        assert_eq!(statuses, expected);
+        let ids: std::collections::BTreeSet<_> =
+            heard[..4].iter().map(|(_, answer)| answer.request_id.clone()).collect();
+        assert_eq!((ids.len(), ids.contains(&None)), (4, false), "each has an id of its own");
+        let extended = |answer: &Answer| answer.extended_request_id.as_deref() == Some("in memory");
+        assert!(heard[..4].iter().all(|(_, answer)| extended(answer)));
     }
 }

@@ -5,6 +5,7 @@
 //!   arrives otherwise. The SDK adds none of its own.
 //! - Every request has a time limit that fits its size.
 
+mod answered;
 mod checksum;
 mod client;
 mod delete;

@@ -86,6 +86,8 @@ def test_a_slow_upload_shows_where_the_time_went(
         told = attributes(request.attributes)
         assert told["rpc.system.name"] == "aws-api" and f"S3.{told['rpc.method']}" == request.name
         assert (told["aws.s3.bucket"], told["aws.s3.key"]) == (bucket.name, "mirror/slow.bin")
+        assert told["http.response.status_code"] == 200 and told["aws.request_id"]
+        assert told["aws.extended_request_id"] == "in memory"
         assert request.parent_span_id == upload.span_id
     assert daemon.terminate(35) == 0
     resource = collector.resources[0]

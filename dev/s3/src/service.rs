@@ -73,6 +73,7 @@ impl Service {
         if let Ok(id) = HeaderValue::from_str(&format!("{:016X}", entry.sequence)) {
             answer.headers_mut().insert("x-amz-request-id", id);
         }
+        answer.headers_mut().insert("x-amz-id-2", HeaderValue::from_static("in memory"));
         Ok(answer)
     }
 

@@ -55,6 +55,7 @@ impl S3 {
         let mut config = aws_sdk_s3::config::Builder::from(aws.shared())
             .force_path_style(settings.force_path_style)
             .retry_config(RetryConfig::disabled())
+            .interceptor(super::answered::Answered)
             .timeout_config(timeouts)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
