@@ -58,9 +58,7 @@ fn cloudfront(told: &Value) -> Vec<(&'static str, String)> {
     let (waiting, running) = (&told["waiting_paths"], &told["running_requests"]);
     let (month, limit) = (&told["month"]["paths"], &told["month"]["limit"]);
     let limit = if limit.is_null() { String::new() } else { format!(" of {limit}") };
-    let paths = format!(
-        "{waiting} paths wait, {running} requests in progress; {month}{limit} paths this month"
-    );
+    let paths = format!("{waiting} waiting; {month}{limit} paths this month; {running} under way");
     let mut lines = vec![("CloudFront", paths)];
     if told["month"]["exhausted"] == true {
         lines.push(("", "cloudfront_monthly_path_limit is reached".to_owned()));
@@ -181,14 +179,14 @@ done         uploads 5
             }))
         };
         let lines = told(Value::Null, false);
-        let text = "3 paths wait, 1 requests in progress; 40 paths this month";
+        let text = "3 waiting; 40 paths this month; 1 under way";
         assert_eq!(lines, [("CloudFront", text.to_owned())]);
         let texts: Vec<_> = told(json!(40), true).into_iter().map(|(_, text)| text).collect();
-        let text = "3 paths wait, 1 requests in progress; 40 of 40 paths this month";
+        let text = "3 waiting; 40 of 40 paths this month; 1 under way";
         let why = "cloudfront_monthly_path_limit is reached";
         assert_eq!(texts, [text, why, "AccessDenied at 2026-11-02T19:03:11Z"]);
         let shown = status(&json!({ "invalidations": { "waiting_paths": 3 } }));
-        assert!(shown.contains("CloudFront   3 paths wait"), "{shown}");
+        assert!(shown.contains("CloudFront   3 waiting"), "{shown}");
     }
 
     #[test]

@@ -4,10 +4,10 @@
 
 use super::batch::{self, Batcher, Now, Step, Verdict};
 use super::observe::{Observer, Request, Totals};
-use super::path::Addresses;
+use super::path::{Addresses, written};
 use super::port::{Invalidator, Kind, Status, Trouble};
 use crate::cover::{Covered, Limits, cover};
-use crate::model::{Batch, Month, Stale, UnixMillis};
+use crate::model::{Batch, Context, Hex, Month, Stale, UnixMillis};
 use crate::store::{Change, Invalidation, Invalidations, Store};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -158,30 +158,12 @@ impl<I: Invalidator> Worker<I> {
         let lists = std::iter::once(first).chain(wildcards.map(|path| vec![path]));
         let mut batches: Vec<_> =
             lists.filter(|paths| !paths.is_empty()).map(|paths| self.batch(paths, month)).collect();
-        self.link(&mut batches, &stale);
+        link(&self.settings.addresses, &mut batches, &stale);
         let spent = (month, batches.iter().map(Batch::size).sum());
         let (made, of, instead_of) = (batches.clone(), stale, None);
         self.write(Invalidation::Made { batches: made, of, instead_of, spent }).await;
         let left = self.store.backlog().borrow().waiting;
         batcher.made(batches, left, self.now());
-    }
-
-    /// Notes in each batch the changes that it tells of, as far as their traces are exported.
-    fn link(&self, batches: &mut [Batch], stale: &[Stale]) {
-        let Some((first, rest)) = batches.split_first_mut() else { return };
-        for (stale, change) in stale.iter().filter_map(|stale| Some((stale, stale.change?))) {
-            let addresses = self.settings.addresses.of(stale);
-            let address =
-                addresses.first().map(|covered| self.settings.addresses.written(covered, &[]));
-            let covers = |batch: &&mut Batch| {
-                let wildcard = batch.paths.first().and_then(|path| path.strip_suffix('*'));
-                wildcard.zip(address.as_ref()).is_some_and(|(above, path)| path.starts_with(above))
-            };
-            let batch = rest.iter_mut().find(covers).unwrap_or(&mut *first);
-            if batch.links.len() < LINKS_MAX {
-                batch.links.push(change);
-            }
-        }
     }
 
     /// The batch was made in a month that is over, and will be paid in this one.
@@ -222,16 +204,19 @@ impl<I: Invalidator> Worker<I> {
     async fn accepted(&self, batch: &Batch, answer: &Result<Status, Trouble>) {
         let Ok(status) = answer else { return };
         self.totals.accepted.fetch_add(batch.size(), Ordering::Relaxed);
-        tracing::info!(
-            event = "invalidation.created",
-            aws.cloudfront.distribution_id = batch.distribution,
-            aws.cloudfront.invalidation_id = status.id,
-            batch = batch.id,
-            paths = batch.size(),
-            wildcards = batch.wildcards(),
-            sample = batch.paths.iter().take(SAMPLE_PATHS).cloned().collect::<Vec<_>>().join(" "),
-            "CloudFront was told of changed objects"
-        );
+        in_trace(batch, || {
+            tracing::info!(
+                event = "invalidation.created",
+                aws.cloudfront.distribution_id = batch.distribution,
+                aws.cloudfront.invalidation_id = status.id,
+                batch = batch.id,
+                paths = batch.size(),
+                wildcards = batch.wildcards(),
+                sample =
+                    batch.paths.iter().take(SAMPLE_PATHS).cloned().collect::<Vec<_>>().join(" "),
+                "CloudFront was told of changed objects"
+            );
+        });
         if status.completed {
             self.completed(batch, &status.id).await;
         } else {
@@ -242,15 +227,17 @@ impl<I: Invalidator> Worker<I> {
 
     async fn completed(&self, batch: &Batch, id: &str) {
         self.totals.completed.fetch_add(batch.size(), Ordering::Relaxed);
-        tracing::info!(
-            event = "invalidation.completed",
-            aws.cloudfront.distribution_id = batch.distribution,
-            aws.cloudfront.invalidation_id = id,
-            batch = batch.id,
-            paths = batch.size(),
-            duration_ms = (self.settings.clock)().saturating_sub(batch.created),
-            "every edge has done it"
-        );
+        in_trace(batch, || {
+            tracing::info!(
+                event = "invalidation.completed",
+                aws.cloudfront.distribution_id = batch.distribution,
+                aws.cloudfront.invalidation_id = id,
+                batch = batch.id,
+                paths = batch.size(),
+                duration_ms = (self.settings.clock)().saturating_sub(batch.created),
+                "every edge has done it"
+            );
+        });
         self.write(Invalidation::Ended(batch.id.clone())).await;
     }
 
@@ -306,11 +293,11 @@ impl<I: Invalidator> Worker<I> {
                 )
             };
         }
-        match trouble.kind {
+        in_trace(batch, || match trouble.kind {
             _ if told => tell!(debug),
             Kind::Unavailable | Kind::Crowded => tell!(warn),
             Kind::Refused | Kind::Unfit | Kind::Unknown => tell!(error),
-        }
+        });
     }
 
     fn tell_budget(&mut self, batcher: &Batcher, waiting: u64, now: Now) {
@@ -390,9 +377,36 @@ fn paths(addresses: &Addresses, stale: &[Stale], limits: Limits) -> (Vec<String>
     paths.into_iter().partition(|path| !path.ends_with('*'))
 }
 
+/// Notes in each batch the changes that it tells of, as far as their traces are exported.
+fn link(addresses: &Addresses, batches: &mut [Batch], stale: &[Stale]) {
+    let Some((first, rest)) = batches.split_first_mut() else { return };
+    for (stale, change) in stale.iter().filter_map(|stale| Some((stale, stale.change?))) {
+        let address = addresses.of(stale).first().map(written);
+        let covers = |batch: &&mut Batch| {
+            let wildcard = batch.paths.first().and_then(|path| path.strip_suffix('*'));
+            wildcard.zip(address.as_ref()).is_some_and(|(above, path)| path.starts_with(above))
+        };
+        let batch = rest.iter_mut().find(covers).unwrap_or(&mut *first);
+        if batch.links.len() < LINKS_MAX {
+            batch.links.push(change);
+        }
+    }
+}
+
+/// Has its lines lead to its trace.
+fn in_trace(batch: &Batch, tell: impl FnOnce()) {
+    let Context { trace_id, span_id } = batch.context();
+    let (trace_id, span_id) = (Hex(trace_id), Hex(span_id));
+    let trace_flags = if batch.links.is_empty() { "00" } else { "01" };
+    tracing::error_span!("invalidation", %trace_id, %span_id, trace_flags).in_scope(tell);
+}
+
 async fn sleep_until(until: Option<Instant>) {
     match until {
         Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,7 +152,7 @@ impl fmt::Display for Context {
 
 /// Shown as hexadecimal digits, with leading zeros.
 #[derive(Debug, Clone, Copy)]
-pub struct Hex<T>(T);
+pub struct Hex<T>(pub T);
 
 impl fmt::Display for Hex<u128> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

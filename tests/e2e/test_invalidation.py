@@ -11,7 +11,9 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
-from harness import REGION, Bucket, Daemon, eventually, free_ports
+from collector import GrpcCollector, Received, attributes, shown
+from harness import REGION, WORK, Bucket, Daemon, eventually, free_ports
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 OTHER = {"aws_access_key_id": "a", "aws_secret_access_key": "s", "region_name": REGION}
 
@@ -161,4 +163,68 @@ def test_an_unknown_distribution_leaves_uploads_alone(daemon: Daemon, bucket: Bu
     # What was not told waits, and goes to the right one.
     daemon.env["FILE_SYNC__CLOUDFRONT_DISTRIBUTION_ID"] = cloudfront.distribution
     assert daemon.run("once", seconds=60) == 0, daemon.tail()
+    assert cloudfront.invalidations() == [["/file"]]
+
+
+def test_one_tag_stands_for_a_directory(daemon: Daemon, bucket: Bucket, cloudfront: CloudFront) -> None:
+    daemon.env["FILE_SYNC__CLOUDFRONT_CACHE_TAG"] = "cache-tag"
+    daemon.env["FILE_SYNC__CLOUDFRONT_WILDCARD_THRESHOLD"] = "3"
+    folder = daemon.tree / "größe, alle"
+    folder.mkdir()
+    for content in ("first", "second"):
+        for number in range(5):
+            (folder / f"{number}.jpg").write_text(content)
+        assert daemon.run("once", seconds=60) == 0, daemon.tail()
+    tag = "/mirror/gr=C3=B6=C3=9Fe=2C=20alle/"
+    head = bucket.s3.head_object(Bucket=bucket.name, Key="mirror/größe, alle/0.jpg")
+    assert head["Metadata"]["cache-tag"] == f"/mirror/,{tag}"
+    assert cloudfront.invalidations() == [[f"#{tag}"]]
+
+
+@pytest.fixture
+def collector(daemon: Daemon) -> Iterator[Received]:
+    received = GrpcCollector()
+    daemon.env |= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "OTEL_METRICS_EXPORTER": "none",
+    }
+    yield received
+    received.stop()
+
+
+def _named(collector: Received, name: str) -> list[Span]:
+    return [span for spans in collector.traces().values() for span in spans if span.name == name]
+
+
+def test_the_trace_of_a_change_leads_to_the_request_it_was_told_in(
+    daemon: Daemon, bucket: Bucket, cloudfront: CloudFront, collector: Received
+) -> None:
+    (daemon.tree / "file").write_text("first")
+    assert daemon.run("once", seconds=60) == 0, daemon.tail()
+    # CloudFront is away, and the daemon killed before it is back.
+    daemon.env["AWS_ENDPOINT_URL_CLOUDFRONT"] = f"http://127.0.0.1:{free_ports(1)[0]}"
+    daemon.start()
+    eventually("it watches", lambda: _events(daemon, "reconcile.completed"), 30)
+    (daemon.tree / "file").write_text("second")
+    call = "CloudFront.CreateInvalidation"
+    failed = eventually("the failed request", lambda: _named(collector, call), 30)[0]
+    assert failed.status.code == Status.STATUS_CODE_ERROR and _named(collector, "invalidate") == []
+    daemon.kill()
+    daemon.env["AWS_ENDPOINT_URL_CLOUDFRONT"] = cloudfront.endpoint
+    daemon.start()
+    whole = eventually("the request", lambda: _named(collector, "invalidate"), 30)[0]
+    told = eventually("the end of the change", lambda: _named(collector, "invalidated"), 30)[0]
+    change = collector.traces()[told.trace_id.hex()]
+    (WORK / "trace-invalidated.txt").write_text(f"{shown(change)}\n{shown(collector.traces()[whole.trace_id.hex()])}\n")
+    # Both lead to each other, and a restart has torn neither apart.
+    uploaded = [span for span in change if span.name == "mirror upload"][0]
+    assert told.parent_span_id == uploaded.span_id
+    assert [(link.trace_id, link.span_id) for link in told.links] == [(whole.trace_id, whole.span_id)]
+    assert [(link.trace_id, link.span_id) for link in whole.links] == [(uploaded.trace_id, uploaded.span_id)]
+    assert (failed.trace_id, failed.parent_span_id) == (whole.trace_id, whole.span_id)
+    assert attributes(whole.attributes)["file_sync.paths"] == 1
+    # Its line in the log leads there.
+    line = _events(daemon, "invalidation.created")[0]
+    assert (line["trace_id"], line["span_id"]) == (whole.trace_id.hex(), whole.span_id.hex())
     assert cloudfront.invalidations() == [["/file"]]

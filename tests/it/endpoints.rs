@@ -49,6 +49,41 @@ fn file_names_leave_by_the_loopback_address_alone() {
     daemon.stop();
 }
 
+#[test]
+fn the_status_says_what_cloudfront_is_told_and_why_it_is_not() {
+    let (world, cloudfront) =
+        world().setting("cloudfront_monthly_path_limit", "100").behind_cloudfront();
+    world.tree.write("secret-name", "content");
+    let (daemon, endpoints) = started(&world);
+    world.wait_until_done();
+    let told = || endpoints.status()["invalidations"].clone();
+    let quiet = told();
+    assert_eq!((&quiet["waiting_paths"], &quiet["failing"]), (&0.into(), &false.into()));
+    assert_eq!(quiet["month"]["limit"], 100);
+
+    cloudfront.fail(Rule::new(Action::access_denied()).on("CreateInvalidation"));
+    world.tree.write("secret-name", "changed");
+    until("it is refused", || told()["failing"] == true);
+    let refused = told();
+    assert_eq!((&refused["waiting_paths"], &refused["month"]["paths"]), (&1.into(), &1.into()));
+    assert_eq!(refused["last_error"]["code"], "AccessDenied");
+    let (code, table) = run(&world, endpoints, &["status"]);
+    let line = "CloudFront   1 waiting; 1 of 100 paths this month; 0 under way";
+    assert!(
+        code == Some(0) && table.contains(line) && table.contains("AccessDenied at"),
+        "{table}"
+    );
+    assert!(!get(endpoints.public, "/status").1.contains("secret-name"));
+
+    daemon.stop();
+    cloudfront.faults().clear();
+    let (daemon, endpoints) = started(&world);
+    let told = || endpoints.status()["invalidations"].clone();
+    until("it is told", || told()["last_success"].is_string() && told()["waiting_paths"] == 0);
+    assert_eq!(told()["month"]["paths"], 1);
+    daemon.stop();
+}
+
 /// The value of a series, labels included, of what Prometheus would read.
 fn metric(endpoints: Endpoints, series: &str) -> Option<f64> {
     let (_, text) = get(endpoints.public, "/metrics");
