@@ -42,6 +42,8 @@ const TAG_NAME_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
 /// What S3 takes is 2 KiB; ours are times, a mode and a mark.
 const METADATA_BYTES_MAX: usize = 2048 - 128;
+/// What leaves room for the tags, and is a name that headers have.
+const CACHE_TAG_NAME_BYTES_MAX: usize = 64;
 /// Names of metadata that are ours.
 const OURS: [&str; 3] = ["mtime", "mode", "file-sync-owner"];
 
@@ -80,6 +82,11 @@ pub(super) fn cache_tags(
             return Err(wrong.to_owned());
         }
         metadata_name(name)?;
+        if name.len() > CACHE_TAG_NAME_BYTES_MAX {
+            return Err(format!(
+                "is longer than {CACHE_TAG_NAME_BYTES_MAX} characters; shorten it"
+            ));
+        }
         if rules.iter().any(|rule| rule.attributes.metadata.iter().any(|(known, _)| known == name))
         {
             let wrong = "is metadata of a rule of object_rules as well; write another name";

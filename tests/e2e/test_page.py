@@ -234,3 +234,21 @@ def test_everything_can_be_read_in_dark_and_light(listening: Daemon, visit: Open
     ratios = page.evaluate(CONTRAST)
     # WCAG 2.2 AA for text of any size.
     assert len(ratios) > 20 and min(ratios) >= 4.5, ratios
+
+
+def test_what_cloudfront_does_not_take_is_told(listening: Daemon, visit: Open) -> None:
+    listening.env |= {
+        "AWS_ENDPOINT_URL_CLOUDFRONT": f"http://127.0.0.1:{free_ports(1)[0]}",
+        "FILE_SYNC__CLOUDFRONT_ENABLED": "true",
+        "FILE_SYNC__CLOUDFRONT_DISTRIBUTION_ID": "E1",
+        "FILE_SYNC__CLOUDFRONT_BATCH_SECONDS": "1",
+        "FILE_SYNC__CLOUDFRONT_MONTHLY_PATH_LIMIT": "1",
+        "FILE_SYNC__CLOUDFRONT_INVALIDATE_NEW": "true",
+    }
+    listening.start()
+    page = visit()
+    sees(page, "In sync: everything is in S3")
+    assert "0 paths waiting, 0 of 1 this month" in page.inner_text("#now")
+    (listening.tree / "new.txt").write_text("new")
+    told = ["1 path waiting, 1 of 1 this month", "refused: connection", "cloudfront_monthly_path_limit is reached"]
+    eventually("it is told", lambda: all(text in page.inner_text("#now") for text in told), 30)

@@ -143,6 +143,7 @@ function facts(status) {
         many(watch.overflows, "overflow")].join(", ")]],
     ["compared", comparison.running ? ["right now"] : last
       ? [time(last.ended), `: ${last.new} new, ${last.changed} changed, ${last.gone} gone`] : ["not yet"]],
+    ...cloudfront(status.invalidations),
     ["since the start", [`${many(totals.uploads, "upload")} (${bytes(totals.upload_bytes)}), ` +
       `${many(totals.copies, "copy", "copies")}, ${many(totals.deletes, "delete")}, ${many(totals.failures, "failure")}`]],
     ["started", [time(status.started)]],
@@ -152,6 +153,16 @@ function facts(status) {
     fact.append(...parts);
     return [element("dt", name), fact];
   }));
+}
+
+function cloudfront(told) {
+  if (!told) return [];
+  const { month, failing, last_error: error } = told;
+  const limit = month.limit === null ? "" : ` of ${month.limit}`;
+  const parts = [`${many(told.waiting_paths, "path")} waiting, ${month.paths}${limit} this month`];
+  if (month.exhausted) parts.push(element("span", "cloudfront_monthly_path_limit is reached", "why"));
+  if (failing) parts.push(element("span", `refused: ${error.code}`, "why"));
+  return [["CloudFront", parts]];
 }
 
 function chart(status) {

@@ -185,6 +185,7 @@ fn tags_of_directories_go_into_metadata_that_is_theirs_alone() {
     for (name, more, why) in [
         ("x-amz-meta-cache-tag", String::new(), "write what comes after x-amz-meta-"),
         ("Cache-Tag", String::new(), "is no name for metadata"),
+        (&"t".repeat(65), String::new(), "is longer than 64 characters"),
         ("mtime", String::new(), "belongs to the name of what is written with every object"),
         ("cache-tag", rule("cache-tag: mine"), "is metadata of a rule of object_rules as well"),
         ("cache-tag", much, "leaves 887 bytes for the metadata of object_rules"),
