@@ -80,7 +80,9 @@ def service_keys() -> dict[str, dict]:
     page = (ROOT / "docs/CONFIGURATION.md").read_text()
     page = page.split("<!-- keys: begin", 1)[1].split("<!-- keys: end", 1)[0]
     keys: dict[str, dict] = {}
-    for name, value, default, meaning in re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", page, re.M):
+    for name, value, default, meaning in re.findall(
+        r"^\| `(\w+)` \| (.+?) \| (.+?) \| (?:yes)? ?\| (.+) \|$", page, re.M
+    ):
         keys[name] = _service_type(value)
         if default == "`300`" and "0 stands for the default" in meaning:
             keys[name]["minimum"] = 0

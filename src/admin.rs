@@ -86,6 +86,26 @@ pub struct Invalidating {
     pub last_error: Option<(UnixMillis, String)>,
 }
 
+/// A setting: its key, its value and where that comes from.
+pub type Setting = (String, String, String);
+
+/// The settings, and what keeps the file from being taken up if it says something else.
+#[derive(Debug, Clone, Default)]
+pub struct Configured {
+    /// Every setting.
+    pub settings: Vec<Setting>,
+    /// One word for all to see, and a message that may name what was written.
+    pub problem: Option<(&'static str, String)>,
+}
+
+impl Configured {
+    /// Settings that are what the file says.
+    #[must_use]
+    pub fn of(settings: Vec<Setting>) -> Self {
+        Self { settings, problem: None }
+    }
+}
+
 /// What there is to tell, and whom to ask.
 #[derive(Clone)]
 pub struct Sources {
@@ -93,8 +113,8 @@ pub struct Sources {
     pub control: Control,
     /// The latest of the engine.
     pub snapshot: watch::Receiver<Snapshot>,
-    /// Every setting: its key, its value and where that comes from.
-    pub settings: Vec<(String, String, String)>,
+    /// The settings.
+    pub configured: watch::Receiver<Configured>,
     /// The directory that names are shown without.
     pub watch_path: PathBuf,
     /// Whether the public address may tell file names.

@@ -14,6 +14,7 @@ mod invalidation;
 mod levels;
 mod looking;
 mod parts;
+mod reload;
 mod source;
 pub mod termination;
 
@@ -23,7 +24,7 @@ use crate::admin;
 use crate::aws::{Aws, HttpError};
 use crate::cli::Exit;
 use crate::clock::unix_millis;
-use crate::config::{Config, Effective};
+use crate::config::{Config, Loaded, Sources};
 use crate::detect::Detector;
 use crate::engine::control::{self, Requests};
 use crate::engine::snapshot::{History, Phase, Snapshot};
@@ -36,7 +37,7 @@ use crate::root::Root;
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
-use crate::telemetry::{LogLevel, Place, Recorder, Telemetry};
+use crate::telemetry::{Levels, LogLevel, Place, Recorder, Telemetry};
 use crate::transfer::{Metered, S3};
 use endpoints::{Endpoints, Link};
 use invalidation::Invalidating;
@@ -71,8 +72,8 @@ impl Mode {
 /// What people look at and turn while the program runs.
 #[derive(Debug)]
 pub struct Console {
-    /// Every setting with its origin.
-    pub settings: Vec<Effective>,
+    /// What the settings were read from.
+    pub sources: Sources,
     /// The log's level.
     pub log_level: LogLevel,
     /// Metrics and traces.
@@ -80,9 +81,9 @@ pub struct Console {
 }
 
 /// Runs until the work is done or the daemon is told to stop.
-pub async fn run(config: Config, mode: Mode, shutdown: Shutdown, console: Console) -> Exit {
-    let message = config.termination_message.clone();
-    match run_with_endpoints(config, mode, shutdown, console).await {
+pub async fn run(loaded: Loaded, mode: Mode, shutdown: Shutdown, console: Console) -> Exit {
+    let message = loaded.config.termination_message.clone();
+    match run_with_endpoints(loaded, mode, shutdown, console).await {
         Ok((Exit::Success, _)) => Exit::Success,
         Ok((exit, pending)) => {
             termination::tell(&message, exit, "not everything is in S3", Some(pending));
@@ -126,14 +127,15 @@ impl AppError {
 }
 
 async fn run_with_endpoints(
-    config: Config,
+    loaded: Loaded,
     mode: Mode,
     shutdown: Shutdown,
     console: Console,
 ) -> Result<(Exit, u64), AppError> {
+    let config = loaded.config.clone();
     tell_started(&config);
     let telemetry = console.telemetry.clone();
-    let (endpoints, link) = Endpoints::start(&config, mode, console).await?;
+    let (endpoints, link) = Endpoints::start(loaded, mode, console).await?;
     // Boxed, because its type is too deep for the compiler to lay out at once.
     let result = Box::pin(run_with_state(config, mode, shutdown, telemetry, link)).await;
     endpoints.stop().await;
@@ -218,7 +220,7 @@ async fn with_view(
         prefix: config.prefix.clone(),
     };
     let filter = parts::filter(&config).map_err(AppError::Patterns)?;
-    let Link { told, mut requests, invalidations } = link;
+    let Link { told, mut requests, invalidations, reload } = link;
     told.send_modify(|snapshot| snapshot.counts = opened.counts);
     let (bucket, region, prefix) =
         (config.bucket.clone(), config.region.clone(), config.prefix.clone());
@@ -233,17 +235,20 @@ async fn with_view(
     }
     let aws = Aws::load(parts::aws(&config)).await?;
     let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), config.state_dir.clone());
-    telemetry.recorder.observe(levels);
+    let tally = reload.tally.clone();
+    telemetry.recorder.observe(move || Levels { reloads: Some(tally.reloads()), ..levels() });
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), told.subscribe()));
     let looking_on = (totals, Arc::new(telemetry.recorder.clone()) as Arc<dyn Observer>);
     let invalidating =
         Invalidating::start(&config, mode, &shutdown, &opened.store, &aws, looking_on);
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
-    let app = App {
+    let mut app = App {
+        wanted: reload.wanted.clone(),
         filter,
         rules: parts::rules(&config).map_err(AppError::Patterns)?,
         s3: Metered::new(S3::new(&aws, parts::s3(&config, &owner)), telemetry.recorder.clone()),
+        aws,
         store: opened.store,
         owner,
         told,
@@ -268,10 +273,13 @@ async fn with_view(
 
 struct App {
     config: Config,
+    /// The configuration that is to be worked by.
+    wanted: watch::Receiver<Arc<Config>>,
     mode: Mode,
     shutdown: Shutdown,
     filter: Arc<Filter>,
     rules: Arc<Rules>,
+    aws: Aws,
     s3: Bucket,
     store: Store,
     /// What marks the objects of this record.
@@ -287,7 +295,7 @@ type Bucket = Metered<S3, Recorder>;
 impl App {
     /// Mirrors the watched directory for as long as it is there; waits for it when it is not.
     async fn work(
-        &self,
+        &mut self,
         mut bound: Option<Bound>,
         mut counts: Counts,
         mut uploads: Vec<UploadNote>,
@@ -305,6 +313,7 @@ impl App {
                     outage: None,
                 });
             };
+            self.adopt();
             let now_bound = self.bind(bound.take(), &root);
             counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
             let root = Arc::new(root);
@@ -340,9 +349,11 @@ impl App {
             }
             tell_interrupted(&end);
             history = engine.into_history();
-            lost = if let End::SourceLost(reason) = end { Some(reason) } else { None };
             bound = self.store.bound().await?;
-            tokio::time::sleep(WATCH_RETRY).await;
+            if end != End::Replaced {
+                tokio::time::sleep(WATCH_RETRY).await;
+            }
+            lost = if let End::SourceLost(reason) = end { Some(reason) } else { None };
         }
     }
 
@@ -413,7 +424,11 @@ impl App {
                 () = shutdown.forced() => {}
             }
         };
-        Stop { requested: Box::pin(requested), expired: Box::pin(expired) }
+        Stop {
+            requested: Box::pin(requested),
+            expired: Box::pin(expired),
+            replaced: Box::pin(self.reconfigured()),
+        }
     }
 }
 
@@ -470,7 +485,7 @@ fn tell_interrupted(end: &End) {
             event = "watch.lost",
             "the watcher has ended; starting it again and comparing everything"
         ),
-        End::Drained | End::Expired => {}
+        End::Drained | End::Expired | End::Replaced => {}
     }
 }
 

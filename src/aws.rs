@@ -58,6 +58,17 @@ impl Aws {
         Ok(Self { shared: builder.build(), credentials })
     }
 
+    /// The same credentials with other connections.
+    ///
+    /// # Errors
+    ///
+    /// If the settings of TLS cannot be used.
+    pub fn with_connections(&self, settings: &AwsSettings) -> Result<Self, HttpError> {
+        let http = http::client(settings.connections, settings.ca_bundle.as_deref())?;
+        let shared = self.shared.clone().into_builder().http_client(http).build();
+        Ok(Self { shared, credentials: self.credentials.clone() })
+    }
+
     /// How it stands with the credentials.
     #[must_use]
     pub fn standing(&self) -> Standing {

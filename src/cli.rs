@@ -211,24 +211,30 @@ impl Cli {
         self.command.clone().unwrap_or(Command::Run)
     }
 
-    /// Reads the settings, or prints what is wrong with them.
-    ///
-    /// # Errors
-    ///
-    /// If anything is, with the code to end with.
-    pub fn load(
+    /// Where the settings are to be read from.
+    #[must_use]
+    pub fn sources(
         &self,
         environment: BTreeMap<OsString, OsString>,
         working_directory: PathBuf,
-    ) -> Result<Loaded, Exit> {
+    ) -> Sources {
         let mut sources = Sources::new(environment, working_directory);
         sources.flags.clone_from(&self.set);
         if let Some(file) = &self.config {
             sources.file.clone_from(file);
             sources.file_required = true;
         }
-        load(&sources).map_err(|problems| refuse(&problems))
+        sources
     }
+}
+
+/// Reads the settings, or prints what is wrong with them.
+///
+/// # Errors
+///
+/// If anything is, with the code to end with.
+pub fn load_or_tell(sources: &Sources) -> Result<Loaded, Exit> {
+    load(sources).map_err(|problems| refuse(&problems))
 }
 
 /// `check-config`.

@@ -13,6 +13,7 @@
 //! - No other module reads the environment; standard variables that name a setting
 //!   (`STATE_DIRECTORY`, `RUST_LOG`) are taken here.
 
+mod changes;
 mod checks;
 mod environment;
 mod file;
@@ -31,6 +32,7 @@ mod documented;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{Changes, changes};
 pub use problem::{Problem, Problems};
 pub use shown::{Effective, Origin};
 

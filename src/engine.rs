@@ -72,6 +72,8 @@ pub struct Engine {
     comparing: Option<Mark>,
     next_rescan: Duration,
     stopping: bool,
+    /// Nothing new begins: another engine is to take over.
+    holding: bool,
     /// The daemon will be told to stop soon.
     ending: bool,
     /// The latest commit of which the receipt has come.
@@ -103,6 +105,7 @@ impl Engine {
             comparing: None,
             next_rescan: settings.rescan_interval,
             stopping: false,
+            holding: false,
             ending: false,
             newest_write: 0,
             deletes_from: None,
@@ -124,6 +127,17 @@ impl Engine {
     /// Makes the first comparison of the whole tree due, where no detector does.
     pub fn compare_all(&mut self) {
         self.next_rescan = Duration::ZERO;
+    }
+
+    /// Begins no try any more: another engine is to take over.
+    pub fn hold(&mut self) {
+        self.holding = true;
+    }
+
+    /// Whether no try is under way, and the record has everything.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.queue.running() == 0 && self.writes == 0
     }
 
     /// Takes one event in, and says what is to be done about it.
@@ -173,6 +187,7 @@ impl Engine {
             Event::Tick => {}
             Event::Stop => {
                 self.stopping = true;
+                self.holding = false;
                 self.settle.rush(now.elapsed);
                 self.queue.rush(self.wall(now));
             }
@@ -186,7 +201,8 @@ impl Engine {
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
         let deletes_may_start = self.deletes_open && self.comparing.is_none();
-        let queue = self.queue.next_due(deletes_may_start).map(|due| self.elapsed(due));
+        let queue = self.queue.next_due(deletes_may_start).filter(|_| !self.holding);
+        let queue = queue.map(|due| self.elapsed(due));
         let deletes = self.deletes_from.filter(|_| !self.deletes_open);
         let path = self.settle.next_path_due().filter(|_| self.may_look());
         let tree = self.settle.next_tree_due().filter(|_| self.may_compare());
@@ -398,7 +414,11 @@ impl Engine {
     fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.deletes_open |= self.deletes_from.is_some_and(|from| now.elapsed >= from);
         let deletes_may_start = self.deletes_open && self.comparing.is_none();
-        let leases = self.queue.start(self.wall(now), deletes_may_start);
+        let leases = if self.holding {
+            Vec::new()
+        } else {
+            self.queue.start(self.wall(now), deletes_may_start)
+        };
         self.report.held(&self.queue);
         let rows = leases.iter().map(|lease| Change::Queue(lease.pending.clone()));
         let changes = changes::last_of_each_path(self.changes.drain(..).chain(rows));

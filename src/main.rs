@@ -2,7 +2,7 @@
 
 use file_sync_service::app::{self, Console, Mode};
 use file_sync_service::cli::{self, Cli, Command, Exit, Report};
-use file_sync_service::config::{Config, Loaded, LogFormat};
+use file_sync_service::config::{Config, Loaded, LogFormat, Sources};
 use file_sync_service::shutdown::Shutdown;
 use file_sync_service::telemetry::{self, Format, Settings};
 use std::io::{self, IsTerminal};
@@ -44,7 +44,8 @@ fn serve(cli: &Cli) -> Exit {
     if let (true, Some(address)) = (command.asks(), cli.address) {
         return cli::call(&command, address);
     }
-    let loaded = match cli.load(std::env::vars_os().collect(), working_directory) {
+    let sources = cli.sources(std::env::vars_os().collect(), working_directory);
+    let loaded = match cli::load_or_tell(&sources) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -63,7 +64,7 @@ fn serve(cli: &Cli) -> Exit {
             look(app::verify(loaded.config, checksum, report))
         }
         (Command::Run | Command::Once { .. }, Some((runtime, shutdown))) => {
-            run(runtime, &shutdown, loaded, mode)
+            run(runtime, &shutdown, loaded, sources, mode)
         }
         (command, _) => ask(&command, &loaded.config),
     }
@@ -102,8 +103,14 @@ fn ask(command: &Command, config: &Config) -> Exit {
     }
 }
 
-fn run(runtime: Runtime, shutdown: &Shutdown, loaded: Loaded, mode: Mode) -> Exit {
-    let Loaded { config, effective } = loaded;
+fn run(
+    runtime: Runtime,
+    shutdown: &Shutdown,
+    loaded: Loaded,
+    sources: Sources,
+    mode: Mode,
+) -> Exit {
+    let config = &loaded.config;
     let terminal = std::io::stdout().is_terminal();
     let format = match config.log_format {
         Some(LogFormat::Json) => Format::Json,
@@ -120,8 +127,8 @@ fn run(runtime: Runtime, shutdown: &Shutdown, loaded: Loaded, mode: Mode) -> Exi
     // On a worker like all other tasks: from this thread each event would cost a switch of threads.
     let work = runtime.spawn(async move {
         let telemetry = telemetry::start(&std::env::vars_os().collect());
-        let console = Console { settings: effective, log_level, telemetry: telemetry.clone() };
-        let running = app::run(config, mode, shutdown.clone(), console);
+        let console = Console { sources, log_level, telemetry: telemetry.clone() };
+        let running = app::run(loaded, mode, shutdown.clone(), console);
         // Boxed, because its type is too deep for the compiler to lay out at once.
         let exit = Box::pin(running).await;
         telemetry.end(shutdown.forced()).await;

@@ -38,7 +38,7 @@ mod traces;
 mod turns;
 
 pub use level::LogLevel;
-pub use levels::Levels;
+pub use levels::{Levels, Reloads};
 pub use metrics::{CONTENT_TYPE, Exposition};
 pub use output::Guard;
 pub use recorder::Recorder;

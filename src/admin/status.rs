@@ -29,6 +29,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
     });
     let watch = &snapshot.watch;
     let state = health::state(snapshot);
+    let problem = sources.configured.borrow().problem.as_ref().map(|(kind, _)| *kind);
     json!({
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
@@ -39,6 +40,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
         "phase": snapshot.phase.as_str(),
         "ready": health::unready(snapshot, now).is_empty(),
         "not_ready_because": health::unready(snapshot, now),
+        "config": { "current": problem.is_none(), "problem": problem },
         "source": {
             "available": snapshot.source_problem.is_none(),
             "problem": snapshot.source_problem,
@@ -87,13 +89,15 @@ pub(super) fn named(
     now: UnixMillis,
 ) -> Value {
     let mut status = anonymous(snapshot, sources, now);
-    let settings = sources.settings.iter();
+    let configured = sources.configured.borrow();
+    let settings = configured.settings.iter();
     let settings: Vec<_> = settings
         .map(|(key, value, origin)| json!({ "key": key, "value": value, "origin": origin }))
         .collect();
     status["recent"] = recent(snapshot, Some(()));
     status["queue"] = queue.iter().map(|row| waiting(row, now)).collect();
     status["settings"] = settings.into();
+    status["config"]["message"] = configured.problem.as_ref().map(|(_, why)| &**why).into();
     status
 }
 

@@ -1,9 +1,10 @@
 //! The HTTP endpoints and the status file, joined to what they tell of.
 
+use super::reload::Reload;
 use super::{AppError, Console, Mode};
 use crate::admin::{self, Addresses, Bound, Invalidations, Serving, Sources};
 use crate::clock::unix_millis;
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::engine::control::{self, Requests};
 use crate::engine::snapshot::Snapshot;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub(super) struct Link {
     pub(super) requests: Requests,
     /// Where whoever tells CloudFront says how it stands.
     pub(super) invalidations: Invalidations,
+    /// What it is to go by.
+    pub(super) reload: Reload,
 }
 
 /// What runs beside the work.
@@ -30,31 +33,32 @@ impl Endpoints {
     /// Listens, before anything else is done: a probe may ask from the first moment on. A single run
     /// has nobody to ask it.
     pub(super) async fn start(
-        config: &Config,
+        loaded: Loaded,
         mode: Mode,
         console: Console,
     ) -> Result<(Self, Link), AppError> {
         let bound = match mode {
             Mode::Once { .. } => admin::bind(Addresses::default()).await?,
             Mode::Daemon => {
-                let (listen, admin) = (config.listen_address, config.admin_address);
+                let Config { listen_address: listen, admin_address: admin, .. } = loaded.config;
                 admin::bind(Addresses { listen, admin }).await?
             }
         };
-        Ok(Self::join(config, bound, console))
+        Ok(Self::join(loaded, mode, bound, console))
     }
 
-    fn join(config: &Config, bound: Bound, console: Console) -> (Self, Link) {
+    fn join(loaded: Loaded, mode: Mode, bound: Bound, console: Console) -> (Self, Link) {
+        let config = loaded.config.clone();
+        let Console { sources, log_level: level, telemetry } = console;
+        let reload = Reload::start(loaded, sources, level.clone(), mode == Mode::Daemon);
         let (told, snapshot) = watch::channel(Snapshot::default());
         let (control, requests) = control::channel();
-        let settings = console.settings.into_iter();
-        let settings = settings.map(|set| (set.key.into(), set.value, set.origin.to_string()));
-        let (level, exposition) = (console.log_level, console.telemetry.exposition);
+        let exposition = telemetry.exposition;
         let sources = Sources {
             control,
             snapshot,
-            settings: settings.collect(),
-            watch_path: config.watch_path.clone(),
+            configured: reload.configured.clone(),
+            watch_path: config.watch_path,
             file_names: config.status_file_names,
             started: unix_millis(),
             log_level: Arc::new(move |text| level.set(text).map_err(|error| error.to_string())),
@@ -62,12 +66,12 @@ impl Endpoints {
             invalidations: Invalidations::default(),
         };
         let invalidations = Arc::clone(&sources.invalidations);
-        let status_file = config.status_file.clone();
-        let status_file =
-            status_file.map(|path| tokio::spawn(admin::keep_status_file(path, sources.clone())));
+        let status_file = config
+            .status_file
+            .map(|path| tokio::spawn(admin::keep_status_file(path, sources.clone())));
         (
             Self { serving: bound.serve(sources), status_file },
-            Link { told, requests, invalidations },
+            Link { told, requests, invalidations, reload },
         )
     }
 

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_DOCS=1 cargo test --lib documented` writes the generated part anew.
 
+use super::changes::is_live;
 use super::environment::variable;
 use super::keys::{Absent, Key, Kind, LATER, SECTIONS};
 use super::{Sources, load};
@@ -23,12 +24,14 @@ fn tables() -> String {
     for (heading, keys) in SECTIONS {
         write!(
             text,
-            "\n### {heading}\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
+            "\n### {heading}\n\n| key | value | default | live | meaning |\n| --- | --- | --- | --- | --- |\n"
         )
         .expect("a string takes everything");
         for key in *keys {
             let Key { name, meaning, .. } = key;
-            writeln!(text, "| `{name}` | {} | {} | {meaning} |", value(key), default(key))
+            let live = if is_live(name) { "yes" } else { "" };
+            let (value, default) = (value(key), default(key));
+            writeln!(text, "| `{name}` | {value} | {default} | {live} | {meaning} |")
                 .expect("a string takes everything");
         }
     }

@@ -57,6 +57,9 @@ pub enum Refusal {
     /// The record cannot be read.
     #[error("the record cannot be read")]
     Record,
+    /// What was asked went with the configuration of then.
+    #[error("the configuration has changed meanwhile; ask again")]
+    Reconfigured,
     /// The daemon is coming to its end.
     #[error("the daemon is stopping")]
     Stopping,
@@ -143,6 +146,11 @@ impl Waiting {
                 reply(answer, Ok(flushed));
             }
         }
+    }
+
+    /// Answers all of them that nothing comes of it.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.answers.drain(..).for_each(|(_, answer)| reply(answer, Err(refusal)));
     }
 
     /// The numbers of those who have gone. They are forgotten.

@@ -1,8 +1,8 @@
 //! When a [`Snapshot`] is told: only after something happened, and [`PAUSE`] after the one before at
 //! the earliest. A daemon that has nothing to do tells nothing.
 
-use super::Engine;
 use super::snapshot::{Snapshot, Watch};
+use super::{Engine, Event};
 use crate::store::Counts;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -28,14 +28,10 @@ impl Publisher {
         Self { to, free: Duration::ZERO, touched: true, surveyed: None, surveying: false }
     }
 
-    /// Something has happened.
-    pub(super) fn touch(&mut self) {
-        self.touched = true;
-    }
-
-    /// The survey that was asked for has come.
-    pub(super) fn surveyed(&mut self) {
-        self.surveying = false;
+    /// Something has happened, unless it was but the clock.
+    pub(super) fn heard(&mut self, event: &Event) {
+        self.surveying &= !matches!(event, Event::Surveyed(_));
+        self.touched |= !matches!(event, Event::Tick);
     }
 
     /// When there will be something to tell.
@@ -78,6 +74,7 @@ mod tests {
     use super::*;
     use crate::engine::snapshot::Phase;
     use crate::engine::tests::world::engine;
+    use crate::store::Survey;
 
     #[test]
     fn snapshots_are_told_on_change_only_and_with_pauses() {
@@ -89,8 +86,9 @@ mod tests {
         let snapshot = told.borrow_and_update().clone();
         assert_eq!((snapshot.phase, snapshot.counts.mirrored), (Phase::Comparing, 3));
         assert_eq!(publisher.due(), None, "an idle daemon does nothing");
-        publisher.surveyed();
-        publisher.touch();
+        publisher.heard(&Event::Tick);
+        assert_eq!(publisher.due(), None);
+        publisher.heard(&Event::Surveyed(Survey::default()));
         assert_eq!(publisher.due(), Some(PAUSE));
         assert!(!publisher.publish(&engine, Watch::default(), PAUSE), "the record is as it was");
         assert!(!told.has_changed().expect("open"), "nothing is new");

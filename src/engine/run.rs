@@ -5,7 +5,7 @@
 
 mod requests;
 
-use super::control::{Requests, Waiting};
+use super::control::{Refusal, Requests, Waiting};
 use super::publish::Publisher;
 use super::snapshot::{Mode, Snapshot, Watch};
 use super::{Ask, Effect, Engine, Event, LookFailure, Now, Observer};
@@ -27,7 +27,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -35,6 +35,10 @@ use tracing::Instrument as _;
 const DIFFERENCES_MAX: usize = 4;
 /// Wait before a commit that failed is tried again: the disk is full, or read-only.
 const WRITE_RETRY: Duration = Duration::from_secs(2);
+
+/// Tries that are under way may end within this time when the parts are exchanged. Larger uploads go on
+/// where they were.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the loop works with.
 #[derive(Debug)]
@@ -80,6 +84,8 @@ pub struct Stop {
     pub requested: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Resolves when there is no more time.
     pub expired: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Resolves when the loop is to go on with other parts.
+    pub replaced: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl std::fmt::Debug for Stop {
@@ -97,6 +103,8 @@ pub enum End {
     Expired,
     /// The watched directory is not what it was; the text says how.
     SourceLost(String),
+    /// Other parts are to take over, and nothing is under way.
+    Replaced,
     /// The detector has ended, and nothing would be noticed any more.
     DetectorLost,
 }
@@ -112,9 +120,8 @@ pub async fn run<S: ObjectStore, J: Journal>(
     let started = Instant::now();
     let mut work = Work::new(parts, comparison, started);
     let (detector, mut hints) = work.parts.watching.take().unzip();
-    let watching = hints.is_some();
     let mut publisher = Publisher::new(work.parts.snapshots.clone());
-    let mut stopping = false;
+    let (mut stopping, mut handover) = (false, None);
     let mut events = Vec::new();
     let end = loop {
         let watch = work.parts.rescan.watch(detector.as_deref());
@@ -122,49 +129,51 @@ pub async fn run<S: ObjectStore, J: Journal>(
             work.survey();
         }
         let flushed = work.answer_flushes(engine);
-        let tick = engine.next_tick().into_iter().chain(publisher.due()).chain(flushed).min();
-        let tick = tick.map(|due| started + due);
+        let due = [engine.next_tick(), publisher.due(), flushed, handover];
+        let tick = due.into_iter().flatten().min().map(|due| started + due);
         let event = tokio::select! {
             biased;
             () = &mut stop.expired => break End::Expired,
             () = &mut stop.requested, if !stopping => {
-                stopping = true;
+                (stopping, handover) = (true, None);
                 Event::Stop
+            }
+            () = &mut stop.replaced, if !stopping && handover.is_none() => {
+                engine.hold();
+                handover = Some(started.elapsed() + HANDOVER_PATIENCE);
+                Event::Tick
             }
             Some(request) = requests.recv() => match work.request(request, engine, &detector) {
                 Some(event) => event,
                 None => continue,
             },
-            Some(event) = work.tasks.join_next() => match event {
-                Ok(Some(event)) => event,
-                Ok(None) => continue,
-                // A task that panicked is a bug; its work is found again after a restart.
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Some(ended) = work.tasks.join_next() => match of_task(ended) {
+                Some(event) => event,
+                None => continue,
             },
-            next = next_hints(&mut hints), if watching => match next {
+            next = next_hints(&mut hints) => match next {
                 Some(hints) => Event::Hinted(hints),
                 None => break End::DetectorLost,
             },
             Some(event) = compared.recv(), if engine.has_room() => event,
             () = sleep_until(tick) => Event::Tick,
         };
+        publisher.heard(&event);
         match &event {
-            Event::Surveyed(_) => publisher.surveyed(),
-            Event::Compared(..) => {
-                engine.set_rescan_interval(work.parts.rescan.interval(detector.as_deref()));
-            }
+            Event::Compared(..) => work.pace(engine, detector.as_deref()),
             // What the detector was told before the request comes before it here, too.
             Event::Stop | Event::Asked(Ask::Flush { .. }) => {
                 events.extend(hints.iter_mut().flat_map(hints_now))
             }
             _ => {}
         }
-        if !matches!(event, Event::Tick) {
-            publisher.touch();
-        }
         events.push(event);
         if let Some(end) = work.take_in(engine, events.drain(..)).await {
             break end;
+        }
+        if handover.is_some_and(|until| engine.is_at_rest() || started.elapsed() >= until) {
+            work.waiting.refuse(Refusal::Reconfigured);
+            break End::Replaced;
         }
     };
     publisher.tell(engine, work.parts.rescan.watch(detector.as_deref()));
@@ -183,6 +192,12 @@ impl Rescan {
         let watched = detector.is_some_and(|detector| detector.coverage().unwatched == 0);
         if watched { self.watching } else { self.blind }
     }
+}
+
+/// What came of a task.
+fn of_task(ended: Result<Option<Event>, JoinError>) -> Option<Event> {
+    // A task that panicked is a bug; its work is found again after a restart.
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// All hints that are there.
@@ -228,6 +243,11 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
             waiting: Waiting::default(),
             next_check: Duration::ZERO,
         }
+    }
+
+    /// What nobody watches is compared more often, from the next time on.
+    fn pace(&self, engine: &mut Engine, detector: Option<&Detector>) {
+        engine.set_rescan_interval(self.parts.rescan.interval(detector));
     }
 
     /// Has the engine say what to do about `events`, and does it.

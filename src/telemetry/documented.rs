@@ -2,9 +2,9 @@
 //!
 //! `UPDATE_DOCS=1 cargo test --lib documented` writes the generated part anew.
 
-use super::Levels;
 use super::metrics::{Metrics, provider};
 use super::table::{self, Kind, Label, Metric, TABLE};
+use super::{Levels, Reloads};
 use crate::documented::{keep, project};
 use opentelemetry_sdk::Resource;
 use std::collections::BTreeSet;
@@ -115,6 +115,7 @@ fn full_levels() -> Levels {
         mirrored_files: Some(1),
         invalidation_waiting: Some(1),
         invalidation_paths: Some([("accepted", 1), ("completed", 1), ("failed", 0)]),
+        reloads: Some(Reloads::default()),
         credentials_expiry: Some(1),
         credentials_renewed: Some(1),
         credentials_renewals: Some((1, 1)),

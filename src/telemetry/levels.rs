@@ -30,6 +30,8 @@ pub struct Levels {
     pub credentials_renewed: Option<u64>,
     /// How often that worked, and how often not.
     pub credentials_renewals: Option<(u64, u64)>,
+    /// What became of changes of the configuration.
+    pub reloads: Option<Reloads>,
     /// Why S3 takes nothing: a value of the label `class`, or empty.
     pub outage: Option<&'static str>,
     /// Whether the watched directory can be used.
@@ -52,6 +54,19 @@ pub struct Levels {
     pub state_capacity: Option<u64>,
 }
 
+/// What became of changes of the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reloads {
+    /// Taken up.
+    pub applied: u64,
+    /// Left, because they need a restart.
+    pub refused: u64,
+    /// Left, because something is wrong with them.
+    pub invalid: u64,
+    /// Whether the last one was left.
+    pub stale: bool,
+}
+
 /// One of the levels, if it is known.
 type Level = fn(&Levels) -> Option<u64>;
 type Ask = Arc<dyn Fn() -> Levels + Send + Sync>;
@@ -59,7 +74,7 @@ type Ask = Arc<dyn Fn() -> Levels + Send + Sync>;
 /// Tells `levels` to whoever collects.
 pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync + 'static) {
     let levels: Ask = Arc::new(levels);
-    let plain: [(&Metric, Level); 15] = [
+    let plain: [(&Metric, Level); 16] = [
         (&table::PENDING_FILES, |levels| levels.pending_files),
         (&table::PENDING_BYTES, |levels| levels.pending_bytes),
         (&table::OLDEST_PENDING, |levels| levels.oldest_pending),
@@ -67,6 +82,7 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync +
         (&table::MIRRORED_FILES, |levels| levels.mirrored_files),
         (&table::INVALIDATION_WAITING, |levels| levels.invalidation_waiting),
         (&table::CREDENTIALS_EXPIRY, |levels| levels.credentials_expiry),
+        (&table::CONFIG_CURRENT, |levels| levels.reloads.map(|reloads| u64::from(!reloads.stale))),
         (&table::CREDENTIALS_RENEWED, |levels| levels.credentials_renewed),
         (&table::SOURCE_AVAILABLE, |levels| levels.source_available.map(u64::from)),
         (&table::WATCHED_DIRECTORIES, |levels| levels.watched),
@@ -106,6 +122,12 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync +
         let Some((worked, failed)) = levels.credentials_renewals else { return };
         observer.observe(worked, &labels(&[("result", "success")]));
         observer.observe(failed, &labels(&[("result", "failure")]));
+    });
+    counter(meter, &table::CONFIG_RELOADS, &levels, |levels, observer| {
+        let Some(Reloads { applied, refused, invalid, .. }) = levels.reloads else { return };
+        for (result, count) in [("applied", applied), ("refused", refused), ("invalid", invalid)] {
+            observer.observe(count, &labels(&[("result", result)]));
+        }
     });
     counter(meter, &table::WATCH_OVERFLOWS, &levels, |levels, observer| {
         if let Some(overflows) = levels.overflows {

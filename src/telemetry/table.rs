@@ -89,6 +89,7 @@ const DRIFT: Label = Label { name: "kind", values: &["new", "changed", "gone", "
 const INVALIDATION_RESULT: Label =
     Label { name: "result", values: &["accepted", "completed", "failed"] };
 
+const RELOAD_RESULT: Label = Label { name: "result", values: &["applied", "refused", "invalid"] };
 const RENEWAL_RESULT: Label = Label { name: "result", values: &["success", "failure"] };
 
 macro_rules! table {
@@ -137,6 +138,10 @@ table! {
         "When the credentials for AWS were last renewed, in seconds since 1970; missing before the first time.";
     CREDENTIALS_RENEWALS: "credentials_renewals_total", Kind::Counter, "{renewal}", [RENEWAL_RESULT],
         "Tries to renew the credentials for AWS, by how they ended.";
+    CONFIG_RELOADS: "config_reloads_total", Kind::Counter, "{reload}", [RELOAD_RESULT],
+        "Changes of the configuration file while running: taken up, refused because they need a restart, invalid.";
+    CONFIG_CURRENT: "config_current", Kind::Gauge, "1", [],
+        "1 while the daemon works by what the configuration file says, 0 while that was refused or is invalid.";
     OUTAGE_STATE: "outage", Kind::Gauge, "1", [OUTAGE],
         "1 while S3 takes nothing because of this, else 0.";
     SOURCE_AVAILABLE: "source_available", Kind::Gauge, "1", [],

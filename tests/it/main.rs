@@ -23,6 +23,7 @@ mod once;
 mod outage;
 mod parked;
 mod plan;
+mod reload;
 mod restart;
 mod shutdown;
 mod source;
