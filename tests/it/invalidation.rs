@@ -432,3 +432,17 @@ fn one_tag_throws_a_directory_away_once_every_copy_in_it_carries_one() {
     assert_eq!(world.invalidations().spent, 3);
     daemon.stop();
 }
+
+#[test]
+fn objects_that_are_there_get_their_tags_on_request_and_their_copies_go() {
+    let (mut world, cloudfront, daemon) =
+        mirrored(6, |world| world.setting("cloudfront_wildcard_threshold", "3"));
+    daemon.stop();
+    world.set("cloudfront_cache_tag", "cache-tag");
+    let reapply = Daemon::spawn(world.command(&["once", "--reapply-rules"])).wait();
+    assert_eq!(reapply.code(), Some(0), "{}", reapply.errors);
+    wait_for_paths(&cloudfront, &["/folder/*".to_owned()]);
+    change_all(&world, 6);
+    assert_eq!(world.once().code(), Some(0));
+    wait_for_paths(&cloudfront, &["#/m/folder/", "/folder/*"].map(str::to_owned));
+}
