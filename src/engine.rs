@@ -31,6 +31,7 @@ pub mod preview;
 mod publish;
 mod report;
 mod run;
+mod sent;
 mod settings;
 pub mod snapshot;
 
@@ -40,6 +41,7 @@ pub use flush::Flushed;
 pub use observe::Observer;
 pub use report::not_abandoned;
 pub use run::{End, Parts, Rescan, Stop, run};
+pub use sent::{SLOT_MS, Sent};
 pub use settings::Settings;
 
 use crate::look::Looked;

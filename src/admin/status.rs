@@ -3,6 +3,7 @@
 //! Without names: no path, no key, no message that could hold one, and no setting.
 
 use super::{Invalidating, Sources, health};
+use crate::engine::SLOT_MS;
 use crate::engine::snapshot::{Comparison, Done, Snapshot};
 use crate::model::{Operation, Pending, UnixMillis};
 use serde_json::{Value, json};
@@ -76,6 +77,10 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
         },
         "invalidations": sources.invalidations.get().map(|now| invalidations(&now())),
         "totals": totals(snapshot),
+        "throughput": {
+            "seconds": SLOT_MS / 1000,
+            "bytes": snapshot.history.sent.until(now),
+        },
         "last_success": snapshot.history.last_success.map(rfc3339),
         "recent": recent(snapshot, None),
     })

@@ -3,7 +3,7 @@
 //!
 //! File names stand in [`Done`] alone; whoever shows them decides whether they may be seen.
 
-use super::Engine;
+use super::{Engine, Sent};
 use crate::detect::Coverage;
 use crate::model::{Effort, FailureClass, Operation, Outcome, RelPath, UnixMillis};
 use crate::queue::Lease;
@@ -121,6 +121,8 @@ pub struct Outage {
 pub struct History {
     /// Sums.
     pub totals: Totals,
+    /// How much was sent lately.
+    pub sent: Sent,
     /// When an operation last succeeded.
     pub last_success: Option<UnixMillis>,
     /// The last comparison of the whole tree.
@@ -184,6 +186,7 @@ impl History {
             (Outcome::Mirrored(_, Effort::Sent), _) => {
                 totals.uploads += 1;
                 totals.upload_bytes += bytes;
+                self.sent.add(bytes, now);
                 "upload"
             }
             (Outcome::Mirrored(_, Effort::Copied), _) => {

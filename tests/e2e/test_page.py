@@ -143,6 +143,10 @@ def test_a_backlog_is_not_in_sync_and_its_speed_is_drawn(listening: Daemon, visi
     assert page.locator("#queue tr").count() == 20
     assert "the first 20 of" in page.inner_text("#queue-note")
     keep(page, "page-backlog")
+    # What was sent before the page was opened is drawn at once.
+    late = visit()
+    late.wait_for_selector("#chart svg")
+    assert late.evaluate(drawn) >= 3
 
 
 def test_held_deletes_are_said_with_what_to_do(listening: Daemon, visit: Open) -> None:

@@ -2,7 +2,6 @@
 "use strict";
 
 const PAUSE_MS = 2000;
-const POINTS_MAX = 150;
 const PATIENCE_MS = 5000;
 // The first words tell whether it is in sync; the colour only repeats them.
 const WORDS = {
@@ -15,9 +14,7 @@ const WORDS = {
   "s3-unavailable": ["bad", "Not in sync: S3 takes nothing"],
   "source-missing": ["bad", "Not in sync: the watched directory cannot be used"],
 };
-const points = [];
 const shown = new Map();
-let before = null;
 let answered = null;
 
 const at = (id) => document.getElementById(id);
@@ -165,38 +162,35 @@ function cloudfront(told) {
   return [["CloudFront", parts]];
 }
 
-function chart(status) {
-  const now = performance.now();
-  const sent = status.totals.upload_bytes;
-  if (before && sent >= before.sent) {
-    points.push((sent - before.sent) / ((now - before.now) / 1000));
-    if (points.length > POINTS_MAX) points.shift();
-  }
-  before = { now, sent };
-  const space = "http://www.w3.org/2000/svg";
+// What was sent in the last minutes, as the daemon keeps it.
+function chart({ throughput }) {
+  const points = throughput.bytes.map((sent) => sent / throughput.seconds);
   const top = Math.max(1, ...points);
   const most = Math.max(0, ...points);
-  const latest = points.length ? points[points.length - 1] : 0;
+  // The last is not over yet.
+  const latest = points[points.length - 2] ?? 0;
   const words = most > 0
     ? `now ${bytes(latest)} a second, at most ${bytes(most)} a second`
     : "nothing was sent";
+  const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("viewBox", `0 0 ${POINTS_MAX} 100`);
+  svg.setAttribute("viewBox", `0 0 ${points.length} 100`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", words);
   points.forEach((point, index) => {
+    if (point === 0) return;
     const bar = document.createElementNS(space, "rect");
     const height = (point / top) * 96;
-    bar.setAttribute("x", index + POINTS_MAX - points.length);
+    bar.setAttribute("x", index);
     bar.setAttribute("y", 100 - height);
     bar.setAttribute("width", 0.8);
     bar.setAttribute("height", height);
     svg.append(bar);
   });
   at("chart").replaceChildren(svg);
-  const minutes = POINTS_MAX * PAUSE_MS / 60000;
-  at("chart-note").textContent = `${words}, in the last ${minutes} minutes or since this page was opened`;
+  const minutes = points.length * throughput.seconds / 60;
+  at("chart-note").textContent = `${words}, in the last ${minutes} minutes`;
 }
 
 function show(status) {
