@@ -10,10 +10,12 @@
 //! left is on disk.
 
 mod endpoints;
+mod finish;
 mod invalidation;
 mod levels;
 mod looking;
 mod parts;
+mod progress;
 mod reload;
 mod source;
 pub mod termination;
@@ -22,7 +24,7 @@ pub use looking::{plan, verify};
 
 use crate::admin;
 use crate::aws::{Aws, HttpError};
-use crate::cli::Exit;
+use crate::cli::{Exit, SharedProgress};
 use crate::clock::unix_millis;
 use crate::config::{Config, Loaded, Sources};
 use crate::detect::Detector;
@@ -31,7 +33,7 @@ use crate::engine::snapshot::{History, Phase, Snapshot};
 use crate::engine::{self, End, Parts, Stop};
 use crate::filter::Filter;
 use crate::invalidate::{Observer, Totals};
-use crate::model::{Epoch, FailureClass, UploadNote};
+use crate::model::{Epoch, UploadNote};
 use crate::retry_file;
 use crate::root::Root;
 use crate::rules::Rules;
@@ -40,10 +42,12 @@ use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
 use crate::telemetry::{Levels, LogLevel, Place, Recorder, Telemetry};
 use crate::transfer::{Metered, S3};
 use endpoints::{Endpoints, Link};
+use finish::Finish;
 use invalidation::Invalidating;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use termination::Left;
 use tokio::sync::watch;
 
 /// The last events are waited for this long when the daemon stops.
@@ -78,15 +82,17 @@ pub struct Console {
     pub log_level: LogLevel,
     /// Metrics and traces.
     pub telemetry: Telemetry,
+    /// Where it is shown how far a single run is, if somebody sees it.
+    pub progress: Option<SharedProgress>,
 }
 
 /// Runs until the work is done or the daemon is told to stop.
 pub async fn run(loaded: Loaded, mode: Mode, shutdown: Shutdown, console: Console) -> Exit {
     let message = loaded.config.termination_message.clone();
     match run_with_endpoints(loaded, mode, shutdown, console).await {
-        Ok((Exit::Success, _)) => Exit::Success,
-        Ok((exit, pending)) => {
-            termination::tell(&message, exit, "not everything is in S3", Some(pending));
+        Ok((Exit::Success, Left { pending: 0, .. })) => Exit::Success,
+        Ok((exit, left)) => {
+            termination::tell(&message, exit, "not everything is in S3", Some(left));
             exit
         }
         Err(error) => {
@@ -131,14 +137,19 @@ async fn run_with_endpoints(
     mode: Mode,
     shutdown: Shutdown,
     console: Console,
-) -> Result<(Exit, u64), AppError> {
+) -> Result<(Exit, Left), AppError> {
     let config = loaded.config.clone();
     tell_started(&config);
-    let telemetry = console.telemetry.clone();
+    let (telemetry, progress) = (console.telemetry.clone(), console.progress.clone());
     let (endpoints, link) = Endpoints::start(loaded, mode, console).await?;
+    let shown = progress.map(|progress| progress::show(link.told.subscribe(), progress));
     // Boxed, because its type is too deep for the compiler to lay out at once.
     let result = Box::pin(run_with_state(config, mode, shutdown, telemetry, link)).await;
     endpoints.stop().await;
+    if let Some(shown) = shown {
+        // A panic has been told.
+        drop(shown.await);
+    }
     tracing::info!(event = "service.stopped", "stopped");
     result
 }
@@ -149,7 +160,7 @@ async fn run_with_state(
     shutdown: Shutdown,
     telemetry: Telemetry,
     link: Link,
-) -> Result<(Exit, u64), AppError> {
+) -> Result<(Exit, Left), AppError> {
     let (directory, target) = (config.state_dir.clone(), target(&config));
     let opening = move || Store::open(&directory, &target, unix_millis());
     let opened = match tokio::task::spawn_blocking(opening).await {
@@ -169,9 +180,11 @@ async fn run_with_state(
     retry_file::tell_inherited(&config.retry_file);
     let store = opened.store.clone();
     let finish = with_view(config, mode, shutdown, telemetry, opened, link).await;
+    // What cannot be read any more is not told.
+    let oldest = store.survey().await.ok().and_then(|survey| survey.oldest);
     store.closed().await;
     let finish = finish?;
-    Ok((finish.exit(mode, survives), finish.pending))
+    Ok((finish.exit(mode, survives), finish.left(oldest, unix_millis())))
 }
 
 fn tell_started(config: &Config) {
@@ -308,6 +321,7 @@ impl App {
             else {
                 return Ok(Finish {
                     pending: counts.pending,
+                    bytes: counts.bytes,
                     untold: 0,
                     expired: true,
                     outage: None,
@@ -342,6 +356,7 @@ impl App {
             if matches!(end, End::Drained | End::Expired) {
                 return Ok(Finish {
                     pending: engine.counts().pending,
+                    bytes: engine.counts().bytes,
                     untold: 0,
                     expired: end == End::Expired,
                     outage: engine.outage(),
@@ -438,40 +453,6 @@ async fn refuse_all(requests: &mut Requests, store: &Store) -> Infallible {
         control::without_source(request, store).await;
     }
     std::future::pending().await
-}
-
-/// How the work ended.
-#[derive(Debug, Clone, Copy)]
-struct Finish {
-    pending: u64,
-    /// Paths CloudFront was not told of.
-    untold: u64,
-    expired: bool,
-    outage: Option<FailureClass>,
-}
-
-impl Finish {
-    fn exit(self, mode: Mode, state_survives: bool) -> Exit {
-        let left = self.pending + self.untold;
-        if left == 0 && !(self.expired && mode.is_once()) {
-            return Exit::Success;
-        }
-        tracing::warn!(
-            event = "shutdown.left_over",
-            pending = self.pending,
-            invalidations = self.untold,
-            expired = self.expired,
-            state_survives,
-            "not everything is done; the rest is in the record and goes on at the next start"
-        );
-        match mode {
-            Mode::Daemon if state_survives => Exit::Success,
-            Mode::Once { .. } if self.outage == Some(FailureClass::Unavailable) => {
-                Exit::Unreachable
-            }
-            Mode::Daemon | Mode::Once { .. } => Exit::WorkLeft,
-        }
-    }
 }
 
 fn tell_interrupted(end: &End) {

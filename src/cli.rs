@@ -14,7 +14,7 @@ mod terminal;
 
 pub use daemon::{call, near};
 pub use report::Report;
-pub use terminal::Progress;
+pub use terminal::{Progress, SharedProgress};
 
 use crate::config::{Loaded, Problems, Sources, load};
 use clap::error::ErrorKind;
@@ -232,9 +232,9 @@ impl Cli {
 ///
 /// # Errors
 ///
-/// If anything is, with the code to end with.
-pub fn load_or_tell(sources: &Sources) -> Result<Loaded, Exit> {
-    load(sources).map_err(|problems| refuse(&problems))
+/// If anything is: what, and where the end of the program is told.
+pub fn load_or_tell(sources: &Sources) -> Result<Loaded, Problems> {
+    load(sources).inspect_err(refuse)
 }
 
 /// `check-config`.
@@ -245,10 +245,9 @@ pub fn check_config(loaded: &Loaded) -> Exit {
     if printed.is_ok() { Exit::Success } else { Exit::Unexpected }
 }
 
-fn refuse(problems: &Problems) -> Exit {
+fn refuse(problems: &Problems) {
     // With nobody to tell, the code still says it.
     writeln!(std::io::stderr(), "file-sync-service: {problems}").ok();
-    Exit::ConfigInvalid
 }
 
 /// Go's flags start with one dash or two. Taken for a bundle of short flags, `-config` would be an

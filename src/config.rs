@@ -250,6 +250,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     };
     let mut reader = reader::Reader::new(sources, &written, problems);
     let config = meant::config(&mut reader);
-    let effective = reader.finish()?;
+    let told_to = config.termination_message.clone();
+    let effective =
+        reader.finish().map_err(|problems| problems.with_termination_message(told_to))?;
     Ok(Loaded { config, effective })
 }

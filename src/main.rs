@@ -1,11 +1,12 @@
 //! The doorway.
 
 use file_sync_service::app::{self, Console, Mode};
-use file_sync_service::cli::{self, Cli, Command, Exit, Report};
+use file_sync_service::cli::{self, Cli, Command, Exit, Report, SharedProgress};
 use file_sync_service::config::{Config, Loaded, LogFormat, Sources};
 use file_sync_service::shutdown::Shutdown;
 use file_sync_service::telemetry::{self, Format, Settings};
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -14,6 +15,9 @@ use tokio::runtime::Runtime;
 /// and glibc's arenas held twice the memory that was in use.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Where Kubernetes looks for the reason of an end, if the settings cannot say otherwise.
+const TERMINATION: &str = "/dev/termination-log";
 
 /// Time for threads that are still reading when everything else has ended.
 const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
@@ -47,7 +51,14 @@ fn serve(cli: &Cli) -> Exit {
     let sources = cli.sources(std::env::vars_os().collect(), working_directory);
     let loaded = match cli::load_or_tell(&sources) {
         Ok(loaded) => loaded,
-        Err(exit) => return exit,
+        Err(problems) => {
+            if matches!(command, Command::Run | Command::Once { .. }) {
+                let told_to = problems.termination_message().unwrap_or(Path::new(TERMINATION));
+                let reason = problems.to_string();
+                app::termination::tell(told_to, Exit::ConfigInvalid, &reason, None);
+            }
+            return Exit::ConfigInvalid;
+        }
     };
     let mode = match command {
         Command::Once { reapply_rules } => Mode::Once { reapply_rules },
@@ -119,7 +130,13 @@ fn run(
         None => Format::Json,
     };
     let settings = Settings { format, filter: config.log_level.clone(), colour: terminal };
-    let (_logs, log_level) = match telemetry::init(&settings, std::io::stdout()) {
+    let once = matches!(mode, Mode::Once { .. });
+    let progress = SharedProgress::stderr().filter(|_| once);
+    let output: Box<dyn io::Write + Send> = match &progress {
+        Some(progress) => Box::new(progress.beside(std::io::stdout())),
+        None => Box::new(std::io::stdout()),
+    };
+    let (_logs, log_level) = match telemetry::init(&settings, output) {
         Ok(logs) => logs,
         Err(error) => return unexpected(&error),
     };
@@ -127,7 +144,8 @@ fn run(
     // On a worker like all other tasks: from this thread each event would cost a switch of threads.
     let work = runtime.spawn(async move {
         let telemetry = telemetry::start(&std::env::vars_os().collect());
-        let console = Console { sources, log_level, telemetry: telemetry.clone() };
+        let telemetry_too = telemetry.clone();
+        let console = Console { sources, log_level, telemetry: telemetry_too, progress };
         let running = app::run(loaded, mode, shutdown.clone(), console);
         // Boxed, because its type is too deep for the compiler to lay out at once.
         let exit = Box::pin(running).await;

@@ -214,8 +214,8 @@ impl Run<'_> {
         tell: Tell<'_>,
     ) -> Result<(), VerifyError> {
         let compared = match merge {
-            Merge::Directory => "files compared with the record",
-            Merge::Bucket => "objects compared with the record",
+            Merge::Directory => "files compared",
+            Merge::Bucket => "objects compared",
         };
         let mut progress = tokio::time::interval(PROGRESS);
         loop {

@@ -49,7 +49,7 @@ impl Endpoints {
 
     fn join(loaded: Loaded, mode: Mode, bound: Bound, console: Console) -> (Self, Link) {
         let config = loaded.config.clone();
-        let Console { sources, log_level: level, telemetry } = console;
+        let Console { sources, log_level: level, telemetry, .. } = console;
         let reload = Reload::start(loaded, sources, level.clone(), mode == Mode::Daemon);
         let (told, snapshot) = watch::channel(Snapshot::default());
         let (control, requests) = control::channel();

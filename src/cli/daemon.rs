@@ -1,6 +1,7 @@
 //! The commands that ask the running daemon. Thin: what they know is how to show an answer.
 
 use super::client::{self, Answer};
+use super::terminal::Terminal;
 use super::{Command, Exit, Probe, QueueCommand, table};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -81,7 +82,11 @@ fn parsed(answer: &Answer) -> Result<Value, Exit> {
 fn status(address: SocketAddr, json: bool) -> Result<Exit, Exit> {
     let answer = get(address, "/status")?;
     let value = parsed(&answer)?;
-    if json { print(&format!("{value:#}\n")) } else { print(&table::status(&value)) }
+    if json {
+        print(&format!("{value:#}\n"))
+    } else {
+        print(&table::status(&value, Terminal::stdout()))
+    }
 }
 
 fn flush(address: SocketAddr, timeout: &str) -> Result<Exit, Exit> {
@@ -102,7 +107,11 @@ fn flush(address: SocketAddr, timeout: &str) -> Result<Exit, Exit> {
 fn list(address: SocketAddr, limit: usize, json: bool) -> Result<Exit, Exit> {
     let answer = get(address, &format!("/queue?limit={limit}"))?;
     let value = parsed(&answer)?;
-    if json { print(&format!("{value:#}\n")) } else { print(&table::queue(&value)) }
+    if json {
+        print(&format!("{value:#}\n"))
+    } else {
+        print(&table::queue(&value, Terminal::stdout()))
+    }
 }
 
 fn retry(address: SocketAddr, paths: &[String]) -> Result<Exit, Exit> {

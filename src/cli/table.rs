@@ -1,17 +1,26 @@
 //! Answers of the daemon as text for people. Names are hostile: nothing in them reaches the terminal
 //! but printable characters.
 
+use super::terminal::{Style, Terminal, head, tail};
 use serde_json::Value;
 use std::fmt::Write;
+use unicode_width::UnicodeWidthStr;
 
-/// Characters of a value that comes from a file name, at most.
-const NAME_CHARS_MAX: usize = 60;
+/// Columns of a reason where there is no terminal.
+const REASON_COLUMNS_MAX: usize = 60;
+/// Columns of the names of facts.
+const NAMES: usize = 13;
 
 /// `status`.
-pub(super) fn status(status: &Value) -> String {
+pub(super) fn status(status: &Value, terminal: Terminal) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        writeln!(text, "{name:<12} {value}").unwrap_or_default();
+        let mut name = name;
+        for part in wrapped(&value, terminal.left(NAMES)) {
+            let part = if name == "state" { terminal.paint(of_state(&part), &part) } else { part };
+            writeln!(text, "{name:<12} {part}").unwrap_or_default();
+            name = "";
+        }
     };
     let said = |value: &Value| escaped(value.as_str().unwrap_or_default());
     line("state", said(&status["state"]));
@@ -72,16 +81,21 @@ fn cloudfront(told: &Value) -> Vec<(&'static str, String)> {
 }
 
 /// `queue list`.
-pub(super) fn queue(queue: &Value) -> String {
+pub(super) fn queue(queue: &Value, terminal: Terminal) -> String {
     let entries: Vec<&Value> = queue["entries"].as_array().into_iter().flatten().collect();
     let mut text = String::new();
     for entry in &entries {
         let said = |name: &str| escaped(entry[name].as_str().unwrap_or_default());
-        let why = if entry["parked"].is_string() { said("parked") } else { said("error") };
-        let (operation, age) = (said("operation"), &entry["age_seconds"]);
-        let path: String = said("path");
-        let why = shortened(&why);
-        writeln!(text, "{operation:<7} {age:>7} s  {path}  {why}").unwrap_or_default();
+        let parked = entry["parked"].is_string();
+        let why = if parked { said("parked") } else { said("error") };
+        let before = format!("{:<7} {:>7} s  ", said("operation"), entry["age_seconds"]);
+        let left = terminal.left(before.len() + 2);
+        let why = head(&why, REASON_COLUMNS_MAX.min(left / 2));
+        let path = tail(&said("path"), left.saturating_sub(why.width()));
+        let style = if parked || !why.is_empty() { Style::Bad } else { Style::Busy };
+        let before = terminal.paint(style, before.trim_end());
+        let line = format!("{before}  {path}  {}", terminal.paint(Style::Faint, &why));
+        writeln!(text, "{line}").unwrap_or_default();
     }
     let rest = queue["waiting"].as_u64().unwrap_or(0).saturating_sub(entries.len() as u64);
     if entries.is_empty() && rest == 0 {
@@ -90,6 +104,33 @@ pub(super) fn queue(queue: &Value) -> String {
         writeln!(text, "and {rest} more").unwrap_or_default();
     }
     text
+}
+
+/// How the state of a daemon is to be seen.
+fn of_state(state: &str) -> Style {
+    match state {
+        "in-sync" => Style::Good,
+        "syncing" | "starting" | "stopping" => Style::Busy,
+        _ => Style::Bad,
+    }
+}
+
+/// A text in lines no wider than that, broken between words where there are any.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let word = tail(word, width);
+        if !line.is_empty() && line.width() + 1 + word.width() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    lines
 }
 
 /// `name 1, other 2`, without what is nothing.
@@ -118,13 +159,6 @@ pub(super) fn escaped(text: &str) -> String {
     shown
 }
 
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(NAME_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
 pub(super) fn bytes(value: &Value) -> String {
     let bytes = value.as_u64().unwrap_or(0);
     match bytes {
@@ -140,9 +174,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn the_status_says_the_state_first_and_why() {
-        let status = status(&json!({
+    fn held() -> Value {
+        json!({
             "state": "deletes-held",
             "not_ready_because": ["S3 takes nothing for 3 s: refused"],
             "pending": {
@@ -155,7 +188,13 @@ mod tests {
             "comparison": { "last": null },
             "totals": { "uploads": 5, "failures": 0 },
             "last_success": null,
-        }));
+        })
+    }
+
+    #[test]
+    fn the_status_says_the_state_first_and_why() {
+        let told = held();
+        let text = status(&told, Terminal::default());
         let expected = "\
 state        deletes-held
              S3 takes nothing for 3 s: refused
@@ -166,7 +205,27 @@ held         3 deletes wait for POST /-/approve-deletes
 watching     by events: 4 directories, 0 without a watch
 done         uploads 5
 ";
-        assert_eq!(status, expected);
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn on_a_terminal_everything_fits_and_the_state_has_a_colour() {
+        let terminal = Terminal { width: Some(44), colour: true };
+        let text = status(&held(), terminal);
+        assert!(text.starts_with("state        \u{1b}[1;31mdeletes-held\u{1b}[0m\n"), "{text}");
+        assert!(
+            text.contains(
+                "\nwaiting      3 (2048 B), the oldest for 9 s;\n             1 under way"
+            )
+        );
+        assert!(text.lines().skip(1).all(|line| line.width() <= 44), "{text}");
+        let (path, error) = ("a/long/way/down/to/the/file", "SlowDown: please reduce your rate");
+        let entry =
+            json!({ "operation": "upload", "age_seconds": 1, "path": path, "error": error });
+        let terminal = Terminal { colour: false, ..terminal };
+        let text = queue(&json!({ "waiting": 1, "entries": [entry] }), terminal);
+        assert!(text.contains("e/file") && text.contains("SlowDown"), "{text}");
+        assert!(text.lines().all(|line| line.width() <= 44), "{text}");
     }
 
     #[test]
@@ -185,7 +244,8 @@ done         uploads 5
         let text = "3 waiting; 40 of 40 paths this month; 1 under way";
         let why = "cloudfront_monthly_path_limit is reached";
         assert_eq!(texts, [text, why, "AccessDenied at 2026-11-02T19:03:11Z"]);
-        let shown = status(&json!({ "invalidations": { "waiting_paths": 3 } }));
+        let waiting = json!({ "invalidations": { "waiting_paths": 3 } });
+        let shown = status(&waiting, Terminal::default());
         assert!(shown.contains("CloudFront   3 waiting"), "{shown}");
     }
 
@@ -194,9 +254,10 @@ done         uploads 5
         let entry = json!({
             "operation": "upload", "age_seconds": 1, "path": "a\u{1b}[31m\nb\u{202e}", "error": null,
         });
-        let shown = queue(&json!({ "waiting": 2, "entries": [entry] }));
+        let shown = queue(&json!({ "waiting": 2, "entries": [entry] }), Terminal::default());
         assert_eq!(shown.lines().count(), 2);
         assert!(shown.contains(r"a\u{1b}[31m\nb\u{202e}") && shown.ends_with("and 1 more\n"));
-        assert_eq!(queue(&json!({ "waiting": 0, "entries": [] })), "nothing waits\n");
+        let nothing = json!({ "waiting": 0, "entries": [] });
+        assert_eq!(queue(&nothing, Terminal::default()), "nothing waits\n");
     }
 }

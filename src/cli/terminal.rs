@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -13,7 +14,7 @@ const WIDTH_MIN: usize = 40;
 /// Time between two words on how far it is.
 const PROGRESS: Duration = Duration::from_millis(100);
 /// Columns of a bar.
-const BAR: u64 = 24;
+const BAR: u64 = 16;
 
 /// Where a command prints to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,6 +149,61 @@ impl Progress {
     }
 }
 
+/// The same, shown from several threads, beside lines that stay.
+#[derive(Debug, Clone)]
+pub struct SharedProgress(Arc<Mutex<Progress>>);
+
+impl SharedProgress {
+    /// On stderr, if that is a terminal.
+    #[must_use]
+    pub fn stderr() -> Option<Self> {
+        let progress = Progress::stderr();
+        progress.is_shown().then(|| Self(Arc::new(Mutex::new(progress))))
+    }
+
+    /// So much is done, of so much if that is known.
+    pub fn tell(&self, what: &str, done: u64, of: Option<u64>) {
+        self.lock().tell(what, done, of);
+    }
+
+    /// Makes room for something that stays.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// Writes to `out` such that nothing of the progress is left between its lines.
+    #[must_use]
+    pub fn beside<W: Write>(&self, out: W) -> Beside<W> {
+        Beside { out, progress: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An output beside a progress.
+#[derive(Debug)]
+pub struct Beside<W> {
+    out: W,
+    progress: SharedProgress,
+}
+
+impl<W: Write> Write for Beside<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // Held until it is written, so that nothing comes in between.
+        let mut progress = self.progress.lock();
+        progress.clear();
+        let written = self.out.write(bytes)?;
+        self.out.flush()?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
@@ -191,7 +247,7 @@ mod tests {
     #[test]
     fn a_bar_says_how_much_of_how_much() {
         assert_eq!(line("files", 7, None), "7 files");
-        assert_eq!(line("files", 1, Some(2)), "[############------------]  50 %  1 of 2 files");
-        assert_eq!(line("files", 9, Some(3)), "[########################] 100 %  3 of 3 files");
+        assert_eq!(line("files", 1, Some(2)), "[########--------]  50 %  1 of 2 files");
+        assert_eq!(line("files", 9, Some(3)), "[################] 100 %  3 of 3 files");
     }
 }

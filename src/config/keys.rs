@@ -343,7 +343,7 @@ pub(super) const TERMINATION_MESSAGE: Key = key(
     "termination_message_path",
     Kind::Path,
     Absent::Value("/dev/termination-log"),
-    "the file that takes the reason when the program ends with an error, if it is there: Kubernetes shows it",
+    "the file that takes the reason when the program ends with an error, and how much is left, if it is there: Kubernetes shows it",
 );
 pub(super) const SHUTDOWN_TIMEOUT: Key = key(
     "shutdown_timeout_seconds",

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// How much of a written value is shown; the rest would hide the message.
 const SHOWN_CHARS_MAX: usize = 120;
@@ -26,7 +27,11 @@ pub struct Problem {
 
 /// Everything that is wrong: never empty where it is returned as an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    all: Vec<Problem>,
+    /// Where the end of the program is told, if that much could be read.
+    termination_message: Option<PathBuf>,
+}
 
 /// What is wrong with a value, found by a check that knows neither its key nor its origin.
 pub(super) type Wrong = String;
@@ -34,24 +39,34 @@ pub(super) type Wrong = String;
 impl Problems {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.all.iter()
+    }
+
+    /// Where the end of the program is told, if that much could be read.
+    #[must_use]
+    pub fn termination_message(&self) -> Option<&Path> {
+        self.termination_message.as_deref()
+    }
+
+    pub(super) fn with_termination_message(self, path: PathBuf) -> Self {
+        Self { termination_message: Some(path), ..self }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     pub(super) fn about(&self, key: &str) -> bool {
-        self.0.iter().any(|problem| problem.key.as_deref().map(whole_key) == Some(key))
+        self.all.iter().any(|problem| problem.key.as_deref().map(whole_key) == Some(key))
     }
 
     /// Orders them by where `place` puts their keys.
     pub(super) fn sort_by_key(&mut self, place: impl Fn(&str) -> Option<usize>) {
-        self.0.sort_by_key(|problem| problem.key.as_deref().map(whole_key).and_then(&place));
+        self.all.sort_by_key(|problem| problem.key.as_deref().map(whole_key).and_then(&place));
     }
 
     pub(super) fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        self.all.push(problem);
     }
 }
 
@@ -93,9 +108,9 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.0.len() == 1 { "" } else { "s" };
-        write!(f, "{} problem{plural} in the configuration:", self.0.len())?;
-        for problem in &self.0 {
+        let plural = if self.all.len() == 1 { "" } else { "s" };
+        write!(f, "{} problem{plural} in the configuration:", self.all.len())?;
+        for problem in &self.all {
             write!(f, "\n  {problem}")?;
         }
         Ok(())

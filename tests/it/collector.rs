@@ -2,7 +2,7 @@
 //! collector that works is sent is looked at in `tests/e2e`, by decoders that nobody here wrote.
 
 use crate::harness::{Daemon, World, let_pass, patience, until};
-use file_sync_dev_s3::{Action, Rule};
+use file_sync_dev_s3::{Action, Gate, Rule};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -65,6 +65,25 @@ fn a_collector_that_never_answers_delays_neither_work_nor_the_end() {
         assert_eq!(ended.events("telemetry.left_behind").len(), 1, "{protocol}");
         assert_eq!(ended.errors, "", "{protocol}");
     }
+}
+
+#[test]
+fn a_full_backlog_and_a_collector_that_never_answers_do_not_hold_up_the_end() {
+    let black_hole = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let address = black_hole.local_addr().expect("an address");
+    let mut world = exporting_to(&format!("http://{address}"));
+    world.set("shutdown_timeout_seconds", "3");
+    let daemon = world.start().ready();
+    // Requests are taken and not answered, so that none of it goes.
+    world.server.fail(Rule::new(Action::Hold(Gate::shut())));
+    world.tree.fill("folder", 3_000);
+    until("the backlog is on disk", || world.waiting().len() == 3_000);
+    let ended = daemon.terminate();
+    assert_eq!((ended.code(), ended.signal()), (Some(0), None), "{}", ended.errors);
+    // Its own deadline, and the collector's share.
+    assert!(ended.took < patience(Duration::from_secs(9)), "{:?} until the end", ended.took);
+    assert_eq!(ended.events("telemetry.left_behind").len(), 1);
+    assert_eq!(world.waiting().len(), 3_000, "all of it goes on at the next start");
 }
 
 #[test]

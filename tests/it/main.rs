@@ -29,5 +29,6 @@ mod shutdown;
 mod source;
 mod startup;
 mod state;
+mod termination;
 mod tidy;
 mod verify;
