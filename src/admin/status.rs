@@ -77,13 +77,15 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
         },
         "invalidations": sources.invalidations.get().map(|now| invalidations(&now())),
         "totals": totals(snapshot),
-        "throughput": {
-            "seconds": SLOT_MS / 1000,
-            "bytes": snapshot.history.sent.until(now),
-        },
+        "throughput": throughput(snapshot, now),
         "last_success": snapshot.history.last_success.map(rfc3339),
         "recent": recent(snapshot, None),
     })
+}
+
+/// What was sent in the last minutes, in slots of some seconds, the oldest first.
+fn throughput(snapshot: &Snapshot, now: UnixMillis) -> Value {
+    json!({ "seconds": SLOT_MS / 1000, "bytes": snapshot.history.sent.until(now) })
 }
 
 /// The same with names, settings and what waits.
