@@ -92,6 +92,7 @@ def test_yaml_is_clean() -> None:
 def _yaml() -> list[Path]:
     return [
         ROOT / "compose.yaml",
+        *ROOT.glob("monitoring/*.yaml"),
         *ROOT.glob("contrib/compose/*.yml"),
         *ROOT.glob("k8s/**/*.y*ml"),
         *APPLICATION.glob("*.yaml"),
@@ -124,9 +125,9 @@ def test_every_alert_is_of_metrics_that_exist_and_is_explained() -> None:
         for rule in rules:
             named = {name.removesuffix("_bucket") for name in re.findall(r"file_sync_\w+", rule["expr"])}
             assert named and named <= metrics, rule["alert"]
-            assert rule["annotations"]["summary"] and rule["annotations"]["description"], rule["alert"]
+            assert rule["annotations"]["summary"] and rule["annotations"]["runbook_url"], rule["alert"]
             assert rule["labels"]["severity"] in ("critical", "warning", "info"), rule["alert"]
-            assert f"| `{rule['alert']}` |" in operations, rule["alert"]
+            assert f"\n### {rule['alert']}\n" in operations, rule["alert"]
 
 
 def test_promtool_accepts_the_alerts() -> None:
