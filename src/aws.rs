@@ -13,6 +13,7 @@ pub use http::HttpError;
 use aws_config::identity::IdentityCache;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use credentials::Renewing;
 use std::error::Error;
 use std::path::PathBuf;
@@ -53,8 +54,11 @@ impl Aws {
         let shared = loader.load().await;
         let credentials = shared.credentials_provider().map(Renewing::start);
         let provider = credentials.clone().map(SharedCredentialsProvider::new);
-        let mut builder = shared.into_builder();
+        let mut builder = shared.clone().into_builder();
         builder.set_credentials_provider(provider);
+        builder
+            .set_endpoint_url(shared.endpoint_url().filter(|url| !url.is_empty()).map(Into::into));
+        builder.set_service_config(Some(WithoutEmpty(shared)));
         Ok(Self { shared: builder.build(), credentials })
     }
 
@@ -78,6 +82,17 @@ impl Aws {
     /// As the SDK wants it.
     pub(crate) fn shared(&self) -> &SdkConfig {
         &self.shared
+    }
+}
+
+/// What an SDK's client reads of the environment by itself. `AWS_ENDPOINT_URL_S3=` is what a template makes
+/// of no value, and not an endpoint; some clients panic over it.
+#[derive(Debug)]
+struct WithoutEmpty(SdkConfig);
+
+impl LoadServiceConfig for WithoutEmpty {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        self.0.service_config()?.load_config(key).filter(|value| !value.is_empty())
     }
 }
 

@@ -96,10 +96,11 @@ const MAY_NAME: [(&str, &[&str]); 26] = [
 ];
 
 /// Crates of adapters, and the only files that may name them.
-const AT_HOME: [(&str, &[&str]); 8] = [
+const AT_HOME: [(&str, &[&str]); 9] = [
     ("aws_config", &["src/aws"]),
     ("aws_sdk_cloudfront", &["src/invalidate/cloudfront"]),
     ("aws_sdk_s3", &["src/transfer/s3"]),
+    ("aws_types", &["src/aws"]),
     ("aws_smithy", &["src/transfer/s3", "src/aws"]),
     ("rusqlite", &["src/store"]),
     ("notify", &["src/detect"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from engine import BUSYBOX, COMPOSE, SERVICE, STORE, Engine, eventually, free_port
+from engine import BIN, BUSYBOX, COMPOSE, SERVICE, STORE, Engine, eventually, free_port
 from kube import ROOT, Run, run
 from pod import objects, store_client
 
@@ -55,6 +55,26 @@ def test_the_example_for_aws_brings_no_store_of_this_machine(place: Path) -> Non
     assert "FILE_SYNC__S3_ENDPOINT_URL" not in settings
     assert "AWS_ACCESS_KEY_ID" not in settings
     assert settings["FILE_SYNC__S3_BUCKET"] == "your-bucket"
+
+
+# What compose-lint says and is meant so: the rule, of which services (none: of all), and why.
+MEANT = {
+    "CL-0026": (set(), "no limit of CPU: what waits is sent as fast as it goes"),
+    "CL-0019": (set(), "the digest is for whoever deploys it"),
+    "CL-0020": ({"file-sync", "s3"}, "the keys of a store on this machine, which are in no other"),
+    "CL-0018": ({"data"}, "gives a new volume away, and ends"),
+    "CL-0006": ({"s3"}, "somebody else's image, on this machine alone"),
+}
+
+
+def test_the_linter_finds_nothing_that_is_not_meant() -> None:
+    done = run(BIN / "compose-lint", "check", "--format", "json", "compose.yaml", cwd=ROOT)
+    said = json.loads(done.out)
+    assert said["errors"] == []
+    found = {(one["rule_id"], one["service"]) for one in said["findings"] if one["severity"] != "low"}
+    unmeant = {(rule, of) for rule, of in found if rule not in MEANT or (MEANT[rule][0] and of not in MEANT[rule][0])}
+    assert unmeant == set()
+    assert {rule for rule, _ in found} == set(MEANT), "what is not found needs no reason any more"
 
 
 class Project:
