@@ -9,8 +9,6 @@ FROM --platform=$BUILDPLATFORM ${RUST_IMAGE} AS build
 ARG TARGETARCH
 ARG PROFILE=release
 WORKDIR /build
-ENV CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
 COPY contrib/image contrib/image
 RUN contrib/image/toolchain "$TARGETARCH" /triple
 # Dependencies first, on empty sources: a change of the program does not build them again.

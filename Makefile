@@ -27,6 +27,8 @@ WORK ?=
 PACKAGING_ARGS ?=
 # What is in the image of `make packaging`: `release` takes longer to build, and is what the size is measured of.
 IMAGE_PROFILE ?= dev
+# Another architecture for `make image-rootfs`: aarch64-unknown-linux-gnu, with `rustup target add` and g++-aarch64-linux-gnu.
+IMAGE_TRIPLE ?=
 # Where `make run-example` mirrors to.
 BUCKET ?=
 
@@ -69,7 +71,7 @@ charts: $(VENV)/.ready ## write what in the charts follows from something else: 
 	$(VENV)/bin/python helm/generate.py
 
 image-rootfs: ## target/image: what the image holds, built here (docker build --build-arg ROOTFS=prebuilt .)
-	CARGO_TARGET_DIR=$(TARGET) contrib/image/static-build $(IMAGE_PROFILE)
+	CARGO_TARGET_DIR=$(TARGET) contrib/image/static-build $(IMAGE_PROFILE) $(IMAGE_TRIPLE)
 	contrib/image/rootfs $(TARGET)/static/file-sync-service target/image
 
 sbom: ## target/sbom.cdx.json: what is linked into the program, as CycloneDX
