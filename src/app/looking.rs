@@ -222,7 +222,7 @@ impl Planned {
         let bytes = matches!(step.doing, Doing::Upload | Doing::Copy(_)).then_some(step.size);
         let from = if let Doing::Copy(from) = &step.doing { Some(from.to_string()) } else { None };
         let (path, reason) = (step.path.to_string(), &step.reason);
-        json!({ "word": word, "path": path, "bytes": bytes, "from": from, "reason": reason })
+        json!({ "kind": word, "path": path, "bytes": bytes, "from": from, "reason": reason })
     }
 
     fn told(&self, totals: &preview::Totals) -> (Value, String) {
@@ -257,7 +257,7 @@ impl Planned {
 fn found(finding: &Finding) -> Value {
     let (path, waiting) = (&finding.name, finding.waiting.then_some(true));
     json!({
-        "word": finding.kind.as_str(), "path": path, "reason": finding.reason, "waiting": waiting,
+        "kind": finding.kind.as_str(), "path": path, "reason": finding.reason, "waiting": waiting,
     })
 }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 use std::io::{BufWriter, Stdout, Write};
 use unicode_width::UnicodeWidthStr;
 
-/// Columns the longest word takes.
-const WORD: usize = 10;
+/// Columns the longest kind takes.
+const KIND: usize = 10;
 /// Columns of a size.
 const SIZE: usize = 9;
 /// Columns a name has at least.
@@ -47,7 +47,7 @@ impl<W: Write> Report<W> {
         Self { out, terminal, progress, json, entries: 0, failed: false }
     }
 
-    /// One more line: a `word`, `bytes` where there are any, a `path`, a `reason`.
+    /// One more line: a `kind`, `bytes` where there are any, a `path`, a `reason`.
     pub fn entry(&mut self, entry: &Value) {
         let text = match self.json {
             Some(name) if self.entries == 0 => format!("{{\n\"{name}\": [\n{entry}"),
@@ -98,7 +98,7 @@ impl<W: Write> Report<W> {
 
 fn row(terminal: Terminal, entry: &Value) -> String {
     let said = |name: &str| escaped(entry[name].as_str().unwrap_or_default());
-    let (word, name) = (said("word"), said("path"));
+    let (kind, name) = (said("kind"), said("path"));
     let mut reason = said("reason");
     if let Some(from) = entry["from"].as_str() {
         reason = format!("from {}; {reason}", escaped(from));
@@ -110,7 +110,7 @@ fn row(terminal: Terminal, entry: &Value) -> String {
         Some(size) if !size.is_null() => bytes(size),
         _ => String::new(),
     };
-    let before = format!("{word:<WORD$} ");
+    let before = format!("{kind:<KIND$} ");
     let sized =
         if entry.get("bytes").is_some() { format!("{size:>SIZE$}  ") } else { String::new() };
     let left = terminal.left(before.len() + sized.len() + 2);
@@ -118,13 +118,13 @@ fn row(terminal: Terminal, entry: &Value) -> String {
     let for_name = left.saturating_sub(reason.width()).max(left / 2).max(NAME_MIN);
     let name = tail(&name, for_name);
     let reason = head(&reason, left.saturating_sub(name.width()));
-    let word = terminal.paint(style(&word), before.trim_end());
+    let kind = terminal.paint(style(&kind), before.trim_end());
     let gap = " ".repeat(before.len() - before.trim_end().len());
-    format!("{word}{gap}{sized}{name}  {}\n", terminal.paint(Style::Faint, &reason))
+    format!("{kind}{gap}{sized}{name}  {}\n", terminal.paint(Style::Faint, &reason))
 }
 
-fn style(word: &str) -> Style {
-    match word {
+fn style(kind: &str) -> Style {
+    match kind {
         "upload" | "copy" => Style::Good,
         "delete" | "record" | "extra" | "foreign" => Style::Busy,
         "kept" => Style::Faint,
@@ -139,7 +139,7 @@ mod tests {
 
     fn entry() -> Value {
         json!({
-            "word": "upload", "bytes": 2048, "reason": "new",
+            "kind": "upload", "bytes": 2048, "reason": "new",
             "path": "a/long/way/down/to/the/file\u{1b}[31m\nname\u{202e}",
         })
     }

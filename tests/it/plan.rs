@@ -10,7 +10,7 @@ use std::fs;
 fn steps(said: &Said) -> BTreeSet<(String, String)> {
     let text = |step: &Value, name: &str| step[name].as_str().unwrap_or_default().to_owned();
     let steps = said.json()["steps"].as_array().cloned().unwrap_or_default();
-    steps.iter().map(|step| (text(step, "word"), text(step, "path"))).collect()
+    steps.iter().map(|step| (text(step, "kind"), text(step, "path"))).collect()
 }
 
 /// What `once` asked of S3 that changes something, in the words of the plan.

@@ -10,7 +10,7 @@ use std::fs;
 fn differences(said: &Said) -> BTreeSet<(String, String)> {
     let text = |found: &Value, name: &str| found[name].as_str().unwrap_or_default().to_owned();
     let found = said.json()["differences"].as_array().cloned().unwrap_or_default();
-    found.iter().map(|found| (text(found, "word"), text(found, "path"))).collect()
+    found.iter().map(|found| (text(found, "kind"), text(found, "path"))).collect()
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> BTreeSet<(String, String)> {
