@@ -272,8 +272,8 @@ impl Engine {
             self.settle.put_back(looked.rested, now.elapsed + rest);
             return;
         }
-        if let (Activity::Found | Activity::Gone, Some(age), false) =
-            (looked.rested.activity, fresh, looked.rested.overdue)
+        if let (Some(age), false) = (fresh, looked.rested.overdue)
+            && looked.rested.activity != Activity::Done
             && !(known.mirrored.is_none() && known.twin.is_some())
             && self.is_news(&looked.rested.path, &looked.observed, known)
         {
@@ -346,7 +346,8 @@ impl Engine {
             }
         };
         self.changes.extend(change);
-        self.queue.note_mark(path, looked.rested.mark);
+        let closed = looked.rested.activity == Activity::Done;
+        self.queue.note_hint(path, looked.rested.mark, closed);
         self.flushes.decided(self.queue.is_partial());
     }
 
@@ -385,7 +386,7 @@ impl Engine {
         if let (Outcome::Mirrored(..), Some(from)) = (outcome, &lease.pending.copy_from) {
             // Its delete counts as one of a moved file from now on. Or another file is being written
             // there already.
-            self.settle.remind(from.clone(), now.elapsed, Mark::MAX);
+            self.settle.remind(from.clone(), Activity::Gone, now.elapsed, Mark::MAX);
         }
         if ended.look_again {
             // What changed under the read is being written; what was hinted meanwhile is settled by
@@ -395,7 +396,10 @@ impl Engine {
                     let hint = Hint::Path(path.clone(), Activity::Found);
                     self.settle.hint_of(hint, now.elapsed, ended.mark);
                 }
-                _ => self.settle.remind(path.clone(), now.elapsed, ended.mark),
+                _ => {
+                    let activity = if ended.closed { Activity::Done } else { Activity::Found };
+                    self.settle.remind(path.clone(), activity, now.elapsed, ended.mark);
+                }
             }
         }
         let invalidate = self.settings.invalidate.as_ref();

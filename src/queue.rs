@@ -82,8 +82,10 @@ pub struct Ended {
     pub changes: Vec<Change>,
     /// The path has to be looked at once more …
     pub look_again: bool,
-    /// … because of a hint with this mark.
+    /// … because of a hint with this mark …
     pub mark: u64,
+    /// … that told that the file was closed.
+    pub closed: bool,
     /// The breaker turned.
     pub turn: Option<Turn>,
 }
@@ -302,7 +304,8 @@ impl Queue {
         let again = entry.state == State::Running { again: true };
         let turn = self.tell_breaker(outcome, now, jitter);
         let mark = std::mem::replace(&mut entry.again_mark, u64::MAX);
-        let mut ended = Ended { look_again: again, mark, turn, ..Ended::default() };
+        let closed = std::mem::take(&mut entry.again_closed);
+        let mut ended = Ended { look_again: again, mark, closed, turn, ..Ended::default() };
         match outcome {
             Outcome::Mirrored(mirrored, _) => {
                 ended.changes.push(Change::Mirrored(path.clone(), mirrored.clone()));

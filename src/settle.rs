@@ -146,10 +146,10 @@ impl Settle {
 
     /// Looks at a path soon that nobody else has a reason to look at; what waits already does so for
     /// as long as what was heard of it says.
-    pub fn remind(&mut self, path: RelPath, now: Duration, mark: Mark) {
+    pub fn remind(&mut self, path: RelPath, activity: Activity, now: Duration, mark: Mark) {
         match self.paths.get_mut(&path) {
             Some(wait) => wait.mark = mark.min(wait.mark),
-            None => self.hint_of(Hint::Path(path, Activity::Done), now, mark),
+            None => self.hint_of(Hint::Path(path, activity), now, mark),
         }
     }
 

@@ -12,9 +12,9 @@ impl Queue {
     }
 
     /// What is wanted for `path`, or will be when its try has ended, goes back to a hint with this
-    /// mark.
-    pub fn note_mark(&mut self, path: &RelPath, mark: u64) {
-        self.window.note_mark(path, mark);
+    /// mark, which told that the file was closed, or not.
+    pub fn note_hint(&mut self, path: &RelPath, mark: u64, closed: bool) {
+        self.window.note_hint(path, mark, closed);
     }
 
     /// The lowest mark of all that will be done without a person. Looks at everything.

@@ -268,15 +268,15 @@ fn an_approval_holds_for_the_deletes_of_its_time_alone() {
 fn a_mark_stays_with_its_row_until_the_row_is_done() {
     let mut queue = queue();
     want(&mut queue, "a", Operation::Put, 0);
-    queue.note_mark(&path("a"), 3);
+    queue.note_hint(&path("a"), 3, true);
     want(&mut queue, "a", Operation::Put, 1);
-    queue.note_mark(&path("a"), 7);
+    queue.note_hint(&path("a"), 7, true);
     assert_eq!(queue.lowest_mark(), Some(3), "the first hint counts");
     assert_eq!(started(&mut queue, 10), ["a"]);
     want(&mut queue, "a", Operation::Put, 11);
-    queue.note_mark(&path("a"), 7);
+    queue.note_hint(&path("a"), 7, true);
     let failed = queue.end(&path("a"), &failure(FailureClass::Object), 20, 1.0);
-    assert_eq!((failed.look_again, failed.mark), (true, 7));
+    assert_eq!((failed.look_again, failed.mark, failed.closed), (true, 7, true));
     assert_eq!(queue.lowest_mark(), Some(3), "a failure is no end");
     assert_eq!(started(&mut queue, 400_000), ["a"]);
     queue.end(&path("a"), &Outcome::Deleted, 400_000, 1.0);

@@ -22,6 +22,8 @@ pub(super) struct Entry {
     pub(super) mark: u64,
     /// Of the first hint that came while it was running.
     pub(super) again_mark: u64,
+    /// The latest of them told that the file was closed.
+    pub(super) again_closed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,14 +187,19 @@ impl Window {
             queued,
             mark,
             again_mark: u64::MAX,
+            again_closed: false,
         });
     }
 
-    /// What is known of `path` goes back to a hint with this mark.
-    pub(super) fn note_mark(&mut self, path: &RelPath, mark: u64) {
+    /// What is known of `path` goes back to a hint with this mark, which told that the file was closed,
+    /// or not.
+    pub(super) fn note_hint(&mut self, path: &RelPath, mark: u64, closed: bool) {
         let Some(entry) = self.entries.get_mut(path) else { return };
         match entry.state {
-            State::Running { .. } => entry.again_mark = mark.min(entry.again_mark),
+            State::Running { .. } => {
+                entry.again_mark = mark.min(entry.again_mark);
+                entry.again_closed = closed;
+            }
             State::Waiting | State::Ready => entry.mark = mark.min(entry.mark),
         }
     }

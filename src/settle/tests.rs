@@ -62,10 +62,10 @@ fn what_tells_nothing_does_not_cut_the_rest_of_an_open_file_short() {
     settle.hint(Hint::Path(path("found"), Activity::Writing), Duration::ZERO);
     settle.hint(Hint::Path(path("found"), Activity::Found), 20 * MS);
     settle.hint(Hint::Path(path("reminded"), Activity::Writing), Duration::ZERO);
-    settle.remind(path("reminded"), 20 * MS, Mark::MAX);
+    settle.remind(path("reminded"), Activity::Done, 20 * MS, Mark::MAX);
     assert_eq!(taken(&mut settle, 4_999 * MS), [""; 0]);
     assert_eq!(taken(&mut settle, 5_000 * MS), ["found", "reminded"]);
-    settle.remind(path("nothing waits"), 6_000 * MS, Mark::MAX);
+    settle.remind(path("nothing waits"), Activity::Done, 6_000 * MS, Mark::MAX);
     assert_eq!(taken(&mut settle, 6_250 * MS), ["nothing waits"]);
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::world::{engine, path};
-use crate::model::{Epoch, Fingerprint, Mirrored};
+use crate::model::{Effort, Epoch, Fingerprint, Mirrored};
 use crate::reconcile::Summary;
 
 const REST: u64 = 5_000;
@@ -13,6 +13,11 @@ fn at(ms: u64) -> Now {
 
 fn file() -> Fingerprint {
     Fingerprint { size: 1, mtime_ns: 1, ctime_ns: 1, inode: 1, btime_ns: 1, device: 1, mode: 0 }
+}
+
+fn mirrored(racy: bool) -> Mirrored {
+    let epoch = Epoch(1);
+    Mirrored { fingerprint: file(), crc64nvme: 0, etag: None, racy, epoch, head: None }
 }
 
 /// After the first comparison.
@@ -93,6 +98,58 @@ fn a_file_in_the_place_of_a_removed_one_is_left_until_it_rests() {
     assert!(sends(&mut engine, rested, REST, None, 1_252 + REST).is_some());
 }
 
+/// The directory was replaced by one that nobody watches: what was heard was of another file.
+#[test]
+fn a_file_that_was_heard_to_rest_and_is_younger_is_left_until_it_rests() {
+    let mut engine = rested_engine();
+    hint(&mut engine, Activity::Writing, 1_000);
+    let rested = look(&mut engine, 1_000 + REST).expect("a look");
+    assert!(sends(&mut engine, rested, 100, None, 1_001 + REST).is_none());
+    let rested = look(&mut engine, 1_001 + 2 * REST - 100).expect("a look");
+    assert!(sends(&mut engine, rested, REST, None, 1_002 + 2 * REST).is_some());
+}
+
+/// Starts the upload of `f`, as of a file that was closed.
+fn started(engine: &mut Engine) -> Lease {
+    hint(engine, Activity::Done, 1_000);
+    let rested = look(engine, 1_250).expect("a look");
+    let lease = sends(engine, rested, 250, None, 1_251).expect("a try");
+    drop(engine.apply(Event::Written(1, Counts::default()), at(1_260)));
+    lease
+}
+
+fn end(engine: &mut Engine, lease: Lease, ms: u64) {
+    let outcome = Outcome::Mirrored(mirrored(false), Effort::Sent);
+    drop(engine.apply(Event::Ended(vec![(lease, outcome)]), at(ms)));
+}
+
+#[test]
+fn a_file_in_the_place_of_a_renamed_one_is_left_until_it_rests() {
+    let mut engine = rested_engine();
+    let mut lease = started(&mut engine);
+    lease.pending.copy_from = Some(path("before"));
+    end(&mut engine, lease, 1_300);
+    let rested = look(&mut engine, 1_600).expect("a look at the old name");
+    assert_eq!(rested.path, path("before"));
+    assert!(sends(&mut engine, rested, 100, None, 1_601).is_none());
+}
+
+#[test]
+fn what_was_compared_during_its_upload_is_left_until_it_rests_and_what_was_closed_is_not() {
+    for (heard, taken) in [(Activity::Found, false), (Activity::Done, true)] {
+        let mut engine = rested_engine();
+        let lease = started(&mut engine);
+        hint(&mut engine, heard, 2_000);
+        let rested = look(&mut engine, 2_250).expect("a look");
+        // Old enough for that look; then it is opened again, and nobody tells.
+        assert!(sends(&mut engine, rested, REST, None, 2_251).is_none(), "one try at a time");
+        end(&mut engine, lease, 2_300);
+        let rested = look(&mut engine, 2_600).expect("a look");
+        let lease = sends(&mut engine, rested, 100, None, 2_601);
+        assert_eq!(lease.is_some(), taken, "{heard:?}");
+    }
+}
+
 /// It was sent within the tick it was written in, so it is compared once more; by then it may be open
 /// again.
 #[test]
@@ -101,15 +158,8 @@ fn a_file_that_is_compared_once_more_is_left_until_it_rests() {
     hint(&mut engine, Activity::Done, 1_000);
     let rested = look(&mut engine, 1_250).expect("a look");
     let lease = sends(&mut engine, rested, 250, None, 1_251).expect("a try");
-    let racy = Mirrored {
-        fingerprint: file(),
-        crc64nvme: 0,
-        etag: None,
-        racy: true,
-        epoch: Epoch(1),
-        head: None,
-    };
-    let sent = Outcome::Mirrored(racy.clone(), crate::model::Effort::Sent);
+    let racy = mirrored(true);
+    let sent = Outcome::Mirrored(racy.clone(), Effort::Sent);
     drop(engine.apply(Event::Written(1, Counts::default()), at(1_260)));
     drop(engine.apply(Event::Ended(vec![(lease, sent)]), at(1_300)));
     let rested = look(&mut engine, 3_400).expect("a look");
