@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Which file, in which state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,13 @@ pub(crate) fn contents(files: &BTreeMap<String, Found>) -> io::Result<BTreeMap<S
     files.iter().map(content).collect()
 }
 
+/// The time of day, as in the daemon's log.
+pub(crate) fn clock(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() % 86_400.0;
+    let minutes = (seconds / 60.0).floor();
+    format!("{:02}:{:02}:{:06.3}Z", (minutes / 60.0).floor(), minutes % 60.0, seconds % 60.0)
+}
+
 /// Where the bucket differs from the tree.
 pub(crate) fn differences(
     tree: &BTreeMap<String, Content>,
@@ -78,7 +86,7 @@ pub(crate) fn differences(
     let mut differences = Vec::new();
     let objects = server.objects(BUCKET);
     for (key, object) in &objects {
-        let there = Content { size: object.size, crc64nvme: object.crc64nvme };
+        let there = Content::from(&**object);
         match tree.get(key) {
             Some(content) if *content == there => {}
             Some(content) => differences.push(format!(
@@ -86,7 +94,12 @@ pub(crate) fn differences(
                 there.size, content.size
             )),
             None if foreign.contains_key(key) || record.may_remain(key) => {}
-            None => differences.push(format!("{key:?} is in the bucket and not in the tree")),
+            None => differences.push(format!(
+                "{key:?} is in the bucket and not in the tree: {} bytes, version {} of {}",
+                object.size,
+                object.sequence,
+                clock(object.modified)
+            )),
         }
     }
     let missing = tree.keys().filter(|key| !objects.contains_key(*key));

@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Beyond this, the daemon may take a file that never rests: less than its `debounce_max_seconds`,
-/// most of which may have gone by before.
-const RESTLESS: Duration = Duration::from_secs(2);
+/// some of which may have gone by before.
+const RESTLESS: Duration = Duration::from_secs(10);
 const MIB: usize = 1024 * 1024;
 /// Files of several parts are rewritten, and do not become more.
 const LARGE_MAX: usize = 3;

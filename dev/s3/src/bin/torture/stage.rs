@@ -27,7 +27,7 @@ const FOREIGN_BYTES: &[u8] = b"a file of another volume";
 const SETTINGS: [(&str, &str); 11] = [
     ("DEBOUNCE_MILLISECONDS", "20"),
     ("OPEN_FILE_QUIET_SECONDS", "1"),
-    ("DEBOUNCE_MAX_SECONDS", "5"),
+    ("DEBOUNCE_MAX_SECONDS", "30"),
     ("RETRY_INTERVAL_SECONDS", "2"),
     ("POLL_INTERVAL_SECONDS", "4"),
     ("RESCAN_INTERVAL_SECONDS", "10"),

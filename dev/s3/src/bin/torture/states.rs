@@ -8,7 +8,7 @@
 
 use crate::PREFIX;
 use crc_fast::CrcAlgorithm;
-use file_sync_dev_s3::now;
+use file_sync_dev_s3::{Object, now};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +30,12 @@ impl Content {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Self { size, crc64nvme: crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes) }
+    }
+}
+
+impl From<&Object> for Content {
+    fn from(object: &Object) -> Self {
+        Self { size: object.size, crc64nvme: object.crc64nvme }
     }
 }
 
@@ -126,6 +132,19 @@ impl States {
                 if known.terms.iter().any(near) { Rest::AtTerm } else { Rest::Between }
             }
         }
+    }
+
+    /// In words, for how long the file of `key` stood half written, and how long before `time`.
+    pub(crate) fn stood(&self, key: &str, content: Content, time: Instant) -> String {
+        let path = key.strip_prefix(PREFIX).and_then(|path| path.strip_prefix('/'));
+        let known = self.lock();
+        let held = path.and_then(|path| known.paths.get(path));
+        let Some(Had::Between { from, to, .. }) = held.and_then(|held| held.contents.get(&content))
+        else {
+            return String::new();
+        };
+        let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_millis();
+        format!(", for {} ms, since {} ms before that", ms(*from, *to), ms(*from, time))
     }
 
     /// How many contents are known.

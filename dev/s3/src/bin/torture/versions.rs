@@ -1,7 +1,7 @@
 //! Judges every version that was ever stored.
 
 use crate::PREFIX;
-use crate::equality::is_wanted;
+use crate::equality::{clock, is_wanted};
 use crate::record::Record;
 use crate::stage::CANARY;
 use crate::states::{Content, Rest, States};
@@ -68,8 +68,10 @@ impl Versions {
                 && let Some(why) = self.fault(&change.key, object, states)
             {
                 let at = change.at.saturating_duration_since(self.started).as_secs_f64();
+                let clock = clock(object.modified);
+                let stood = states.stood(&change.key, Content::from(&**object), change.at);
                 self.failures.push(format!(
-                    "version {} of {:?}, {} bytes, stored after {at:.3} s: {why}",
+                    "version {} of {:?}, {} bytes, stored after {at:.3} s ({clock}): {why}{stood}",
                     change.sequence, change.key, object.size
                 ));
             }
@@ -77,7 +79,7 @@ impl Versions {
     }
 
     fn fault(&mut self, key: &str, object: &Object, states: &States) -> Option<&'static str> {
-        let content = Content { size: object.size, crc64nvme: object.crc64nvme };
+        let content = Content::from(object);
         if content == Content::of(CANARY) {
             return Some("it was read outside of the tree");
         }
