@@ -85,8 +85,9 @@ pub struct Settle {
     ending: bool,
     /// Of hints that come now.
     mark: Mark,
-    /// What has this mark or a lower one waits no longer.
-    flushed: Mark,
+    /// What has this mark or a lower one waits no longer. What was there before the first flush has
+    /// a mark as well, the lowest: it is in no hurry until there is one.
+    flushed: Option<Mark>,
 }
 
 impl Settle {
@@ -101,7 +102,7 @@ impl Settle {
             rushed: false,
             ending: false,
             mark: 1,
-            flushed: 0,
+            flushed: None,
         }
     }
 
@@ -189,10 +190,11 @@ impl Settle {
     /// Ends the wait of all that was hinted so far, and answers the mark that tells it from what will
     /// be hinted. What is open for writing is taken as it is.
     pub fn flush(&mut self, now: Duration) -> Mark {
-        self.flushed = self.mark;
+        let mark = self.mark;
+        self.flushed = Some(mark);
         self.mark += 1;
         self.hasten(now);
-        self.flushed
+        mark
     }
 
     /// Ends the wait of all that was hinted, and from now on takes files that are open for writing as
@@ -225,7 +227,7 @@ impl Settle {
             let Some((_, path)) = self.path_order.pop_first() else { break };
             let Some(wait) = self.paths.remove(&path) else { continue };
             let Wait { activity, since, mark, .. } = wait;
-            let hurried = self.rushed || self.ending || mark <= self.flushed;
+            let hurried = self.rushed || self.ending || self.is_flushed(mark);
             let overdue = hurried || now >= since + self.settings.longest;
             rested.push(Rested { path, activity, since, overdue, mark });
         }
@@ -258,6 +260,10 @@ impl Settle {
         }
     }
 
+    fn is_flushed(&self, mark: Mark) -> bool {
+        self.flushed.is_some_and(|flushed| mark <= flushed)
+    }
+
     fn quiet(&self, activity: Activity) -> Duration {
         match activity {
             // The look tells how long a file that was found has rested already.
@@ -282,7 +288,7 @@ impl Settle {
             }
             new.since = new.since.min(before.since);
             new.mark = new.mark.min(before.mark);
-            if new.mark <= self.flushed {
+            if self.flushed.is_some_and(|flushed| new.mark <= flushed) {
                 // Whoever goes on writing does not put off a flush.
                 new.due = new.due.min(before.due);
             }

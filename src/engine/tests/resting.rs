@@ -98,6 +98,19 @@ fn a_file_in_the_place_of_a_removed_one_is_left_until_it_rests() {
     assert!(sends(&mut engine, rested, REST, None, 1_252 + REST).is_some());
 }
 
+/// The daemon was started while somebody was writing.
+#[test]
+fn a_young_file_that_the_first_comparison_finds_is_left_until_it_rests() {
+    let mut engine = engine(Duration::ZERO, Counts::default(), true);
+    let effects = engine.apply(Event::Tick, at(0));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Compare(_))));
+    drop(engine.apply(Event::Differing(vec![path("f")]), at(1)));
+    let rested = look(&mut engine, 300).expect("a look");
+    assert!(sends(&mut engine, rested, 100, None, 301).is_none());
+    let rested = look(&mut engine, 301 + REST - 100).expect("a look");
+    assert!(sends(&mut engine, rested, REST, None, 302 + REST).is_some());
+}
+
 /// The directory was replaced by one that nobody watches: what was heard was of another file.
 #[test]
 fn a_file_that_was_heard_to_rest_and_is_younger_is_left_until_it_rests() {
