@@ -2,8 +2,9 @@
 
 use crate::harness::http::{Endpoints, get};
 use crate::harness::log::Line;
+use crate::harness::world::key;
 use crate::harness::{Daemon, World, until};
-use file_sync_dev_s3::{Action, Gate, Rule};
+use file_sync_dev_s3::{Action, BUCKET, Gate, Rule};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -69,6 +70,42 @@ fn counted(daemon: &Daemon, series: &str) -> String {
     let text = get(Endpoints::of(daemon).public, "/metrics").1;
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("file_sync_{series} ")));
     line.unwrap_or_else(|| panic!("{series} is not in {text}")).to_owned()
+}
+
+#[test]
+fn changed_rules_and_limits_hold_from_then_on() {
+    let world = world();
+    world.tree.write("page.html", "before");
+    world.tree.fill("folder", 10);
+    let mut mounted = Mounted::new(&world, "object_rules: []\n");
+    let daemon = start(&world, &mounted.file());
+    world.wait_until_done();
+    let caching = || {
+        let object = world.server.store().object(BUCKET, &key("page.html")).expect("there");
+        object.headers.cache_control.clone()
+    };
+    assert_eq!(caching(), None);
+
+    mounted.write(
+        "object_rules: [{match: '*.html', cache_control: no-store}]\n\
+         delete_limit_percent: 10\ndelete_limit_count: 1\n",
+    );
+    wait_for_keys(
+        &daemon,
+        "config.reloaded",
+        "object_rules, delete_limit_percent, delete_limit_count",
+    );
+    world.tree.write("page.html", "after");
+    world.wait_for_object("page.html", "after");
+    assert_eq!(caching().as_deref(), Some("no-store"));
+    world.tree.remove_folder("folder");
+    daemon.wait_for("deletes.held");
+    assert_eq!(world.deleted(), [""; 0]);
+
+    mounted.write("object_rules: [{match: '*.html', cache_control: no-store}]\n");
+    wait_for_keys(&daemon, "config.reloaded", "delete_limit_percent, delete_limit_count");
+    until("what was held is deleted", || world.deleted().len() == 10);
+    daemon.stop();
 }
 
 #[test]
