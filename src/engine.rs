@@ -34,6 +34,7 @@ mod run;
 mod sent;
 mod settings;
 pub mod snapshot;
+mod wanted;
 
 pub use changes::Invalidate;
 pub use event::{Ask, Effect, Event, LookFailure, Now};
@@ -46,10 +47,9 @@ pub use settings::Settings;
 
 use crate::look::Looked;
 use crate::model::{
-    Activity, Depth, FailureClass, Hint, Operation, Outcome, Pending, RelPath, UnixMillis,
-    UploadNote, Version, millis,
+    Activity, Depth, FailureClass, Hint, Outcome, Pending, RelPath, UnixMillis, UploadNote, millis,
 };
-use crate::plan::{Decision, Observed, plan};
+use crate::plan::{Decision, Observed};
 use crate::queue::{Lease, Queue};
 use crate::reconcile::Range;
 use crate::root::Kind;
@@ -57,6 +57,7 @@ use crate::settle::{Mark, Rested, RestedTree, Settle};
 use crate::store::{Change, Counts, Known, Survey};
 use limits::{LOOK_PATHS_MAX, LOOKS_MAX, ONCE_TRIES, RACY_WAIT, WRITES_MAX};
 use std::time::Duration;
+use wanted::Wanted;
 
 /// Everything that is known.
 #[derive(Debug)]
@@ -262,23 +263,8 @@ impl Engine {
             self.settle.put_back(looked.rested, due);
             return;
         }
-        let rest = self.settings.settle.writing;
-        let fresh = looked.age.filter(|age| *age < rest);
-        if fresh.is_some()
-            && !looked.rested.overdue
-            && self.settle.is_being_written(&looked.rested.path)
-        {
-            // Somebody has begun to write between the rest and the look.
-            self.settle.put_back(looked.rested, now.elapsed + rest);
-            return;
-        }
-        if let (Some(age), false) = (fresh, looked.rested.overdue)
-            && looked.rested.activity != Activity::Done
-            && !(known.mirrored.is_none() && known.twin.is_some())
-            && self.is_news(&looked.rested.path, &looked.observed, known)
-        {
-            // Nobody said that the file was closed. One that only has a new name needs no such word.
-            self.settle.put_back(looked.rested, now.elapsed + rest - age);
+        if let Some(wait) = self.rests_on(&looked, known) {
+            self.settle.put_back(looked.rested, now.elapsed + wait);
             return;
         }
         let directory = looked.instead == Some(Kind::Directory);
@@ -296,40 +282,34 @@ impl Engine {
         self.decide(&looked, known, now);
     }
 
-    /// What the object of `path` has to look like, where that is asked for.
-    fn wanted_head(&self, path: &RelPath) -> Option<u64> {
-        self.settings.reapply.as_ref().map(|rules| rules.head(path).digest())
-    }
-
-    fn is_news(&self, path: &RelPath, observed: &Observed, known: &Known) -> bool {
-        let (mirrored, pending) = (known.mirrored.as_ref(), known.pending.as_ref());
-        let head = self.wanted_head(path);
-        let decision = plan(observed, mirrored, pending, head, self.settings.policy);
-        matches!(decision, Decision::Do(..))
+    /// For how long a file is to rest before it is taken, if it has not rested for long enough.
+    fn rests_on(
+        &self,
+        Looked { rested, observed, age, .. }: &Looked,
+        known: &Known,
+    ) -> Option<Duration> {
+        let rest = self.settings.settle.writing;
+        let age = age.filter(|age| *age < rest && !rested.overdue)?;
+        if self.settle.is_being_written(&rested.path) {
+            // Somebody has begun to write between the rest and the look.
+            return Some(rest);
+        }
+        // Nobody said that the file was closed. One that only has a new name needs no such word.
+        let closed = rested.activity == Activity::Done;
+        let renamed = known.mirrored.is_none() && known.twin.is_some();
+        let news = || matches!(self.settings.plan(&rested.path, observed, known), Decision::Do(..));
+        (!closed && !renamed && news()).then(|| rest - age)
     }
 
     fn decide(&mut self, looked: &Looked, known: &Known, now: Now) {
         let path = &looked.rested.path;
-        let (mirrored, pending) = (known.mirrored.as_ref(), known.pending.as_ref());
-        let head = self.wanted_head(path);
-        let change = match plan(&looked.observed, mirrored, pending, head, self.settings.policy) {
-            Decision::Do(operation, reason) => {
-                let version = match &looked.observed {
-                    Observed::File(fingerprint) => Version::of(fingerprint),
-                    Observed::Absent | Observed::Unknown(_) => Version::default(),
-                };
-                let mut wish = self.wish(path, operation, version, looked.rested.since);
+        let (pending, since) = (known.pending.as_ref(), self.started + millis(looked.rested.since));
+        let change = match self.settings.wanted(path, &looked.observed, known, since) {
+            Wanted::Do(wish, reason) => {
                 self.report.decided(&wish, pending, reason);
-                match operation {
-                    Operation::Put => wish.copy_from.clone_from(&known.twin),
-                    Operation::Delete => wish.moved = known.twin.is_some(),
-                }
-                match self.settings.prefix.key(path) {
-                    Ok(_) => self.queue.want(wish, pending, self.wall(now)),
-                    Err(error) => self.park(wish, &error.to_string(), pending),
-                }
+                self.queue.want(wish, pending, self.wall(now))
             }
-            Decision::Nothing(_) => {
+            Wanted::Nothing => {
                 if let Some(note) = known.upload.clone().filter(|_| !self.queue.is_running(path)) {
                     self.abandoned.push(note);
                 }
@@ -337,12 +317,11 @@ impl Engine {
                 self.changes.extend(changes::stale_in_doubt(invalidate, pending, wall));
                 self.queue.settle(path, pending)
             }
-            Decision::Wait => {
-                let Observed::Unknown(reason) = &looked.observed else { return };
-                let operation = pending.map_or(Operation::Put, |pending| pending.operation);
-                let version = pending.map(|pending| pending.version).unwrap_or_default();
-                let wish = self.wish(path, operation, version, looked.rested.since);
-                self.park(wish, reason, pending)
+            Wanted::Leave(wish, reason, why) => {
+                if let Some(reason) = reason {
+                    self.report.decided(&wish, pending, reason);
+                }
+                self.park(wish, &why, pending)
             }
         };
         self.changes.extend(change);
@@ -357,16 +336,6 @@ impl Engine {
             self.report.parked(row, reason);
         }
         change
-    }
-
-    fn wish(
-        &self,
-        path: &RelPath,
-        operation: Operation,
-        version: Version,
-        since: Duration,
-    ) -> Pending {
-        Pending::new(path.clone(), operation, version, self.started + millis(since))
     }
 
     fn ended(&mut self, lease: &Lease, outcome: &Outcome, now: Now) {

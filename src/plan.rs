@@ -102,26 +102,11 @@ mod tests {
     const POLICY: Policy = Policy { propagate_deletes: true, epoch: Epoch(2) };
 
     fn file() -> Fingerprint {
-        Fingerprint {
-            size: 3,
-            mtime_ns: 1,
-            ctime_ns: 2,
-            inode: 3,
-            btime_ns: 1,
-            device: 1,
-            mode: 0o100_644,
-        }
+        Fingerprint::of_size(3)
     }
 
     fn mirrored() -> Mirrored {
-        Mirrored {
-            fingerprint: file(),
-            crc64nvme: 1,
-            etag: None,
-            racy: false,
-            epoch: Epoch(2),
-            head: None,
-        }
+        Mirrored::of_file(file(), Epoch(2))
     }
 
     fn put_pending(sent: Option<Version>) -> Pending {

@@ -7,6 +7,10 @@
 //! comparison can be wrong about a file that changes meanwhile without any harm. Memory does not
 //! grow with the tree.
 
+mod beside;
+
+pub use beside::{Comparing, Comparison, ReportError};
+
 use crate::filter::Filter;
 use crate::model::{Depth, Epoch, Mirrored, RelPath};
 use crate::root::{Kind, LookError, Root, SourceGone, Visit, walk};

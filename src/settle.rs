@@ -46,6 +46,14 @@ pub struct Rested {
     pub mark: Mark,
 }
 
+impl Rested {
+    /// A path that is looked at and taken as it is, whatever was heard of it.
+    #[must_use]
+    pub fn as_it_is(path: RelPath) -> Self {
+        Self { path, activity: Activity::Found, since: Duration::ZERO, overdue: true, mark: 0 }
+    }
+}
+
 /// A directory whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestedTree {
@@ -279,20 +287,19 @@ impl Settle {
             return;
         }
         new.due = new.due.min(new.since + self.settings.longest);
-        if let Some(wait) = self.paths.get_mut(&path) {
-            self.path_order.remove(&(wait.due, path.clone()));
-            let before = *wait;
+        if let Some(before) = self.paths.get(&path).copied() {
+            self.path_order.remove(&(before.due, path.clone()));
             // "Found" tells nothing about a file of which more is known, nor that it rests.
             if new.activity == Activity::Found && before.activity != Activity::Found {
                 (new.activity, new.due) = (before.activity, before.due);
             }
             new.since = new.since.min(before.since);
             new.mark = new.mark.min(before.mark);
-            if self.flushed.is_some_and(|flushed| new.mark <= flushed) {
+            if self.is_flushed(new.mark) {
                 // Whoever goes on writing does not put off a flush.
                 new.due = new.due.min(before.due);
             }
-            *wait = new;
+            self.paths.insert(path.clone(), new);
             self.path_order.insert((new.due, path));
         } else if self.paths.len() < self.settings.paths_max {
             self.path_order.insert((new.due, path.clone()));

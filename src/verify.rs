@@ -13,11 +13,9 @@ pub use judge::{Finding, Kind};
 
 use crate::filter::Filter;
 use crate::look::{Looked, look};
-use crate::model::{
-    Activity, Epoch, Failure, KeyPrefix, Mirrored, ObjectKey, Outcome, RelPath, Version,
-};
+use crate::model::{Epoch, KeyPrefix, Mirrored, ObjectKey, Outcome, RelPath, Version};
 use crate::plan::Observed;
-use crate::reconcile::{Expected, Range, ReconcileError, reconcile};
+use crate::reconcile::{Comparison, Expected, Range, ReportError};
 use crate::root::Root;
 use crate::settle::Rested;
 use crate::store::{From, Known, Listed, Listing, Question, Store, StoreError};
@@ -25,7 +23,6 @@ use crate::transfer::{Inspected, ObjectStore, S3, checksum_of};
 use futures_util::{StreamExt, stream};
 use judge::{Seen, Verdict};
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,23 +78,6 @@ pub struct Totals {
     pub objects: u64,
 }
 
-/// Why a comparison has no end.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// S3 did not answer.
-    #[error("S3 cannot be asked: {}: {}", .0.code, .0.message)]
-    Asked(Failure),
-    /// The record cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The directory cannot be compared.
-    #[error(transparent)]
-    Compared(#[from] ReconcileError),
-    /// The directory is not what it was.
-    #[error(transparent)]
-    Source(#[from] crate::root::SourceGone),
-}
-
 type Tell<'a> = &'a mut (dyn FnMut(Told) + Send);
 
 /// Which of the two merges has brought a path up.
@@ -122,7 +102,7 @@ impl Verify {
     /// # Errors
     ///
     /// If one of the three cannot be read. What was told until then is so.
-    pub async fn run(&self, tell: Tell<'_>) -> Result<Totals, VerifyError> {
+    pub async fn run(&self, tell: Tell<'_>) -> Result<Totals, ReportError> {
         let (listing, objects) = self.list(tell).await?;
         let listing = Arc::new(Mutex::new(listing));
         let run = Run { verify: self, listing, confirmed: AtomicU64::new(0) };
@@ -131,11 +111,11 @@ impl Verify {
         Ok(Totals { files, objects })
     }
 
-    async fn list(&self, tell: Tell<'_>) -> Result<(Listing, u64), VerifyError> {
+    async fn list(&self, tell: Tell<'_>) -> Result<(Listing, u64), ReportError> {
         let (mut listing, mut objects, mut from) = (Listing::new()?, 0, None);
         let prefix = self.prefix.as_str();
         loop {
-            let page = self.s3.list(prefix, from).await.map_err(VerifyError::Asked)?;
+            let page = self.s3.list(prefix, from).await.map_err(ReportError::Asked)?;
             objects += page.objects.len() as u64;
             let mut listed = Vec::with_capacity(page.objects.len());
             for object in page.objects {
@@ -161,29 +141,24 @@ impl Verify {
 
 impl Run<'_> {
     /// Compares the directory with the record. Answers how many files there are.
-    async fn directory(&self, tell: Tell<'_>) -> Result<u64, VerifyError> {
+    async fn directory(&self, tell: Tell<'_>) -> Result<u64, ReportError> {
         let Verify { root, filter, store, epoch, .. } = self.verify;
-        let (root, filter, store) = (Arc::clone(root), Arc::clone(filter), store.clone());
         let expected = Expected { parked: false, ..Expected::new(*epoch, None) };
         let visited = Arc::clone(&expected.visited);
-        let (differing, differences) = mpsc::channel(BATCHES_MAX);
-        let comparing = tokio::task::spawn_blocking(move || {
-            reconcile(&root, &store, &filter, &expected, &Range::everything(), &mut |paths| {
-                match differing.blocking_send(paths) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                }
-            })
-        });
+        let comparison = Comparison {
+            root: Arc::clone(root),
+            store: store.clone(),
+            filter: Arc::clone(filter),
+            expected,
+            range: Range::everything(),
+        };
+        let (differences, comparing) = comparison.start(BATCHES_MAX);
         self.judge_all(differences, Merge::Directory, &visited, tell).await?;
-        match comparing.await {
-            Ok(summary) => Ok(summary?.files),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        Ok(comparing.end().await?.files)
     }
 
     /// Compares the record with the bucket.
-    async fn bucket(&self, tell: Tell<'_>) -> Result<(), VerifyError> {
+    async fn bucket(&self, tell: Tell<'_>) -> Result<(), ReportError> {
         let (store, listing) = (self.verify.store.clone(), Arc::clone(&self.listing));
         let (every, visited) = (self.verify.checksum, Arc::new(AtomicU64::new(0)));
         let (differing, differences) = mpsc::channel(BATCHES_MAX);
@@ -212,7 +187,7 @@ impl Run<'_> {
         merge: Merge,
         visited: &AtomicU64,
         tell: Tell<'_>,
-    ) -> Result<(), VerifyError> {
+    ) -> Result<(), ReportError> {
         let compared = match merge {
             Merge::Directory => "files compared",
             Merge::Bucket => "objects compared",
@@ -236,7 +211,7 @@ impl Run<'_> {
         paths: Vec<RelPath>,
         merge: Merge,
         tell: Tell<'_>,
-    ) -> Result<(), VerifyError> {
+    ) -> Result<(), ReportError> {
         let looked = self.look(paths).await?;
         let questions = looked.iter().map(|looked| Question::of(looked.rested.path.clone()));
         let known = self.verify.store.known(questions.collect()).await?;
@@ -258,16 +233,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn look(&self, paths: Vec<RelPath>) -> Result<Vec<Looked>, VerifyError> {
+    async fn look(&self, paths: Vec<RelPath>) -> Result<Vec<Looked>, ReportError> {
         let root = Arc::clone(&self.verify.root);
-        let rested = |path| Rested {
-            path,
-            activity: Activity::Found,
-            since: Duration::ZERO,
-            overdue: true,
-            mark: 0,
-        };
-        let paths = paths.into_iter().map(rested).collect();
+        let paths = paths.into_iter().map(Rested::as_it_is).collect();
         match tokio::task::spawn_blocking(move || look(&root, paths)).await {
             Ok(looked) => Ok(looked?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -297,7 +265,7 @@ impl Run<'_> {
         &self,
         seen: Seen,
         listed: Option<Listed>,
-    ) -> Result<Option<Finding>, VerifyError> {
+    ) -> Result<Option<Finding>, ReportError> {
         let key = match self.verify.prefix.key(&seen.path) {
             Ok(key) => key,
             Err(error) if seen.is_wanted_file() => {
@@ -309,7 +277,7 @@ impl Run<'_> {
         let mut object = None;
         let reads = self.verify.checksum && seen.is_wanted_file() && listed.is_some();
         if reads || (verdict != Verdict::Equal && self.may_confirm()) {
-            object = self.verify.s3.inspect(&key).await.map_err(VerifyError::Asked)?;
+            object = self.verify.s3.inspect(&key).await.map_err(ReportError::Asked)?;
             let now = object.as_ref();
             let now = now.map(|now| Listed { size: now.size, etag: now.etag.clone() });
             verdict = seen.verdict(now.as_ref(), object.as_ref());
@@ -334,7 +302,7 @@ impl Run<'_> {
         key: &ObjectKey,
         object: Option<Inspected>,
         verdict: Verdict,
-    ) -> Result<Option<Finding>, VerifyError> {
+    ) -> Result<Option<Finding>, ReportError> {
         let Observed::File(fingerprint) = &seen.observed else { return Ok(None) };
         let (root, path) = (Arc::clone(&self.verify.root), seen.path.clone());
         let version = Version::of(fingerprint);
@@ -354,7 +322,7 @@ impl Run<'_> {
             (true, Some(Inspected { crc64nvme: Some(crc64nvme), .. })) => Some(crc64nvme),
             (true, Some(object)) => {
                 let read = self.verify.s3.read_checksum(key, object.size).await;
-                read.map_err(VerifyError::Asked)?
+                read.map_err(ReportError::Asked)?
             }
             _ => recorded,
         };

@@ -5,12 +5,13 @@ use super::{AppError, Bound, Mode, source, target};
 use crate::aws::Aws;
 use crate::cli::{Exit, Report};
 use crate::config::{Config, DeletePolicy};
-use crate::engine::preview::{self, Doing, Preview, PreviewError, Step};
+use crate::engine::preview::{self, Doing, Preview, Step};
 use crate::model::Epoch;
+use crate::reconcile::ReportError;
 use crate::root::Root;
 use crate::store::{Change, Store, Unusable, Viewed};
 use crate::transfer::{self, PaceSettings, Rehearsed, S3, Transfer};
-use crate::verify::{self, Finding, Kind, Verify, VerifyError};
+use crate::verify::{self, Finding, Kind, Verify};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,22 +24,16 @@ enum LookError {
     #[error("{0}")]
     Source(String),
     #[error(transparent)]
-    Preview(#[from] PreviewError),
-    #[error(transparent)]
-    Verify(#[from] VerifyError),
+    Report(#[from] ReportError),
 }
 
 impl LookError {
     fn exit(&self) -> Exit {
         match self {
             Self::App(error) => error.exit(),
-            Self::Preview(PreviewError::Asked(_)) | Self::Verify(VerifyError::Asked(_)) => {
-                Exit::Unreachable
-            }
-            Self::Preview(PreviewError::Store(_)) | Self::Verify(VerifyError::Store(_)) => {
-                Exit::StateUnreadable
-            }
-            Self::Source(_) | Self::Preview(_) | Self::Verify(_) => Exit::Unexpected,
+            Self::Report(ReportError::Asked(_)) => Exit::Unreachable,
+            Self::Report(ReportError::Store(_)) => Exit::StateUnreadable,
+            Self::Source(_) | Self::Report(_) => Exit::Unexpected,
         }
     }
 }

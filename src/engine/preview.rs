@@ -5,26 +5,22 @@
 //! in the copy, as it would in the record. Memory does not grow with the tree.
 
 use super::run::{perform_look, perform_tries};
+use super::wanted::Wanted;
 use super::{Event, LookFailure, Settings};
 use crate::filter::Filter;
 use crate::look::Looked;
-use crate::model::{
-    Activity, Effort, Failure, FailureClass, Mirrored, Operation, Outcome, Pending, RelPath,
-    Version,
-};
-use crate::plan::{Decision, Observed, plan};
+use crate::model::{Effort, FailureClass, Mirrored, Operation, Outcome, Pending, RelPath};
+use crate::plan::Observed;
 use crate::queue::{Lease, Queue};
-use crate::reconcile::{Expected, Range, ReconcileError, Summary, reconcile};
+use crate::reconcile::{Comparison, Expected, Range, ReportError, Summary};
 use crate::root::Root;
 use crate::settle::Rested;
-use crate::store::{Change, Counts, Known, Store, StoreError};
+use crate::store::{Change, Counts, Known, Store};
 use crate::transfer::{self, Journal, ObjectStore, Transfer, is_rehearsed};
 use futures_util::{StreamExt, stream};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// Batches of differences the comparison may be ahead.
 const DIFFERENCES_MAX: usize = 4;
@@ -98,23 +94,6 @@ pub struct Totals {
     pub unreadable: u64,
 }
 
-/// Why a preview has no end.
-#[derive(Debug, thiserror::Error)]
-pub enum PreviewError {
-    /// S3 did not answer a question.
-    #[error("S3 cannot be asked: {}: {}", .0.code, .0.message)]
-    Asked(Failure),
-    /// The record cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The directory cannot be compared.
-    #[error(transparent)]
-    Compared(#[from] ReconcileError),
-    /// The directory is not what it was.
-    #[error("{0}")]
-    Source(String),
-}
-
 type Tell<'a> = &'a mut (dyn FnMut(Told) + Send);
 
 impl<S: ObjectStore, J: Journal> Preview<S, J> {
@@ -123,8 +102,8 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
     /// # Errors
     ///
     /// If it cannot be known. What was told until then is so.
-    pub async fn run(&self, tell: Tell<'_>) -> Result<Totals, PreviewError> {
-        self.transfer.prepare().await.map_err(PreviewError::Asked)?;
+    pub async fn run(&self, tell: Tell<'_>) -> Result<Totals, ReportError> {
+        self.transfer.prepare().await.map_err(ReportError::Asked)?;
         let mut totals = Totals::default();
         let mut after = None;
         loop {
@@ -141,20 +120,17 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
         Ok(totals)
     }
 
-    async fn compare(&self, totals: &mut Totals, tell: Tell<'_>) -> Result<Summary, PreviewError> {
-        let (root, filter) = (Arc::clone(&self.root), Arc::clone(&self.filter));
-        let store = self.store.clone();
+    async fn compare(&self, totals: &mut Totals, tell: Tell<'_>) -> Result<Summary, ReportError> {
         let expected = Expected::new(self.settings.policy.epoch, self.settings.reapply.clone());
         let visited = Arc::clone(&expected.visited);
-        let (differing, mut differences) = mpsc::channel(DIFFERENCES_MAX);
-        let comparing = tokio::task::spawn_blocking(move || {
-            reconcile(&root, &store, &filter, &expected, &Range::everything(), &mut |paths| {
-                match differing.blocking_send(paths) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                }
-            })
-        });
+        let comparison = Comparison {
+            root: Arc::clone(&self.root),
+            store: self.store.clone(),
+            filter: Arc::clone(&self.filter),
+            expected,
+            range: Range::everything(),
+        };
+        let (mut differences, comparing) = comparison.start(DIFFERENCES_MAX);
         let mut progress = tokio::time::interval(PROGRESS);
         loop {
             tokio::select! {
@@ -165,10 +141,7 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
                 _ = progress.tick() => tell(Told::Compared(visited.load(Ordering::Relaxed))),
             }
         }
-        match comparing.await {
-            Ok(found) => Ok(found?),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        Ok(comparing.end().await?)
     }
 
     /// Looks at paths, and does in the copy what would be done about them.
@@ -177,7 +150,7 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
         paths: Vec<RelPath>,
         totals: &mut Totals,
         tell: Tell<'_>,
-    ) -> Result<(), PreviewError> {
+    ) -> Result<(), ReportError> {
         let mut left = paths;
         for _ in 0..LOOKS_MAX {
             let looked = self.look(std::mem::take(&mut left)).await?;
@@ -213,65 +186,42 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
         Ok(())
     }
 
-    async fn look(&self, paths: Vec<RelPath>) -> Result<Vec<(Looked, Known)>, PreviewError> {
-        let rested = |path| Rested {
-            path,
-            activity: Activity::Found,
-            since: Duration::ZERO,
-            overdue: true,
-            mark: 0,
-        };
-        let paths = paths.into_iter().map(rested).collect();
+    async fn look(&self, paths: Vec<RelPath>) -> Result<Vec<(Looked, Known)>, ReportError> {
+        let paths = paths.into_iter().map(Rested::as_it_is).collect();
         match perform_look(Arc::clone(&self.root), self.store.clone(), paths).await {
             Event::Looked(looked) => Ok(looked),
-            Event::LookFailed(_, LookFailure::Source(gone)) => {
-                Err(PreviewError::Source(gone.to_string()))
-            }
-            _ => Err(PreviewError::Source("the directory cannot be looked at".to_owned())),
+            Event::LookFailed(_, LookFailure::Source(gone)) => Err(gone.into()),
+            Event::LookFailed(_, LookFailure::Store(why)) => Err(ReportError::Look(why)),
+            _ => Err(ReportError::Look("nothing came of it".to_owned())),
         }
     }
 
     fn decide(&self, looked: Looked, known: &Known) -> Decided {
         let path = looked.rested.path;
-        let (mirrored, pending) = (known.mirrored.as_ref(), known.pending.as_ref());
-        let head = self.settings.reapply.as_ref().map(|rules| rules.head(&path).digest());
-        match plan(&looked.observed, mirrored, pending, head, self.settings.policy) {
-            Decision::Do(operation, reason) => {
-                let version = match &looked.observed {
-                    Observed::File(fingerprint) => Version::of(fingerprint),
-                    Observed::Absent | Observed::Unknown(_) => Version::default(),
-                };
-                let mut wish = Pending::new(path.clone(), operation, version, 0);
+        match self.settings.wanted(&path, &looked.observed, known, 0) {
+            Wanted::Do(mut wish, reason) => {
                 // What waits in the copy is told at the end, and why.
                 wish.error = Some(reason.to_owned());
-                match (self.settings.prefix.key(&path), looked.observed) {
-                    (Err(error), _) => Decided::leave(wish, error.to_string()),
-                    (Ok(_), Observed::File(fingerprint)) => {
-                        wish.copy_from.clone_from(&known.twin);
-                        let epoch = self.settings.policy.epoch;
-                        let (crc64nvme, etag, racy) = (0, None, false);
-                        let sent = Mirrored { fingerprint, crc64nvme, etag, racy, epoch, head };
-                        Decided::Put(Box::new(Put { wish, reason, sent }))
-                    }
-                    (Ok(_), Observed::Absent | Observed::Unknown(_)) => {
-                        wish.moved = known.twin.is_some();
-                        Decided::Change(Some(Change::Queue(wish)))
-                    }
-                }
-            }
-            Decision::Nothing(_) => Decided::Change(pending.map(|_| Change::Settled(path))),
-            Decision::Wait => {
-                let Observed::Unknown(reason) = looked.observed else {
-                    return Decided::Change(None);
+                let Observed::File(fingerprint) = looked.observed else {
+                    return Decided::Change(Some(Change::Queue(wish)));
                 };
-                let version = pending.map(|pending| pending.version).unwrap_or_default();
-                Decided::leave(Pending::new(path, Operation::Put, version, 0), reason)
+                let (epoch, head) = (self.settings.policy.epoch, self.settings.head(&path));
+                let (crc64nvme, etag, racy) = (0, None, false);
+                let sent = Mirrored { fingerprint, crc64nvme, etag, racy, epoch, head };
+                Decided::Put(Box::new(Put { wish, reason, sent }))
+            }
+            Wanted::Nothing => {
+                Decided::Change(known.pending.as_ref().map(|_| Change::Settled(path)))
+            }
+            Wanted::Leave(wish, _, why) => {
+                let row = Pending { parked: Some(why), ..wish };
+                Decided::Change(Some(Change::Queue(row)))
             }
         }
     }
 
     /// Tries to put a file, without anything being made.
-    async fn rehearse(&self, put: Put, known: Known) -> Result<Rehearsal, PreviewError> {
+    async fn rehearse(&self, put: Put, known: Known) -> Result<Rehearsal, ReportError> {
         let Put { wish, reason, sent } = put;
         let (path, from, size) = (wish.path.clone(), wish.copy_from.clone(), wish.version.size);
         let sent_before = known.pending.as_ref().and_then(|pending| pending.sent);
@@ -314,7 +264,7 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
                 mirrored(sent, step(Doing::Upload), from)
             }
             Some(Outcome::Failed(failure)) if failure.class != FailureClass::File => {
-                Err(PreviewError::Asked(failure))
+                Err(ReportError::Asked(failure))
             }
             Some(Outcome::Failed(failure)) => left(failure.message),
             Some(Outcome::LookAgain(why)) => left(why.to_owned()),
@@ -323,7 +273,7 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
     }
 
     /// What is left in the queue of the copy: deletes, and what cannot be done.
-    async fn tell_rest(&self, tell: Tell<'_>) -> Result<(), PreviewError> {
+    async fn tell_rest(&self, tell: Tell<'_>) -> Result<(), ReportError> {
         let counts: Counts = self.store.write(Vec::new()).await?;
         let held = Queue::new(self.settings.queue.clone(), counts).deletes_held();
         let mut after = None;
@@ -352,12 +302,6 @@ enum Decided {
     Change(Option<Change>),
     /// A file that may have to be sent.
     Put(Box<Put>),
-}
-
-impl Decided {
-    fn leave(wish: Pending, why: String) -> Self {
-        Self::Change(Some(Change::Queue(Pending { parked: Some(why), ..wish })))
-    }
 }
 
 /// A file that may have to be sent.

@@ -15,14 +15,13 @@ use crate::look::{Looked, look};
 use crate::model::{Epoch, Hint, Operation, Outcome, Tracing};
 use crate::plan::Observed;
 use crate::queue::Lease;
-use crate::reconcile::{Expected, Range, reconcile};
+use crate::reconcile::{Comparison, Expected, Range};
 use crate::root::Root;
 use crate::rules::Rules;
 use crate::settle::Rested;
 use crate::store::{Change, Question, Store, StoreError};
 use crate::transfer::{self, Journal, ObjectStore, Transfer};
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -312,21 +311,21 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
 
     fn compare(&mut self, range: Range) {
         let Parts { root, filter, store, epoch, reapply, .. } = &self.parts;
-        let (root, filter, store) = (Arc::clone(root), Arc::clone(filter), store.clone());
-        let expected = Expected::new(*epoch, reapply.clone());
-        let (comparison, observer) = (self.comparison.clone(), Arc::clone(&self.parts.observer));
+        let comparison = Comparison {
+            root: Arc::clone(root),
+            store: store.clone(),
+            filter: Arc::clone(filter),
+            expected: Expected::new(*epoch, reapply.clone()),
+            range,
+        };
+        let (to, observer) = (self.comparison.clone(), Arc::clone(&self.parts.observer));
         self.tasks.spawn_blocking(move || {
             let began = Instant::now();
-            let result =
-                reconcile(&root, &store, &filter, &expected, &range, &mut |paths| match comparison
-                    .blocking_send(Event::Differing(paths))
-                {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                });
+            let result = comparison.send(&to, Event::Differing);
+            let range = comparison.range;
             observer.compared(&range, began.elapsed(), result.as_ref().ok());
             // An error means that the loop has ended.
-            drop(comparison.blocking_send(Event::Compared(range, result)));
+            drop(to.blocking_send(Event::Compared(range, result)));
             None
         });
     }

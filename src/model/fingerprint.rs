@@ -65,6 +65,14 @@ impl Fingerprint {
 }
 
 #[cfg(test)]
+impl Fingerprint {
+    /// Of a file that tests make up.
+    pub(crate) fn of_size(size: u64) -> Self {
+        Self { size, mtime_ns: 1, ctime_ns: 1, inode: 1, btime_ns: 1, device: 1, mode: 0 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -24,6 +24,14 @@ pub struct Mirrored {
     pub head: Option<u64>,
 }
 
+#[cfg(test)]
+impl Mirrored {
+    /// Of a file that tests make up.
+    pub(crate) fn of_file(fingerprint: Fingerprint, epoch: Epoch) -> Self {
+        Self { fingerprint, crc64nvme: 0, etag: None, racy: false, epoch, head: None }
+    }
+}
+
 /// Counts the watched directories this record has seen. When the directory turns out to be another
 /// one (a new volume, a restored copy), the count goes up, and what was recorded before then can
 /// still save an upload, but no longer cause a delete.

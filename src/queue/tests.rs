@@ -38,23 +38,7 @@ fn started(queue: &mut Queue, now: UnixMillis) -> Vec<String> {
 }
 
 fn done() -> Outcome {
-    let fingerprint = Fingerprint {
-        size: 1,
-        mtime_ns: 1,
-        ctime_ns: 1,
-        inode: 1,
-        btime_ns: 1,
-        device: 1,
-        mode: 0,
-    };
-    let mirrored = Mirrored {
-        fingerprint,
-        crc64nvme: 0,
-        etag: None,
-        racy: false,
-        epoch: Epoch(0),
-        head: None,
-    };
+    let mirrored = Mirrored::of_file(Fingerprint::of_size(1), Epoch(0));
     Outcome::Mirrored(mirrored, Effort::Sent)
 }
 

@@ -35,23 +35,9 @@ impl Fixture {
     fn record(&self, path: &str) {
         let root = Root::open(self.tree.path()).expect("opened");
         let path = RelPath::new(path.as_bytes()).expect("a proper path");
-        let fingerprint = root.look(&path).map(|stat| stat.fingerprint).unwrap_or(Fingerprint {
-            size: 9,
-            mtime_ns: 9,
-            ctime_ns: 9,
-            inode: 9,
-            btime_ns: 9,
-            device: 9,
-            mode: 9,
-        });
-        let mirrored = Mirrored {
-            fingerprint,
-            crc64nvme: 1,
-            etag: None,
-            racy: false,
-            epoch: Epoch(1),
-            head: None,
-        };
+        let looked = root.look(&path).map(|stat| stat.fingerprint);
+        let fingerprint = looked.unwrap_or(Fingerprint::of_size(9));
+        let mirrored = Mirrored::of_file(fingerprint, Epoch(1));
         let change = Change::Mirrored(path, mirrored);
         self.runtime.block_on(self.store.write(vec![change])).expect("written");
     }

@@ -82,6 +82,7 @@ const MAY_NAME: [(&str, &[&str]); 26] = [
             "model",
             "plan",
             "queue",
+            "reconcile",
             "retry_file",
             "root",
             "rules",

@@ -2,14 +2,10 @@
 
 use super::super::control::{Control, Refusal, Request, Waiting, channel};
 use super::super::*;
-use super::world::{engine, path};
+use super::world::{at, engine, path};
 use crate::model::Fingerprint;
 
 const PATHS_MAX: usize = 100_000;
-
-fn at(ms: u64) -> Now {
-    Now { elapsed: Duration::from_millis(ms), jitter: 0.5 }
-}
 
 /// An engine with room for many paths, in which so many wait.
 fn waiting(paths: usize) -> Engine {
@@ -37,17 +33,8 @@ fn looks(effects: Vec<Effect>) -> Vec<Vec<Rested>> {
 /// Every one of them is there, and new.
 fn found(paths: Vec<Rested>) -> Event {
     let looked = paths.into_iter().map(|rested| {
-        let fingerprint = Fingerprint {
-            size: 1,
-            mtime_ns: 1,
-            ctime_ns: 1,
-            inode: 1,
-            btime_ns: 1,
-            device: 1,
-            mode: 0,
-        };
         let age = Some(Duration::from_secs(60));
-        let observed = Observed::File(fingerprint);
+        let observed = Observed::File(Fingerprint::of_size(1));
         let looked = Looked { rested, observed, age, instead: None, unsettled: false };
         let (mirrored, pending, twin) = (None, None, None);
         (looked, Known { mirrored, pending, below: false, twin, listed: None, upload: None })

@@ -1,26 +1,9 @@
 //! What follows from a comparison, step by step.
 
 use super::super::*;
-use super::world::{engine, path};
+use super::world::{at, engine, path};
 use crate::model::{Epoch, Fingerprint, Mirrored};
 use crate::reconcile::Summary;
-
-fn mirrored() -> Mirrored {
-    let fingerprint = Fingerprint {
-        size: 1,
-        mtime_ns: 1,
-        ctime_ns: 1,
-        inode: 1,
-        btime_ns: 1,
-        device: 1,
-        mode: 0,
-    };
-    Mirrored { fingerprint, crc64nvme: 0, etag: None, racy: false, epoch: Epoch(1), head: None }
-}
-
-fn at(ms: u64) -> Now {
-    Now { elapsed: Duration::from_millis(ms), jitter: 0.5 }
-}
 
 /// Whether a comparison is wanted, which ends at once.
 fn compares(engine: &mut Engine, effects: Vec<Effect>, now: Now) -> bool {
@@ -45,7 +28,7 @@ fn gone_is_a_reason(engine: &mut Engine, hint: Event, start: u64) -> bool {
     let rested = rested.expect("a look");
     let observed = Observed::Absent;
     let looked = Looked { rested, observed, age: None, instead: None, unsettled: false };
-    let mirrored = Some(mirrored());
+    let mirrored = Some(Mirrored::of_file(Fingerprint::of_size(1), Epoch(1)));
     let known =
         Known { mirrored, pending: None, below: true, twin: None, listed: None, upload: None };
     drop(engine.apply(Event::Looked(vec![(looked, known)]), at(start + 251)));

@@ -3,7 +3,7 @@
 use super::super::snapshot::History;
 use super::super::*;
 use super::world::path;
-use crate::model::Failure;
+use crate::model::{Failure, Operation, Version};
 
 fn lease(name: &str, operation: Operation, size: u64) -> Lease {
     let version = Version { size, mtime_ns: 1 };

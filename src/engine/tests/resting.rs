@@ -1,23 +1,14 @@
 //! When a file that was looked at is taken, and when it is left until it rests.
 
 use super::super::*;
-use super::world::{engine, path};
+use super::world::{at, engine, path};
 use crate::model::{Effort, Epoch, Fingerprint, Mirrored};
 use crate::reconcile::Summary;
 
 const REST: u64 = 5_000;
 
-fn at(ms: u64) -> Now {
-    Now { elapsed: Duration::from_millis(ms), jitter: 0.5 }
-}
-
-fn file() -> Fingerprint {
-    Fingerprint { size: 1, mtime_ns: 1, ctime_ns: 1, inode: 1, btime_ns: 1, device: 1, mode: 0 }
-}
-
 fn mirrored(racy: bool) -> Mirrored {
-    let epoch = Epoch(1);
-    Mirrored { fingerprint: file(), crc64nvme: 0, etag: None, racy, epoch, head: None }
+    Mirrored { racy, ..Mirrored::of_file(Fingerprint::of_size(1), Epoch(1)) }
 }
 
 /// After the first comparison.
@@ -54,7 +45,7 @@ fn sends(
     ms: u64,
 ) -> Option<Lease> {
     let age = Some(Duration::from_millis(age_ms));
-    let observed = Observed::File(file());
+    let observed = Observed::File(Fingerprint::of_size(1));
     let looked = Looked { rested, observed, age, instead: None, unsettled: false };
     let known =
         Known { mirrored, pending: None, below: false, twin: None, listed: None, upload: None };

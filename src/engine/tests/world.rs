@@ -3,7 +3,8 @@
 use super::super::*;
 use super::flushing;
 use crate::model::{
-    Changed, Effort, Epoch, Failure, FailureClass, Fingerprint, Mirrored, Staleness,
+    Changed, Effort, Epoch, Failure, FailureClass, Fingerprint, Mirrored, Operation, Staleness,
+    Version,
 };
 use crate::queue::{self, Backoff};
 use crate::reconcile::{ReconcileError, Summary};
@@ -64,6 +65,10 @@ pub(super) struct World {
 
 pub(super) fn path(name: &str) -> RelPath {
     RelPath::new(name.as_bytes()).expect("a proper path")
+}
+
+pub(super) fn at(ms: u64) -> Now {
+    Now { elapsed: Duration::from_millis(ms), jitter: 0.5 }
 }
 
 pub(in crate::engine) fn engine(at: Duration, counts: Counts, honest: bool) -> Engine {
@@ -223,15 +228,9 @@ impl World {
         let inode = self.rng.u64(0..3);
         let now = self.nanos();
         let size = self.rng.u64(0..2);
-        let fingerprint = Fingerprint {
-            size,
-            mtime_ns: now,
-            ctime_ns: now,
-            inode,
-            btime_ns: now,
-            device: 1,
-            mode: 0,
-        };
+        let (mtime_ns, ctime_ns, btime_ns) = (now, now, now);
+        let fingerprint =
+            Fingerprint { mtime_ns, ctime_ns, inode, btime_ns, ..Fingerprint::of_size(size) };
         self.disk.insert(name.clone(), File { content, fingerprint });
     }
 
