@@ -77,21 +77,23 @@ fn columns(of: &impl AsFd) -> Option<usize> {
 
 /// The beginning of a text, if it is wider than that.
 pub(super) fn head(text: &str, width: usize) -> String {
-    if text.width() <= width || width == 0 {
-        return if width == 0 { String::new() } else { text.to_owned() };
-    }
-    let mut used = 1;
-    let fits = |char: &char| {
-        used += char.width().unwrap_or(0);
-        used <= width
-    };
-    let head: String = text.chars().take_while(fits).collect();
-    format!("{head}…")
+    cut(text, width, text.chars(), |kept| format!("{}…", String::from_iter(kept)))
 }
 
 /// The end of a text, if it is wider than that: of a path it tells more.
 pub(super) fn tail(text: &str, width: usize) -> String {
-    if text.width() <= width || width == 0 {
+    let reversed = text.chars().rev();
+    cut(text, width, reversed, |kept| format!("…{}", kept.iter().rev().collect::<String>()))
+}
+
+/// The text, or as many of its letters as have room beside what stands for the rest.
+fn cut(
+    text: &str,
+    width: usize,
+    letters: impl Iterator<Item = char>,
+    with_rest: fn(Vec<char>) -> String,
+) -> String {
+    if width == 0 || text.width() <= width {
         return if width == 0 { String::new() } else { text.to_owned() };
     }
     let mut used = 1;
@@ -99,8 +101,7 @@ pub(super) fn tail(text: &str, width: usize) -> String {
         used += char.width().unwrap_or(0);
         used <= width
     };
-    let tail: Vec<char> = text.chars().rev().take_while(fits).collect();
-    format!("…{}", tail.into_iter().rev().collect::<String>())
+    with_rest(letters.take_while(fits).collect())
 }
 
 /// How far something has come, on one line of a terminal that is written again and again.

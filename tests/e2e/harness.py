@@ -387,14 +387,19 @@ class Daemon:
         """What the latest start said."""
         return self.place / f"daemon-{self.starts}.log"
 
-    def environment(self) -> dict[str, str]:
-        """Nothing of the machine's own: only what an operator would set."""
-        variables = {
+    def person(self) -> dict[str, str]:
+        """What a person needs to use the bucket as the daemon does."""
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.place),
             "AWS_ACCESS_KEY_ID": self.identity.name,
             "AWS_SECRET_ACCESS_KEY": self.identity.secret,
             "AWS_REGION": REGION,
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Nothing of the machine's own: only what an operator would set."""
+        variables = self.person() | {
             "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_EC2_METADATA_DISABLED": "true",
             "RUST_BACKTRACE": "1",

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import PREFIX, REGION, Bucket, Daemon, Server, Weed
+from harness import PREFIX, Bucket, Daemon, Server, Weed
 
 AWS = Path(sys.executable).with_name("aws")
 RULES = """\
@@ -32,13 +32,7 @@ def _aws(daemon: Daemon, *arguments: str) -> dict:
     """Nothing but what a person would set."""
     answer = subprocess.run(
         [str(AWS), "--endpoint-url", daemon.endpoint, "--output", "json", "s3api", *arguments],
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(daemon.place),
-            "AWS_ACCESS_KEY_ID": daemon.identity.name,
-            "AWS_SECRET_ACCESS_KEY": daemon.identity.secret,
-            "AWS_REGION": REGION,
-        },
+        env=daemon.person(),
         capture_output=True,
         text=True,
         timeout=60,

@@ -14,6 +14,6 @@ pub(crate) mod world;
 
 pub(crate) use churn::Churn;
 pub(crate) use daemon::{Daemon, Ended};
-pub(crate) use said::Said;
+pub(crate) use said::{Entries, entries};
 pub(crate) use wait::{AtLast, let_pass, patience, rounds, seed, until};
 pub(crate) use world::{PREFIX, World};

@@ -1,20 +1,11 @@
 //! `plan`: says what `once` would do, and does nothing.
 
-use crate::harness::{Said, World};
+use crate::harness::{Entries, World, entries};
 use file_sync_dev_s3::BUCKET;
-use serde_json::Value;
-use std::collections::BTreeSet;
 use std::fs;
 
-/// Words and names of the steps, in the order of names.
-fn steps(said: &Said) -> BTreeSet<(String, String)> {
-    let text = |step: &Value, name: &str| step[name].as_str().unwrap_or_default().to_owned();
-    let steps = said.json()["steps"].as_array().cloned().unwrap_or_default();
-    steps.iter().map(|step| (text(step, "kind"), text(step, "path"))).collect()
-}
-
 /// What `once` asked of S3 that changes something, in the words of the plan.
-fn done(world: &World) -> BTreeSet<(String, String)> {
+fn done(world: &World) -> Entries {
     let word = |operation: &str| match operation {
         "PutObject" | "CompleteMultipartUpload" => Some("upload"),
         "CopyObject" => Some("copy"),
@@ -34,10 +25,6 @@ fn done(world: &World) -> BTreeSet<(String, String)> {
             .map(move |key| (word.to_owned(), key.strip_prefix("m/").unwrap_or(&key).to_owned()))
     })
     .collect()
-}
-
-fn pairs(pairs: &[(&str, &str)]) -> BTreeSet<(String, String)> {
-    pairs.iter().map(|(word, path)| ((*word).to_owned(), (*path).to_owned())).collect()
 }
 
 /// A world that was mirrored, whose files are old enough to be trusted.
@@ -68,7 +55,7 @@ fn plan_tells_of_everything_that_once_then_does() {
     assert_eq!(planned.code, Some(0), "{}", planned.errors);
     assert_eq!(world.server.journal().total(), 0, "it believes the record, as once does");
     assert_eq!(fs::read(world.state_dir().join("state.db")).expect("read"), record);
-    let expected = pairs(&[
+    let expected = entries(&[
         ("copy", "folder/renamed"),
         ("copy", "large as before"),
         ("delete", "folder/0000"),
@@ -78,7 +65,7 @@ fn plan_tells_of_everything_that_once_then_does() {
         ("upload", "large"),
         ("upload", "new"),
     ]);
-    assert_eq!(steps(&planned), expected);
+    assert_eq!(planned.steps(), expected);
     assert_eq!(planned.json()["totals"]["copy"]["files"], 2);
     assert!(planned.json()["totals"]["recorded"].as_u64() >= Some(1), "{}", planned.output);
     assert_eq!(world.once().code(), Some(0));
@@ -96,7 +83,7 @@ fn plan_without_a_record_finds_what_is_in_the_bucket_already() {
     world.tree.write("new", "new");
     world.server.clear_requests();
     let planned = world.run(&["plan", "--json"]);
-    assert_eq!(steps(&planned), pairs(&[("upload", "new")]), "{}", planned.errors);
+    assert_eq!(planned.steps(), entries(&[("upload", "new")]), "{}", planned.errors);
     assert_eq!(planned.json()["totals"]["recorded"], 23);
     let asked = world.server.requests();
     assert!(
@@ -116,7 +103,7 @@ fn plan_says_which_deletes_would_be_held() {
     world.tree.remove_folder("folder");
     let planned = world.run(&["plan", "--json"]);
     assert_eq!(planned.code, Some(0));
-    let held = steps(&planned).into_iter().filter(|(word, _)| word == "held").count();
+    let held = planned.steps().into_iter().filter(|(word, _)| word == "held").count();
     assert_eq!((held, planned.json()["totals"]["held"]["files"].as_u64()), (40, Some(40)));
     assert_eq!(planned.json()["totals"]["copy"]["files"], 10);
     let text = world.run(&["plan"]).output;
@@ -155,8 +142,8 @@ fn hostile_names_are_harmless_in_a_plan_and_unspeakable_ones_are_left() {
     assert!(!text.chars().any(|char| char != '\n' && char.is_control()), "{text:?}");
     let planned = world.run(&["plan", "--json"]);
     let expected =
-        pairs(&[("left", r"not utf-8 \xff"), ("upload", r"bell\u{7}\u{1b}[31m\nline\u{202e}")]);
-    assert_eq!(steps(&planned), expected);
+        entries(&[("left", r"not utf-8 \xff"), ("upload", r"bell\u{7}\u{1b}[31m\nline\u{202e}")]);
+    assert_eq!(planned.steps(), expected);
 }
 
 #[test]

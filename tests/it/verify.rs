@@ -1,21 +1,8 @@
 //! `verify`: compares directory, record and bucket, and changes none of them.
 
-use crate::harness::{Said, World};
+use crate::harness::{World, entries};
 use file_sync_dev_s3::BUCKET;
-use serde_json::Value;
-use std::collections::BTreeSet;
 use std::fs;
-
-/// Words and names of the differences.
-fn differences(said: &Said) -> BTreeSet<(String, String)> {
-    let text = |found: &Value, name: &str| found[name].as_str().unwrap_or_default().to_owned();
-    let found = said.json()["differences"].as_array().cloned().unwrap_or_default();
-    found.iter().map(|found| (text(found, "kind"), text(found, "path"))).collect()
-}
-
-fn pairs(pairs: &[(&str, &str)]) -> BTreeSet<(String, String)> {
-    pairs.iter().map(|(word, path)| ((*word).to_owned(), (*path).to_owned())).collect()
-}
 
 fn mirrored() -> World {
     let world = World::new();
@@ -34,7 +21,7 @@ fn what_was_mirrored_is_equal() {
     let world = mirrored();
     world.server.clear_requests();
     let said = world.run(&["verify", "--json"]);
-    assert_eq!((said.code, differences(&said)), (Some(0), BTreeSet::new()), "{}", said.errors);
+    assert_eq!((said.code, said.differences()), (Some(0), entries(&[])), "{}", said.errors);
     let totals = &said.json()["totals"];
     assert_eq!(
         (&totals["equal"], &totals["files"], &totals["objects"]),
@@ -60,7 +47,7 @@ fn every_kind_of_difference_is_told() {
     let before = world.server.objects(BUCKET).len();
     let said = world.run(&["verify", "--json"]);
     assert_eq!(said.code, Some(1), "{}", said.errors);
-    let expected = pairs(&[
+    let expected = entries(&[
         ("differs", "folder/0001"),
         ("differs", "folder/0005"),
         ("extra", "folder/0003"),
@@ -70,7 +57,7 @@ fn every_kind_of_difference_is_told() {
         ("missing", "new"),
         ("record", "folder/0002"),
     ]);
-    assert_eq!(differences(&said), expected, "{}", said.output);
+    assert_eq!(said.differences(), expected, "{}", said.output);
     let text = world.run(&["verify"]);
     assert_eq!((text.code, text.output.lines().count()), (Some(1), expected.len() + 1));
     assert!(
@@ -88,10 +75,10 @@ fn content_that_was_damaged_is_seen_by_reading_it_and_not_otherwise() {
     world.server.store().damage(BUCKET, "m/folder/0007");
     world.server.store().damage(BUCKET, "m/large");
     let said = world.run(&["verify", "--json"]);
-    assert_eq!((said.code, differences(&said)), (Some(0), BTreeSet::new()));
+    assert_eq!((said.code, said.differences()), (Some(0), entries(&[])));
     let said = world.run(&["verify", "--checksum", "--json"]);
-    let expected = pairs(&[("differs", "folder/0007"), ("differs", "large")]);
-    assert_eq!((said.code, differences(&said)), (Some(1), expected), "{}", said.output);
+    let expected = entries(&[("differs", "folder/0007"), ("differs", "large")]);
+    assert_eq!((said.code, said.differences()), (Some(1), expected), "{}", said.output);
 }
 
 #[test]
@@ -104,7 +91,7 @@ fn without_a_record_content_decides() {
     assert_eq!(said.code, Some(1));
     assert_eq!(said.json()["totals"]["record"], 23);
     let said = world.run(&["verify", "--checksum", "--json"]);
-    let differs = differences(&said).into_iter().filter(|(word, _)| word == "differs");
+    let differs = said.differences().into_iter().filter(|(word, _)| word == "differs");
     assert_eq!(differs.collect::<Vec<_>>(), [("differs".to_owned(), "folder/0001".to_owned())]);
     assert!(fs::symlink_metadata(world.state_dir()).is_err(), "it makes nothing");
 }
@@ -116,9 +103,9 @@ fn objects_that_are_meant_to_stay_are_no_difference() {
     world.set("ignore", "folder-b/");
     world.tree.remove("folder/0001");
     let said = world.run(&["verify", "--json"]);
-    let expected = pairs(&[("kept", "folder-b/file"), ("kept", "folder/0001")]);
+    let expected = entries(&[("kept", "folder-b/file"), ("kept", "folder/0001")]);
     assert_eq!(
-        (said.code, differences(&said)),
+        (said.code, said.differences()),
         (Some(0), expected),
         "{} {}",
         said.output,
@@ -150,7 +137,7 @@ fn hostile_names_are_harmless_in_a_report() {
     assert_eq!(text.lines().count(), 3, "{text}");
     let said = world.run(&["verify", "--json"]);
     assert!(
-        differences(&said)
+        said.differences()
             .contains(&("foreign".to_owned(), r"bell\u{7}\u{1b}[31m\nline\u{202e}".to_owned()))
     );
 }

@@ -2,6 +2,15 @@
 
 use super::world::World;
 use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Kinds and paths of what was told.
+pub(crate) type Entries = BTreeSet<(String, String)>;
+
+/// What is expected to be told.
+pub(crate) fn entries(expected: &[(&str, &str)]) -> Entries {
+    expected.iter().map(|(kind, path)| ((*kind).to_owned(), (*path).to_owned())).collect()
+}
 
 /// What a command said.
 #[derive(Debug)]
@@ -16,6 +25,22 @@ impl Said {
     pub(crate) fn json(&self) -> Value {
         let value = serde_json::from_str(&self.output);
         value.unwrap_or_else(|error| panic!("{error}: {} {}", self.output, self.errors))
+    }
+
+    /// The steps of a plan.
+    pub(crate) fn steps(&self) -> Entries {
+        self.entries("steps")
+    }
+
+    /// What a comparison found.
+    pub(crate) fn differences(&self) -> Entries {
+        self.entries("differences")
+    }
+
+    fn entries(&self, name: &str) -> Entries {
+        let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        let entries = self.json()[name].as_array().cloned().unwrap_or_default();
+        entries.iter().map(|entry| (text(entry, "kind"), text(entry, "path"))).collect()
     }
 }
 
