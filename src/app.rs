@@ -38,7 +38,7 @@ use crate::retry_file;
 use crate::root::Root;
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
-use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
+use crate::store::{Bound, Change, Counts, OpenError, Opened, Remapped, Store, StoreError};
 use crate::telemetry::{Levels, LogLevel, Place, Recorder, Telemetry};
 use crate::transfer::{Metered, S3};
 use endpoints::{Endpoints, Link};
@@ -161,8 +161,8 @@ async fn run_with_state(
     telemetry: Telemetry,
     link: Link,
 ) -> Result<(Exit, Left), AppError> {
-    let (directory, target) = (config.state_dir.clone(), target(&config));
-    let opening = move || Store::open(&directory, &target, unix_millis());
+    let (directory, target, share) = (config.state_dir.clone(), target(&config), config.share);
+    let opening = move || Store::open(&directory, &target, share, unix_millis());
     let opened = match tokio::task::spawn_blocking(opening).await {
         Ok(opened) => opened?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -194,6 +194,7 @@ fn tell_started(config: &Config) {
         watch_path = %config.watch_path.to_string_lossy().escape_debug(),
         aws.s3.bucket = config.bucket,
         s3_prefix = config.prefix.as_str(),
+        shard = %config.share,
         endpoint = config.endpoint_url.as_deref().unwrap_or("aws"),
         state_dir = %config.state_dir.to_string_lossy().escape_debug(),
         "started"
@@ -209,12 +210,27 @@ fn tell_opened(opened: &Opened) {
             "the record cannot be used and was moved aside; nothing it names is deleted"
         );
     }
+    if let Some(remapped) = opened.remapped {
+        tell_remapped(remapped);
+    }
     tracing::info!(
         event = "state.opened",
         mirrored = opened.counts.mirrored,
         pending = opened.counts.pending,
         parked = opened.counts.parked,
         "record opened"
+    );
+}
+
+fn tell_remapped(remapped: Remapped) {
+    let Remapped { from, generation, forgotten } = remapped;
+    tracing::info!(
+        event = "shard.remapped",
+        from = %from,
+        generation,
+        forgotten,
+        "this is another shard than the record was of: what is no longer its own is forgotten, and \
+         neither sent nor deleted; what is new to it is found by comparing and listing"
     );
 }
 

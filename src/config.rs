@@ -36,7 +36,7 @@ pub use changes::{Changes, changes};
 pub use problem::{Problem, Problems};
 pub use shown::{Effective, Origin};
 
-use crate::model::KeyPrefix;
+use crate::model::{KeyPrefix, Share};
 use crate::rules::{self, Checksum};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -78,6 +78,8 @@ pub struct Config {
     pub region: Option<String>,
     /// What stands before every key.
     pub prefix: KeyPrefix,
+    /// What of the directory is this process's.
+    pub share: Share,
     /// The view of what waits. Absolute.
     pub retry_file: PathBuf,
     /// The longest pause between two tries of one file.

@@ -2,8 +2,9 @@
 //!
 //! The defaults are patterns like any other and come first, so a pattern of the user's can take one
 //! of them back (`!.well-known/`). As in git, nothing below an ignored directory can be wanted again.
+//! Where several processes share the directory, what is another one's is not wanted either.
 
-use crate::model::RelPath;
+use crate::model::{RelPath, Share};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
@@ -18,6 +19,8 @@ pub struct Settings {
     pub defaults: bool,
     /// Further patterns; a later one wins over an earlier one.
     pub patterns: Vec<String>,
+    /// What is this process's.
+    pub share: Share,
 }
 
 /// A pattern that is none.
@@ -34,6 +37,7 @@ pub struct PatternError {
 #[derive(Debug, Clone)]
 pub struct Filter {
     ignored: Gitignore,
+    share: Share,
 }
 
 impl Filter {
@@ -53,7 +57,7 @@ impl Filter {
             }
         }
         match builder.build() {
-            Ok(ignored) if errors.is_empty() => Ok(Self { ignored }),
+            Ok(ignored) if errors.is_empty() => Ok(Self { ignored, share: settings.share }),
             Ok(_) => Err(errors),
             Err(error) => {
                 errors.push(PatternError { pattern: String::new(), reason: error.to_string() });
@@ -66,7 +70,18 @@ impl Filter {
     #[must_use]
     pub fn wants_entry(&self, path: &RelPath, is_directory: bool) -> bool {
         path.is_root()
-            || !matches!(self.ignored.matched(path.as_path(), is_directory), Match::Ignore(_))
+            || (self.has(path, is_directory)
+                && !matches!(self.ignored.matched(path.as_path(), is_directory), Match::Ignore(_)))
+    }
+
+    /// Whether the file `path` is this process's, wanted or not.
+    #[must_use]
+    pub fn is_own(&self, path: &RelPath) -> bool {
+        self.share.has_file(path)
+    }
+
+    fn has(&self, path: &RelPath, is_directory: bool) -> bool {
+        if is_directory { self.share.has_directory(path) } else { self.share.has_file(path) }
     }
 
     /// Whether the file `path` and every directory above it are wanted.
@@ -93,7 +108,8 @@ mod tests {
 
     fn filter(defaults: bool, patterns: &[&str]) -> Filter {
         let patterns = patterns.iter().map(|&pattern| pattern.into()).collect();
-        Filter::new(&Settings { defaults, patterns }).expect("valid patterns")
+        Filter::new(&Settings { defaults, patterns, share: Share::default() })
+            .expect("valid patterns")
     }
 
     fn wants(filter: &Filter, path: &[u8]) -> bool {
@@ -145,9 +161,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_another_process_s_is_not_wanted() {
+        let path = |text: &str| RelPath::new(text.as_bytes()).expect("a proper path");
+        let of = |index| {
+            let share = Share::new(index, 2, 1).expect("a part");
+            Filter::new(&Settings { defaults: true, patterns: Vec::new(), share }).expect("valid")
+        };
+        let filters = [of(0), of(1)];
+        for name in ["a", "b", "c", "d", "e"] {
+            let (file, below) = (path(&format!("{name}/x/file")), path(&format!("{name}/x")));
+            let wanted = filters.each_ref().map(|filter| filter.wants_file(&file));
+            assert!(wanted[0] != wanted[1], "{name}");
+            assert_eq!(filters.each_ref().map(|filter| filter.wants_directory(&below)), wanted);
+            assert_eq!(
+                filters.each_ref().map(|filter| filter.wants_entry(&path(name), true)),
+                wanted
+            );
+            assert_eq!(filters.each_ref().map(|filter| filter.is_own(&path(name))), wanted);
+        }
+        for filter in filters {
+            assert!(!filter.wants_file(&path("a/.hidden")) && !filter.wants_file(&path("b.tmp")));
+        }
+    }
+
+    #[test]
     fn every_invalid_pattern_is_named() {
         let patterns = vec!["ok".into(), "a{b".into(), "c{d".into()];
-        let errors = Filter::new(&Settings { defaults: true, patterns }).expect_err("invalid");
+        let settings = Settings { defaults: true, patterns, share: Share::default() };
+        let errors = Filter::new(&settings).expect_err("invalid");
         let named: Vec<_> = errors.iter().map(|error| error.pattern.as_str()).collect();
         assert_eq!(named, ["a{b", "c{d"]);
     }

@@ -10,6 +10,7 @@ mod key;
 mod outcome;
 mod path;
 mod record;
+mod share;
 mod trace;
 
 pub use cache_tags::{CACHE_TAGS_BYTES_MAX, CacheTags};
@@ -23,4 +24,5 @@ pub use record::{
     Epoch, Mirrored, Operation, Pending, StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
     millis,
 };
+pub use share::Share;
 pub use trace::{Context, Hex, Sampling, Trace, Tracing};

@@ -199,7 +199,9 @@ mod tests {
 
     async fn view_of(rows: u64) -> serde_json::Value {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(directory.path(), "b", 0).expect("opened").store;
+        let store = Store::open(directory.path(), "b", crate::model::Share::default(), 0)
+            .expect("opened")
+            .store;
         let changes = (0..rows).map(|number| Change::Queue(pending(number))).collect();
         store.write(changes).await.expect("written");
         let settings = Settings {

@@ -19,12 +19,13 @@ mod invalidations;
 mod listing;
 mod rows;
 mod schema;
+mod share;
 mod thread;
 mod uploads;
 mod view;
 
 use crate::model::{
-    Batch, Changed, Epoch, Fingerprint, Mirrored, Month, Operation, Pending, RelPath, Stale,
+    Batch, Changed, Epoch, Fingerprint, Mirrored, Month, Operation, Pending, RelPath, Share, Stale,
     StoredPart, UnixMillis, UploadNote,
 };
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use invalidations::WAITING_MAX;
 pub use listing::{Listed, Listing};
 pub use rows::{RANGE_ROWS_MAX, REASONS_MAX};
+pub use share::Remapped;
 pub use view::Viewed;
 
 /// Requests that may wait for the thread; whoever sends more waits.
@@ -254,6 +256,8 @@ pub struct Opened {
     pub store: Store,
     /// What it was bound to; `None` in a new record.
     pub bound: Option<Bound>,
+    /// What it was of before, if that is not what it is of now.
+    pub remapped: Option<Remapped>,
     /// How much it holds.
     pub counts: Counts,
     /// Multipart uploads that were noted and not ended, without those a queued put may go on with.
@@ -293,20 +297,28 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the record of `target` in `directory`, or makes it. Blocks.
+    /// Opens the record of `target` in `directory`, or makes it. It is one of `share` from then on.
+    /// Blocks.
     ///
     /// # Errors
     ///
     /// If there is none that may be acted on, and none can be made.
-    pub fn open(directory: &Path, target: &str, now: UnixMillis) -> Result<Opened, OpenError> {
-        let file = schema::open(directory, target, now)?;
-        let unreadable = |source| OpenError::Unreadable { path: file.path.clone(), source };
+    pub fn open(
+        directory: &Path,
+        target: &str,
+        share: Share,
+        now: UnixMillis,
+    ) -> Result<Opened, OpenError> {
+        let mut file = schema::open(directory, target, now)?;
+        let path = file.path.clone();
+        let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
+        let remapped = share::keep_only(&mut file.connection, share).map_err(unreadable)?;
         let bound = rows::bound(&file.connection).map_err(unreadable)?;
         let counts = rows::counts(&file.connection).map_err(unreadable)?;
         let uploads = uploads::left_over(&file.connection).map_err(unreadable)?;
         let moved_aside = file.moved_aside.clone();
         let store = Self::run(file, counts, directory)?;
-        Ok(Opened { store, bound, counts, uploads, moved_aside })
+        Ok(Opened { store, bound, remapped, counts, uploads, moved_aside })
     }
 
     /// Starts the thread of an open record.

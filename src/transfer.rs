@@ -42,7 +42,7 @@ pub use s3::{Inspected, Payload, S3, S3Settings};
 pub use source::checksum_of;
 
 use crate::model::{
-    Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Outcome, RelPath,
+    Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Outcome, RelPath, Share,
     StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
 };
 use crate::queue::Lease;
@@ -76,6 +76,8 @@ pub struct Settings {
     pub pace: PaceSettings,
     /// Whether it is known what was in the bucket when the record was new.
     pub listed: bool,
+    /// What is to be known of what was there: what is this process's.
+    pub share: Share,
     /// What objects look like.
     pub rules: Arc<Rules>,
     /// Whether objects that are there are made to look like that, too.

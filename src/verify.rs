@@ -116,17 +116,21 @@ impl Verify {
         let prefix = self.prefix.as_str();
         loop {
             let page = self.s3.list(prefix, from).await.map_err(ReportError::Asked)?;
-            objects += page.objects.len() as u64;
             let mut listed = Vec::with_capacity(page.objects.len());
             for object in page.objects {
                 let name = object.key.strip_prefix(prefix).unwrap_or_default();
                 let path = RelPath::new(name.as_bytes()).ok();
                 // No file has such a name, so it is none of ours.
                 match path.filter(|path| !path.is_root() && path.as_bytes() == name.as_bytes()) {
+                    Some(path) if !self.filter.is_own(&path) => {}
                     Some(path) => {
+                        objects += 1;
                         listed.push((path, Listed { size: object.size, etag: object.etag }));
                     }
-                    None => tell(Told::Finding(Finding::foreign(object.key.clone()))),
+                    None => {
+                        objects += 1;
+                        tell(Told::Finding(Finding::foreign(object.key.clone())));
+                    }
                 }
             }
             listing.add(&listed)?;
@@ -217,6 +221,10 @@ impl Run<'_> {
         let known = self.verify.store.known(questions.collect()).await?;
         let mut judged = Vec::with_capacity(known.len());
         for (looked, known) in looked.into_iter().zip(known) {
+            if !self.verify.filter.is_own(&looked.rested.path) {
+                // Recorded while the map was another one; a start of the daemon forgets it.
+                continue;
+            }
             let seen = self.seen(looked, known);
             // The other merge has brought it up already.
             if merge == Merge::Directory || seen.is_as_recorded() {

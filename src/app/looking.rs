@@ -9,11 +9,12 @@ use crate::engine::preview::{self, Doing, Preview, Step};
 use crate::model::Epoch;
 use crate::reconcile::ReportError;
 use crate::root::Root;
-use crate::store::{Change, Store, Unusable, Viewed};
+use crate::store::{Change, OpenError, Store, Unusable, Viewed};
 use crate::transfer::{self, PaceSettings, Rehearsed, S3, Transfer};
 use crate::verify::{self, Finding, Kind, Verify};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Why there is nothing to tell.
@@ -85,7 +86,9 @@ async fn preview(
     report: &mut Report,
     counted: &mut Planned,
 ) -> Result<preview::Totals, LookError> {
-    let View { root, store, bound, mirrored, s3 } = view(config, Store::copy_of).await?;
+    let share = config.share;
+    let View { root, store, bound, mirrored, s3 } =
+        view(config, move |directory, target| Store::copy_of(directory, target, share)).await?;
     store.write(vec![Change::Bound(bound.clone())]).await.map_err(AppError::from)?;
     let rules = parts::rules(config).map_err(AppError::Patterns)?;
     let settings = transfer_settings(config, &bound, Arc::clone(&rules), reapply_rules);
@@ -143,7 +146,7 @@ async fn compare(
 /// Opens what is looked at. What stands in the way of `once` is said.
 async fn view(
     config: &Config,
-    open: fn(&std::path::Path, &str) -> Result<Viewed, crate::store::OpenError>,
+    open: impl FnOnce(&Path, &str) -> Result<Viewed, OpenError> + Send + 'static,
 ) -> Result<View, LookError> {
     let (directory, target) = (config.state_dir.clone(), target(config));
     let viewed = match tokio::task::spawn_blocking(move || open(&directory, &target)).await {

@@ -40,7 +40,8 @@ const COPY_PART_BYTES: u64 = 1 << 30;
 /// The filter, or the first pattern that is wrong.
 pub(super) fn filter(config: &Config) -> Result<Arc<Filter>, String> {
     let (defaults, patterns) = (config.ignore_defaults, config.ignore.clone());
-    let filter = Filter::new(&filter::Settings { defaults, patterns });
+    let share = config.share;
+    let filter = Filter::new(&filter::Settings { defaults, patterns, share });
     filter
         .map(Arc::new)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
@@ -200,6 +201,7 @@ pub(super) fn transfer_settings(
             bytes_per_second: config.bandwidth_limit,
         },
         listed: bound.listed,
+        share: config.share,
         rules,
         reapply_rules,
         rest: config.open_file_quiet,

@@ -60,6 +60,9 @@ watch_path: \"/data\"                                     # FILE_SYNC__WATCH_PAT
 s3_bucket: \"my-bucket\"                                  # FILE_SYNC__S3_BUCKET
 s3_region:                                              # not set: from the AWS chain
 s3_prefix: \"\"                                           # default
+shard_count: 1                                          # default
+shard_index: 0                                          # default
+shard_depth: 1                                          # default
 retry_file: \"/srv/.file-sync-service/retry_queue.json\"  # default
 ";
         assert!(page.starts_with(expected), "{page}");

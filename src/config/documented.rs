@@ -4,7 +4,7 @@
 
 use super::changes::is_live;
 use super::environment::variable;
-use super::keys::{Absent, Key, Kind, LATER, SECTIONS};
+use super::keys::{Absent, Key, Kind, SECTIONS};
 use super::{Sources, load};
 use crate::documented::{keep, project};
 use std::collections::BTreeMap;
@@ -35,13 +35,6 @@ fn tables() -> String {
                 .expect("a string takes everything");
         }
     }
-    let later: Vec<String> = LATER.iter().map(|name| format!("`{name}`")).collect();
-    write!(
-        text,
-        "\n### Not yet\n\nThese names are taken, and an error in this version: {}.\n\n",
-        later.join(", ")
-    )
-    .expect("a string takes everything");
     text
 }
 

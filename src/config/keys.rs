@@ -3,8 +3,12 @@
 //!
 //! # Invariants
 //!
-//! - No name stands twice, nor both here and in [`LATER`] or [`REPLACED`].
+//! - No name stands twice, nor both here and in [`REPLACED`].
 //! - Every [`Absent::Value`] passes the check it stands in for.
+
+mod nearest;
+
+pub(super) use nearest::{nearest, nearest_of};
 
 /// One setting, as a person sees it.
 #[derive(Debug)]
@@ -59,6 +63,8 @@ const fn whole(unit: &'static str, min: u64, max: u64) -> Kind {
 }
 
 const DAY: u64 = 86_400;
+/// More than anybody has processes for.
+const SHARDS_MAX: u64 = 1024;
 /// S3 takes parts of 5 MiB to 5 GiB, and 5 GiB in one request.
 const S3_PART_MIB: (u64, u64) = (5, 5120);
 
@@ -81,6 +87,25 @@ pub(super) const S3_PREFIX: Key = key(
     Kind::Text,
     Absent::Value(""),
     "stands before every key: `watch_path/a/b.txt` becomes `{s3_prefix}/a/b.txt`",
+);
+pub(super) const SHARD_COUNT: Key = key(
+    "shard_count",
+    whole("processes", 1, SHARDS_MAX),
+    Absent::Value("1"),
+    "how many processes share the directory, each with a `state_dir` of its own; see \
+     [SCALING.md](SCALING.md#shards)",
+);
+pub(super) const SHARD_INDEX: Key = key(
+    "shard_index",
+    whole("number", 0, SHARDS_MAX - 1),
+    Absent::Value("0"),
+    "which of them this one is, counted from 0; no other one may have the same",
+);
+pub(super) const SHARD_DEPTH: Key = key(
+    "shard_depth",
+    whole("directories", 1, 16),
+    Absent::Value("1"),
+    "how many names at the start of a path decide whose it is; the same for all of them",
 );
 pub(super) const RETRY_FILE: Key = key(
     "retry_file",
@@ -368,6 +393,7 @@ pub(super) const LOG_LEVEL: Key = key(
 /// Every key this version knows, in the order of the documentation.
 pub(super) const SECTIONS: &[Section] = &[
     ("What is mirrored, and where to", &[&WATCH_PATH, &S3_BUCKET, &S3_REGION, &S3_PREFIX]),
+    ("Shards", &[&SHARD_COUNT, &SHARD_INDEX, &SHARD_DEPTH]),
     ("What waits", &[&RETRY_FILE, &RETRY_INTERVAL]),
     (
         "CloudFront",
@@ -417,18 +443,12 @@ pub(super) const SECTIONS: &[Section] = &[
     ("The process", &[&SHUTDOWN_TIMEOUT, &LOG_FORMAT, &LOG_LEVEL]),
 ];
 
-/// Keys that are promised, whose feature this version does not have yet.
-pub(super) const LATER: &[&str] = &["shard_index", "shard_count"];
-
 /// Keys of the original service's later builds, and what to do about each.
 pub(super) const REPLACED: &[(&str, &str)] = &[
     ("max_retry_attempts", "remove it: nothing is ever given up, so there is no maximum"),
     ("invalidation_interval_seconds", "cloudfront_batch_seconds replaces it"),
     ("wildcard_threshold", "cloudfront_wildcard_threshold replaces it"),
 ];
-
-/// How much of an unknown name is compared.
-const WRITTEN_CHARS_MAX: usize = 64;
 
 /// Every key this version knows, in order.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
@@ -438,48 +458,6 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
 /// The key of exactly this name.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
     all().find(|key| key.name == name)
-}
-
-/// The name a person most likely meant: one they wrote a part of, else the one with the fewest
-/// different letters.
-pub(super) fn nearest(written: &str) -> &'static str {
-    let names = all().map(|key| key.name).chain(LATER.iter().copied());
-    nearest_of(written, names).unwrap_or(WATCH_PATH.name)
-}
-
-/// The one of `names` a person most likely meant.
-pub(super) fn nearest_of(
-    written: &str,
-    names: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
-    let plain = |name: &str| name.to_lowercase().replace(['_', '-', '.', ' '], "");
-    // The work grows with the length, and no key is longer than this.
-    let written: String = plain(written).chars().take(WRITTEN_CHARS_MAX).collect();
-    let difference = |name: &&str| {
-        let name = plain(name);
-        (!name.contains(&written), distance(&written, &name))
-    };
-    names.min_by_key(difference)
-}
-
-/// How many single letters have to be inserted, removed, changed or swapped with their neighbour.
-fn distance(left: &str, right: &str) -> usize {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    let mut rows = vec![(0..=right.len()).collect::<Vec<_>>()];
-    for i in 1..=left.len() {
-        let mut row = vec![i];
-        for j in 1..=right.len() {
-            let changed = usize::from(left[i - 1] != right[j - 1]);
-            let mut least =
-                (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + changed);
-            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[left.len()][right.len()]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::keys::{self, Key};
 use super::reader::{Reader, default_text};
 use super::shown::{self, Origin};
 use super::{CloudFront, Config, DeletePolicy, LogFormat, WatchMode, checks, objects, places};
-use crate::model::KeyPrefix;
+use crate::model::{KeyPrefix, Share};
 use crate::rules::{Checksum, Settings};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         bucket: bucket(reader, other_store),
         region: reader.text(&keys::S3_REGION, checks::region),
         prefix,
+        share: share(reader),
         retry_file,
         retry_interval: retry_interval(reader),
         state_dir,
@@ -133,6 +134,23 @@ fn prefix(reader: &mut Reader<'_>) -> KeyPrefix {
             .map_err(|wrong| format!("cannot be used: {wrong}; write one such as uploads"))
     };
     reader.checked(&keys::S3_PREFIX, check, shown::prefix).unwrap_or_default()
+}
+
+/// Which of how many. An index from 1 is the mistake to expect.
+fn share(reader: &mut Reader<'_>) -> Share {
+    let count: u16 = small(reader, &keys::SHARD_COUNT);
+    let index: u16 = small(reader, &keys::SHARD_INDEX);
+    let depth: u8 = small(reader, &keys::SHARD_DEPTH);
+    let sound = reader.sound(&[&keys::SHARD_COUNT, &keys::SHARD_INDEX, &keys::SHARD_DEPTH]);
+    if sound && index >= count {
+        let wrong = format!(
+            "is none of shard_count ({count}), which are counted from 0; write one from 0 to {}",
+            count - 1
+        );
+        let own = reader.origin(&keys::SHARD_INDEX);
+        reader.refuse(&keys::SHARD_INDEX, &own, &index.to_string(), wrong);
+    }
+    Share::new(index, count, depth).unwrap_or_default()
 }
 
 /// In the original service 0 stood for the default.

@@ -301,6 +301,16 @@ fn told_that_no_is_no_boolean() {
 }
 
 #[test]
+fn told_that_shards_are_counted_from_0() {
+    let desk = Desk::new(&with_required("shard_count: 3\nshard_index: 3\n"));
+    let told = desk.told();
+    let expected = "shard_index: \"3\" is none of shard_count (3), which are counted from 0; write one from 0 to 2";
+    assert!(told.contains(expected), "{told}");
+    let desk = Desk::new(&with_required("shard_count: 3\nshard_index: 2\nshard_depth: 2\n"));
+    assert_eq!(Some(desk.loaded().config.share), Share::new(2, 3, 2));
+}
+
+#[test]
 fn told_everything_at_once() {
     let file = "watch_path: /data\n\
                 s3_bucket: s3://my-bucket/uploads\n\
@@ -312,13 +322,13 @@ fn told_everything_at_once() {
                 max_concurrent_transfers: 0\n\
                 multipart_threshold_mib: 200\n\
                 log_level: verbose\n\
-                shard_index: 0\n\
+                shard_idx: 0\n\
                 max_retry_attempts: 5\n\
                 wildcard_threshold: 30\n";
     assert_eq!(
         Desk::new(file).told(),
         "12 problems in the configuration:\n  \
-         config.yml:11: shard_index: is known, but not supported by this version yet; remove it\n  \
+         config.yml:11: shard_idx: there is no such key; the nearest is shard_index\n  \
          config.yml:12: max_retry_attempts: belongs to an earlier build; \
          remove it: nothing is ever given up, so there is no maximum\n  \
          config.yml:13: wildcard_threshold: belongs to an earlier build; \

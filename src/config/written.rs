@@ -131,9 +131,6 @@ fn why_not(written: &str, spell: fn(&str) -> String) -> String {
     if let Some((_, instead)) = keys::REPLACED.iter().find(|(name, _)| *name == written) {
         return format!("belongs to an earlier build; {instead}");
     }
-    if keys::LATER.contains(&written) {
-        return "is known, but not supported by this version yet; remove it".to_owned();
-    }
     format!("there is no such key; the nearest is {}", spell(keys::nearest(written)))
 }
 

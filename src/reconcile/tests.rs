@@ -19,8 +19,14 @@ impl Fixture {
     fn new() -> Self {
         let tree = tempfile::tempdir().expect("a directory");
         let state = tempfile::tempdir().expect("a directory");
-        let store = Store::open(state.path(), "b", 0).expect("opened").store;
-        let filter = Filter::new(&Settings { defaults: true, patterns: vec!["ignored".into()] });
+        let store = Store::open(state.path(), "b", crate::model::Share::default(), 0)
+            .expect("opened")
+            .store;
+        let filter = Filter::new(&Settings {
+            defaults: true,
+            patterns: vec!["ignored".into()],
+            share: crate::model::Share::default(),
+        });
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         Self { runtime, tree, _state: state, store, filter: filter.expect("patterns") }
     }

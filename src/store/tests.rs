@@ -1,4 +1,5 @@
 mod another_directory;
+mod another_share;
 mod invalidations;
 
 use super::*;
@@ -51,7 +52,7 @@ fn note(upload_id: Option<&str>, begun: u64) -> UploadNote {
 }
 
 fn open(directory: &Path) -> Opened {
-    Store::open(directory, "b/p", 42).expect("a usable record")
+    Store::open(directory, "b/p", Share::default(), 42).expect("a usable record")
 }
 
 #[tokio::test]
@@ -232,7 +233,7 @@ async fn the_queue_is_given_out_by_time_and_parked_ones_only_when_asked_for() {
 fn a_second_daemon_is_refused_and_told_why() {
     let directory = tempfile::tempdir().expect("a directory");
     let _first = open(directory.path());
-    let error = Store::open(directory.path(), "b/p", 0).expect_err("locked");
+    let error = Store::open(directory.path(), "b/p", Share::default(), 0).expect_err("locked");
     assert!(matches!(error, OpenError::Locked { .. }), "{error}");
 }
 
@@ -270,7 +271,7 @@ fn a_record_of_a_newer_version_is_refused_and_left_alone() {
     let connection = rusqlite::Connection::open(&file).expect("opened");
     connection.pragma_update(None, "user_version", 99).expect("set");
     drop(connection);
-    let error = Store::open(directory.path(), "b/p", 0).expect_err("too new");
+    let error = Store::open(directory.path(), "b/p", Share::default(), 0).expect_err("too new");
     assert!(matches!(error, OpenError::TooNew { found: 99, .. }), "{error}");
 }
 
@@ -279,7 +280,8 @@ fn a_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("file");
     std::fs::write(&file, b"").expect("written");
-    let error = Store::open(&file.join("state"), "b/p", 0).expect_err("not a directory");
+    let error =
+        Store::open(&file.join("state"), "b/p", Share::default(), 0).expect_err("not a directory");
     assert!(matches!(error, OpenError::Create { .. }), "{error}");
 }
 
@@ -297,7 +299,7 @@ async fn a_record_of_another_bucket_or_prefix_is_moved_aside() {
     let changes = vec![Change::Bound(bound), Change::Mirrored(path("a"), mirrored(1))];
     store.write(changes).await.expect("written");
     store.closed().await;
-    let opened = Store::open(directory.path(), "b/other", 1).expect("opened");
+    let opened = Store::open(directory.path(), "b/other", Share::default(), 1).expect("opened");
     assert!(matches!(opened.moved_aside, Some((_, Unusable::OtherTarget))));
     assert_eq!((opened.bound, opened.counts), (None, Counts::default()));
 }

@@ -2,7 +2,8 @@
 //! the file, no lock is taken that a daemon needs, and no read lasts longer than it must.
 
 use super::schema::{self, RecordFile, Unread};
-use super::{Bound, Counts, OpenError, Store, Unusable, rows};
+use super::{Bound, Counts, OpenError, Store, Unusable, rows, share};
+use crate::model::Share;
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -33,15 +34,21 @@ impl Store {
     }
 
     /// A copy of the record of `target` in `directory`, to be changed at will: it goes with its handle.
+    /// What it says is of `share`, as if a daemon had opened it.
     /// What does not fit in memory is in a temporary file. Blocks.
     ///
     /// # Errors
     ///
     /// If there is one that cannot be read, or no copy can be made.
-    pub fn copy_of(directory: &Path, target: &str) -> Result<Viewed, OpenError> {
+    pub fn copy_of(directory: &Path, target: &str, share: Share) -> Result<Viewed, OpenError> {
         let why = match schema::read_only(directory, target)? {
             Ok(_) => match schema::copy(directory)? {
-                Ok(connection) => return view(directory, connection, None),
+                Ok(mut connection) => {
+                    let kept = share::keep_only(&mut connection, share);
+                    let path = schema::file_in(directory);
+                    kept.map_err(|source| OpenError::Unreadable { path, source })?;
+                    return view(directory, connection, None);
+                }
                 Err(why) => Some(why),
             },
             Err(why) => why.unusable(),

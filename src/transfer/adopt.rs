@@ -45,7 +45,8 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             let page = self.store.list(prefix, from).await?;
             let known = page.objects.iter().filter_map(|object| {
                 let name = object.key.strip_prefix(prefix)?;
-                Some((RelPath::new(name.as_bytes()).ok()?, object.size))
+                let path = RelPath::new(name.as_bytes()).ok()?;
+                self.settings.share.has_file(&path).then_some((path, object.size))
             });
             let known: Vec<_> = known.collect();
             objects += known.len();

@@ -66,6 +66,7 @@ impl World {
             copy_part_size: 5 * MIB,
             pace: PaceSettings { requests: 16, bytes_per_second: None },
             listed: true,
+            share: crate::model::Share::default(),
             rules: Arc::default(),
             reapply_rules: false,
             rest: Duration::from_secs(3_600),

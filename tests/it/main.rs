@@ -25,6 +25,7 @@ mod parked;
 mod plan;
 mod reload;
 mod restart;
+mod shards;
 mod shutdown;
 mod source;
 mod startup;

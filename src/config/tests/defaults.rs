@@ -11,6 +11,7 @@ fn the_defaults_are_those_of_the_contract() {
         bucket: "my-bucket".to_owned(),
         region: None,
         prefix: KeyPrefix::default(),
+        share: Share::default(),
         retry_file: state_dir.join("retry_queue.json"),
         retry_interval: Duration::from_secs(300),
         cloudfront: None,

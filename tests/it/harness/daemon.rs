@@ -119,6 +119,14 @@ impl Daemon {
         tasks.flatten().filter_map(name).map(|name| name.trim().to_owned()).collect()
     }
 
+    /// How many directories the kernel watches for it.
+    pub(crate) fn watches(&self) -> usize {
+        let directory = format!("/proc/{}/fdinfo", self.child.id());
+        let infos = fs::read_dir(directory).expect("it runs").flatten();
+        let text = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
+        text.map(|text| text.lines().filter(|line| line.starts_with("inotify ")).count()).sum()
+    }
+
     /// Waits for a record of `event`.
     pub(crate) fn wait_for(&self, event: &str) -> Line {
         self.wait_for_line(event, |line| line.event() == event)

@@ -1,0 +1,94 @@
+//! What becomes of a record when the directory is shared out anew.
+
+use super::*;
+use crate::model::Share;
+
+const NAMES: [&str; 12] = ["a", "b", "c", "d/x", "d/y", "e", "f/x", "g", "h", "i", "j/x/y", "k"];
+
+fn share(index: u16, count: u16) -> Share {
+    Share::new(index, count, 1).expect("a part")
+}
+
+fn opened(directory: &Path, share: Share) -> Opened {
+    Store::open(directory, "b/p", share, 42).expect("a usable record")
+}
+
+async fn recorded(store: &Store) -> Vec<String> {
+    let known = NAMES.map(|name| Question::of(path(name)));
+    let known = store.known(known.into()).await.expect("read");
+    let known = NAMES.iter().zip(known).filter(|(_, known)| {
+        let of_it = [known.mirrored.is_some(), known.pending.is_some(), known.listed.is_some()];
+        assert!(of_it == [true; 3] || of_it == [false; 3], "{of_it:?}");
+        of_it[0]
+    });
+    known.map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// A record of `share` in which every name of its is mirrored, listed, and waits to be deleted, and
+/// has an upload.
+async fn fill(directory: &Path, of: Share) {
+    let store = opened(directory, of).store;
+    let bound = Bound {
+        target: "b/p".into(),
+        source: "s".into(),
+        epoch: Epoch(1),
+        owner: "o".into(),
+        listed: true,
+    };
+    let mut changes = vec![Change::Bound(bound)];
+    for name in NAMES.into_iter().filter(|name| of.has_file(&path(name))) {
+        let operation = Operation::Delete;
+        changes.push(Change::Mirrored(path(name), mirrored(1)));
+        changes.push(Change::Listed(path(name), 1));
+        changes.push(Change::Queue(Pending { operation, ..pending(name, 0) }));
+        changes.push(Change::UploadNoted(UploadNote { path: path(name), ..note(Some("u"), 1) }));
+    }
+    store.write(changes).await.expect("written");
+    store.closed().await;
+}
+
+fn of(share: Share) -> Vec<String> {
+    let names = NAMES.into_iter().filter(|name| share.has_file(&path(name)));
+    names.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_is_another_one_s_now_is_forgotten_with_all_that_waits() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fill(directory.path(), Share::default()).await;
+    let Opened { store, bound, counts, remapped, .. } = opened(directory.path(), share(0, 2));
+    let left = of(share(0, 2));
+    assert!(!left.is_empty() && left.len() < NAMES.len());
+    assert_eq!(recorded(&store).await, left);
+    assert_eq!((counts.mirrored, counts.deletes), (left.len() as u64, left.len() as u64));
+    let forgotten = (NAMES.len() - left.len()) as u64;
+    let expected = Remapped { from: Share::default(), generation: 2, forgotten };
+    assert_eq!(remapped, Some(expected));
+    // Nothing has come, so nothing has to be listed.
+    assert!(bound.expect("bound").listed);
+    store.closed().await;
+    let again = opened(directory.path(), share(0, 2));
+    assert_eq!((again.remapped, again.counts), (None, counts), "nothing changes twice");
+}
+
+#[tokio::test]
+async fn uploads_of_what_is_another_one_s_now_are_still_to_be_ended() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fill(directory.path(), Share::default()).await;
+    let opened = opened(directory.path(), share(1, 2));
+    assert_eq!(opened.uploads.len(), NAMES.len());
+}
+
+#[tokio::test]
+async fn what_may_have_come_is_looked_for_in_the_bucket() {
+    for (from, to) in
+        [(share(0, 3), share(0, 2)), (share(0, 2), share(1, 2)), (share(1, 3), Share::default())]
+    {
+        let directory = tempfile::tempdir().expect("a directory");
+        fill(directory.path(), from).await;
+        let Opened { store, bound, .. } = opened(directory.path(), to);
+        assert!(!bound.expect("bound").listed, "{from} to {to}");
+        let both: Vec<_> = of(from).into_iter().filter(|name| of(to).contains(name)).collect();
+        assert_eq!(recorded(&store).await, both, "{from} to {to}");
+    }
+}
