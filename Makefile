@@ -17,6 +17,10 @@ E2E_ARGS ?=
 LATENCY_ARGS ?=
 # For example: make bench BENCH_ARGS='--rounds 5 --files 10000'; --help lists them all
 BENCH_ARGS ?=
+# For example: make bench-scale BENCH_SCALE_ARGS='--files 100000 --directories 10000'
+BENCH_SCALE_ARGS ?=
+# For example: make soak SOAK_ARGS='--seconds 7200'
+SOAK_ARGS ?=
 # For `make torture`: another seed is another run; kills are half of the seconds where not said.
 SEED ?= 1
 SECONDS ?= 60
@@ -34,7 +38,7 @@ BUCKET ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo latency bench test e2e check fmt fmt-check clippy doc deny unit run-example clean torture
-.PHONY: charts image-rootfs packaging sbom
+.PHONY: bench-scale charts image-rootfs packaging sbom soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +54,14 @@ latency: ## how long it takes from the close of a file to its object in an S3 in
 bench: $(BENCH_VENV)/.ready ## beside rclone, s5cmd and aws-cli; writes docs/PERFORMANCE.md
 	$(CARGO) build --release --workspace --bins
 	$(BENCH_VENV)/bin/python bench/bench.py --programs $(TARGET)/release --work $(TARGET)/bench $(BENCH_ARGS)
+
+bench-scale: ## what one instance costs with a million files; writes its part of docs/PERFORMANCE.md
+	$(CARGO) build --release --workspace --bins
+	$(PYTHON) bench/scale.py --programs $(TARGET)/release --work $(TARGET)/scale $(BENCH_SCALE_ARGS)
+
+soak: ## half an hour of mixed load and failures: does anything grow? writes docs/images/soak.svg
+	$(CARGO) build --release --workspace --bins
+	$(PYTHON) bench/soak.py --programs $(TARGET)/release --work $(TARGET)/soak $(SOAK_ARGS)
 
 test: fmt-check clippy doc ## everything that needs no server: format, lints, docs, tests, dependencies
 	$(CARGO) test --workspace

@@ -7,9 +7,6 @@ what else the machine does hits all of them. CPU seconds are the figure to trust
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import re
 import shutil
 import signal
@@ -19,16 +16,16 @@ from pathlib import Path
 from statistics import median
 
 import clients
+import page
 import report
 import servers
 import workloads
 from clients import OURS
 from measure import MIB, Failed
+from page import Target, verdict
 from workloads import Stage, sent
 
-ROOT = Path(__file__).resolve().parents[1]
-BEGIN = "<!-- bench: begin, written by `make bench` -->"
-END = "<!-- bench: end -->"
+ROOT = page.ROOT
 TRANSFER_MEMORY_MIB = 128
 
 
@@ -49,12 +46,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--memory-mib", type=int, default=128, help="size of a large file")
     made.add_argument("--memory-small", type=int, default=20_000, help="small files at once")
     return made
-
-
-def sizes(options: argparse.Namespace) -> str:
-    """The arguments that make another run of this one, wherever it is."""
-    said = [f"--{name.replace('_', '-')} {value}" for name, value in vars(options).items() if type(value) is int]
-    return " ".join(said)
 
 
 def main() -> int:
@@ -85,49 +76,20 @@ def main() -> int:
     overview = report.table(("work", "target", "measured", ""), targets)
     print(f"== targets\n{overview}")
     if not options.only:
-        write(options.output, "\n\n".join([surroundings(stage, options), "### Targets", overview, *sections]))
+        said = [surroundings(stage, options), "### Targets", overview, *sections]
+        page.write(options.output, "bench", "\n\n".join(said))
     shutil.rmtree(work)
     return 0
 
 
-def write(page: Path, measured: str) -> None:
-    """Between its two marks: the words around them are written by hand."""
-    text = page.read_text() if page.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")
-
-
 def surroundings(stage: Stage, options: argparse.Namespace) -> str:
     """The command, the machine and the versions."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
-    commit = first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty")
-    versions = {client.name: first_line(str(client.program), *client.version) for client in stage.all}
-    versions["SeaweedFS"] = first_line(str(stage.weed), "version")
-    return "\n".join(
-        [
-            f"Measured on {datetime.date.today()} at {commit}, in {options.rounds} rounds:",
-            "",
-            f"```sh\nmake bench BENCH_ARGS='{sizes(options)}'\n```",
-            "",
-            f"- {os.cpu_count()} processors ({cpu[1] if cpu else platform.machine()}), "
-            f"{int(memory[1]) / MIB if memory else 0:.0f} GiB, Linux {platform.release()}, "
-            f"load {os.getloadavg()[2]:.1f} over the last quarter of an hour, this run included",
-            *(f"- {name}: {version.removeprefix(name).strip()}" for name, version in versions.items()),
-        ]
-    )
+    versions = {client.name: page.first_line(str(client.program), *client.version) for client in stage.all}
+    versions["SeaweedFS"] = page.first_line(str(stage.weed), "version")
+    return page.surroundings("bench", f"in {options.rounds} rounds", options, versions)
 
 
-def first_line(*command: str) -> str:
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return (said.splitlines() or ["unknown"])[0]
-
-
-def verdict(reached: bool) -> str:
-    return "reached" if reached else "**missed**"
-
-
-Result = tuple[str, list[tuple[str, str, str, str]]]
+Result = tuple[str, list[Target]]
 
 
 def to_best(rounds: report.Rounds, value, limit: float, peer: str | None = None) -> tuple[str, str]:

@@ -58,8 +58,9 @@ def tail(log: Path, lines: int = 10) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU of a running process so far, threads that have ended included; in steps of a clock tick."""
+def cpu_seconds(pid: int | str) -> float:
+    """CPU of a running process so far, threads that have ended included; in steps of a clock tick. Of a
+    single thread, if that is what is named."""
     # The name in parentheses may hold anything, spaces and parentheses too.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import hashlib
+import hmac
+import http.client
 import json
 import re
 import signal
@@ -13,6 +17,8 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 from measure import Failed, tail
 
@@ -56,11 +62,12 @@ def since(before: Counts, after: Counts) -> Counts:
 class DevS3:
     """Our own S3: with `discard` it looks at nothing and keeps nothing, else it verifies and keeps all."""
 
-    def __init__(self, program: Path, directory: Path, discard: bool) -> None:
+    def __init__(self, program: Path, directory: Path, discard: bool, port: int = 0, faults: int = 0) -> None:
         self.log = directory / "dev-s3.log"
+        how = ["--bucket", BUCKET, "--discard" if discard else "--latest", "--faults", str(faults)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(program), "--bucket", BUCKET, "--discard" if discard else "--latest"],
+                [str(program), *how, "--listen", f"127.0.0.1:{port}"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -81,6 +88,27 @@ class DevS3:
         self.process.send_signal(signal.SIGUSR1)
         counted = json.loads(self._line())
         return {name: Count(one["requests"], one["body_bytes"]) for name, one in counted.items()}
+
+    def switch(self) -> None:
+        """Away, and the next time back with all it holds."""
+        self.process.send_signal(signal.SIGUSR2)
+        self._line()
+
+    def objects(self, prefix: str) -> dict[str, tuple[int, str]]:
+        """Every object of a bucket that is kept: its size and its entity tag, as a listing tells."""
+        found: dict[str, tuple[int, str]] = {}
+        query = {"list-type": "2", "prefix": prefix}
+        while True:
+            page = ElementTree.fromstring(signed_get(self.endpoint, f"/{BUCKET}", query))
+            for one in page.iterfind("{*}Contents"):
+                size, etag = int(one.findtext("{*}Size", "")), one.findtext("{*}ETag", "").strip('"')
+                found[one.findtext("{*}Key", "")] = (size, etag)
+            if page.findtext("{*}IsTruncated") != "true":
+                return found
+            query["continuation-token"] = page.findtext("{*}NextContinuationToken", "")
+
+    def read(self, key: str) -> bytes:
+        return signed_get(self.endpoint, f"/{BUCKET}/{key}", {})
 
     def stop(self) -> None:
         self.process.terminate()
@@ -160,6 +188,31 @@ class Weed:
 
 
 Server = DevS3 | Weed
+
+
+def signed_get(endpoint: str, path: str, query: dict[str, str]) -> bytes:
+    """A GET with a signature of version 4, without an SDK."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    host, digest = endpoint.removeprefix("http://"), hashlib.sha256(b"").hexdigest()
+    asked = "&".join(f"{name}={quote(value, safe='-_.~')}" for name, value in sorted(query.items()))
+    headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
+    names = ";".join(headers)
+    shown = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    scope = f"{now[:8]}/{REGION}/s3/aws4_request"
+    request = hashlib.sha256("\n".join(["GET", path, asked, shown, names, digest]).encode()).hexdigest()
+    key = f"AWS4{SECRET_KEY}".encode()
+    for part in (*scope.split("/"), "\n".join(["AWS4-HMAC-SHA256", now, scope, request])):
+        key = hmac.digest(key, part.encode(), "sha256")
+    credential = f"Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
+    headers["authorization"] = f"AWS4-HMAC-SHA256 {credential}"
+    connection = http.client.HTTPConnection(host)
+    with contextlib.closing(connection):
+        connection.request("GET", f"{path}?{asked}", headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+    if answer.status != 200:
+        raise Failed(f"GET {path}: {answer.status} {body[:300]!r}")
+    return body
 
 
 def free_ports(count: int) -> list[int]:

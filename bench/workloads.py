@@ -56,15 +56,16 @@ class Stage:
         return self.work / name
 
     @contextmanager
-    def server(self, kind: str) -> Iterator[Server]:
-        """A new one of its `kind`, which is gone afterwards with all it holds."""
+    def server(self, kind: str, port: int = 0) -> Iterator[Server]:
+        """A new one of its `kind`, which is gone afterwards with all it holds. A record is bound to where
+        its bucket is: ours can have a port that stays."""
         directory = self.path(f"server-{kind}")
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         if kind == "seaweedfs":
             server: Server = Weed(self.weed, directory)
         else:
-            server = DevS3(self.dev_s3, directory, discard=kind == "discard")
+            server = DevS3(self.dev_s3, directory, discard=kind == "discard", port=port)
         try:
             yield server
         finally:
