@@ -421,15 +421,18 @@ impl App {
         let owner = self.owner.clone();
         match bound {
             Some(bound) if bound.source == source => bound,
-            Some(Bound { epoch: Epoch(epoch), listed, .. }) => {
+            Some(Bound { epoch: Epoch(epoch), listed, probed, .. }) => {
                 tracing::warn!(
                     event = "source.changed",
                     "this is another directory than the record tells of: what was mirrored from \
                      the other one is not deleted"
                 );
-                Bound { target, source, epoch: Epoch(epoch + 1), owner, listed }
+                Bound { target, source, epoch: Epoch(epoch + 1), owner, listed, probed }
             }
-            None => Bound { target, source, epoch: Epoch(1), owner, listed: false },
+            None => {
+                let (epoch, listed, probed) = (Epoch(1), false, None);
+                Bound { target, source, epoch, owner, listed, probed }
+            }
         }
     }
 

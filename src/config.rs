@@ -45,6 +45,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Where AWS's own endpoints are.
+const AWS_DOMAINS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"];
+
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "config.yml";
 /// The state directory that the image ships.
@@ -116,6 +119,8 @@ pub struct Config {
     pub ca_bundle: Option<PathBuf>,
     /// Whether the bucket stands in the URL's path.
     pub force_path_style: bool,
+    /// Whether a store that is not AWS's is asked what it can do.
+    pub probe: bool,
     /// The most requests with content at one time.
     pub max_concurrent_transfers: usize,
     /// Files of so many bytes and above go in parts.
@@ -148,6 +153,18 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
     /// Directives as `tracing_subscriber::EnvFilter` takes them.
     pub log_level: String,
+}
+
+impl Config {
+    /// Whether the bucket is in another store than AWS's.
+    #[must_use]
+    pub fn is_other_store(&self) -> bool {
+        self.endpoint_url.as_ref().is_some_and(|url| {
+            let host = url.split_once("://").map_or(&**url, |(_, rest)| rest);
+            let host = host.split(['/', ':']).next().unwrap_or_default();
+            !AWS_DOMAINS.iter().any(|domain| host.ends_with(domain))
+        })
+    }
 }
 
 /// The distribution in front of the bucket.

@@ -177,6 +177,8 @@ pub struct Bound {
     pub owner: String,
     /// Whether it is known what was in the bucket when the record was new.
     pub listed: bool,
+    /// By which version the store was asked what it can do, if it was.
+    pub probed: Option<String>,
 }
 
 /// How much the record holds.

@@ -29,6 +29,7 @@ mod metered;
 mod multipart;
 mod pace;
 mod port;
+mod probe;
 mod reapply;
 mod rehearsed;
 mod s3;
@@ -37,6 +38,7 @@ mod source;
 pub use metered::{Answer, Metered, Request, RequestObserver};
 pub use pace::PaceSettings;
 pub use port::{Condemned, Deleted, ListedObject, ObjectHead, ObjectStore, Page, StoredObject};
+pub use probe::Probe;
 pub use rehearsed::{Rehearsed, is_rehearsed};
 pub use s3::{Inspected, Payload, S3, S3Settings};
 pub use source::checksum_of;
@@ -48,6 +50,7 @@ use crate::model::{
 use crate::queue::Lease;
 use crate::root::{Root, now_ns};
 use crate::rules::Rules;
+use adopt::Prepared;
 use memory::{Memory, Purpose};
 use pace::Paced;
 use source::{Piece, Source};
@@ -78,6 +81,8 @@ pub struct Settings {
     pub listed: bool,
     /// What is to be known of what was there: what is this process's.
     pub share: Share,
+    /// How to ask the store what it can do, if it is to be asked.
+    pub probe: Option<Probe>,
     /// What objects look like.
     pub rules: Arc<Rules>,
     /// Whether objects that are there are made to look like that, too.
@@ -105,6 +110,8 @@ pub trait Journal: Send + Sync + 'static {
     fn listed(&self, objects: Vec<(RelPath, u64)>) -> impl Future<Output = ()> + Send;
     /// Answers when it is on disk that the listing is complete.
     fn listing_ended(&self) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk that the store was asked what it can do.
+    fn probed(&self, note: &str) -> impl Future<Output = ()> + Send;
 }
 
 /// Carries operations out. One for the whole daemon.
@@ -115,7 +122,7 @@ pub struct Transfer<S, J> {
     journal: J,
     settings: Settings,
     memory: Memory,
-    listed: Mutex<bool>,
+    prepared: Mutex<Prepared>,
 }
 
 /// What the record says that a try has to know.
@@ -160,9 +167,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     #[must_use]
     pub fn new(root: Arc<Root>, store: S, journal: J, settings: Settings) -> Self {
         let memory = Memory::new(settings.memory, settings.multipart_part_size);
-        let listed = Mutex::new(settings.listed);
+        let prepared = Mutex::new(Prepared::new(settings.listed));
         let store = Paced::new(store, settings.pace);
-        Self { root, store, journal, settings, memory, listed }
+        Self { root, store, journal, settings, memory, prepared }
     }
 
     /// Tries once to put the file the lease permits.

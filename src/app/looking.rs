@@ -92,10 +92,10 @@ async fn preview(
     store.write(vec![Change::Bound(bound.clone())]).await.map_err(AppError::from)?;
     let rules = parts::rules(config).map_err(AppError::Patterns)?;
     let settings = transfer_settings(config, &bound, Arc::clone(&rules), reapply_rules);
-    // Nothing is sent.
+    // Nothing is sent, and nothing tried out.
     let pace = PaceSettings { bytes_per_second: None, ..settings.pace };
-    let settings = transfer::Settings { pace, ..settings };
-    let journal = Recorded { store: store.clone(), bound: bound.clone() };
+    let settings = transfer::Settings { pace, probe: None, ..settings };
+    let journal = Recorded::new(store.clone(), bound.clone());
     let transfer = Transfer::new(Arc::clone(&root), Rehearsed::new(s3), journal, settings);
     let (mode, reapply) = (Mode::Once { reapply_rules }, reapply_rules.then_some(rules));
     let interval = config.rescan_interval;
@@ -182,6 +182,7 @@ async fn view(
             epoch: Epoch(1),
             owner: owner.clone(),
             listed: false,
+            probed: None,
         },
     };
     let aws = Aws::load(parts::aws(config)).await.map_err(AppError::from)?;

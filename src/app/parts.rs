@@ -12,11 +12,11 @@ use crate::model::{Epoch, RelPath, StoredPart, Tracing, UploadNote, UploadPlan, 
 use crate::plan::Policy;
 use crate::queue::{self, Backoff};
 use crate::root::Root;
-use crate::rules::Rules;
+use crate::rules::{Checksum, Rules};
 use crate::settle;
 use crate::store::{Bound, Change, Counts, Store};
-use crate::transfer::{self, Journal, PaceSettings, S3Settings, Transfer};
-use std::sync::Arc;
+use crate::transfer::{self, Journal, PaceSettings, Probe, S3Settings, Transfer};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Paths that may wait for quiet at once; about 200 bytes each.
@@ -84,7 +84,7 @@ impl App {
     ) -> Arc<Transfer<Bucket, Recorded>> {
         let reapply = self.reapplied_rules().is_some();
         let settings = transfer_settings(&self.config, bound, Arc::clone(&self.rules), reapply);
-        let journal = Recorded { store: self.store.clone(), bound: bound.clone() };
+        let journal = Recorded::new(self.store.clone(), bound.clone());
         Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))
     }
 
@@ -202,10 +202,24 @@ pub(super) fn transfer_settings(
         },
         listed: bound.listed,
         share: config.share,
+        probe: probe(config, bound),
         rules,
         reapply_rules,
         rest: config.open_file_quiet,
     }
+}
+
+/// How to ask the store what it can do, where nobody knows what AWS's own does, and this version has not
+/// asked yet.
+fn probe(config: &Config, bound: &Bound) -> Option<Probe> {
+    let checksum = config.checksum;
+    let note = format!("{} {checksum:?}", env!("CARGO_PKG_VERSION"));
+    let asked = bound.probed.as_ref() == Some(&note);
+    (config.probe && config.is_other_store() && !asked).then(|| Probe {
+        name: format!(".file-sync-service.probe-{}", bound.owner),
+        note,
+        own_checksum: checksum == Checksum::Crc64Nvme,
+    })
 }
 
 pub(super) fn engine_settings(
@@ -249,11 +263,25 @@ pub(super) fn engine_settings(
 /// Notes in the record what the bucket may hold.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    pub(super) store: Store,
-    pub(super) bound: Bound,
+    store: Store,
+    /// As it is on disk, or about to be.
+    bound: Mutex<Bound>,
 }
 
 impl Recorded {
+    pub(super) fn new(store: Store, bound: Bound) -> Self {
+        Self { store, bound: Mutex::new(bound) }
+    }
+
+    async fn note_bound(&self, change: impl FnOnce(&mut Bound)) {
+        let bound = {
+            let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut bound);
+            bound.clone()
+        };
+        self.note(vec![Change::Bound(bound)]).await;
+    }
+
     async fn note(&self, changes: Vec<Change>) {
         if let Err(error) = self.store.write(changes).await {
             tracing::error!(
@@ -288,6 +316,10 @@ impl Journal for Recorded {
     }
 
     async fn listing_ended(&self) {
-        self.note(vec![Change::Bound(Bound { listed: true, ..self.bound.clone() })]).await;
+        self.note_bound(|bound| bound.listed = true).await;
+    }
+
+    async fn probed(&self, note: &str) {
+        self.note_bound(|bound| bound.probed = Some(note.to_owned())).await;
     }
 }

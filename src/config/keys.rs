@@ -287,6 +287,12 @@ pub(super) const S3_FORCE_PATH_STYLE: Key = key(
     Absent::Value("false"),
     "whether the bucket stands in the path of the URL instead of in its host name",
 );
+pub(super) const S3_PROBE: Key = key(
+    "s3_probe",
+    Kind::Boolean,
+    Absent::Value("true"),
+    "whether such a store is asked once what it can do, by two objects of a few bytes that are deleted again",
+);
 pub(super) const MAX_CONCURRENT_TRANSFERS: Key = key(
     "max_concurrent_transfers",
     whole("requests", 1, 1000),
@@ -424,7 +430,7 @@ pub(super) const SECTIONS: &[Section] = &[
             &S3_CHECKSUM_ALGORITHM,
         ],
     ),
-    ("Stores other than AWS", &[&S3_ENDPOINT_URL, &S3_FORCE_PATH_STYLE]),
+    ("Stores other than AWS", &[&S3_ENDPOINT_URL, &S3_FORCE_PATH_STYLE, &S3_PROBE]),
     (
         "Transfers",
         &[

@@ -56,6 +56,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         endpoint_url: endpoint_url.or_else(|| standard_endpoint(reader)),
         ca_bundle: ca_bundle(reader),
         force_path_style: reader.boolean(&keys::S3_FORCE_PATH_STYLE),
+        probe: reader.boolean(&keys::S3_PROBE),
         max_concurrent_transfers: small(reader, &keys::MAX_CONCURRENT_TRANSFERS),
         multipart_threshold,
         multipart_part_size,

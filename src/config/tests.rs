@@ -202,6 +202,19 @@ fn other_stores_have_bucket_names_of_their_own() {
 }
 
 #[test]
+fn endpoints_of_aws_are_no_other_store() {
+    for (url, other) in [
+        ("http://minio:9000", true),
+        ("https://s3.example.com/amazonaws.com", true),
+        ("https://s3.us-east-1.amazonaws.com", false),
+        ("https://bucket.vpce-1.s3.cn-north-1.vpce.amazonaws.com.cn:443/", false),
+    ] {
+        let file = format!("watch_path: /srv\ns3_bucket: bucket\ns3_endpoint_url: {url}\n");
+        assert_eq!(Desk::new(&file).loaded().config.is_other_store(), other, "{url}");
+    }
+}
+
+#[test]
 fn every_key_of_the_table_is_shown_in_its_order() {
     let effective = Desk::new(&with_required("")).loaded().effective;
     let shown: Vec<&str> = effective.iter().map(|effective| effective.key).collect();

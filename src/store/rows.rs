@@ -155,6 +155,9 @@ fn bind(connection: &Connection, bound: &Bound, counts: &mut Counts) -> rusqlite
     ] {
         statement.execute([name, value])?;
     }
+    if let Some(probed) = &bound.probed {
+        statement.execute(["probed", probed])?;
+    }
     Ok(())
 }
 
@@ -184,6 +187,7 @@ pub(super) fn bound(connection: &Connection) -> rusqlite::Result<Option<Bound>> 
         epoch: Epoch(epoch),
         owner: value("owner")?,
         listed: value("listed")? == "true",
+        probed: value("probed").optional()?,
     }))
 }
 

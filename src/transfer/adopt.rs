@@ -6,18 +6,32 @@
 //!
 //! A listing that fails is a try that failed: the queue waits and asks again as it does for any.
 
-use super::{Journal, ObjectStore, Transfer};
+use super::{Journal, ObjectStore, Transfer, probe};
 use crate::model::{Failure, RelPath};
 
+/// What is to be done before the first try.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    listed: bool,
+    probes_left: u8,
+}
+
+impl Prepared {
+    pub(super) fn new(listed: bool) -> Self {
+        Self { listed, probes_left: probe::PROBES_MAX }
+    }
+}
+
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
-    /// Lists the bucket, if that was never done for this record. One try does it, others wait.
+    /// Lists the bucket, if that was never done for this record, and asks the store what it can do. One
+    /// try does it, others wait.
     ///
     /// # Errors
     ///
     /// If it could not be listed to the end.
     pub async fn prepare(&self) -> Result<(), Failure> {
-        let mut listed = self.listed.lock().await;
-        if !*listed {
+        let mut prepared = self.prepared.lock().await;
+        if !prepared.listed {
             match self.list().await {
                 Ok(objects) => tracing::info!(
                     event = "bucket.listed",
@@ -33,7 +47,11 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                 Err(failure) => return Err(failure),
             }
             self.journal.listing_ended().await;
-            *listed = true;
+            prepared.listed = true;
+        }
+        if prepared.probes_left > 0 {
+            let done = self.probe().await;
+            prepared.probes_left = if done { 0 } else { prepared.probes_left - 1 };
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ impl Journal for Arc<Notes> {
     }
     async fn listed(&self, _: Vec<(RelPath, u64)>) {}
     async fn listing_ended(&self) {}
+    async fn probed(&self, _: &str) {}
 }
 
 struct World {
@@ -67,6 +68,7 @@ impl World {
             pace: PaceSettings { requests: 16, bytes_per_second: None },
             listed: true,
             share: crate::model::Share::default(),
+            probe: None,
             rules: Arc::default(),
             reapply_rules: false,
             rest: Duration::from_secs(3_600),

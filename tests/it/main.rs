@@ -23,6 +23,7 @@ mod once;
 mod outage;
 mod parked;
 mod plan;
+mod probe;
 mod reload;
 mod restart;
 mod shards;

@@ -13,6 +13,7 @@ async fn what_waits_of_another_directory_deletes_nothing() {
             epoch: Epoch(epoch),
             owner: "o".into(),
             listed: true,
+            probed: None,
         })
     };
     let sent = Some(Version { size: 1, mtime_ns: 1 });

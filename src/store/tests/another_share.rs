@@ -34,6 +34,7 @@ async fn fill(directory: &Path, of: Share) {
         epoch: Epoch(1),
         owner: "o".into(),
         listed: true,
+        probed: None,
     };
     let mut changes = vec![Change::Bound(bound)];
     for name in NAMES.into_iter().filter(|name| of.has_file(&path(name))) {

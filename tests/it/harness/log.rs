@@ -27,6 +27,11 @@ impl Line {
         self.0.get(name).and_then(Value::as_u64)
     }
 
+    /// Whether an attribute is there and true.
+    pub(crate) fn is_true(&self, name: &str) -> bool {
+        self.0.get(name).and_then(Value::as_bool).unwrap_or_default()
+    }
+
     /// The record as it was written.
     pub(crate) fn shown(&self) -> String {
         self.0.to_string()
