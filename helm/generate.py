@@ -32,7 +32,8 @@ NAMED = {"type": "object", "required": ["name"]}
 # What a default cannot tell, by the path of the value.
 RULES: dict[str, dict] = {
     "mode": {"enum": ["statefulset", "deployment", "daemonset"]},
-    "replicaCount": {"minimum": 0},
+    "replicaCount": {"minimum": 0, "maximum": 1024},
+    "sharding.depth": {"minimum": 1, "maximum": 16},
     "fullnameOverride": {"maxLength": 52},
     "image.tag": TEXT_OR_NUMBER,
     "image.digest": {"pattern": "^(sha256:[0-9a-f]{64})?$"},

@@ -263,7 +263,7 @@ async fn with_view(
         drop(invalidations.set(standing));
     }
     let aws = Aws::load(parts::aws(&config)).await?;
-    let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), config.state_dir.clone());
+    let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), &config);
     let tally = reload.tally.clone();
     telemetry.recorder.observe(move || Levels { reloads: Some(tally.reloads()), ..levels() });
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), told.subscribe()));

@@ -2,12 +2,13 @@
 
 use crate::aws::Aws;
 use crate::clock::unix_millis;
+use crate::config::Config;
 use crate::engine::snapshot::{Phase, Snapshot};
 use crate::invalidate::Totals;
 use crate::store::Backlog;
 use crate::telemetry::Levels;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -19,8 +20,9 @@ pub(super) fn of(
     snapshot: watch::Receiver<Snapshot>,
     told: Option<(watch::Receiver<Backlog>, Arc<Totals>)>,
     aws: Aws,
-    state_dir: PathBuf,
+    config: &Config,
 ) -> impl Fn() -> Levels + Send + Sync + 'static {
+    let (state_dir, share) = (config.state_dir.clone(), config.share);
     move || {
         let levels = of_snapshot(&snapshot.borrow());
         let credentials = aws.standing();
@@ -28,6 +30,7 @@ pub(super) fn of(
         let volume = volume.as_ref().ok();
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
         Levels {
+            shard: Some((share.index(), share.count())),
             state_bytes: bytes_in(&state_dir),
             state_available: volume.map(|volume| bytes(volume.f_bavail, volume.f_frsize)),
             state_capacity: volume.map(|volume| bytes(volume.f_blocks, volume.f_frsize)),

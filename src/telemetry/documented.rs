@@ -126,6 +126,7 @@ fn full_levels() -> Levels {
         unwatched: Some(1),
         watch_limit: Some(1),
         overflows: Some(1),
+        shard: Some((1, 3)),
         state_bytes: Some(1),
         state_available: Some(1),
         state_capacity: Some(1),

@@ -46,6 +46,8 @@ pub struct Levels {
     pub watch_limit: Option<u64>,
     /// Overflows since the start.
     pub overflows: Option<u64>,
+    /// Which shard this is, and of how many.
+    pub shard: Option<(u16, u16)>,
     /// Bytes of the record on disk.
     pub state_bytes: Option<u64>,
     /// Bytes left on its volume.
@@ -74,7 +76,7 @@ type Ask = Arc<dyn Fn() -> Levels + Send + Sync>;
 /// Tells `levels` to whoever collects.
 pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync + 'static) {
     let levels: Ask = Arc::new(levels);
-    let plain: [(&Metric, Level); 16] = [
+    let plain: [(&Metric, Level); 18] = [
         (&table::PENDING_FILES, |levels| levels.pending_files),
         (&table::PENDING_BYTES, |levels| levels.pending_bytes),
         (&table::OLDEST_PENDING, |levels| levels.oldest_pending),
@@ -88,6 +90,8 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync +
         (&table::WATCHED_DIRECTORIES, |levels| levels.watched),
         (&table::UNWATCHED_DIRECTORIES, |levels| levels.unwatched),
         (&table::WATCH_LIMIT, |levels| levels.watch_limit),
+        (&table::SHARD_INDEX, |levels| levels.shard.map(|(index, _)| index.into())),
+        (&table::SHARD_COUNT, |levels| levels.shard.map(|(_, count)| count.into())),
         (&table::STATE_BYTES, |levels| levels.state_bytes),
         (&table::STATE_AVAILABLE, |levels| levels.state_available),
         (&table::STATE_CAPACITY, |levels| levels.state_capacity),

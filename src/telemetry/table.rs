@@ -160,6 +160,10 @@ table! {
         "Time of a comparison of the whole directory with the record.";
     RECONCILE_DRIFT: "reconcile_drift_files", Kind::Gauge, "{file}", [DRIFT],
         "Files that the last comparison of the whole directory found to differ from the record.";
+    SHARD_INDEX: "shard_index", Kind::Gauge, "1", [],
+        "Which shard of the directory this is, counted from 0.";
+    SHARD_COUNT: "shard_count", Kind::Gauge, "1", [],
+        "How many shards of the directory there are, as this one was told.";
     INVALIDATION_WAITING: "invalidation_waiting_paths", Kind::Gauge, "{path}", [],
         "Changed paths that CloudFront has not taken yet; missing where it is not told.";
     INVALIDATION_PATHS: "invalidation_paths_total", Kind::Counter, "{path}", [INVALIDATION_RESULT],

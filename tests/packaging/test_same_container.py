@@ -82,6 +82,19 @@ def test_the_base_is_what_the_chart_installs(newest: Helm) -> None:
     assert configs[0] == configs[1]
 
 
+def test_the_example_of_shards_is_what_the_chart_makes_of_three(newest: Helm) -> None:
+    sharded = ("--set", "replicaCount=3", "--set", "sharding.enabled=true")
+    minimal = ("--set", "config.s3_bucket=b", "--set", "source.existingClaim=uploads")
+    (chart,) = of(newest.template(APPLICATION, *minimal, *sharded), "StatefulSet")
+    (example,) = of(kustomize("kustomize-5.8", K8S / "examples/shards"), "StatefulSet")
+    assert chart["spec"]["replicas"] == example["spec"]["replicas"] == 3
+    env = [{one["name"]: one for one in container(pods([each])[0])["env"]} for each in (chart, example)]
+    assert env[0] == env[1]
+    assert env[0]["FILE_SYNC__SHARD_COUNT"]["value"] == "3"
+    index = env[0]["FILE_SYNC__SHARD_INDEX"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert index == "metadata.labels['apps.kubernetes.io/pod-index']"
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_kustomize_puts_the_sidecar_first_and_restarts_on_a_new_configuration(kustomizer: str, example: Path) -> None:
     objects = kustomize(kustomizer, example)
@@ -90,7 +103,7 @@ def test_kustomize_puts_the_sidecar_first_and_restarts_on_a_new_configuration(ku
     mounted = [one["configMap"]["name"] for one in pod["spec"]["volumes"] if "configMap" in one]
     assert mounted == [config["metadata"]["name"]]
     assert config["metadata"]["name"].rpartition("-")[0] in ("file-sync", "file-sync-service"), "a hash is behind it"
-    if example.name != "efs":
+    if example.name not in ("efs", "shards"):
         assert pod["spec"]["initContainers"][0]["name"] == "file-sync"
     names = [one["name"] for one in container(pod)["env"]]
     assert len(names) == len(set(names))

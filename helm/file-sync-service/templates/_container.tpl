@@ -165,6 +165,16 @@ Every template here takes a dict:
 - name: FILE_SYNC__SHUTDOWN_TIMEOUT_SECONDS
   value: {{ include "file-sync-service.drain" . | quote }}
 {{- end }}
+{{- if .shards }}
+- name: FILE_SYNC__SHARD_COUNT
+  value: {{ .shards.count | quote }}
+- name: FILE_SYNC__SHARD_INDEX
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
+- name: FILE_SYNC__SHARD_DEPTH
+  value: {{ .shards.depth | quote }}
+{{- end }}
 {{- if .prefixPerNode }}
 - name: FILE_SYNC__S3_PREFIX
   value: {{ list $v.config.s3_prefix "$(NODE_NAME)" | compact | join "/" | quote }}

@@ -52,8 +52,24 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{/* What cannot be right together in this chart. */}}
 {{- define "file-sync-service.validate" -}}
 {{- $v := .Values -}}
-{{- if gt (int $v.replicaCount) 1 -}}
-{{ fail (printf "replicaCount: %d: one directory is mirrored by one process, so only 1 is possible" (int $v.replicaCount)) }}
+{{- if and (gt (int $v.replicaCount) 1) (not $v.sharding.enabled) -}}
+{{ fail (printf "replicaCount: %d: pods share one directory only with sharding.enabled" (int $v.replicaCount)) }}
+{{- end -}}
+{{- if $v.sharding.enabled -}}
+{{- if ne $v.mode "statefulset" -}}
+{{ fail (printf "sharding.enabled: pods of mode %s have no index; set mode to statefulset" $v.mode) }}
+{{- end -}}
+{{- if or (ne $v.state.type "pvc") $v.state.existingClaim -}}
+{{ fail "sharding.enabled: each pod needs a claim of its own that survives it; set state.type to pvc and no state.existingClaim" }}
+{{- end -}}
+{{- if lt (int $v.replicaCount) 1 -}}
+{{ fail "sharding.enabled: replicaCount is the number of shards, at least 1; to stop them, uninstall or scale by kubectl" }}
+{{- end -}}
+{{- range list "shard_count" "shard_index" "shard_depth" -}}
+{{- if hasKey $v.config . -}}
+{{ fail (printf "config.%s: follows from sharding.enabled, replicaCount and sharding.depth" .) }}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if and $v.source.existingClaim $v.source.volume -}}
 {{ fail "source.existingClaim and source.volume: set one of them" }}

@@ -3,6 +3,9 @@
 {{- $v := .Values -}}
 {{- $perNode := and (eq $v.mode "daemonset") $v.prefixPerNode -}}
 {{- $context := dict "root" . "values" $v "sidecar" false "prefixPerNode" $perNode -}}
+{{- if $v.sharding.enabled -}}
+{{- $_ := set $context "shards" (dict "count" (int $v.replicaCount) "depth" (int $v.sharding.depth)) -}}
+{{- end -}}
 metadata:
   labels:
     {{- toYaml (merge (dict) (include "file-sync-service.labels" . | fromYaml) $v.podLabels) | nindent 4 }}
