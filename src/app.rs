@@ -21,6 +21,7 @@ mod source;
 pub mod termination;
 
 pub use looking::{plan, verify};
+pub use reload::unseen;
 
 use crate::admin;
 use crate::aws::{Aws, HttpError};

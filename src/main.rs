@@ -65,7 +65,12 @@ fn serve(cli: &Cli) -> Exit {
         _ => Mode::Daemon,
     };
     match (command, listening) {
-        (Command::CheckConfig, _) => cli::check_config(&loaded),
+        (Command::CheckConfig, _) => {
+            if let Some(why) = app::unseen(&sources) {
+                Report::note(why);
+            }
+            cli::check_config(&loaded)
+        }
         (Command::Plan { reapply_rules, json }, _) => {
             let report = Report::stdout(json.then_some("steps"));
             look(app::plan(loaded.config, reapply_rules, report))

@@ -18,7 +18,7 @@ mod walk;
 mod tests;
 
 pub use error::{LookError, Obstacle, OpenError, RootError, SourceGone};
-pub use stat::{Identity, Kind, Stat, now_ns};
+pub use stat::{Identity, Kind, Stat, is_mounted_alone, now_ns};
 pub use walk::{Visit, walk};
 
 use crate::model::RelPath;

@@ -9,6 +9,7 @@ use super::{App, parts};
 use crate::admin::{Configured, Setting};
 use crate::aws::Aws;
 use crate::config::{self, Config, Effective, Loaded, Problems, Sources};
+use crate::root;
 use crate::telemetry::{LogLevel, Reloads};
 use crate::transfer::{Metered, S3};
 use std::fs;
@@ -70,9 +71,22 @@ impl Reload {
             done: None,
             fresh: None,
         };
+        if kept && let Some(why) = unseen(&keeper.sources) {
+            tracing::warn!(event = "config.mounted_alone", "{why}");
+        }
         let task = kept.then(|| tokio::spawn(keeper.keep()));
         Self { wanted: want, configured: tell, tally, task }
     }
+}
+
+/// Why changes of the file may not be seen, if so.
+#[must_use]
+pub fn unseen(sources: &Sources) -> Option<&'static str> {
+    let path = sources.working_directory.join(&sources.file);
+    root::is_mounted_alone(&path).then_some(
+        "the configuration file is mounted by itself, as subPath does: a file that takes its place outside \
+         is not seen before a restart; mount its directory instead",
+    )
 }
 
 impl Drop for Reload {

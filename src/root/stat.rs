@@ -127,6 +127,16 @@ pub(super) fn stat_path(path: &std::path::Path) -> rustix::io::Result<Stat> {
     rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), WANTED).map(|statx| read(&statx))
 }
 
+/// Whether a file is a mount of its own, as `subPath` and bind mounts of one file make it: what takes its
+/// place outside is not seen here. No where the kernel does not number mounts.
+#[must_use]
+pub fn is_mounted_alone(file: &std::path::Path) -> bool {
+    let mount = |path: &std::path::Path| stat_path(path).ok().map(|stat| stat.mount_id);
+    let Ok(file) = file.canonicalize() else { return false };
+    let directory = file.parent().and_then(mount);
+    mount(&file).zip(directory).is_some_and(|(own, above)| own != above && own != 0)
+}
+
 /// The identity of the open directory `dir`.
 pub(super) fn identity(dir: impl AsFd) -> io::Result<Identity> {
     let stat = stat_fd(&dir)?;

@@ -53,6 +53,29 @@ fn start(world: &World, file: &Path) -> Daemon {
     daemon.ready()
 }
 
+/// As `subPath` mounts it: what the kubelet exchanges is another file then.
+#[test]
+fn a_file_that_is_mounted_by_itself_is_warned_of() {
+    let Some(world) = World::apart() else { return };
+    let (source, directory) = (world.beside("source.yml"), world.beside("config"));
+    fs::create_dir(&directory).expect("made");
+    let file = directory.join("config.yml");
+    for file in [&source, &file] {
+        fs::write(file, "s3_storage_class: STANDARD\n").expect("written");
+    }
+    let check = ["check-config", "--config", &file.to_string_lossy()];
+    let warned = |world: &World| world.run(&check).errors.contains("mounted by itself");
+    assert!(!warned(&world));
+    // As a directory does.
+    world.namespace().mount(&directory, &directory);
+    assert!(!warned(&world));
+    world.namespace().mount(&source, &file);
+    assert!(warned(&world));
+    let daemon = start(&world, &file);
+    daemon.wait_for("config.mounted_alone");
+    daemon.stop();
+}
+
 fn world() -> World {
     let mut world = World::new().default_of("log_level");
     world.set("listen_address", "127.0.0.1:0");
