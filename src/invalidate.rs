@@ -26,5 +26,5 @@ pub use batch::Settings as BatchSettings;
 pub use cloudfront::CloudFront;
 pub use observe::{Observer, Request, Standing, Totals};
 pub use path::Addresses;
-pub use port::{Invalidator, Kind, Status, Trouble};
+pub use port::{Heard, Invalidator, Kind, Status, Trouble};
 pub use run::{Phase, Settings, Worker};

@@ -2,16 +2,19 @@
 //!
 //! The SDK's own retries are off: the worker owns them, and every request is one it knows of.
 
-use super::port::{Invalidator, Kind, Status, Trouble};
+use super::port::{Heard, Invalidator, Kind, Status, Trouble};
 use crate::aws::{Aws, chain};
 use crate::model::Batch;
 use aws_sdk_cloudfront::Client;
 use aws_sdk_cloudfront::config::Region;
 use aws_sdk_cloudfront::config::http::HttpResponse;
+use aws_sdk_cloudfront::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_cloudfront::config::retry::RetryConfig;
 use aws_sdk_cloudfront::config::timeout::TimeoutConfig;
-use aws_sdk_cloudfront::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudfront::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_cloudfront::error::{BoxError, BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudfront::types::{Invalidation, InvalidationBatch, Paths};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Time to reach the endpoint.
@@ -66,20 +69,58 @@ impl CloudFront {
 }
 
 impl Invalidator for CloudFront {
-    async fn create(&self, batch: &Batch) -> Result<Status, Trouble> {
+    async fn create(&self, batch: &Batch) -> (Result<Status, Trouble>, Heard) {
+        let document = match document(batch) {
+            Ok(document) => document,
+            Err(error) => return (Err(unfit(&error)), Heard::default()),
+        };
         let request = self
             .client
             .create_invalidation()
             .distribution_id(&batch.distribution)
-            .invalidation_batch(document(batch).map_err(|error| unfit(&error))?);
-        let answer = request.send().await.map_err(|error| trouble(&error))?;
-        answer.invalidation.as_ref().map(status).ok_or_else(incomplete)
+            .invalidation_batch(document);
+        let listening = Listening::default();
+        let answer = request.customize().interceptor(listening.clone()).send().await;
+        let answer = answer
+            .map_err(|error| trouble(&error))
+            .and_then(|answer| answer.invalidation.as_ref().map(status).ok_or_else(incomplete));
+        (answer, listening.heard())
     }
 
     async fn status(&self, distribution: &str, id: &str) -> Result<Status, Trouble> {
         let request = self.client.get_invalidation().distribution_id(distribution).id(id);
         let answer = request.send().await.map_err(|error| trouble(&error))?;
         answer.invalidation.as_ref().map(status).ok_or_else(incomplete)
+    }
+}
+
+/// Notes what the answer to one request says of itself.
+#[derive(Debug, Clone, Default)]
+struct Listening(Arc<Mutex<Heard>>);
+
+impl Listening {
+    fn heard(&self) -> Heard {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Intercept for Listening {
+    fn name(&self) -> &'static str {
+        "Listening"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Heard {
+            status: Some(response.status().as_u16()),
+            request_id: response.headers().get("x-amzn-requestid").map(str::to_owned),
+        };
+        Ok(())
     }
 }
 
@@ -147,6 +188,36 @@ fn incomplete() -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_an_answer_says_of_itself_is_heard_also_of_a_refusal() {
+        let server = file_sync_dev_s3::CloudFront::start().expect("a server");
+        let shared = crate::aws::for_tests().shared().clone();
+        let config = aws_sdk_cloudfront::config::Builder::from(&shared)
+            .endpoint_url(server.endpoint())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        let cdn = CloudFront { client: Client::from_conf(config) };
+        let mut batch = Batch {
+            id: "b".into(),
+            reference: "r".into(),
+            distribution: file_sync_dev_s3::DISTRIBUTION.into(),
+            paths: vec!["/a".into()],
+            month: crate::model::Month(0),
+            created: 0,
+            accepted: None,
+            links: Vec::new(),
+        };
+        let heard = |status| Heard { status: Some(status), request_id: Some("1".into()) };
+        let (taken, said) = cdn.create(&batch).await;
+        assert_eq!((taken.is_ok(), said), (true, heard(201)));
+        batch.distribution = "E0".into();
+        let (refused, said) = cdn.create(&batch).await;
+        assert_eq!((refused.is_err(), said), (true, heard(404)));
+        drop(server);
+        let (_, said) = cdn.create(&batch).await;
+        assert_eq!(said, Heard::default(), "nobody answers");
+    }
 
     #[test]
     fn errors_are_told_apart_by_what_happens_next() {

@@ -1,6 +1,6 @@
 //! Who is told of requests to the CDN beside the log, and what there is to know at one moment.
 
-use super::port::{Status, Trouble};
+use super::port::{Heard, Status, Trouble};
 use crate::model::{Batch, UnixMillis};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +23,8 @@ pub struct Request<'a> {
     pub ended: UnixMillis,
     /// What came of it.
     pub answer: &'a Result<Status, Trouble>,
+    /// What the answer said of itself.
+    pub heard: &'a Heard,
     /// Whether one before it has failed.
     pub failed_before: bool,
 }

@@ -38,10 +38,22 @@ pub struct Status {
     pub completed: bool,
 }
 
+/// What an answer says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The HTTP status; `None` where there was no answer.
+    pub status: Option<u16>,
+    /// What the CDN's support asks for.
+    pub request_id: Option<String>,
+}
+
 /// A CDN in front of the bucket. Each call makes one request and no retry.
 pub trait Invalidator: Send + Sync + 'static {
     /// Has copies thrown away. The same batch again is the same invalidation, and costs nothing.
-    fn create(&self, batch: &Batch) -> impl Future<Output = Result<Status, Trouble>> + Send;
+    fn create(
+        &self,
+        batch: &Batch,
+    ) -> impl Future<Output = (Result<Status, Trouble>, Heard)> + Send;
 
     /// How far the invalidation `id` of `distribution` is.
     fn status(

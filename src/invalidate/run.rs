@@ -177,9 +177,10 @@ impl<I: Invalidator> Worker<I> {
 
     async fn create(&mut self, batcher: &mut Batcher, batch: Batch) {
         let began = (self.settings.clock)();
-        let answer = self.cdn.create(&batch).await;
+        let (answer, heard) = self.cdn.create(&batch).await;
         let (ended, failed_before) = ((self.settings.clock)(), self.told.trouble.is_some());
-        let request = Request { batch: &batch, began, ended, answer: &answer, failed_before };
+        let request =
+            Request { batch: &batch, began, ended, answer: &answer, heard: &heard, failed_before };
         self.totals.asked(&request);
         self.observer.asked(&request);
         match batcher.created(&answer, self.now()) {

@@ -37,6 +37,11 @@ pub(super) fn spans(request: &Request<'_>) -> Vec<SpanData> {
         KeyValue::new("rpc.method", "CreateInvalidation"),
         KeyValue::new("aws.cloudfront.distribution_id", batch.distribution.clone()),
     ];
+    let heard = request.heard;
+    let status = heard.status.map(i64::from);
+    call.attributes.extend(status.map(|code| KeyValue::new("http.response.status_code", code)));
+    let id = heard.request_id.clone();
+    call.attributes.extend(id.map(|id| KeyValue::new("aws.request_id", id)));
     let id = match request.answer {
         Ok(status) => &status.id,
         Err(trouble) => {
@@ -89,7 +94,7 @@ fn linked(to: Context) -> trace::Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invalidate::{Kind, Status, Trouble};
+    use crate::invalidate::{Heard, Kind, Status, Trouble};
     use crate::model::{Batch, Month};
 
     fn batch(links: Vec<Link>) -> Batch {
@@ -107,7 +112,8 @@ mod tests {
 
     fn spans_of(batch: &Batch, answer: &Result<Status, Trouble>) -> Vec<SpanData> {
         let failed_before = false;
-        spans(&Request { batch, began: 3_000, ended: 4_000, answer, failed_before })
+        let heard = &Heard { status: Some(201), request_id: Some("R".into()) };
+        spans(&Request { batch, began: 3_000, ended: 4_000, answer, heard, failed_before })
     }
 
     #[test]
@@ -125,6 +131,11 @@ mod tests {
         assert_eq!(whole.links.links[0].span_context, referred(change.context));
         assert_eq!((whole.start_time, whole.parent_span_id), (at(2_000), SpanId::INVALID));
         assert_eq!(call.parent_span_id, whole.span_context.span_id());
+        for heard in
+            [KeyValue::new("http.response.status_code", 201), KeyValue::new("aws.request_id", "R")]
+        {
+            assert!(call.attributes.contains(&heard), "{heard:?}");
+        }
         assert_eq!(call.span_context.trace_id(), whole.span_context.trace_id());
     }
 

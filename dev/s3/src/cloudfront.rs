@@ -295,6 +295,9 @@ fn refused(refusal: &Refusal) -> Result<Answer, HungUp> {
 
 fn said(status: u16, document: String) -> Result<Answer, HungUp> {
     let status = StatusCode::from_u16(status).map_err(|_| HungUp)?;
-    let answer = Response::builder().status(status).header(CONTENT_TYPE, "text/xml");
+    let answer = Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "text/xml")
+        .header("x-amzn-requestid", "1");
     answer.body(s3s::Body::from(document)).map_err(|_| HungUp)
 }
