@@ -121,11 +121,12 @@ CREATE TABLE invalidation_months (
 ) STRICT;
 ";
 
-/// What makes it cheap to tell how long the queue has waited, and why rows are parked. Made at every
-/// start, because records without them are as good.
+/// What makes it cheap to tell how long the queue has waited, what of it the longest, and why rows
+/// are parked. Made at every start, because records without them are as good.
 const INDICES: &str = "
 CREATE INDEX IF NOT EXISTS pending_since ON pending (since_ms) WHERE parked IS NULL;
 CREATE INDEX IF NOT EXISTS pending_parked ON pending (parked) WHERE parked IS NOT NULL;
+CREATE INDEX IF NOT EXISTS parked_since ON pending (since_ms) WHERE parked IS NOT NULL;
 ";
 
 /// Columns that came later, for the same reason.

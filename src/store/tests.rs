@@ -55,6 +55,20 @@ fn open(directory: &Path) -> Opened {
     Store::open(directory, "b/p", Share::default(), 42).expect("a usable record")
 }
 
+/// A queue of a million rows is asked for its first few every second.
+#[test]
+fn the_first_of_a_long_queue_are_found_without_sorting_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let connection = schema::scratch(directory.path()).expect("made");
+    for order in [rows::Order::NextDue, rows::Order::Oldest] {
+        let sql = format!("EXPLAIN QUERY PLAN {}", rows::pending_in(order));
+        let mut statement = connection.prepare(&sql).expect("a plan");
+        let steps = statement.query_map([10], |row| row.get::<_, String>(3)).expect("steps");
+        let steps: Vec<_> = steps.collect::<Result<_, _>>().expect("steps");
+        assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{order:?}: {steps:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_written_is_there_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
