@@ -18,6 +18,9 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RelPath(Arc<[u8]>);
 
+/// Bytes of a path that is put together without a buffer of its own.
+const JOINED_SHORT: usize = 256;
+
 /// Why some bytes are no path below the watched directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
@@ -73,11 +76,21 @@ impl RelPath {
         if self.is_root() {
             return Ok(Self(Arc::from(name)));
         }
-        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
-        bytes.extend_from_slice(&self.0);
-        bytes.push(b'/');
-        bytes.extend_from_slice(name);
-        Ok(Self(bytes.into()))
+        let (directory, length) = (self.0.len(), self.0.len() + 1 + name.len());
+        // Most are short: one allocation instead of two, a million times in a walk.
+        let mut short = [0; JOINED_SHORT];
+        let mut long = Vec::new();
+        let bytes = match short.get_mut(..length) {
+            Some(bytes) => bytes,
+            None => {
+                long.resize(length, 0);
+                &mut long[..]
+            }
+        };
+        bytes[..directory].copy_from_slice(&self.0);
+        bytes[directory] = b'/';
+        bytes[directory + 1..].copy_from_slice(name);
+        Ok(Self(Arc::from(&*bytes)))
     }
 
     /// Whether this is the watched directory itself.
