@@ -5,7 +5,8 @@
 //!
 //! What differs is only a reason to look: each path found here goes the way of every hint, so a
 //! comparison can be wrong about a file that changes meanwhile without any harm. Memory does not
-//! grow with the tree.
+//! grow with the tree, but for a digest of each directory that agreed: while names and files of one
+//! have it again, its rows are not read (see [`Agreed`](crate::store::Agreed)).
 
 mod beside;
 
@@ -13,10 +14,11 @@ pub use beside::{Comparing, Comparison, ReportError};
 
 use crate::filter::Filter;
 use crate::model::{Depth, Epoch, Mirrored, RelPath};
-use crate::root::{Kind, LookError, Root, SourceGone, Visit, walk};
+use crate::root::{Kind, LookError, Memory, Root, SourceGone, Visit, walk};
 use crate::rules::Rules;
-use crate::store::{From, Store, StoreError};
+use crate::store::{From, RANGE_ROWS_MAX, Store, StoreError};
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const BATCH_MAX: usize = 512;
 /// Links, devices and the like that a comparison names; the rest is counted.
 const SKIPPED_MAX: usize = 100;
+/// Rows that are read where a directory follows that needs none: the next one may need none either.
+const ROWS_AFTER_GAP: usize = 16;
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -138,13 +142,28 @@ pub fn reconcile(
         emit,
         page: VecDeque::new(),
         next_page: Some(From::Start),
+        page_rows: ROWS_AFTER_GAP,
+        levels: Vec::new(),
         frozen: None,
         batch: Vec::new(),
         summary: Summary::default(),
         error: None,
     };
     let wanted = |path: &RelPath, is_directory: bool| filter.wants_entry(path, is_directory);
-    walk(root, &range.start, range.depth, &wanted, &mut |visit| merge.visit(&visit))?;
+    // What objects look like is in the rows alone.
+    let agreed = store.agreed();
+    let remembers = range.depth == Depth::Whole && expected.rules.is_none();
+    if remembers {
+        agreed.begin(agreed.hasher().hash_one((expected.epoch.0, filter.digest())));
+    }
+    let of = |path: &RelPath| agreed.of(path);
+    let memory = remembers.then(|| Memory { of: &of, hasher: agreed.hasher() });
+    let walked =
+        walk(root, &range.start, range.depth, &wanted, memory, &mut |visit| merge.visit(&visit));
+    if remembers {
+        agreed.end();
+    }
+    walked?;
     if merge.error.is_none() {
         // Rows behind the last file are gone, too.
         merge.pass(None).map_or_else(|error| merge.error = Some(error), |()| ());
@@ -170,6 +189,10 @@ struct Merge<'a> {
     page: VecDeque<(RelPath, Mirrored)>,
     /// Where the page after this one begins; `None` behind the last.
     next_page: Option<From>,
+    /// How many rows it will have.
+    page_rows: usize,
+    /// The directories on the way down.
+    levels: Vec<Level>,
     /// Nothing at or below it may be called absent. The rows below a path come in one run, so the
     /// latest is the only one that matters.
     frozen: Option<RelPath>,
@@ -178,11 +201,22 @@ struct Merge<'a> {
     error: Option<ReconcileError>,
 }
 
+/// A directory whose entries are being visited.
+struct Level {
+    path: RelPath,
+    /// Nothing recorded in it is asked for; what is below its sub-directories may be.
+    known: bool,
+    /// All that was seen in it is as recorded, and nothing else was recorded.
+    agrees: bool,
+}
+
 impl Merge<'_> {
     fn visit(&mut self, visit: &Visit<'_>) -> ControlFlow<()> {
         let result = match visit {
             Visit::File { path, stat } => self.file(path, stat),
             Visit::Directory { path } => self.directory(path),
+            Visit::Known { path, files } => self.known(path, *files),
+            Visit::Left { path, digest } => self.left(path, *digest),
             Visit::Skipped { path, kind } => self.special(path, *kind),
             Visit::Unreadable { path, error } => {
                 self.summary.unreadable += 1;
@@ -212,7 +246,7 @@ impl Merge<'_> {
     fn file(&mut self, path: &RelPath, stat: &crate::root::Stat) -> Result<(), ReconcileError> {
         self.summary.files += 1;
         self.expected.visited.store(self.summary.files, Ordering::Relaxed);
-        self.pass(Some(path))?;
+        self.arrive(path)?;
         let row = match self.peek()? {
             Some((recorded, _)) if recorded == path => self.page.pop_front(),
             _ => None,
@@ -232,7 +266,10 @@ impl Merge<'_> {
     }
 
     fn directory(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
-        self.pass(Some(path))?;
+        self.arrive(path)?;
+        if self.range.depth == Depth::Whole {
+            self.levels.push(Level { path: path.clone(), known: false, agrees: true });
+        }
         if self.range.depth == Depth::Entries && *path != self.range.start {
             // Not entered, so nothing is known of what lies below.
             self.page.retain(|(recorded, _)| recorded == path || !recorded.is_within(path));
@@ -243,10 +280,61 @@ impl Merge<'_> {
         Ok(())
     }
 
+    /// A directory that is as it was when it agreed: none of its rows is read.
+    fn known(&mut self, path: &RelPath, files: u64) -> Result<(), ReconcileError> {
+        if self.levels.last().is_none_or(|level| !level.known) {
+            self.arrive(path)?;
+        }
+        self.summary.files += files;
+        self.expected.visited.store(self.summary.files, Ordering::Relaxed);
+        self.levels.push(Level { path: path.clone(), known: true, agrees: true });
+        Ok(())
+    }
+
+    fn left(&mut self, path: &RelPath, digest: Option<u64>) -> Result<(), ReconcileError> {
+        if self.levels.last().is_some_and(|level| level.known) {
+            self.skip_rows(path, From::Past(path.clone()));
+            self.levels.pop();
+            return Ok(());
+        }
+        // The rows of what is gone from it come before anything that follows.
+        while self.peek()?.is_some_and(|(recorded, _)| recorded.is_within(path)) {
+            self.pass_one()?;
+        }
+        let level = self.levels.pop();
+        if let Some(digest) = digest.filter(|_| level.is_some_and(|level| level.agrees)) {
+            self.store.agreed().remember(path, digest);
+        }
+        Ok(())
+    }
+
+    /// The walk is at `path`: rows before it are gone, but for those that a known directory has.
+    fn arrive(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
+        if self.levels.last().is_some_and(|level| level.known) {
+            self.skip_rows(path, From::At(path.clone()));
+        }
+        self.pass(Some(path))
+    }
+
+    /// Drops the rows before `from`, which is at `path` or right behind all that is in it.
+    fn skip_rows(&mut self, path: &RelPath, from: From) {
+        let behind = matches!(from, From::Past(_));
+        let is_before = |(recorded, _): &(RelPath, Mirrored)| {
+            recorded < path || (behind && recorded.is_within(path))
+        };
+        while self.page.front().is_some_and(is_before) {
+            self.page.pop_front();
+        }
+        if self.page.is_empty() && self.next_page.is_some() {
+            self.next_page = Some(from);
+            self.page_rows = ROWS_AFTER_GAP;
+        }
+    }
+
     fn special(&mut self, path: &RelPath, kind: Kind) -> Result<(), ReconcileError> {
         self.summary.special += 1;
         self.skip(path, kind.as_str());
-        self.pass(Some(path))
+        self.arrive(path)
     }
 
     fn skip(&mut self, path: &RelPath, kind: &'static str) {
@@ -256,7 +344,9 @@ impl Merge<'_> {
     }
 
     fn freeze(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
-        self.pass(Some(path))?;
+        self.arrive(path)?;
+        // One whose entries were already being visited ends with this.
+        self.levels.pop_if(|level| level.path == *path);
         self.frozen = Some(path.clone());
         Ok(())
     }
@@ -267,13 +357,23 @@ impl Merge<'_> {
             if path.is_some_and(|path| recorded >= path) {
                 break;
             }
-            let Some((recorded, _)) = self.page.pop_front() else { break };
-            let frozen = self.frozen.as_ref().is_some_and(|frozen| recorded.is_within(frozen));
-            // What a pattern ignores now is left as it is: changing patterns deletes nothing.
-            if !frozen && self.filter.wants_file(&recorded) {
-                self.summary.gone += 1;
-                self.differs(&recorded)?;
-            }
+            self.pass_one()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next row, which the walk has passed.
+    fn pass_one(&mut self) -> Result<(), ReconcileError> {
+        let Some((recorded, _)) = self.page.pop_front() else { return Ok(()) };
+        // Whatever becomes of it, the directory is to be asked again.
+        if let Some(level) = self.levels.last_mut() {
+            level.agrees = false;
+        }
+        let frozen = self.frozen.as_ref().is_some_and(|frozen| recorded.is_within(frozen));
+        // What a pattern ignores now is left as it is: changing patterns deletes nothing.
+        if !frozen && self.filter.wants_file(&recorded) {
+            self.summary.gone += 1;
+            self.differs(&recorded)?;
         }
         Ok(())
     }
@@ -282,8 +382,10 @@ impl Merge<'_> {
         if self.page.is_empty()
             && let Some(from) = self.next_page.take()
         {
-            self.page = self.store.range_blocking(self.range.start.clone(), from)?.into();
+            let within = self.range.start.clone();
+            self.page = self.store.range_blocking(within, from, self.page_rows)?.into();
             self.next_page = self.page.back().map(|(last, _)| From::After(last.clone()));
+            self.page_rows = (self.page_rows * 4).min(RANGE_ROWS_MAX);
         }
         Ok(self.page.front())
     }
@@ -301,6 +403,9 @@ impl Merge<'_> {
     }
 
     fn differs(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
+        if let Some(level) = self.levels.last_mut() {
+            level.agrees = false;
+        }
         self.batch.push(path.clone());
         if self.batch.len() >= BATCH_MAX { self.flush() } else { Ok(()) }
     }

@@ -19,7 +19,7 @@ mod tests;
 
 pub use error::{LookError, Obstacle, OpenError, RootError, SourceGone};
 pub use stat::{Identity, Kind, Stat, is_mounted_alone, now_ns};
-pub use walk::{Visit, walk};
+pub use walk::{Memory, Visit, walk};
 
 use crate::model::RelPath;
 use beneath::{Access, Beneath, ENTRANCE, LISTING, MountOf, READING};

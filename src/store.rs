@@ -15,8 +15,10 @@
 //! One thread owns the one connection. Changes that arrive while a commit is under way share the
 //! next one, so that a burst costs few `fsync`s and a single change waits for none but its own.
 
+mod agreed;
 mod invalidations;
 mod listing;
+mod pages;
 mod rows;
 mod schema;
 mod share;
@@ -32,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use agreed::Agreed;
 pub use invalidations::WAITING_MAX;
 pub use listing::{Listed, Listing};
 pub use rows::{RANGE_ROWS_MAX, REASONS_MAX};
@@ -245,6 +248,8 @@ pub struct Known {
 pub enum From {
     /// At the first.
     Start,
+    /// At this path, or what comes after it.
+    At(RelPath),
     /// After this path.
     After(RelPath),
     /// After this path and all that lies below it.
@@ -293,6 +298,7 @@ impl Unusable {
 #[derive(Debug, Clone)]
 pub struct Store {
     requests: mpsc::Sender<thread::Request>,
+    agreed: Agreed,
     backlog: watch::Receiver<Backlog>,
     /// Closed when the thread has ended.
     ended: Arc<tokio::sync::Mutex<Option<oneshot::Receiver<()>>>>,
@@ -339,7 +345,7 @@ impl Store {
             })
             .map_err(|source| OpenError::Create { path: directory.into(), source })?;
         let ended = Arc::new(tokio::sync::Mutex::new(Some(end)));
-        Ok(Self { requests, backlog, ended })
+        Ok(Self { requests, agreed: Agreed::default(), backlog, ended })
     }
 
     /// Writes `changes`, all or none, and answers when they are on disk how much there is then.
@@ -359,7 +365,9 @@ impl Store {
         changes: Vec<Change>,
     ) -> impl Future<Output = Result<Counts, StoreError>> + Send + use<> {
         let (answer, receipt) = oneshot::channel();
+        let touched = self.agreed.touched_by(&changes);
         let sent = self.requests.send(thread::Request::Write(changes, answer)).await;
+        self.agreed.touch(touched);
         async move {
             sent.map_err(|_| gone())?;
             receipt.await.map_err(|_| gone())?
@@ -382,35 +390,6 @@ impl Store {
     /// If it cannot be read.
     pub async fn known(&self, questions: Vec<Question>) -> Result<Vec<Known>, StoreError> {
         self.ask(|answer| thread::Request::Read(thread::Read::Known(questions, answer))).await?
-    }
-
-    /// The recorded files within `within` and from `from` on, in their order,
-    /// [`RANGE_ROWS_MAX`] at most. Blocks: for the thread that walks.
-    ///
-    /// # Errors
-    ///
-    /// If the record cannot be read.
-    pub fn range_blocking(
-        &self,
-        within: RelPath,
-        from: From,
-    ) -> Result<Vec<(RelPath, Mirrored)>, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let request = thread::Request::Read(thread::Read::Range { within, from, answer });
-        self.requests.blocking_send(request).map_err(|_| gone())?;
-        answered.blocking_recv().map_err(|_| gone())?
-    }
-
-    /// The parked paths after `after`, in their order, [`RANGE_ROWS_MAX`] at most. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// If the record cannot be read.
-    pub fn parked_blocking(&self, after: Option<RelPath>) -> Result<Vec<RelPath>, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let request = thread::Request::Read(thread::Read::Parked { after, answer });
-        self.requests.blocking_send(request).map_err(|_| gone())?;
-        answered.blocking_recv().map_err(|_| gone())?
     }
 
     /// What is queued after `after`, parked or not, in the order of a walk, [`RANGE_ROWS_MAX`] at most.

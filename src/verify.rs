@@ -18,7 +18,7 @@ use crate::plan::Observed;
 use crate::reconcile::{Comparison, Expected, Range, ReportError};
 use crate::root::Root;
 use crate::settle::Rested;
-use crate::store::{From, Known, Listed, Listing, Question, Store, StoreError};
+use crate::store::{From, Known, Listed, Listing, Question, RANGE_ROWS_MAX, Store, StoreError};
 use crate::transfer::{Inspected, ObjectStore, S3, checksum_of};
 use futures_util::{StreamExt, stream};
 use judge::{Seen, Verdict};
@@ -357,7 +357,7 @@ fn merge(
         if rows.is_empty()
             && let Some(from) = next_row.take()
         {
-            rows = store.range_blocking(RelPath::root(), from)?.into();
+            rows = store.range_blocking(RelPath::root(), from, RANGE_ROWS_MAX)?.into();
             next_row = rows.back().map(|(last, _)| From::After(last.clone()));
         }
         if objects.is_empty()

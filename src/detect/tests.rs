@@ -99,12 +99,19 @@ impl Watched {
     async fn probe(&mut self) {
         let mut directories = Vec::new();
         let root = Root::open(self.dir.path()).expect("opens");
-        crate::root::walk(&root, &RelPath::root(), Depth::Whole, &|_, _| true, &mut |visit| {
-            if let crate::root::Visit::Directory { path } = visit {
-                directories.push(path.clone());
-            }
-            std::ops::ControlFlow::Continue(())
-        })
+        crate::root::walk(
+            &root,
+            &RelPath::root(),
+            Depth::Whole,
+            &|_, _| true,
+            None,
+            &mut |visit| {
+                if let crate::root::Visit::Directory { path } = visit {
+                    directories.push(path.clone());
+                }
+                std::ops::ControlFlow::Continue(())
+            },
+        )
         .expect("walks");
         self.hints().await;
         let probes: Vec<_> =

@@ -176,3 +176,5 @@ proptest! {
         prop_assert_eq!(found.len(), found.iter().collect::<BTreeSet<_>>().len(), "each once");
     }
 }
+
+mod remembered;

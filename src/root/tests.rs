@@ -37,16 +37,25 @@ fn as_nobody(test: impl FnOnce() + Send) {
 /// A walk in words.
 fn walked(root: &Root, start: &str, depth: Depth) -> Vec<String> {
     let mut seen = Vec::new();
-    walk(root, &path(start), depth, &|path, _| path.file_name() != b"ignored", &mut |visit| {
-        seen.push(match visit {
-            Visit::File { path, stat } => format!("{path} {}", stat.fingerprint.size),
-            Visit::Directory { path } => format!("{path}/"),
-            Visit::Skipped { path, kind } => format!("{path} {kind:?}"),
-            Visit::Unreadable { path, error } => format!("{path} {:?}", error.kind()),
-            Visit::Mount { path } => format!("{path} mount"),
-        });
-        ControlFlow::Continue(())
-    })
+    walk(
+        root,
+        &path(start),
+        depth,
+        &|path, _| path.file_name() != b"ignored",
+        None,
+        &mut |visit| {
+            seen.push(match visit {
+                Visit::File { path, stat } => format!("{path} {}", stat.fingerprint.size),
+                Visit::Directory { path } => format!("{path}/"),
+                Visit::Skipped { path, kind } => format!("{path} {kind:?}"),
+                Visit::Unreadable { path, error } => format!("{path} {:?}", error.kind()),
+                Visit::Mount { path } => format!("{path} mount"),
+                Visit::Known { path, files } => format!("{path} known, {files}"),
+                Visit::Left { .. } => return ControlFlow::Continue(()),
+            });
+            ControlFlow::Continue(())
+        },
+    )
     .expect("the start is readable");
     seen
 }
@@ -245,9 +254,10 @@ fn a_walk_visits_in_the_order_of_paths() {
     }
     for root in roots {
         let mut seen = Vec::new();
-        walk(&root, &RelPath::root(), Depth::Whole, &|_, _| true, &mut |visit| {
+        walk(&root, &RelPath::root(), Depth::Whole, &|_, _| true, None, &mut |visit| {
             match visit {
                 Visit::File { path, .. } | Visit::Directory { path } => seen.push(path.clone()),
+                Visit::Left { .. } => {}
                 other => panic!("{other:?}"),
             }
             ControlFlow::Continue(())
@@ -274,7 +284,7 @@ fn a_walk_tells_what_it_met_and_skips_what_is_ignored() {
         assert_eq!(walked(&root, "sub/file", Depth::Whole), ["sub/file 2"]);
         assert_eq!(walked(&root, "none", Depth::Whole), [""; 0]);
         let refused =
-            walk(&root, &path("sub/link/x"), Depth::Whole, &|_, _| true, &mut |_| panic!());
+            walk(&root, &path("sub/link/x"), Depth::Whole, &|_, _| true, None, &mut |_| panic!());
         assert!(matches!(refused, Err(LookError::NotBelow(Obstacle::Link))));
     }
 }
@@ -299,11 +309,12 @@ fn a_directory_exchanged_underway_is_unreadable_from_there_on() {
         fs::write(top.join("z"), "x").expect("writes");
         let mut unreadable = Vec::new();
         let mut depth = 0;
-        walk(&root, &RelPath::root(), Depth::Whole, &|_, _| true, &mut |visit| {
+        walk(&root, &RelPath::root(), Depth::Whole, &|_, _| true, None, &mut |visit| {
             match visit {
                 Visit::Directory { .. } => depth += 1,
                 Visit::File { path, .. } => panic!("{path} is of the directory that is gone"),
                 Visit::Unreadable { path, .. } => unreadable.push(path.clone()),
+                Visit::Left { .. } => {}
                 other => panic!("{other:?}"),
             }
             if depth == 40 {

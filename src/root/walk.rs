@@ -15,6 +15,8 @@ use super::{Root, list_fd};
 use crate::model::{Depth, Fingerprint, RelPath};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use std::fmt;
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -33,6 +35,21 @@ pub enum Visit<'a> {
     Directory {
         /// Where.
         path: &'a RelPath,
+    },
+    /// A directory of which an earlier walk told the same, name by name and file by file. Of its
+    /// entries only the sub-directories follow.
+    Known {
+        /// Where.
+        path: &'a RelPath,
+        /// Regular files in it.
+        files: u64,
+    },
+    /// All that lies in a directory and below it was visited.
+    Left {
+        /// Which.
+        path: &'a RelPath,
+        /// Of its entries, if all of them are wanted files and directories that were visited.
+        digest: Option<u64>,
     },
     /// A link, a device, a socket or a FIFO: nothing is mirrored at or below it.
     Skipped {
@@ -64,11 +81,21 @@ const OPEN_DIRECTORIES_MAX: usize = 32;
 const TURNS_MAX: usize = 4;
 
 type Wanted<'a> = &'a dyn Fn(&RelPath, bool) -> bool;
+type Earlier<'a> = &'a dyn Fn(&RelPath) -> Option<u64>;
+
+/// What earlier walks told, by the digests of [`Visit::Left`].
+#[derive(Clone, Copy)]
+pub struct Memory<'a> {
+    /// The digest of a directory, if its entries need not be visited where they have it again.
+    pub of: Earlier<'a>,
+    /// What digests are made with.
+    pub hasher: &'a RandomState,
+}
 type Visitor<'a> = &'a mut dyn FnMut(Visit<'_>) -> ControlFlow<()>;
 
 /// Walks what lies at and below `start` and is `wanted` (asked with the path and whether it is a
 /// directory; `start` itself is not asked about), until `visit` breaks. If nothing is at `start`,
-/// nothing is visited.
+/// nothing is visited. What is in `memory` was said of the same `wanted`.
 ///
 /// # Errors
 ///
@@ -78,13 +105,14 @@ pub fn walk(
     start: &RelPath,
     depth: Depth,
     wanted: Wanted<'_>,
+    memory: Option<Memory<'_>>,
     visit: Visitor<'_>,
 ) -> Result<(), LookError> {
     let stat = match root.look(start) {
         Err(LookError::Gone) if !start.is_root() => return Ok(()),
         looked => looked?,
     };
-    let mut walk = Walk { root, wanted, visit, levels: Vec::new() };
+    let mut walk = Walk { root, wanted, memory, visit, levels: Vec::new() };
     // A break ends the walk, and the visitor knows best why.
     let (ControlFlow::Continue(()) | ControlFlow::Break(())) = match stat.kind {
         Kind::Directory => match root.open_dir(start) {
@@ -97,9 +125,16 @@ pub fn walk(
     Ok(())
 }
 
+impl fmt::Debug for Memory<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
 struct Walk<'a> {
     root: &'a Root,
     wanted: Wanted<'a>,
+    memory: Option<Memory<'a>>,
     visit: Visitor<'a>,
     /// The directories on the way down.
     levels: Vec<Level>,
@@ -111,8 +146,10 @@ struct Level {
     names: Names,
     /// Closed while too many deeper ones are open.
     dir: Option<OwnedFd>,
-    /// To know it again when it is opened again.
-    identity: Fingerprint,
+    /// To know it again when it is opened again; looked at when it is closed.
+    identity: Option<Fingerprint>,
+    /// Of what was visited so far; `None` once that is not all there is.
+    digest: Option<Digest>,
 }
 
 impl Walk<'_> {
@@ -121,7 +158,7 @@ impl Walk<'_> {
         self.enter(start, dir)?;
         while let Some(level) = self.levels.last_mut() {
             let Some((name, listed)) = level.names.next() else {
-                self.levels.pop();
+                self.leave()?;
                 continue;
             };
             // Cannot fail: the kernel gave the name.
@@ -150,30 +187,41 @@ impl Walk<'_> {
         let mut kind = listed;
         for _ in 0..TURNS_MAX {
             if kind.is_some_and(|kind| !(self.wanted)(path, kind == Kind::Directory)) {
+                self.is_not_all();
                 return ControlFlow::Continue(());
             }
             match kind {
                 Some(Kind::Directory) if depth == Depth::Whole => {
                     match self.root.open_entry(dir, path.file_name()) {
-                        Ok(opened) => return self.enter(path.clone(), opened),
+                        Ok(opened) => {
+                            self.add(path, None);
+                            return self.enter(path.clone(), opened);
+                        }
                         // No directory any more: see what it is.
                         Err(LookError::Gone | LookError::NotBelow(Obstacle::Link)) => {}
                         Err(error) => return self.refused(path, error),
                     }
                 }
                 None | Some(Kind::File | Kind::Directory) => {}
-                Some(kind) => return (self.visit)(Visit::Skipped { path, kind }),
+                Some(kind) => {
+                    self.is_not_all();
+                    return (self.visit)(Visit::Skipped { path, kind });
+                }
             }
             let stat = match stat_at(dir, path.file_name()) {
-                Err(Errno::NOENT) => return ControlFlow::Continue(()),
+                Err(Errno::NOENT) => {
+                    self.is_not_all();
+                    return ControlFlow::Continue(());
+                }
                 Err(errno) => return self.refused(path, errno.into()),
                 Ok(stat) => stat,
             };
             if !self.root.mount().holds(&stat) {
-                return (self.visit)(Visit::Mount { path });
+                return self.refused(path, LookError::NotBelow(Obstacle::Mount));
             }
             match (kind, stat.kind) {
                 (Some(Kind::File), Kind::File) => {
+                    self.add(path, Some(&stat.fingerprint));
                     return (self.visit)(Visit::File { path, stat: &stat });
                 }
                 (Some(Kind::Directory), Kind::Directory) if depth == Depth::Entries => {
@@ -187,6 +235,7 @@ impl Walk<'_> {
     }
 
     fn refused(&mut self, path: &RelPath, error: LookError) -> ControlFlow<()> {
+        self.is_not_all();
         match error {
             LookError::NotBelow(Obstacle::Mount) => (self.visit)(Visit::Mount { path }),
             error => (self.visit)(Visit::Unreadable { path, error: error.into() }),
@@ -196,28 +245,80 @@ impl Walk<'_> {
     /// Lists the open directory `path` and makes it the deepest level.
     fn enter(&mut self, path: RelPath, dir: OwnedFd) -> ControlFlow<()> {
         let mut names = Names::default();
-        let listed = stat_fd(&dir).and_then(|stat| {
-            list_fd(&dir, &mut |name, kind| {
-                names.push(name, kind);
-                ControlFlow::Continue(())
-            })?;
-            Ok(stat.fingerprint)
+        let listed = list_fd(&dir, &mut |name, kind| {
+            names.push(name, kind);
+            ControlFlow::Continue(())
         });
-        let identity = match listed {
-            Ok(identity) => identity,
+        match listed {
+            Ok(()) => {}
             // Removed after it was opened.
-            Err(Errno::NOENT) if !path.is_root() => return ControlFlow::Continue(()),
-            Err(errno) => {
-                return (self.visit)(Visit::Unreadable { path: &path, error: errno.into() });
+            Err(Errno::NOENT) if !path.is_root() => {
+                self.is_not_all();
+                return ControlFlow::Continue(());
             }
-        };
+            Err(errno) => return self.refused(&path, errno.into()),
+        }
         names.sort();
-        (self.visit)(Visit::Directory { path: &path })?;
-        self.levels.push(Level { path, names, dir: Some(dir), identity });
+        let mut digest = self.memory.map(|memory| Digest::new(memory.hasher, &path));
+        if self.is_known(&path, &dir, &names) {
+            digest = None;
+            let files = names.keep_directories();
+            (self.visit)(Visit::Known { path: &path, files })?;
+        } else {
+            (self.visit)(Visit::Directory { path: &path })?;
+        }
+        self.levels.push(Level { path, names, dir: Some(dir), identity: None, digest });
         if let Some(shallowest) = self.levels.len().checked_sub(OPEN_DIRECTORIES_MAX + 1) {
-            self.levels[shallowest].dir = None;
+            let level = &mut self.levels[shallowest];
+            if let Some(dir) = level.dir.take() {
+                level.identity = stat_fd(&dir).ok().map(|stat| stat.fingerprint);
+            }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Ends the deepest level.
+    fn leave(&mut self) -> ControlFlow<()> {
+        let Some(level) = self.levels.pop() else { return ControlFlow::Continue(()) };
+        let digest = level.digest.map(Digest::finish);
+        (self.visit)(Visit::Left { path: &level.path, digest })
+    }
+
+    /// Whether an earlier walk told the same of the open directory `path`.
+    fn is_known(&self, path: &RelPath, dir: &OwnedFd, names: &Names) -> bool {
+        let Some((memory, earlier)) =
+            self.memory.and_then(|memory| Some((memory, (memory.of)(path)?)))
+        else {
+            return false;
+        };
+        let mut digest = Digest::new(memory.hasher, path);
+        for (name, kind) in names.rest() {
+            match kind {
+                Some(Kind::Directory) => digest.add(name, None),
+                Some(Kind::File) => match stat_at(dir, name) {
+                    Ok(stat) if stat.kind == Kind::File && self.root.mount().holds(&stat) => {
+                        digest.add(name, Some(&stat.fingerprint));
+                    }
+                    _ => return false,
+                },
+                _ => return false,
+            }
+        }
+        digest.finish() == earlier
+    }
+
+    /// The entry `path` of the deepest level is a directory, or a file that looks like this.
+    fn add(&mut self, path: &RelPath, file: Option<&Fingerprint>) {
+        if let Some(digest) = self.levels.last_mut().and_then(|level| level.digest.as_mut()) {
+            digest.add(path.file_name(), file);
+        }
+    }
+
+    /// There is more in the deepest level than is visited.
+    fn is_not_all(&mut self) {
+        if let Some(level) = self.levels.last_mut() {
+            level.digest = None;
+        }
     }
 }
 
@@ -226,7 +327,37 @@ fn reopen(root: &Root, level: &Level) -> io::Result<OwnedFd> {
     let dir = root.open_dir(&level.path)?;
     let now = stat_fd(&dir)?.fingerprint;
     // Another directory of the same name has other entries.
-    if now.same_file(&level.identity) { Ok(dir) } else { Err(Errno::STALE.into()) }
+    let same = level.identity.is_some_and(|identity| now.same_file(&identity));
+    if same { Ok(dir) } else { Err(Errno::STALE.into()) }
+}
+
+/// Sums up the entries of a directory, in their order.
+struct Digest(DefaultHasher);
+
+impl Digest {
+    fn new(hasher: &RandomState, directory: &RelPath) -> Self {
+        let mut hasher = hasher.build_hasher();
+        hasher.write(directory.as_bytes());
+        Self(hasher)
+    }
+
+    fn add(&mut self, name: &[u8], file: Option<&Fingerprint>) {
+        // No name holds a separator.
+        self.0.write_u8(b'/');
+        self.0.write(name);
+        let Some(file) = file else { return self.0.write(b"/d") };
+        self.0.write(b"/f");
+        for number in [file.size, file.inode, file.device, u64::from(file.mode)] {
+            self.0.write_u64(number);
+        }
+        for number in [file.mtime_ns, file.ctime_ns, file.btime_ns] {
+            self.0.write_i64(number);
+        }
+    }
+
+    fn finish(self) -> u64 {
+        self.0.finish()
+    }
 }
 
 /// The names in one directory, in few allocations: a directory may hold millions.
@@ -257,6 +388,18 @@ impl Names {
         let bytes = &self.bytes;
         self.entries.sort_unstable_by(|a, b| b.name(bytes).cmp(a.name(bytes)));
         self.entries.dedup_by(|a, b| a.name(bytes) == b.name(bytes));
+    }
+
+    /// What [`next`](Self::next) will give.
+    fn rest(&self) -> impl Iterator<Item = (&[u8], Option<Kind>)> {
+        self.entries.iter().rev().map(|entry| (entry.name(&self.bytes), entry.kind))
+    }
+
+    /// Drops all others, and tells how many.
+    fn keep_directories(&mut self) -> u64 {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.kind == Some(Kind::Directory));
+        (before - self.entries.len()) as u64
     }
 
     fn next(&mut self) -> Option<(&[u8], Option<Kind>)> {

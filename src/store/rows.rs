@@ -286,21 +286,24 @@ pub(super) fn range(
     connection: &Connection,
     within: &RelPath,
     from: &From,
+    limit: usize,
 ) -> rusqlite::Result<Vec<(RelPath, Mirrored)>> {
     let key = within.to_sort_key();
     let (_, to) = below(&key);
     let (from, compare) = match from {
         From::Start => (key, ">="),
+        From::At(path) => (path.to_sort_key(), ">="),
         From::After(path) => (path.to_sort_key(), ">"),
         From::Past(path) => (below(&path.to_sort_key()).1, ">="),
     };
     let sql = format!(
         "SELECT path, {MIRRORED} FROM mirrored WHERE path {compare} ?1 AND path < ?2 \
-         ORDER BY path LIMIT {RANGE_ROWS_MAX}"
+         ORDER BY path LIMIT ?3"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows =
-        statement.query_map([from, to], |row| Ok((path_from(row, 0)?, mirrored_from(row, 1)?)))?;
+    let limit = i64::try_from(limit.min(RANGE_ROWS_MAX)).unwrap_or(i64::MAX);
+    let row = |row: &Row<'_>| Ok((path_from(row, 0)?, mirrored_from(row, 1)?));
+    let rows = statement.query_map(params![from, to, limit], row)?;
     rows.collect()
 }
 

@@ -206,14 +206,15 @@ async fn ranges_come_in_the_order_of_a_walk_and_page_by_page() {
             let mut found: Vec<RelPath> = Vec::new();
             loop {
                 let from = found.last().cloned().map_or(From::Start, From::After);
-                let page = store.range_blocking(within.clone(), from).expect("read");
+                let page =
+                    store.range_blocking(within.clone(), from, RANGE_ROWS_MAX).expect("read");
                 if page.is_empty() {
                     return found;
                 }
                 found.extend(page.into_iter().map(|(path, _)| path));
             }
         };
-        let past = store.range_blocking(RelPath::root(), From::Past(path("d"))).expect("read");
+        let past = store.range_blocking(RelPath::root(), From::Past(path("d")), 9).expect("read");
         assert_eq!(
             past.iter().map(|(path, _)| path.to_string()).collect::<Vec<_>>(),
             ["d-", "d.txt", "e"]

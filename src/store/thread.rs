@@ -36,7 +36,7 @@ pub(super) enum Request {
 pub(super) enum Read {
     Bound(Answer<Option<Bound>>),
     Known(Vec<Question>, Answer<Vec<Known>>),
-    Range { within: RelPath, from: From, answer: Answer<Vec<(RelPath, Mirrored)>> },
+    Range { within: RelPath, from: From, limit: usize, answer: Answer<Vec<(RelPath, Mirrored)>> },
     Parked { after: Option<RelPath>, answer: Answer<Vec<RelPath>> },
     QueuedAfter(Option<RelPath>, Answer<Vec<Pending>>),
     Due(usize, Answer<(Vec<Pending>, Counts)>),
@@ -201,8 +201,8 @@ impl Writer {
         match read {
             Read::Bound(answer) => reply(answer, rows::bound(connection)),
             Read::Known(questions, answer) => reply(answer, known(connection, &questions)),
-            Read::Range { within, from, answer } => {
-                reply(answer, rows::range(connection, &within, &from));
+            Read::Range { within, from, limit, answer } => {
+                reply(answer, rows::range(connection, &within, &from, limit));
             }
             Read::Parked { after, answer } => {
                 reply(answer, rows::parked(connection, after.as_ref()));

@@ -50,13 +50,14 @@ impl Model {
     fn compare(&mut self, directory: &RelPath, depth: Depth, hint: &Hint) {
         let mut seen = BTreeMap::new();
         let mut complete = true;
-        let walked = walk(&self.root, directory, depth, &|_, _| true, &mut |visit| {
+        let walked = walk(&self.root, directory, depth, &|_, _| true, None, &mut |visit| {
             match visit {
                 Visit::File { path, stat } => {
                     seen.insert(path.clone(), stat.fingerprint);
                 }
                 Visit::Unreadable { .. } => complete = false,
                 Visit::Directory { .. } | Visit::Skipped { .. } | Visit::Mount { .. } => {}
+                Visit::Known { .. } | Visit::Left { .. } => {}
             }
             ControlFlow::Continue(())
         });
