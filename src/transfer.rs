@@ -55,6 +55,7 @@ use memory::{Memory, Purpose};
 use pace::Paced;
 use source::{Piece, Source};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -83,6 +84,8 @@ pub struct Settings {
     pub share: Share,
     /// How to ask the store what it can do, if it is to be asked.
     pub probe: Option<Probe>,
+    /// Whether an object is looked at before it is deleted: the store turned out not to know conditions.
+    pub looks_before_delete: bool,
     /// What objects look like.
     pub rules: Arc<Rules>,
     /// Whether objects that are there are made to look like that, too.
@@ -111,7 +114,9 @@ pub trait Journal: Send + Sync + 'static {
     /// Answers when it is on disk that the listing is complete.
     fn listing_ended(&self) -> impl Future<Output = ()> + Send;
     /// Answers when it is on disk that the store was asked what it can do.
-    fn probed(&self, note: &str) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk that the store was asked what it can do, and whether it knows conditions
+    /// on deletes.
+    fn probed(&self, note: &str, conditions: bool) -> impl Future<Output = ()> + Send;
 }
 
 /// Carries operations out. One for the whole daemon.
@@ -123,6 +128,7 @@ pub struct Transfer<S, J> {
     settings: Settings,
     memory: Memory,
     prepared: Mutex<Prepared>,
+    looks_before_delete: AtomicBool,
 }
 
 /// What the record says that a try has to know.
@@ -168,8 +174,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     pub fn new(root: Arc<Root>, store: S, journal: J, settings: Settings) -> Self {
         let memory = Memory::new(settings.memory, settings.multipart_part_size);
         let prepared = Mutex::new(Prepared::new(settings.listed));
+        let looks_before_delete = AtomicBool::new(settings.looks_before_delete);
         let store = Paced::new(store, settings.pace);
-        Self { root, store, journal, settings, memory, prepared }
+        Self { root, store, journal, settings, memory, prepared, looks_before_delete }
     }
 
     /// Tries once to put the file the lease permits.

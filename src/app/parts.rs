@@ -32,6 +32,8 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// Connections beside those for content: looks, deletes, listings.
 const CONTROL_CONNECTIONS: usize = 4;
+/// What the record says of a store that does not know conditions on deletes.
+const UNCONDITIONAL: &str = ", no conditions on deletes";
 /// What S3 copies in one request.
 const COPY_BYTES_MAX: u64 = 5 << 30;
 /// The part of a larger one; S3 copies several of them at once.
@@ -203,6 +205,10 @@ pub(super) fn transfer_settings(
         listed: bound.listed,
         share: config.share,
         probe: probe(config, bound),
+        looks_before_delete: bound
+            .probed
+            .as_ref()
+            .is_some_and(|note| note.ends_with(UNCONDITIONAL)),
         rules,
         reapply_rules,
         rest: config.open_file_quiet,
@@ -214,7 +220,8 @@ pub(super) fn transfer_settings(
 fn probe(config: &Config, bound: &Bound) -> Option<Probe> {
     let checksum = config.checksum;
     let note = format!("{} {checksum:?}", env!("CARGO_PKG_VERSION"));
-    let asked = bound.probed.as_ref() == Some(&note);
+    let asked = bound.probed.as_ref();
+    let asked = asked.is_some_and(|asked| asked.trim_end_matches(UNCONDITIONAL) == note);
     (config.probe && config.is_other_store() && !asked).then(|| Probe {
         name: format!(".file-sync-service.probe-{}", bound.owner),
         note,
@@ -319,7 +326,8 @@ impl Journal for Recorded {
         self.note_bound(|bound| bound.listed = true).await;
     }
 
-    async fn probed(&self, note: &str) {
-        self.note_bound(|bound| bound.probed = Some(note.to_owned())).await;
+    async fn probed(&self, note: &str, conditions: bool) {
+        let note = format!("{note}{}", if conditions { "" } else { UNCONDITIONAL });
+        self.note_bound(|bound| bound.probed = Some(note)).await;
     }
 }

@@ -9,6 +9,7 @@ use crate::queue::Lease;
 use crate::root::{Kind, LookError, Obstacle, Root};
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Looks, a few seconds apart in all, before an object whose upload was never answered is held to be
 /// absent for good.
@@ -68,7 +69,8 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         if let Some(note) = &known.upload {
             self.abandon(note).await.map_err(Outcome::Failed)?;
         }
-        if let (Some(mirrored), None) = (&known.mirrored, lease.sent_before) {
+        let conditional = !self.looks_before_delete.load(Ordering::Relaxed);
+        if let (true, Some(mirrored), None) = (conditional, &known.mirrored, lease.sent_before) {
             return Ok(Condemned { key, etag: mirrored.etag.clone() });
         }
         let found = self.store.head(&key).await.map_err(Outcome::Failed)?;
@@ -77,6 +79,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             |object: &StoredObject| object.ours || (etag.is_some() && object.etag.as_ref() == etag);
         match (found, lease.sent_before) {
             (Some(object), _) if ours(&object) => Ok(Condemned { key, etag: object.etag }),
+            (Some(_), None) => Err(deleted(&key, Some(Ok(Deleted::Replaced)))),
             (None, Some(_)) if lease.pending.attempts < UNANSWERED_LOOKS => Err(unconfirmed()),
             _ => Err(Outcome::Deleted),
         }

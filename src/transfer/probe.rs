@@ -4,13 +4,15 @@
 //! - Only what the program relies on is asked about.
 //! - The objects have names that are in no record, and are deleted again. What a crash leaves of them
 //!   goes with the next probe, as it has the same names.
-//! - Nothing rests on the answers. A probe that fails is told of and tried again a few times, and holds
+//! - Where deletes have no conditions, the store is asked about an object before it is deleted. Nothing
+//!   else rests on the answers. A probe that fails is told of and tried again a few times, and holds
 //!   up nothing for longer than [`PATIENCE`].
 
 use super::{Condemned, Deleted, Journal, ObjectHead, ObjectStore, StoredObject, Transfer};
 use crate::model::{Failure, FailureClass, ObjectKey, RelPath, Version};
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The longest time that one may take.
@@ -67,7 +69,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         match tokio::time::timeout(PATIENCE, asking).await {
             Ok(Ok(able)) => {
                 able.tell();
-                self.journal.probed(&probe.note).await;
+                let conditions = able.delete_conditions && able.delete_many_conditions;
+                self.looks_before_delete.store(!conditions, Ordering::Relaxed);
+                self.journal.probed(&probe.note, conditions).await;
                 return true;
             }
             Ok(Err(failure)) => not_probed(&failure.code, &failure.message),

@@ -33,7 +33,7 @@ impl Journal for Arc<Notes> {
     }
     async fn listed(&self, _: Vec<(RelPath, u64)>) {}
     async fn listing_ended(&self) {}
-    async fn probed(&self, _: &str) {}
+    async fn probed(&self, _: &str, _: bool) {}
 }
 
 struct World {
@@ -69,6 +69,7 @@ impl World {
             listed: true,
             share: crate::model::Share::default(),
             probe: None,
+            looks_before_delete: false,
             rules: Arc::default(),
             reapply_rules: false,
             rest: Duration::from_secs(3_600),

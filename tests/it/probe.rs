@@ -2,7 +2,7 @@
 
 use crate::harness::log::Line;
 use crate::harness::{World, until};
-use file_sync_dev_s3::{Action, BUCKET, Gate, Rule};
+use file_sync_dev_s3::{Action, BUCKET, Gate, Options, Rule};
 
 /// What the store was asked with.
 const NAMES: &str = "m/.file-sync-service.probe-*";
@@ -121,6 +121,32 @@ fn what_a_kill_leaves_of_a_probe_goes_with_the_next() {
     assert_eq!(ended.code(), Some(0), "{}", ended.errors);
     assert_eq!((world.difference(), world.uploads()), (Ok(()), Vec::new()));
     probed(&ended.lines);
+}
+
+/// As MinIO does, which takes conditions on deletes and does not look at them.
+#[test]
+fn where_deletes_have_no_conditions_objects_are_looked_at_before_they_are_deleted() {
+    let options = Options { conditional_deletes: false, ..Options::default() };
+    let mut world = World::with(&options).default_of("s3_probe");
+    world.tree.write("stays", "so that the tree is not empty");
+    world.tree.fill("folder", 5);
+    let ended = world.once();
+    assert_eq!(ended.code(), Some(0), "{}", ended.errors);
+    let line = probed(&ended.lines);
+    assert!(!line.is_true("delete.conditions") && !line.is_true("delete.many.conditions"));
+    for name in ["folder/0001", "folder/0002"] {
+        world.put_foreign(name, "of somebody else");
+    }
+    world.tree.remove_folder("folder");
+    // Another process knows it from the record.
+    let ended = world.once();
+    assert_eq!(ended.code(), Some(0), "{}", ended.errors);
+    assert_eq!(world.difference(), Ok(()));
+    assert_eq!(ended.events("delete.declined").len(), 2);
+    assert_eq!(ended.events("store.probed").len(), 0);
+    let mut deleted = world.deleted();
+    deleted.retain(|key| !key.contains(".probe-"));
+    assert_eq!(deleted, ["m/folder/0000", "m/folder/0003", "m/folder/0004"]);
 }
 
 #[test]

@@ -20,11 +20,13 @@ pub(crate) struct Backend {
     pub(crate) store: Store,
     pub(crate) region: String,
     pub(crate) part_bytes_min: u64,
+    pub(crate) conditional_deletes: bool,
 }
 
 impl Backend {
     pub(crate) fn new(options: &Options, store: Store) -> Self {
-        Self { store, region: options.region.clone(), part_bytes_min: options.part_bytes_min }
+        let Options { part_bytes_min, conditional_deletes, .. } = *options;
+        Self { store, region: options.region.clone(), part_bytes_min, conditional_deletes }
     }
 }
 

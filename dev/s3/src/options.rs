@@ -35,6 +35,8 @@ pub struct Options {
     pub discard: bool,
     /// The smallest part that need not be the last one.
     pub part_bytes_min: u64,
+    /// Look at the conditions of deletes. Not every store does.
+    pub conditional_deletes: bool,
     /// Seed of faults with a probability.
     pub seed: u64,
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             latest_only: false,
             discard: false,
             part_bytes_min: PART_BYTES_MIN,
+            conditional_deletes: true,
             seed: 0,
         }
     }

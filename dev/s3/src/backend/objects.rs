@@ -177,7 +177,8 @@ pub(super) async fn delete_object(
     request: S3Request<dto::DeleteObjectInput>,
 ) -> S3Result<dto::DeleteObjectOutput> {
     let input = request.input;
-    let condition = Condition { if_match: input.if_match, if_none_match: None };
+    let if_match = input.if_match.filter(|_| backend.conditional_deletes);
+    let condition = Condition { if_match, if_none_match: None };
     backend
         .store
         .write(&input.bucket, |bucket| backend.store.delete(bucket, &input.key, &condition))?;
@@ -198,7 +199,8 @@ pub(super) async fn delete_objects(
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
     backend.store.write(&input.bucket, |bucket| {
         for object in &input.delete.objects {
-            let if_match = object.e_tag.clone().map(ETagCondition::ETag);
+            let etag = object.e_tag.clone().filter(|_| backend.conditional_deletes);
+            let if_match = etag.map(ETagCondition::ETag);
             let condition = Condition { if_match, if_none_match: None };
             let key = Some(object.key.clone());
             match backend.store.delete(bucket, &object.key, &condition) {
