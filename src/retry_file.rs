@@ -13,11 +13,16 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Entries in the file; of the rest it gives the number.
 const ENTRIES_MAX: usize = 10_000;
-/// Time between two writes.
+/// Least time between two writes.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// One that takes long, because the queue is, is followed by so many times as much without one …
+const PAUSE_FACTOR: u32 = 50;
+/// … but not more.
+const INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Larger files than this were not written by the original service, nor by us.
 const READ_BYTES_MAX: u64 = 64 << 20;
 
@@ -108,6 +113,7 @@ pub fn tell_inherited(path: &Path) {
 pub async fn keep<T>(settings: Settings, store: Store, mut news: watch::Receiver<T>) {
     loop {
         let told = news.changed().await;
+        let began = Instant::now();
         if let Err(error) = write(&settings, &store).await {
             tracing::warn!(
                 event = "retry_file.write_failed",
@@ -121,10 +127,15 @@ pub async fn keep<T>(settings: Settings, store: Store, mut news: watch::Receiver
         }
         // The end is not kept waiting.
         tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(pause(began.elapsed())) => {}
             () = ended(news.clone()) => {}
         }
     }
+}
+
+/// How long a view is left as it is that took so long to write.
+fn pause(took: Duration) -> Duration {
+    (took * PAUSE_FACTOR).clamp(INTERVAL, INTERVAL_MAX)
 }
 
 async fn ended<T>(mut news: watch::Receiver<T>) {
@@ -239,6 +250,12 @@ mod tests {
     async fn it_is_bounded_and_tells_of_the_rest() {
         let view = view_of(10_003).await;
         assert_eq!((&view["shown"], &view["not_shown"]), (&10_000.into(), &3.into()));
+    }
+
+    #[test]
+    fn a_long_view_is_written_less_often() {
+        let pauses = [1, 100, 5_000].map(|millis| pause(Duration::from_millis(millis)));
+        assert_eq!(pauses.map(|pause| pause.as_secs()), [1, 5, 30]);
     }
 
     #[test]
