@@ -168,8 +168,11 @@ fn sort_byte(byte: u8) -> u8 {
 
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> Ordering {
-        let left = self.0.iter().map(|&byte| sort_byte(byte));
-        left.cmp(other.0.iter().map(|&byte| sort_byte(byte)))
+        // Bytes are only looked at one by one where they differ.
+        match self.0.iter().zip(other.0.iter()).find(|(left, right)| left != right) {
+            Some((&left, &right)) => sort_byte(left).cmp(&sort_byte(right)),
+            None => self.0.len().cmp(&other.0.len()),
+        }
     }
 }
 
