@@ -52,6 +52,9 @@ const DELETE_GATHER_MS: UnixMillis = 2_000;
 pub struct Settings {
     /// Tries that may run at once.
     pub concurrency: usize,
+    /// Small puts that may be under way; those beyond [`concurrency`](Self::concurrency) wait for a
+    /// lane of the transfer, their files read and their rows on disk, many by one commit.
+    pub prepared: usize,
     /// Files above this are large, bytes.
     pub large_bytes: u64,
     /// Rows in memory.
@@ -231,7 +234,11 @@ impl Queue {
     pub fn start(&mut self, now: UnixMillis, deletes_may_start: bool) -> Vec<Lease> {
         self.now = now;
         self.window.promote(now);
-        let limit = self.breaker.limit(now, self.settings.concurrency);
+        // While S3 takes nothing, one probe is all there is.
+        let limit = match self.breaker.outage() {
+            Some(_) => self.breaker.limit(now, self.settings.concurrency),
+            None => self.settings.prepared,
+        };
         let mut leases = Vec::new();
         while self.occupied() < limit {
             let Some(class) = self.next(deletes_may_start) else { break };

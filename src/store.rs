@@ -17,6 +17,7 @@
 
 mod agreed;
 mod invalidations;
+mod known;
 mod listing;
 mod pages;
 mod rows;
@@ -27,8 +28,8 @@ mod uploads;
 mod view;
 
 use crate::model::{
-    Batch, Changed, Epoch, Fingerprint, Mirrored, Month, Operation, Pending, RelPath, Share, Stale,
-    StoredPart, UnixMillis, UploadNote,
+    Batch, Changed, Epoch, Mirrored, Month, Operation, Pending, RelPath, Share, Stale, StoredPart,
+    UnixMillis, UploadNote,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use agreed::Agreed;
 pub use invalidations::WAITING_MAX;
+pub use known::{Known, Question, Receipt};
 pub use listing::{Listed, Listing};
 pub use rows::{RANGE_ROWS_MAX, REASONS_MAX};
 pub use share::Remapped;
@@ -208,41 +210,6 @@ pub struct Survey {
     pub parked: Vec<(String, u64)>,
 }
 
-/// A path the record is asked about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// The path.
-    pub path: RelPath,
-    /// The file that is there, to find it under the name it had before.
-    pub file: Option<Fingerprint>,
-}
-
-impl Question {
-    /// Asks what is recorded of a path.
-    #[must_use]
-    pub fn of(path: RelPath) -> Self {
-        Self { path, file: None }
-    }
-}
-
-/// What the record says of one path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// What is in the bucket.
-    pub mirrored: Option<Mirrored>,
-    /// What is queued.
-    pub pending: Option<Pending>,
-    /// Whether there is anything recorded or queued below the path.
-    pub below: bool,
-    /// Another recorded path that is this very file: the one that is there and was not recorded
-    /// under this path, or the one that was recorded and is not there.
-    pub twin: Option<RelPath>,
-    /// Size of an object that was there when the record was new.
-    pub listed: Option<u64>,
-    /// A multipart upload for the path that was noted and not ended.
-    pub upload: Option<UploadNote>,
-}
-
 /// Where a range of recorded files begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum From {
@@ -335,11 +302,12 @@ impl Store {
         let (ended, end) = oneshot::channel::<()>();
         let unreadable = |source| OpenError::Unreadable { path: file.path.clone(), source };
         let found = invalidations::backlog(&file.connection).map_err(unreadable)?;
+        let rare = rows::Rare::of(&file.connection).map_err(unreadable)?;
         let (told, backlog) = watch::channel(found);
         std::thread::Builder::new()
             .name("record".into())
             .spawn(move || {
-                thread::run(file, counts, told, inbox);
+                thread::run(file, rare, counts, told, inbox);
                 // Whoever waits for the end learns it from this.
                 drop(ended);
             })
@@ -355,18 +323,21 @@ impl Store {
     /// If they are not on disk yet. They must not be handed in again: they are kept, and come before
     /// whatever is written next, if it be nothing.
     pub async fn write(&self, changes: Vec<Change>) -> Result<Counts, StoreError> {
-        self.hand_in(changes).await.await
+        Ok(self.hand_in(changes, Vec::new()).await.await?.counts)
     }
 
-    /// Hands `changes` in, behind all that was asked before, and answers the receipt to wait for; an
-    /// error means the same as for [`write`](Self::write).
+    /// Hands `changes` in, behind all that was asked before, and answers the receipt to wait for, which
+    /// tells what the record says to `questions` then; an error means the same as for
+    /// [`write`](Self::write).
     pub async fn hand_in(
         &self,
         changes: Vec<Change>,
-    ) -> impl Future<Output = Result<Counts, StoreError>> + Send + use<> {
+        questions: Vec<Question>,
+    ) -> impl Future<Output = Result<Receipt, StoreError>> + Send + use<> {
         let (answer, receipt) = oneshot::channel();
         let touched = self.agreed.touched_by(&changes);
-        let sent = self.requests.send(thread::Request::Write(changes, answer)).await;
+        let write = thread::Write { changes, questions, answer };
+        let sent = self.requests.send(thread::Request::Write(write)).await;
         self.agreed.touch(touched);
         async move {
             sent.map_err(|_| gone())?;

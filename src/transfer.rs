@@ -44,8 +44,8 @@ pub use s3::{Inspected, Payload, S3, S3Settings};
 pub use source::checksum_of;
 
 use crate::model::{
-    Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Outcome, RelPath, Share,
-    StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
+    Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Operation, Outcome,
+    RelPath, Share, StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
 };
 use crate::queue::Lease;
 use crate::root::{Root, now_ns};
@@ -162,11 +162,19 @@ impl Put<'_> {
     fn version(&self) -> Version {
         self.lease.pending.version
     }
-
-    fn was_queued_before_the_start(&self) -> bool {
-        self.lease.queued == 0
-    }
 }
+
+/// A file that was read as a whole, and the state it was in.
+#[derive(Debug)]
+struct Read {
+    source: Source,
+    piece: Piece,
+    racy: bool,
+}
+
+/// What came of reading a file before its try.
+#[derive(Debug)]
+pub struct ReadAhead(Result<Read, Outcome>);
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// A transfer from `root` to `store`.
@@ -179,8 +187,24 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Self { root, store, journal, settings, memory, prepared, looks_before_delete }
     }
 
-    /// Tries once to put the file the lease permits.
-    pub async fn send(&self, lease: &Lease, known: &Known) -> Outcome {
+    /// Reads the file of a single small put, while its row is still on the way to the disk. Nothing is
+    /// asked of the store.
+    pub async fn read_ahead(&self, leases: &[Lease]) -> Option<ReadAhead> {
+        let [lease] = leases else { return None };
+        if !self.is_prepared() {
+            return None;
+        }
+        let size = lease.pending.version.size;
+        let whole = size <= self.settings.multipart_threshold;
+        if lease.pending.operation != Operation::Put || !whole {
+            return None;
+        }
+        Some(ReadAhead(self.read_whole(lease).await))
+    }
+
+    /// Tries once to put the file the lease permits, of which it may have been read already what there is
+    /// to read.
+    pub async fn send(&self, lease: &Lease, known: &Known, read: Option<ReadAhead>) -> Outcome {
         let key = match self.settings.prefix.key(&lease.pending.path) {
             Ok(key) => key,
             Err(error) => return unnameable(&error.to_string()),
@@ -188,7 +212,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         let put = Put { lease, key, known };
         let result = match put.version().size > self.settings.multipart_threshold {
             true => self.put_in_parts(&put).await,
-            false => self.put_whole(&put).await,
+            false => self.put_whole(&put, read).await,
         };
         result.unwrap_or_else(|outcome| outcome)
     }
@@ -215,21 +239,27 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Ok(())
     }
 
-    async fn put_whole(&self, put: &Put<'_>) -> Result<Outcome, Outcome> {
-        if let Some(note) = &put.known.upload {
-            self.abandon(note).await.map_err(Outcome::Failed)?;
-        }
-        let version = put.version();
-        let buffer = self.memory.buffer(version.size, Purpose::File).await;
-        let open = self.opener(put);
-        let (source, piece, racy) = blocking(move || {
+    async fn read_whole(&self, lease: &Lease) -> Result<Read, Outcome> {
+        let buffer = self.memory.buffer(lease.pending.version.size, Purpose::File).await;
+        let open = self.opener(lease);
+        blocking(move || {
             let (source, racy) = open()?;
             let piece = source.read(0, buffer)?;
             source.confirm()?;
-            Ok((source, piece, racy))
+            Ok(Read { source, piece, racy })
         })
-        .await?;
-        let Piece { bytes, crc64nvme } = piece;
+        .await
+    }
+
+    async fn put_whole(&self, put: &Put<'_>, read: Option<ReadAhead>) -> Result<Outcome, Outcome> {
+        if let Some(note) = &put.known.upload {
+            self.abandon(note).await.map_err(Outcome::Failed)?;
+        }
+        let read = match read {
+            Some(ReadAhead(read)) => read,
+            None => self.read_whole(put.lease).await,
+        };
+        let Read { source, piece: Piece { bytes, crc64nvme }, racy } = read?;
         let object = self.object_head(put, &source);
         let outcome =
             |etag, effort| outcome(put, &source, &object, racy, Made { crc64nvme, etag, effort });
@@ -250,10 +280,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// What opens the file, and says whether a write in this very moment would go unseen.
     fn opener(
         &self,
-        put: &Put<'_>,
+        lease: &Lease,
     ) -> impl FnOnce() -> Result<(Source, bool), Outcome> + Send + use<S, J> {
-        let (root, path, version) = (Arc::clone(&self.root), put.path().clone(), put.version());
-        let rest = put.was_queued_before_the_start().then_some(self.settings.rest);
+        let (path, version) = (lease.pending.path.clone(), lease.pending.version);
+        let root = Arc::clone(&self.root);
+        // Of one that was queued before the start.
+        let rest = (lease.queued == 0).then_some(self.settings.rest);
         move || {
             let source = Source::open(&root, &path, version)?;
             let now = now_ns();

@@ -25,6 +25,9 @@ const SETTLE_PATHS_MAX: usize = 65_536;
 const SETTLE_TREES_MAX: usize = 4_096;
 /// Rows of the queue in memory; about 500 bytes each.
 const QUEUE_WINDOW_MAX: usize = 20_000;
+/// Small files under way for each request there may be at once: what is beyond has been read, and its row
+/// is on disk.
+const PREPARED: usize = 4;
 /// Leftovers of a crash are cleared away for this long at the start.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 /// The wait after the first failure of a path.
@@ -250,6 +253,7 @@ pub(super) fn engine_settings(
         },
         queue: queue::Settings {
             concurrency: config.max_concurrent_transfers,
+            prepared: config.max_concurrent_transfers * PREPARED,
             large_bytes: config.multipart_threshold,
             window_max: QUEUE_WINDOW_MAX,
             backoff: Backoff {

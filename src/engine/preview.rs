@@ -4,7 +4,8 @@
 //! What a change of one path means for another one (a file that was renamed, too many deletes) stands
 //! in the copy, as it would in the record. Memory does not grow with the tree.
 
-use super::run::{perform_look, perform_tries};
+use super::run::perform_look;
+use super::run::tries::perform_tries;
 use super::wanted::Wanted;
 use super::{Event, LookFailure, Settings};
 use crate::filter::Filter;
@@ -243,7 +244,8 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
             return mirrored(sent, step(Doing::Upload), None);
         }
         let (epoch, wish) = (sent.epoch, lease.pending.clone());
-        let tries = perform_tries(&self.transfer, &self.store, epoch, vec![lease]).await;
+        let tries =
+            perform_tries(&self.transfer, &self.store, epoch, vec![lease], None, None).await;
         let left = |why: String| {
             let row = Pending { parked: Some(why), ..wish };
             Ok(Rehearsal { change: Change::Queue(row), step: None, again: None })

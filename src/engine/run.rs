@@ -4,6 +4,7 @@
 //! deadline has passed; tasks that are still under way are dropped then, which is as safe as a kill.
 
 mod requests;
+pub(super) mod tries;
 
 use super::control::{Refusal, Requests, Waiting};
 use super::publish::Publisher;
@@ -12,23 +13,24 @@ use super::{Ask, Effect, Engine, Event, LookFailure, Now, Observer};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
-use crate::model::{Epoch, Hint, Operation, Outcome, Tracing};
+use crate::model::{Epoch, Hint, Operation, Tracing};
 use crate::plan::Observed;
 use crate::queue::Lease;
 use crate::reconcile::{Comparison, Expected, Range};
 use crate::root::Root;
 use crate::rules::Rules;
 use crate::settle::Rested;
-use crate::store::{Change, Question, Store, StoreError};
-use crate::transfer::{self, Journal, ObjectStore, Transfer};
+use crate::store::{Change, Question, Receipt, Store, StoreError};
+use crate::transfer::{Journal, ObjectStore, Transfer};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument as _;
+use tries::{Permit, known_of, questions};
 
 /// Batches of differences a comparison may be ahead of the engine.
 const DIFFERENCES_MAX: usize = 4;
@@ -334,125 +336,106 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
     async fn write(&mut self, changes: Vec<Change>, leases: Vec<Lease>) {
         self.writes += 1;
         let number = self.writes;
-        let receipt = self.parts.store.hand_in(changes).await;
-        let store = self.parts.store.clone();
-        let (begin, begun) = watch::channel(false);
-        self.tasks.spawn(async move {
-            let mut result = receipt.await;
-            let counts = loop {
-                let error = match result {
-                    Ok(counts) => break counts,
-                    Err(error) => error,
-                };
-                tracing::error!(
-                    event = "state.write_failed",
-                    error.message = %error,
-                    "the record cannot be written; nothing new is sent until it can"
-                );
-                tokio::time::sleep(WRITE_RETRY).await;
-                // They are kept, and come before this.
-                result = store.write(Vec::new()).await;
-            };
-            begin.send_replace(true);
-            Some(Event::Written(number, counts))
-        });
         let (deletes, puts): (Vec<_>, Vec<_>) =
             leases.into_iter().partition(|lease| lease.pending.operation == Operation::Delete);
         let together = (!deletes.is_empty()).then_some(deletes);
-        for leases in puts.into_iter().map(|put| vec![put]).chain(together) {
-            let (transfer, store, epoch) =
-                (Arc::clone(&self.parts.transfer), self.parts.store.clone(), self.parts.epoch);
-            let observer = Arc::clone(&self.parts.observer);
-            let tracing = self.parts.tracing;
-            let traces: Vec<_> =
-                leases.iter().map(|lease| tracing.of_row(&lease.pending)).collect();
-            // Requests for many deletes are told of in the trace of the first.
-            let Some((trace, first)) = traces.first().zip(leases.first()) else { continue };
-            let span = super::report::span(*trace, first.pending.attempts > 1);
-            let mut begun = begun.clone();
-            self.tasks.spawn(async move {
-                // An error means that the loop is gone, and this task with it.
-                if begun.wait_for(|begun| *begun).await.is_err() {
-                    return std::future::pending().await;
-                }
-                leases.iter().for_each(|lease| observer.begun(lease));
-                let trying = perform_tries(&transfer, &store, epoch, leases).instrument(span);
-                let tries = trying.await;
-                for ((lease, outcome), trace) in tries.iter().zip(traces) {
-                    observer.ended(lease, outcome, trace);
-                }
-                Some(Event::Ended(tries))
-            });
+        let tries: Vec<_> = puts.into_iter().map(|put| vec![put]).chain(together).collect();
+        // Before the bucket was listed the record does not know yet what the tries have to know.
+        let prepared = self.parts.transfer.is_prepared();
+        let asked = if prepared { questions(tries.iter().flatten()) } else { Vec::new() };
+        let receipt = self.parts.store.hand_in(changes, asked.clone()).await;
+        let (mut permits, mut permitted) = (Vec::new(), Vec::new());
+        for leases in &tries {
+            let (permit, permission) = oneshot::channel();
+            permits.push((permit, leases.clone()));
+            permitted.push(permission);
         }
+        let (store, epoch) = (self.parts.store.clone(), self.parts.epoch);
+        self.tasks.spawn(async move {
+            let Receipt { counts, known } = written(&store, receipt, asked).await;
+            let mut answers = known.map(Vec::into_iter);
+            for (permit, leases) in permits {
+                let answers = answers.as_mut().map_err(|error| error.clone());
+                let known = answers.map(|answers| known_of(&leases, epoch, answers));
+                // Whoever waited may have gone with the loop.
+                drop(permit.send(prepared.then_some(known)));
+            }
+            Some(Event::Written(number, counts))
+        });
+        for (leases, permission) in tries.into_iter().zip(permitted) {
+            self.attempt(leases, permission);
+        }
+    }
+
+    /// Tries when the record has the rows.
+    fn attempt(&mut self, leases: Vec<Lease>, permission: oneshot::Receiver<Permit>) {
+        let (transfer, store, epoch) =
+            (Arc::clone(&self.parts.transfer), self.parts.store.clone(), self.parts.epoch);
+        let observer = Arc::clone(&self.parts.observer);
+        let tracing = self.parts.tracing;
+        let traces: Vec<_> = leases.iter().map(|lease| tracing.of_row(&lease.pending)).collect();
+        // Requests for many deletes are told of in the trace of the first.
+        let Some((trace, first)) = traces.first().zip(leases.first()) else { return };
+        let span = super::report::span(*trace, first.pending.attempts > 1);
+        self.tasks.spawn(async move {
+            let read = transfer.read_ahead(&leases);
+            // An error means that the loop is gone, and this task with it.
+            let (read, Ok(permit)) = tokio::join!(read, permission) else {
+                return std::future::pending().await;
+            };
+            leases.iter().for_each(|lease| observer.begun(lease));
+            let trying = tries::perform_tries(&transfer, &store, epoch, leases, permit, read);
+            let tries = trying.instrument(span).await;
+            for ((lease, outcome), trace) in tries.iter().zip(traces) {
+                observer.ended(lease, outcome, trace);
+            }
+            Some(Event::Ended(tries))
+        });
     }
 }
 
-/// Carries out a put, or deletes.
-pub(super) async fn perform_tries<S: ObjectStore, J: Journal>(
-    transfer: &Transfer<S, J>,
+/// Waits until the changes of `receipt` are on disk.
+async fn written(
     store: &Store,
-    epoch: Epoch,
-    leases: Vec<Lease>,
-) -> Vec<(Lease, Outcome)> {
-    if let Err(failure) = transfer.prepare().await {
-        let failed = |lease| (lease, Outcome::Failed(failure.clone()));
-        return leases.into_iter().map(failed).collect();
+    receipt: impl Future<Output = Result<Receipt, StoreError>>,
+    asked: Vec<Question>,
+) -> Receipt {
+    let mut result = receipt.await;
+    loop {
+        let error = match result {
+            Ok(receipt) => return receipt,
+            Err(error) => error,
+        };
+        tracing::error!(
+            event = "state.write_failed",
+            error.message = %error,
+            "the record cannot be written; nothing new is sent until it can"
+        );
+        tokio::time::sleep(WRITE_RETRY).await;
+        // They are kept, and come before this.
+        result = store.hand_in(Vec::new(), asked.clone()).await.await;
     }
-    let Ok(known) = known(store, epoch, &leases).await else {
-        let again = |lease| (lease, Outcome::LookAgain("the record cannot be read"));
-        return leases.into_iter().map(again).collect();
-    };
-    let tries: Vec<_> = leases.into_iter().zip(known).collect();
-    let outcomes = match &tries[..] {
-        [(lease, known)] if lease.pending.operation == Operation::Put => {
-            vec![transfer.send(lease, known).await]
-        }
-        deletes => transfer.delete(deletes).await,
-    };
-    tries.into_iter().zip(outcomes).map(|((lease, _), outcome)| (lease, outcome)).collect()
-}
-
-/// What the record says that the tries have to know.
-async fn known(
-    store: &Store,
-    epoch: Epoch,
-    leases: &[Lease],
-) -> Result<Vec<transfer::Known>, StoreError> {
-    let paths = leases.iter().flat_map(|Lease { pending, .. }| {
-        std::iter::once(&pending.path).chain(&pending.copy_from).cloned()
-    });
-    let answers = store.known(paths.map(Question::of).collect()).await?;
-    let mut answers = answers.into_iter();
-    let known = |lease: &Lease| {
-        let own = answers.next();
-        let twin = lease.pending.copy_from.as_ref().and_then(|_| answers.next());
-        transfer::Known {
-            upload: own.as_ref().and_then(|own| own.upload.clone()),
-            listed: own.as_ref().and_then(|own| own.listed),
-            mirrored: own.and_then(|own| own.mirrored),
-            twin: twin.and_then(|twin| twin.mirrored),
-            epoch,
-        }
-    };
-    Ok(leases.iter().map(known).collect())
 }
 
 pub(super) async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Event {
-    let asked = paths.clone();
-    let looking = tokio::task::spawn_blocking(move || look(&root, asked));
-    let looked = match looking.await {
-        Ok(Ok(looked)) => looked,
-        Ok(Err(gone)) => return Event::LookFailed(paths, LookFailure::Source(gone)),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    let looking = tokio::task::spawn_blocking(move || look_and_ask(&root, &store, paths));
+    looking.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// Looks at paths, and asks the record about them. Blocks.
+fn look_and_ask(root: &Root, store: &Store, paths: Vec<Rested>) -> Event {
+    let looked = match look(root, paths.clone()) {
+        Ok(looked) => looked,
+        Err(gone) => return Event::LookFailed(paths, LookFailure::Source(gone)),
     };
     let question = |looked: &Looked| Question {
-        path: looked.rested.path.clone(),
         file: match &looked.observed {
             Observed::File(fingerprint) => Some(*fingerprint),
             Observed::Absent | Observed::Unknown(_) => None,
         },
+        ..Question::of(looked.rested.path.clone())
     };
-    match store.known(looked.iter().map(question).collect()).await {
+    match store.known_blocking(looked.iter().map(question).collect()) {
         Ok(known) => Event::Looked(looked.into_iter().zip(known).collect()),
         Err(error) => Event::LookFailed(paths, LookFailure::Store(error.to_string())),
     }

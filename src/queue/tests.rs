@@ -9,6 +9,7 @@ fn path(text: &str) -> RelPath {
 fn settings() -> Settings {
     Settings {
         concurrency: 2,
+        prepared: 2,
         large_bytes: 100,
         window_max: 8,
         backoff: Backoff { first_ms: 1_000, max_ms: 300_000 },

@@ -1,10 +1,19 @@
-//! What the thread that walks asks for: it blocks.
+//! What the threads that look and walk ask for: it blocks.
 
-use super::{From, Store, StoreError, gone, thread};
+use super::{From, Known, Question, Store, StoreError, gone, thread};
 use crate::model::{Mirrored, RelPath};
 use tokio::sync::oneshot;
 
 impl Store {
+    /// What the record says to each of `questions`, in their order. Blocks: for the thread that looks.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn known_blocking(&self, questions: Vec<Question>) -> Result<Vec<Known>, StoreError> {
+        self.ask_blocking(|answer| thread::Read::Known(questions, answer))?
+    }
+
     /// The recorded files within `within` and from `from` on, in their order, `limit` or
     /// [`RANGE_ROWS_MAX`](super::RANGE_ROWS_MAX) at most. Blocks: for the thread that walks.
     ///
@@ -17,10 +26,7 @@ impl Store {
         from: From,
         limit: usize,
     ) -> Result<Vec<(RelPath, Mirrored)>, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let request = thread::Request::Read(thread::Read::Range { within, from, limit, answer });
-        self.requests.blocking_send(request).map_err(|_| gone())?;
-        answered.blocking_recv().map_err(|_| gone())?
+        self.ask_blocking(|answer| thread::Read::Range { within, from, limit, answer })?
     }
 
     /// The parked paths after `after`, in their order, as many at most. Blocks.
@@ -29,9 +35,16 @@ impl Store {
     ///
     /// If the record cannot be read.
     pub fn parked_blocking(&self, after: Option<RelPath>) -> Result<Vec<RelPath>, StoreError> {
+        self.ask_blocking(|answer| thread::Read::Parked { after, answer })?
+    }
+
+    fn ask_blocking<T>(
+        &self,
+        read: impl FnOnce(oneshot::Sender<T>) -> thread::Read,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let request = thread::Request::Read(thread::Read::Parked { after, answer });
+        let request = thread::Request::Read(read(answer));
         self.requests.blocking_send(request).map_err(|_| gone())?;
-        answered.blocking_recv().map_err(|_| gone())?
+        answered.blocking_recv().map_err(|_| gone())
     }
 }

@@ -18,18 +18,46 @@ const MIRRORED: &str =
 const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, \
      parked, copy_from, moved, sent_size, sent_mtime_ns";
 
+/// Whether tables that are empty nearly always may hold anything, so that they need not be asked for
+/// every file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rare {
+    listed: bool,
+    uploads: bool,
+}
+
+impl Rare {
+    /// As of now.
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let any = |sql| connection.query_row(sql, [], |row| row.get(0));
+        Ok(Self {
+            listed: any("SELECT EXISTS (SELECT 1 FROM listed)")?,
+            uploads: any("SELECT EXISTS (SELECT 1 FROM uploads)")?,
+        })
+    }
+
+    /// A change may put something there, whatever becomes of its commit.
+    pub(super) fn heed(&mut self, change: &Change) {
+        self.listed |= matches!(change, Change::Listed(..));
+        self.uploads |= matches!(change, Change::UploadNoted(_));
+    }
+}
+
 /// Makes one change, and keeps the counts in step.
 pub(super) fn apply(
     connection: &Connection,
     change: &Change,
+    rare: Rare,
     counts: &mut Counts,
 ) -> rusqlite::Result<()> {
     match change {
         Change::Queue(pending) => queue(connection, pending, counts),
         Change::Mirrored(path, mirrored) => {
             record(connection, path, mirrored, counts)?;
-            let sql = "DELETE FROM listed WHERE path = ?1";
-            connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
+            if rare.listed {
+                let sql = "DELETE FROM listed WHERE path = ?1";
+                connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
+            }
             unqueue(connection, path, counts)
         }
         Change::Forgotten(path) => {
@@ -90,17 +118,9 @@ fn record(
     mirrored: &Mirrored,
     counts: &mut Counts,
 ) -> rusqlite::Result<()> {
-    let known = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1)";
-    let key = path.to_sort_key();
-    let known: bool = connection.prepare_cached(known)?.query_row([&key], |row| row.get(0))?;
-    counts.mirrored += u64::from(!known);
-    let sql = format!(
-        "INSERT OR REPLACE INTO mirrored (path, {MIRRORED}) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
-    );
     let fingerprint = &mirrored.fingerprint;
     let row = params![
-        key,
+        path.to_sort_key(),
         fingerprint.size.cast_signed(),
         fingerprint.mtime_ns,
         fingerprint.ctime_ns,
@@ -114,7 +134,20 @@ fn record(
         mirrored.epoch.0.cast_signed(),
         mirrored.head.map(u64::cast_signed),
     ];
-    connection.prepare_cached(&sql)?.execute(row).map(drop)
+    // Most are new, and need one statement.
+    let new = connection.prepare_cached(&insert_mirrored("IGNORE"))?.execute(row)?;
+    counts.mirrored += new as u64;
+    if new == 0 {
+        connection.prepare_cached(&insert_mirrored("REPLACE"))?.execute(row)?;
+    }
+    Ok(())
+}
+
+fn insert_mirrored(or: &str) -> String {
+    format!(
+        "INSERT OR {or} INTO mirrored (path, {MIRRORED}) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+    )
 }
 
 fn unqueue(connection: &Connection, path: &RelPath, counts: &mut Counts) -> rusqlite::Result<()> {
@@ -223,30 +256,48 @@ pub(super) fn survey(connection: &Connection) -> rusqlite::Result<Survey> {
     Ok(Survey { oldest: oldest.map(i64::cast_unsigned), parked })
 }
 
-pub(super) fn known(connection: &Connection, question: &Question) -> rusqlite::Result<Known> {
+pub(super) fn known(
+    connection: &Connection,
+    question: &Question,
+    rare: Rare,
+) -> rusqlite::Result<Known> {
     let key = question.path.to_sort_key();
     let sql = format!("SELECT {MIRRORED} FROM mirrored WHERE path = ?1");
     let mut statement = connection.prepare_cached(&sql)?;
     let mirrored = statement.query_row([&key], |row| mirrored_from(row, 0)).optional()?;
+    let upload = if rare.uploads { uploads::of_path(connection, &key)? } else { None };
+    let listed = if rare.listed { listed(connection, &key)? } else { None };
+    let known = Known { mirrored, listed, upload, pending: None, below: false, twin: None };
+    if question.bucket_only { Ok(known) } else { around(connection, question, &key, known) }
+}
+
+fn listed(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<u64>> {
+    let sql = "SELECT size FROM listed WHERE path = ?1";
+    let size: Option<i64> =
+        connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
+    Ok(size.map(i64::cast_unsigned))
+}
+
+/// What else is recorded and queued that has to do with the path.
+fn around(
+    connection: &Connection,
+    question: &Question,
+    key: &[u8],
+    known: Known,
+) -> rusqlite::Result<Known> {
     let sql = format!("SELECT {PENDING} FROM pending WHERE path = ?1");
     let mut statement = connection.prepare_cached(&sql)?;
-    let pending = statement.query_row([&key], pending_from).optional()?;
-    let (from, to) = below(&key);
+    let pending = statement.query_row([key], pending_from).optional()?;
+    let (from, to) = below(key);
     let sql = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path >= ?1 AND path < ?2) \
          OR EXISTS (SELECT 1 FROM pending WHERE path >= ?1 AND path < ?2)";
     let below = connection.prepare_cached(sql)?.query_row([from, to], |row| row.get(0))?;
-    let recorded = mirrored.as_ref().map(|mirrored| &mirrored.fingerprint);
+    let recorded = known.mirrored.as_ref().map(|mirrored| &mirrored.fingerprint);
     let twin = match question.file.as_ref().xor(recorded) {
-        Some(file) => twin(connection, &key, file)?,
+        Some(file) => twin(connection, key, file)?,
         None => None,
     };
-    let upload = uploads::of_path(connection, &key)?;
-    let listed = connection
-        .prepare_cached("SELECT size FROM listed WHERE path = ?1")?
-        .query_row([&key], |row| row.get::<_, i64>(0))
-        .optional()?;
-    let listed = listed.map(i64::cast_unsigned);
-    Ok(Known { mirrored, pending, below, twin, listed, upload })
+    Ok(Known { pending, below, twin, ..known })
 }
 
 /// Another path under which this file is recorded. A file system without birth times leaves

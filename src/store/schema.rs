@@ -19,6 +19,9 @@ const FILE: &str = "state.db";
 /// Held for as long as the daemon lives.
 const LOCK: &str = "lock";
 
+/// Statements kept prepared: all there are, with room to spare.
+const STATEMENTS_MAX: usize = 64;
+
 /// Someone who looks on with `sqlite3` may hold a lock for a moment.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that have to be free: what an index of the journal takes, and a little more.
@@ -341,6 +344,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // Where the file system has no shared memory (NFS), SQLite answers "delete" and goes on safely.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;

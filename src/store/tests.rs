@@ -334,7 +334,7 @@ async fn a_file_is_found_under_the_name_it_had_before() {
         Fingerprint { inode: 0, ..file },
         Fingerprint { btime_ns: 4, ..file },
     ];
-    let ask = |file| Question { path: path("new"), file: Some(file) };
+    let ask = |file| Question { file: Some(file), ..Question::of(path("new")) };
     let questions = std::iter::once(file).chain(other).map(ask).collect();
     let known = store.known(questions).await.expect("read");
     assert_eq!(known[0].twin, Some(path("old")));

@@ -13,8 +13,8 @@
 
 use super::schema::RecordFile;
 use super::{
-    Backlog, Bound, Change, Counts, From, Invalidations, Known, Question, StoreError, Survey,
-    invalidations, rows,
+    Backlog, Bound, Change, Counts, From, Invalidations, Known, Question, Receipt, StoreError,
+    Survey, invalidations, rows,
 };
 use crate::model::{Mirrored, Pending, RelPath};
 use rusqlite::Connection;
@@ -29,8 +29,15 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 pub(super) enum Request {
-    Write(Vec<Change>, Answer<Counts>),
+    Write(Write),
     Read(Read),
+}
+
+/// Changes, and what is asked right after them.
+pub(super) struct Write {
+    pub(super) changes: Vec<Change>,
+    pub(super) questions: Vec<Question>,
+    pub(super) answer: Answer<Receipt>,
 }
 
 pub(super) enum Read {
@@ -64,16 +71,17 @@ impl Read {
 /// Works until every handle is gone.
 pub(super) fn run(
     file: RecordFile,
+    rare: rows::Rare,
     counts: Counts,
     backlog: watch::Sender<Backlog>,
     mut inbox: mpsc::Receiver<Request>,
 ) {
     let kept = Kept::default();
-    let mut writer = Writer { connection: file.connection, counts, backlog, kept };
+    let mut writer = Writer { connection: file.connection, rare, counts, backlog, kept };
     while let Some(request) = inbox.blocking_recv() {
         match request {
-            Request::Write(changes, receipt) => {
-                if let Some(read) = writer.commit((changes, receipt), &mut inbox) {
+            Request::Write(write) => {
+                if let Some(read) = writer.commit(write, &mut inbox) {
                     writer.answer(read);
                 }
             }
@@ -94,10 +102,9 @@ pub(super) fn run(
     }
 }
 
-type Write = (Vec<Change>, Answer<Counts>);
-
 struct Writer {
     connection: Connection,
+    rare: rows::Rare,
     /// In step with the tables, so that nobody has to count them.
     counts: Counts,
     /// Where it is told what waits for a CDN.
@@ -117,14 +124,14 @@ impl Writer {
     /// Commits `first` with the changes that wait behind it. Gives back the first read: it came
     /// after them, and must see them.
     fn commit(&mut self, first: Write, inbox: &mut mpsc::Receiver<Request>) -> Option<Read> {
-        let mut count = first.0.len();
+        let mut count = first.changes.len();
         let mut batch = vec![first];
         let mut read = None;
         while count < COMMIT_CHANGES_MAX {
             match inbox.try_recv() {
-                Ok(Request::Write(changes, receipt)) => {
-                    count += changes.len();
-                    batch.push((changes, receipt));
+                Ok(Request::Write(write)) => {
+                    count += write.changes.len();
+                    batch.push(write);
                 }
                 Ok(Request::Read(first)) => {
                     read = Some(first);
@@ -133,7 +140,8 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        let (changes, receipts): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let changes: Vec<_> =
+            batch.iter_mut().map(|write| std::mem::take(&mut write.changes)).collect();
         // What was only listed saves an upload at best, and can be a whole bucket.
         let listed = |change: &Change| matches!(change, Change::Listed(..));
         let keeps = !self.kept.changes.is_empty();
@@ -143,9 +151,13 @@ impl Writer {
         if result.is_err() {
             self.kept.changes.retain(|change| !listed(change));
         }
-        for receipt in receipts {
+        for Write { questions, answer, .. } in batch {
+            let receipt = result.clone().map(|counts| {
+                let known = known(&self.connection, &questions, self.rare);
+                Receipt { counts, known: known.map_err(|error| to_store_error(&error)) }
+            });
             // Whoever asked may have gone: the change is written all the same.
-            drop(receipt.send(result.clone()));
+            drop(answer.send(receipt));
         }
         read
     }
@@ -177,7 +189,8 @@ impl Writer {
         let transaction = self.connection.transaction()?;
         let mut told = false;
         for change in &self.kept.changes {
-            rows::apply(&transaction, change, &mut counts)?;
+            self.rare.heed(change);
+            rows::apply(&transaction, change, self.rare, &mut counts)?;
             told |= matches!(change, Change::Stale(..) | Change::Invalidation(_));
         }
         if told {
@@ -200,7 +213,9 @@ impl Writer {
         let connection = &self.connection;
         match read {
             Read::Bound(answer) => reply(answer, rows::bound(connection)),
-            Read::Known(questions, answer) => reply(answer, known(connection, &questions)),
+            Read::Known(questions, answer) => {
+                reply(answer, known(connection, &questions, self.rare));
+            }
             Read::Range { within, from, limit, answer } => {
                 reply(answer, rows::range(connection, &within, &from, limit));
             }
@@ -227,9 +242,17 @@ impl Writer {
 }
 
 /// In one transaction: outside of one, each of the many statements would lock the file for itself.
-fn known(connection: &Connection, questions: &[Question]) -> rusqlite::Result<Vec<Known>> {
+fn known(
+    connection: &Connection,
+    questions: &[Question],
+    rare: rows::Rare,
+) -> rusqlite::Result<Vec<Known>> {
+    if questions.is_empty() {
+        return Ok(Vec::new());
+    }
     let transaction = connection.unchecked_transaction()?;
-    let known = questions.iter().map(|question| rows::known(&transaction, question)).collect();
+    let known =
+        questions.iter().map(|question| rows::known(&transaction, question, rare)).collect();
     transaction.finish()?;
     known
 }

@@ -56,6 +56,13 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Ok(())
     }
 
+    /// Whether that was done.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        // Whoever holds the lock is about to list.
+        self.prepared.try_lock().is_ok_and(|prepared| prepared.listed)
+    }
+
     async fn list(&self) -> Result<usize, Failure> {
         let prefix = self.settings.prefix.as_str();
         let (mut from, mut objects) = (None, 0);

@@ -50,7 +50,7 @@ pub(super) fn part_size(size: u64, wish: u64) -> u64 {
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     pub(super) async fn put_in_parts(&self, put: &Put<'_>) -> Result<Outcome, Outcome> {
         let version = put.version();
-        let (source, racy) = blocking(self.opener(put)).await?;
+        let (source, racy) = blocking(self.opener(put.lease)).await?;
         let source = Arc::new(source);
         let object = self.object_head(put, &source);
         let part_size = part_size(version.size, self.settings.multipart_part_size);

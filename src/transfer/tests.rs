@@ -94,7 +94,8 @@ impl World {
     }
 
     async fn send(&self, lease: &Lease, known: Known) -> Outcome {
-        self.transfer.send(lease, &known).await
+        let read = self.transfer.read_ahead(std::slice::from_ref(lease)).await;
+        self.transfer.send(lease, &known, read).await
     }
 
     fn stored(&self, key: &str) -> Option<Vec<u8>> {

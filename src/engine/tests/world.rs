@@ -86,6 +86,7 @@ pub(in crate::engine) fn engine(at: Duration, counts: Counts, honest: bool) -> E
         },
         queue: queue::Settings {
             concurrency: 2,
+            prepared: 2,
             large_bytes: 0,
             window_max: 3,
             backoff: Backoff { first_ms: 1_000, max_ms: 300_000 },
