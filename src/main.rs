@@ -95,6 +95,10 @@ fn serve(cli: &Cli) -> Exit {
 
 fn listen() -> io::Result<(Runtime, Shutdown)> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is the runtime's variable, and no setting of ours"
+    )]
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         builder.worker_threads(WORKERS);
     }

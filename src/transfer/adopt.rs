@@ -8,17 +8,20 @@
 
 use super::{Journal, ObjectStore, Transfer, probe};
 use crate::model::{Failure, RelPath};
+use tokio::time::Instant;
 
 /// What is to be done before the first try.
 #[derive(Debug)]
 pub(super) struct Prepared {
     listed: bool,
+    /// When it could not be listed the last time, and why.
+    failed: Option<(Instant, Failure)>,
     probes_left: u8,
 }
 
 impl Prepared {
     pub(super) fn new(listed: bool) -> Self {
-        Self { listed, probes_left: probe::PROBES_MAX }
+        Self { listed, failed: None, probes_left: probe::PROBES_MAX }
     }
 }
 
@@ -30,7 +33,14 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     ///
     /// If it could not be listed to the end.
     pub async fn prepare(&self) -> Result<(), Failure> {
+        let waiting = Instant::now();
         let mut prepared = self.prepared.lock().await;
+        if let Some((at, failure)) = &prepared.failed
+            && waiting < *at
+        {
+            // It was for this try as well.
+            return Err(failure.clone());
+        }
         if !prepared.listed {
             match self.list().await {
                 Ok(objects) => tracing::info!(
@@ -44,10 +54,13 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                     error.message = failure.message,
                     "the bucket may not be listed: everything is sent, whether it is there or not"
                 ),
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    prepared.failed = Some((Instant::now(), failure.clone()));
+                    return Err(failure);
+                }
             }
             self.journal.listing_ended().await;
-            prepared.listed = true;
+            (prepared.listed, prepared.failed) = (true, None);
         }
         if prepared.probes_left > 0 {
             let done = self.probe().await;

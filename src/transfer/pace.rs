@@ -13,7 +13,7 @@
 mod aimd;
 
 use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
-use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis};
+use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, UnixMillis};
 use aimd::{Aimd, Heard};
 use bytes::Bytes;
 use std::future::Future;
@@ -23,6 +23,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+/// Failures in a row, of whatever request, after which those that wait for a lane give up with the latest:
+/// an outage does not cost a request for every file that was prepared.
+const OUTAGE_FAILURES: u32 = 3;
 /// Bodies up to this say something about S3's latency, larger ones about the network.
 const SMALL_BODY: u64 = 64 << 10;
 
@@ -74,6 +77,27 @@ struct State {
     aimd: Aimd,
     /// Lanes taken out of the semaphore.
     withheld: usize,
+    /// How many requests have failed since the last one that was answered, and the latest of them.
+    failed: (u32, Option<(Instant, Failure)>),
+}
+
+impl State {
+    fn note(&mut self, failure: Option<&Failure>, now: Instant) {
+        use FailureClass::{Refused, Unavailable};
+        self.failed = match failure {
+            Some(failure) if matches!(failure.class, Unavailable | Refused) => {
+                (self.failed.0.saturating_add(1), Some((now, failure.clone())))
+            }
+            _ => (0, None),
+        };
+    }
+
+    /// What a request has failed with that waited since then, without having been made.
+    fn outage_since(&self, waiting: Instant) -> Option<Failure> {
+        let (failures, Some((at, failure))) = &self.failed else { return None };
+        let outage = *failures >= OUTAGE_FAILURES && waiting < *at;
+        outage.then(|| Failure { answer_lost: false, ..failure.clone() })
+    }
 }
 
 /// Permission for one request.
@@ -89,7 +113,7 @@ struct Lane {
 impl<S> Paced<S> {
     pub(super) fn new(store: S, settings: PaceSettings) -> Self {
         let requests = settings.requests.max(1);
-        let state = State { aimd: Aimd::new(requests), withheld: 0 };
+        let state = State { aimd: Aimd::new(requests), withheld: 0, failed: (0, None) };
         let started = Instant::now();
         Self {
             store,
@@ -119,7 +143,11 @@ impl<S> Paced<S> {
         request: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         self.pay(bytes).await;
+        let waiting = Instant::now();
         let lane = self.lanes.enter().await;
+        if let Some(failure) = self.lanes.outage_since(waiting) {
+            return Err(failure);
+        }
         let result = request.await;
         lane.leave(bytes, result.as_ref().err());
         result
@@ -152,6 +180,10 @@ impl Lanes {
         Lane { permit, lanes: Arc::clone(self), last, entered: Instant::now() }
     }
 
+    fn outage_since(&self, waiting: Instant) -> Option<Failure> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).outage_since(waiting)
+    }
+
     /// Takes in how a request went, and makes the free lanes as many as they may be.
     fn heard(&self, heard: Heard, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,6 +214,7 @@ impl Lanes {
 impl Lane {
     fn leave(self, bytes: u64, failure: Option<&Failure>) {
         let now = Instant::now();
+        self.lanes.state.lock().unwrap_or_else(PoisonError::into_inner).note(failure, now);
         let heard = match failure {
             Some(failure) if failure.asks_for_less() => Heard::Less,
             Some(_) => return,
@@ -295,6 +328,29 @@ impl<S: ObjectStore> ObjectStore for Paced<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_waited_through_an_outage_makes_no_request() {
+        let failure = Failure {
+            class: FailureClass::Unavailable,
+            code: "timeout".into(),
+            message: "no answer".into(),
+            answer_lost: true,
+        };
+        let mut state = State { aimd: Aimd::new(4), withheld: 0, failed: (0, None) };
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        for millis in [10, 20] {
+            state.note(Some(&failure), at(millis));
+            assert_eq!(state.outage_since(start), None, "it may have been these two alone");
+        }
+        state.note(Some(&failure), at(30));
+        let told = state.outage_since(at(29)).expect("an outage");
+        assert!(!told.answer_lost && told.code == "timeout");
+        assert_eq!(state.outage_since(at(30)), None, "a probe is made");
+        state.note(None, at(40));
+        assert_eq!(state.outage_since(start), None, "it is over");
+    }
 
     #[test]
     fn no_more_bytes_go_in_a_second_than_allowed() {
