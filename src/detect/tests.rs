@@ -141,6 +141,18 @@ fn as_nobody(test: impl AsyncFnOnce() + Send) {
     });
 }
 
+/// It would be by chance, too: hence many times.
+#[tokio::test]
+async fn who_follows_the_first_hint_is_told_that_all_is_watched() {
+    for _ in 0..50 {
+        let mut watched = Watched::new(|dir| fs::create_dir_all(dir.join("a/b")).expect("made"));
+        let hints = watched.hints.next().await.expect("it runs");
+        assert_eq!(hints, [whole("")]);
+        let coverage = watched.detector.coverage();
+        assert!(coverage.armed && coverage.watched == 3, "{coverage:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_tree_is_hinted_once_after_all_is_watched() {
     let mut watched = Watched::new(|dir| fs::create_dir_all(dir.join("a/b/c")).expect("creates"));

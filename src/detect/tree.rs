@@ -91,6 +91,8 @@ impl Tree {
         self.list(&RelPath::root(), Announce::Later, &mut below);
         self.arrive(below, Announce::Later);
         self.watches.flush();
+        // Who follows the hint may ask at once.
+        self.tell();
         self.inbox.add(Hint::Tree(RelPath::root(), Depth::Whole));
     }
 
@@ -109,6 +111,12 @@ impl Tree {
     }
 
     fn end_round(&mut self) {
+        self.tell();
+        self.inbox.end_round();
+    }
+
+    /// Says how much is watched.
+    fn tell(&self) {
         let counts = self.watches.counts();
         let mut state = self.inbox.lock();
         state.coverage = Coverage {
@@ -120,8 +128,6 @@ impl Tree {
             rebuilds: self.rebuilds,
             overflows: state.coverage.overflows,
         };
-        drop(state);
-        self.inbox.end_round();
     }
 
     /// Starts over with new instances: what the old ones missed is not known, and asking them to
