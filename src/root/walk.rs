@@ -16,7 +16,7 @@ use crate::model::{Depth, Fingerprint, RelPath};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::fmt;
-use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -331,32 +331,40 @@ fn reopen(root: &Root, level: &Level) -> io::Result<OwnedFd> {
     if same { Ok(dir) } else { Err(Errno::STALE.into()) }
 }
 
-/// Sums up the entries of a directory, in their order.
-struct Digest(DefaultHasher);
+/// Sums up the entries of a directory, in their order. What it begins and multiplies with is chance, so
+/// that nobody can make two directories that have one.
+struct Digest {
+    sum: u64,
+    factor: u64,
+}
 
 impl Digest {
     fn new(hasher: &RandomState, directory: &RelPath) -> Self {
-        let mut hasher = hasher.build_hasher();
-        hasher.write(directory.as_bytes());
-        Self(hasher)
+        Self { sum: hasher.hash_one(directory), factor: hasher.hash_one(()) | 1 }
     }
 
     fn add(&mut self, name: &[u8], file: Option<&Fingerprint>) {
-        // No name holds a separator.
-        self.0.write_u8(b'/');
-        self.0.write(name);
-        let Some(file) = file else { return self.0.write(b"/d") };
-        self.0.write(b"/f");
-        for number in [file.size, file.inode, file.device, u64::from(file.mode)] {
-            self.0.write_u64(number);
+        self.take(name.len() as u64 | u64::from(file.is_some()) << 63);
+        for chunk in name.chunks(8) {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            self.take(u64::from_le_bytes(bytes));
         }
-        for number in [file.mtime_ns, file.ctime_ns, file.btime_ns] {
-            self.0.write_i64(number);
-        }
+        let Some(file) = file else { return };
+        let times = [file.mtime_ns, file.ctime_ns, file.btime_ns].map(i64::cast_unsigned);
+        let numbers = [file.size, file.inode, file.device, u64::from(file.mode)];
+        times.into_iter().chain(numbers).for_each(|number| self.take(number));
+    }
+
+    /// Both halves of the product count, or high bits would never reach the low ones.
+    fn take(&mut self, number: u64) {
+        let product = u128::from(self.sum ^ number) * u128::from(self.factor);
+        let [low, high] = [product as u64, (product >> 64) as u64];
+        self.sum = low.wrapping_add(high).rotate_left(23);
     }
 
     fn finish(self) -> u64 {
-        self.0.finish()
+        self.sum
     }
 }
 
