@@ -17,6 +17,7 @@ mod looking;
 mod parts;
 mod progress;
 mod reload;
+mod shards;
 mod source;
 pub mod termination;
 
@@ -39,7 +40,7 @@ use crate::retry_file;
 use crate::root::Root;
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
-use crate::store::{Bound, Change, Counts, OpenError, Opened, Remapped, Store, StoreError};
+use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
 use crate::telemetry::{Levels, LogLevel, Place, Recorder, Telemetry};
 use crate::transfer::{Metered, S3};
 use endpoints::{Endpoints, Link};
@@ -212,7 +213,7 @@ fn tell_opened(opened: &Opened) {
         );
     }
     if let Some(remapped) = opened.remapped {
-        tell_remapped(remapped);
+        shards::tell_remapped(remapped);
     }
     tracing::info!(
         event = "state.opened",
@@ -220,18 +221,6 @@ fn tell_opened(opened: &Opened) {
         pending = opened.counts.pending,
         parked = opened.counts.parked,
         "record opened"
-    );
-}
-
-fn tell_remapped(remapped: Remapped) {
-    let Remapped { from, generation, forgotten } = remapped;
-    tracing::info!(
-        event = "shard.remapped",
-        from = %from,
-        generation,
-        forgotten,
-        "this is another shard than the record was of: what is no longer its own is forgotten, and \
-         neither sent nor deleted; what is new to it is found by comparing and listing"
     );
 }
 
@@ -352,6 +341,7 @@ impl App {
             self.sweep(&transfer, std::mem::take(&mut uploads)).await;
             let watching = self.watch(&root);
             let rescan = self.rescan(&root, watching.is_some());
+            self.take_over(&transfer).await;
             let mut engine = self.engine(rescan, watching.is_some(), now_bound.epoch, counts);
             let watching = watching.map(|(detector, hints)| (Arc::new(detector), hints));
             let detector = watching.as_ref().map(|(detector, _)| Arc::clone(detector));
@@ -428,11 +418,13 @@ impl App {
                     "this is another directory than the record tells of: what was mirrored from \
                      the other one is not deleted"
                 );
-                Bound { target, source, epoch: Epoch(epoch + 1), owner, listed, probed }
+                let (epoch, heir) = (Epoch(epoch + 1), false);
+                Bound { target, source, epoch, owner, listed, heir, probed }
             }
             None => {
                 let (epoch, listed, probed) = (Epoch(1), false, None);
-                Bound { target, source, epoch, owner, listed, probed }
+                let heir = self.config.share.is_part();
+                Bound { target, source, epoch, owner, listed, heir, probed }
             }
         }
     }

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use agreed::Agreed;
-pub use invalidations::WAITING_MAX;
+pub use invalidations::{Backlog, WAITING_MAX};
 pub use known::{Known, Question, Receipt};
 pub use listing::{Listed, Listing};
 pub use rows::{RANGE_ROWS_MAX, REASONS_MAX};
@@ -111,6 +111,12 @@ pub enum Change {
     UploadEnded(RelPath, Option<String>),
     /// The bucket has an object of this size for the path, and the record does not know whose.
     Listed(RelPath, u64),
+    /// The same for a shard, with the entity tag: a row of another object is forgotten.
+    Found(RelPath, u64, Option<String>),
+    /// The bucket has nothing of this shard but what was found.
+    Reviewed,
+    /// The object of a file that is gone, which another shard has left; unless the path is recorded.
+    Inherited(RelPath, Mirrored),
     /// Facts about the watched directory and the bucket; see [`Bound`].
     Bound(Bound),
     /// An object has changed. To be written before what says so.
@@ -150,25 +156,6 @@ pub struct Invalidations {
     pub spent: Vec<(Month, u64)>,
 }
 
-/// How much of invalidations the record holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Backlog {
-    /// Paths that wait, [`WAITING_MAX`] at most.
-    pub waiting: u64,
-    /// Paths made into requests that were not accepted yet.
-    pub made: u64,
-    /// Requests in progress.
-    pub running: u64,
-}
-
-impl Backlog {
-    /// Paths that were not told yet.
-    #[must_use]
-    pub fn untold(self) -> u64 {
-        self.waiting + self.made
-    }
-}
-
 /// What the record is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
@@ -182,6 +169,8 @@ pub struct Bound {
     pub owner: String,
     /// Whether it is known what was in the bucket when the record was new.
     pub listed: bool,
+    /// Whether paths may have come that another shard had.
+    pub heir: bool,
     /// By which version the store was asked what it can do, if it was.
     pub probed: Option<String>,
 }

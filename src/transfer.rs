@@ -82,6 +82,10 @@ pub struct Settings {
     pub listed: bool,
     /// What is to be known of what was there: what is this process's.
     pub share: Share,
+    /// Tells the watched directory from any other one.
+    pub source: Arc<str>,
+    /// Whether objects that others made from this directory are taken over from them, files or none.
+    pub heir: Option<Epoch>,
     /// How to ask the store what it can do, if it is to be asked.
     pub probe: Option<Probe>,
     /// Whether an object is looked at before it is deleted: the store turned out not to know conditions.
@@ -109,10 +113,18 @@ pub trait Journal: Send + Sync + 'static {
     fn stored(&self, path: &RelPath, part: &StoredPart) -> impl Future<Output = ()> + Send;
     /// The upload was completed or aborted.
     fn ended(&self, path: &RelPath, upload_id: Option<&str>) -> impl Future<Output = ()> + Send;
-    /// Answers when it is on disk that the bucket has objects of these sizes.
-    fn listed(&self, objects: Vec<(RelPath, u64)>) -> impl Future<Output = ()> + Send;
-    /// Answers when it is on disk that the listing is complete.
-    fn listing_ended(&self) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk that the bucket has objects of these sizes and entity tags; to an
+    /// heir with those that are not recorded.
+    fn listed(
+        &self,
+        objects: Vec<(RelPath, u64, Option<String>)>,
+    ) -> impl Future<Output = Vec<RelPath>> + Send;
+    /// Answers when it is on disk that these objects are of files that are gone, unless they are
+    /// recorded.
+    fn inherited(&self, objects: Vec<(RelPath, Mirrored)>) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk that the bucket has nothing else, if it was listed to its end, or that
+    /// it cannot be listed.
+    fn listing_ended(&self, complete: bool) -> impl Future<Output = ()> + Send;
     /// Answers when it is on disk that the store was asked what it can do.
     /// Answers when it is on disk that the store was asked what it can do, and whether it knows conditions
     /// on deletes.
@@ -342,6 +354,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             version: put.version(),
             mode: source.fingerprint().mode,
             head: self.settings.rules.head(put.path()),
+            source: Arc::clone(&self.settings.source),
             replaces_tags: self.settings.rules.have_tags() || self.settings.reapply_rules,
         }
     }

@@ -182,6 +182,7 @@ async fn view(
             epoch: Epoch(1),
             owner: owner.clone(),
             listed: false,
+            heir: config.share.is_part(),
             probed: None,
         },
     };

@@ -8,13 +8,13 @@ use crate::detect::{self, Detector, Hints};
 use crate::engine::snapshot;
 use crate::engine::{self, Engine, Rescan};
 use crate::filter::{self, Filter};
-use crate::model::{Epoch, RelPath, StoredPart, Tracing, UploadNote, UploadPlan, millis};
+use crate::model::{Epoch, Mirrored, RelPath, StoredPart, Tracing, UploadNote, UploadPlan, millis};
 use crate::plan::Policy;
 use crate::queue::{self, Backoff};
 use crate::root::Root;
 use crate::rules::{Checksum, Rules};
 use crate::settle;
-use crate::store::{Bound, Change, Counts, Store};
+use crate::store::{Bound, Change, Counts, Question, Store};
 use crate::transfer::{self, Journal, PaceSettings, Probe, S3Settings, Transfer};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -207,6 +207,8 @@ pub(super) fn transfer_settings(
         },
         listed: bound.listed,
         share: config.share,
+        source: source::mark(bound).into(),
+        heir: bound.heir.then_some(bound.epoch),
         probe: probe(config, bound),
         looks_before_delete: bound
             .probed
@@ -293,6 +295,10 @@ impl Recorded {
         self.note(vec![Change::Bound(bound)]).await;
     }
 
+    fn is_heir(&self) -> bool {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).heir
+    }
+
     async fn note(&self, changes: Vec<Change>) {
         if let Err(error) = self.store.write(changes).await {
             tracing::error!(
@@ -321,13 +327,32 @@ impl Journal for Recorded {
         self.note(vec![Change::UploadEnded(path.clone(), upload_id)]).await;
     }
 
-    async fn listed(&self, objects: Vec<(RelPath, u64)>) {
-        self.note(objects.into_iter().map(|(path, size)| Change::Listed(path, size)).collect())
+    async fn listed(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
+        if !self.is_heir() {
+            let change = |(path, size, _)| Change::Listed(path, size);
+            self.note(objects.into_iter().map(change).collect()).await;
+            return Vec::new();
+        }
+        let paths: Vec<_> = objects.iter().map(|(path, ..)| path.clone()).collect();
+        let change = |(path, size, etag)| Change::Found(path, size, etag);
+        self.note(objects.into_iter().map(change).collect()).await;
+        let questions = paths.iter().cloned().map(Question::of).collect();
+        // What cannot be read now is looked at when the record can be.
+        let known = self.store.known(questions).await.unwrap_or_default();
+        let unknown = paths.into_iter().zip(known).filter(|(_, known)| known.mirrored.is_none());
+        unknown.map(|(path, _)| path).collect()
+    }
+
+    async fn inherited(&self, objects: Vec<(RelPath, Mirrored)>) {
+        self.note(objects.into_iter().map(|(path, row)| Change::Inherited(path, row)).collect())
             .await;
     }
 
-    async fn listing_ended(&self) {
-        self.note_bound(|bound| bound.listed = true).await;
+    async fn listing_ended(&self, complete: bool) {
+        if complete && self.is_heir() {
+            self.note(vec![Change::Reviewed]).await;
+        }
+        self.note_bound(|bound| (bound.listed, bound.heir) = (true, false)).await;
     }
 
     async fn probed(&self, note: &str, conditions: bool) {

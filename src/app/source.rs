@@ -7,6 +7,7 @@
 use crate::model::RelPath;
 use crate::root::{Root, RootError};
 use crate::store::Bound;
+use crc_fast::CrcAlgorithm;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -51,6 +52,12 @@ pub(super) fn tells_everything(root: &Root) -> bool {
 pub(super) fn name(root: &Root) -> String {
     let identity = root.identity();
     format!("{:x}:{}:{}", identity.fs_magic, identity.inode, identity.btime_ns)
+}
+
+/// The same for others to see, who need not know more.
+pub(super) fn mark(bound: &Bound) -> String {
+    let sum = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bound.source.as_bytes());
+    format!("{sum:016x}")
 }
 
 /// Waits until `path` is a directory that may be mirrored into what `bound` tells of, and has `tell`

@@ -80,6 +80,9 @@ pub(super) fn last_of_each_path(changes: impl Iterator<Item = Change>) -> Vec<Ch
             | Change::PartStored(..)
             | Change::UploadEnded(..)
             | Change::Listed(..)
+            | Change::Found(..)
+            | Change::Reviewed
+            | Change::Inherited(..)
             | Change::Bound(_)
             | Change::Stale(..)
             | Change::Invalidation(_) => {}

@@ -295,6 +295,16 @@ pub(super) fn store_failed(reason: &str) {
     );
 }
 
+/// The bucket could not be listed on behalf of nothing in particular.
+pub(super) fn not_listed(failure: &Failure) {
+    tracing::warn!(
+        event = "bucket.listing_failed",
+        error.type = failure.code,
+        error.message = failure.message,
+        "what another shard has left cannot be looked for yet; asked again"
+    );
+}
+
 /// A multipart upload could not be aborted; it stays noted, and the next start tries again.
 pub fn not_abandoned(note: &UploadNote, failure: &Failure) {
     tracing::warn!(

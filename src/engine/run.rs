@@ -13,7 +13,7 @@ use super::{Ask, Effect, Engine, Event, LookFailure, Now, Observer};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
-use crate::model::{Epoch, Hint, Operation, Tracing};
+use crate::model::{Depth, Epoch, Hint, Operation, RelPath, Tracing};
 use crate::plan::Observed;
 use crate::queue::Lease;
 use crate::reconcile::{Comparison, Expected, Range};
@@ -36,6 +36,8 @@ use tries::{Permit, known_of, questions};
 const DIFFERENCES_MAX: usize = 4;
 /// Wait before a commit that failed is tried again: the disk is full, or read-only.
 const WRITE_RETRY: Duration = Duration::from_secs(2);
+/// Wait before the bucket is asked again what another shard has left.
+const TAKE_OVER_RETRY: Duration = Duration::from_secs(10);
 
 /// Tries that are under way may end within this time when the parts are exchanged. Larger uploads go on
 /// where they were.
@@ -122,6 +124,7 @@ pub async fn run<S: ObjectStore, J: Journal>(
     let mut work = Work::new(parts, comparison, started);
     let (detector, mut hints) = work.parts.watching.take().unzip();
     let mut publisher = Publisher::new(work.parts.snapshots.clone());
+    work.take_over();
     let (mut stopping, mut handover) = (false, None);
     let mut events = Vec::new();
     let end = loop {
@@ -301,6 +304,22 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
             }
             Effect::SourceLost(_) => {}
         }
+    }
+
+    /// Looks for what another shard has left, without waiting for something to send, and has
+    /// everything compared with what is known then.
+    fn take_over(&mut self) {
+        if !self.parts.transfer.is_heir() {
+            return;
+        }
+        let transfer = Arc::clone(&self.parts.transfer);
+        self.tasks.spawn(async move {
+            while let Err(failure) = transfer.prepare().await {
+                super::report::not_listed(&failure);
+                tokio::time::sleep(TAKE_OVER_RETRY).await;
+            }
+            Some(Event::Hinted(vec![Hint::Tree(RelPath::root(), Depth::Whole)]))
+        });
     }
 
     fn survey(&mut self) {

@@ -97,8 +97,11 @@ impl Agreed {
         let mut everything = false;
         for change in changes {
             match change {
-                Change::Mirrored(path, _) | Change::Forgotten(path) => self.above(path, &mut keys),
-                Change::Bound(_) => everything = true,
+                Change::Mirrored(path, _)
+                | Change::Inherited(path, _)
+                | Change::Found(path, ..)
+                | Change::Forgotten(path) => self.above(path, &mut keys),
+                Change::Bound(_) | Change::Reviewed => everything = true,
                 _ => {}
             }
         }

@@ -3,13 +3,32 @@
 //! What waits is bounded: beyond [`WAITING_MAX`] paths whole directories stand for them.
 
 use super::rows::{bad, path_from};
-use super::{Backlog, Invalidation, Invalidations};
+use super::{Invalidation, Invalidations};
 use crate::cover::{Covered, Limits, cover};
 use crate::model::{Batch, Changed, Context, Link, Month, RelPath, Stale, Staleness, UnixMillis};
 use rusqlite::{Connection, Row, params};
 
 /// Paths that may wait; more are covered by fewer.
 pub const WAITING_MAX: usize = 10_000;
+
+/// How much of invalidations the record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Paths that wait, [`WAITING_MAX`] at most.
+    pub waiting: u64,
+    /// Paths made into requests that were not accepted yet.
+    pub made: u64,
+    /// Requests in progress.
+    pub running: u64,
+}
+
+impl Backlog {
+    /// Paths that were not told yet.
+    #[must_use]
+    pub fn untold(self) -> u64 {
+        self.waiting + self.made
+    }
+}
 
 /// What is left of too many, so that it is not done again soon.
 const COVER: Limits = Limits { entries: 1_000, items: WAITING_MAX / 2, wholes: WAITING_MAX / 2 };

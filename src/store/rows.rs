@@ -2,7 +2,8 @@
 //! and what a CDN is told beside it.
 
 use super::{
-    Bound, Change, Counts, From, Known, Question, Survey, invalidations, operation_from, uploads,
+    Bound, Change, Counts, From, Known, Question, Survey, invalidations, operation_from, share,
+    uploads,
 };
 use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, Version};
 use rusqlite::types::Type;
@@ -38,7 +39,7 @@ impl Rare {
 
     /// A change may put something there, whatever becomes of its commit.
     pub(super) fn heed(&mut self, change: &Change) {
-        self.listed |= matches!(change, Change::Listed(..));
+        self.listed |= matches!(change, Change::Listed(..) | Change::Found(..));
         self.uploads |= matches!(change, Change::UploadNoted(_));
     }
 }
@@ -74,6 +75,18 @@ pub(super) fn apply(
             let sql = "INSERT OR REPLACE INTO listed (path, size) VALUES (?1, ?2)";
             let row = params![path.to_sort_key(), size.cast_signed()];
             connection.prepare_cached(sql)?.execute(row).map(drop)
+        }
+        Change::Found(path, size, etag) => {
+            share::found(connection, path, *size, etag.as_deref(), counts)
+        }
+        Change::Reviewed => share::reviewed(connection, counts),
+        Change::Inherited(path, mirrored) => {
+            // What waits for the path was decided by less than is known now.
+            let recorded = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1)";
+            let recorded: bool = connection
+                .prepare_cached(recorded)?
+                .query_row([path.to_sort_key()], |row| row.get(0))?;
+            if recorded { Ok(()) } else { record(connection, path, mirrored, counts) }
         }
         Change::Bound(bound) => bind(connection, bound, counts),
         Change::Stale(changed) => invalidations::stale(connection, changed),
@@ -178,13 +191,14 @@ fn bind(connection: &Connection, bound: &Bound, counts: &mut Counts) -> rusqlite
     let mut statement = connection.prepare_cached(sql)?;
     let epoch = bound.epoch.0.to_string();
     let Bound { target, source, owner, .. } = bound;
-    let listed = bound.listed.to_string();
+    let (listed, heir) = (bound.listed.to_string(), bound.heir.to_string());
     for (name, value) in [
         ("target", target),
         ("source", source),
         ("epoch", &epoch),
         ("owner", owner),
         ("listed", &listed),
+        ("heir", &heir),
     ] {
         statement.execute([name, value])?;
     }
@@ -220,6 +234,8 @@ pub(super) fn bound(connection: &Connection) -> rusqlite::Result<Option<Bound>> 
         epoch: Epoch(epoch),
         owner: value("owner")?,
         listed: value("listed")? == "true",
+        // Older records know nothing of shards.
+        heir: value("heir").optional()?.is_some_and(|heir| heir == "true"),
         probed: value("probed").optional()?,
     }))
 }

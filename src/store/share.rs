@@ -4,9 +4,10 @@
 //! what is known of them from here on. Paths that come are unknown; what is in the bucket of them is
 //! found by a listing, and taken over.
 
+use super::Counts;
 use super::rows::path_from;
 use crate::model::{RelPath, Share};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// Rows that are looked at together.
 const PAGE_ROWS: usize = 1000;
@@ -25,37 +26,78 @@ pub struct Remapped {
     pub forgotten: u64,
 }
 
-/// Makes the record one of `share`: all of it or, after a crash, nothing.
+/// Makes the record one of `share`: all of it or, after a crash, nothing. While a shard did not run its
+/// paths may have been another one's, so that it has to look into the bucket at every start.
 pub(super) fn keep_only(
     connection: &mut Connection,
     share: Share,
 ) -> rusqlite::Result<Option<Remapped>> {
-    let Some(from) = of(connection)?.filter(|from| *from != share) else {
-        note(connection, "share", &share.to_string())?;
-        return Ok(None);
-    };
     let transaction = connection.transaction()?;
+    let from = of(&transaction)?;
+    let remapped = match from.filter(|from| *from != share) {
+        Some(from) => Some(remap(&transaction, from, share)?),
+        None => None,
+    };
+    note(&transaction, "share", &share.to_string())?;
+    if remapped.is_some() || (share.is_part() && from.is_some()) {
+        transaction.execute("DELETE FROM listed", [])?;
+        // The first comparison finds again what is gone.
+        transaction.execute("DELETE FROM pending WHERE operation = 'delete'", [])?;
+        note(&transaction, "listed", "false")?;
+        note(&transaction, "heir", "true")?;
+    }
+    transaction.commit()?;
+    Ok(remapped)
+}
+
+fn remap(connection: &Connection, from: Share, share: Share) -> rusqlite::Result<Remapped> {
     let generation: Option<u64> =
-        value(&transaction, "generation")?.and_then(|text| text.parse().ok());
+        value(connection, "generation")?.and_then(|text| text.parse().ok());
     let generation = generation.unwrap_or(1) + 1;
     let mut forgotten = 0;
     for table in TABLES {
-        let rows = forget(&transaction, table, share)?;
+        let rows = forget(connection, table, share)?;
         forgotten += if table == "mirrored" { rows } else { 0 };
     }
-    note(&transaction, "share", &share.to_string())?;
-    note(&transaction, "generation", &generation.to_string())?;
-    if may_gain(from, share) {
-        note(&transaction, "listed", "false")?;
-    }
-    transaction.commit()?;
-    Ok(Some(Remapped { from, generation, forgotten }))
+    note(connection, "generation", &generation.to_string())?;
+    Ok(Remapped { from, generation, forgotten })
 }
 
-/// With one more index no other one gets anything.
-fn may_gain(from: Share, to: Share) -> bool {
-    let grown = from.index() == to.index() && from.depth() == to.depth();
-    !(grown && from.count() <= to.count())
+/// The bucket has this object. A row that tells of another one is worth nothing.
+pub(super) fn found(
+    connection: &Connection,
+    path: &RelPath,
+    size: u64,
+    etag: Option<&str>,
+    counts: &mut Counts,
+) -> rusqlite::Result<()> {
+    let key = path.to_sort_key();
+    // Some stores write them in quotes in one place and without in another.
+    let sql = "DELETE FROM mirrored WHERE path = ?1 AND trim(etag, '\"') != ?2";
+    let etag = etag.map(|etag| etag.trim_matches('"'));
+    let rows = connection.prepare_cached(sql)?.execute(params![key, etag])?;
+    counts.mirrored -= rows as u64;
+    let sql = "INSERT OR REPLACE INTO listed (path, size) VALUES (?1, ?2)";
+    connection.prepare_cached(sql)?.execute(params![key, size.cast_signed()]).map(drop)
+}
+
+/// Some stores list keys with control characters, which XML cannot write, as other ones.
+fn is_listed_as_it_is(path: &RelPath) -> bool {
+    !path.as_bytes().iter().any(u8::is_ascii_control)
+}
+
+/// All that there is was found.
+pub(super) fn reviewed(connection: &Connection, counts: &mut Counts) -> rusqlite::Result<()> {
+    let absent = "SELECT path FROM mirrored WHERE path NOT IN (SELECT path FROM listed)";
+    let mut absent = connection.prepare(absent)?;
+    let absent: Vec<RelPath> =
+        absent.query_map([], |row| path_from(row, 0))?.collect::<Result<_, _>>()?;
+    let mut delete = connection.prepare("DELETE FROM mirrored WHERE path = ?1")?;
+    for path in absent.iter().filter(|path| is_listed_as_it_is(path)) {
+        counts.mirrored -= delete.execute([path.to_sort_key()])? as u64;
+    }
+    let known = "DELETE FROM listed WHERE path IN (SELECT path FROM mirrored)";
+    connection.execute(known, []).map(drop)
 }
 
 /// Whose the record is; one that is older than shards has everything. `None` if it is new.

@@ -80,6 +80,7 @@ async fn what_was_written_is_there_after_a_restart() {
         epoch: Epoch(3),
         owner: "o".into(),
         listed: true,
+        heir: false,
         probed: Some("1 none".into()),
     };
     let changes = vec![
@@ -311,6 +312,7 @@ async fn a_record_of_another_bucket_or_prefix_is_moved_aside() {
         epoch: Epoch(3),
         owner: "o".into(),
         listed: true,
+        heir: false,
         probed: None,
     };
     let changes = vec![Change::Bound(bound), Change::Mirrored(path("a"), mirrored(1))];

@@ -4,11 +4,24 @@
 //! Before the first try the bucket is listed once; a file whose object has its size is compared with
 //! it before it is sent, and taken over if it is the same. Nothing is deleted because of a listing.
 //!
+//! # Heirs
+//!
+//! While a shard did not run, its paths may have been another one's. So each start of one compares the
+//! record with the listing: rows of objects that are not there, or are others, are forgotten. And an
+//! object may have lost its file while nobody looked: if its mark says that it was made from this very
+//! directory, it is recorded, and the next comparison finds it as it finds every recorded file that is
+//! gone, or not as recorded. What carries no such mark stays unknown, and untouched.
+//!
 //! A listing that fails is a try that failed: the queue waits and asks again as it does for any.
 
-use super::{Journal, ObjectStore, Transfer, probe};
-use crate::model::{Failure, RelPath};
+use super::delete::still_absent;
+use super::{Journal, ObjectStore, StoredObject, Transfer, probe};
+use crate::model::{Epoch, Failure, Fingerprint, Mirrored, RelPath, Version};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
+
+/// Objects that are not recorded and are asked about at once; as everything no more than the pace allows.
+const QUESTIONS_MAX: usize = 32;
 
 /// What is to be done before the first try.
 #[derive(Debug)]
@@ -42,7 +55,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             return Err(failure.clone());
         }
         if !prepared.listed {
-            match self.list().await {
+            let listed = self.list().await;
+            let complete = listed.is_ok();
+            match listed {
                 Ok(objects) => tracing::info!(
                     event = "bucket.listed",
                     objects,
@@ -59,7 +74,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                     return Err(failure);
                 }
             }
-            self.journal.listing_ended().await;
+            self.journal.listing_ended(complete).await;
             (prepared.listed, prepared.failed) = (true, None);
         }
         if prepared.probes_left > 0 {
@@ -76,6 +91,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         self.prepared.try_lock().is_ok_and(|prepared| prepared.listed)
     }
 
+    /// Whether there may be objects to take over from another shard, of which no file tells.
+    #[must_use]
+    pub fn is_heir(&self) -> bool {
+        !self.settings.listed && self.settings.heir.is_some()
+    }
+
     async fn list(&self) -> Result<usize, Failure> {
         let prefix = self.settings.prefix.as_str();
         let (mut from, mut objects) = (None, 0);
@@ -84,15 +105,65 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             let known = page.objects.iter().filter_map(|object| {
                 let name = object.key.strip_prefix(prefix)?;
                 let path = RelPath::new(name.as_bytes()).ok()?;
-                self.settings.share.has_file(&path).then_some((path, object.size))
+                let own = self.settings.share.has_file(&path);
+                own.then(|| (path, object.size, object.etag.clone()))
             });
             let known: Vec<_> = known.collect();
             objects += known.len();
-            self.journal.listed(known).await;
+            let unknown = self.journal.listed(known).await;
+            if let Some(epoch) = self.settings.heir {
+                let inherited = self.inherited(unknown, epoch).await?;
+                self.journal.inherited(inherited).await;
+            }
             if page.next.is_none() {
                 return Ok(objects);
             }
             from = page.next;
         }
+    }
+
+    /// Those of `paths` whose objects were made from this directory, as if we had made them.
+    async fn inherited(
+        &self,
+        paths: Vec<RelPath>,
+        epoch: Epoch,
+    ) -> Result<Vec<(RelPath, Mirrored)>, Failure> {
+        let asked = paths.into_iter().filter_map(|path| {
+            let key = self.settings.prefix.key(&path).ok()?;
+            Some(async move { self.store.head(&key).await.map(|found| (path, found)) })
+        });
+        let asked: Vec<_> = stream::iter(asked).buffered(QUESTIONS_MAX).try_collect().await?;
+        let own = |(path, found): (RelPath, Option<StoredObject>)| {
+            let found = found?;
+            let ours = found.source.as_deref() == Some(&*self.settings.source);
+            // Without an entity tag a delete could hit what somebody has put in its place. Without a
+            // checksum a file that is there could not be told from another.
+            let etag = found.etag.filter(|_| ours)?;
+            let known = found.crc64nvme.is_some() || still_absent(&self.root, &path).is_ok();
+            let version = found.version.filter(|_| known)?;
+            Some((path, of_an_heir(version, found.crc64nvme.unwrap_or_default(), etag, epoch)))
+        };
+        Ok(asked.into_iter().filter_map(own).collect())
+    }
+}
+
+/// What a record says of an object whose file it never saw: no file is like it, so that one that is there
+/// is read and compared.
+fn of_an_heir(version: Version, crc64nvme: u64, etag: String, epoch: Epoch) -> Mirrored {
+    Mirrored {
+        fingerprint: Fingerprint {
+            size: version.size,
+            mtime_ns: version.mtime_ns,
+            ctime_ns: 0,
+            btime_ns: 0,
+            device: 0,
+            inode: 0,
+            mode: 0,
+        },
+        crc64nvme,
+        etag: Some(etag),
+        racy: true,
+        epoch,
+        head: None,
     }
 }

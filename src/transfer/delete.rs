@@ -86,7 +86,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     }
 }
 
-fn still_absent(root: &Root, path: &RelPath) -> Result<(), Outcome> {
+pub(super) fn still_absent(root: &Root, path: &RelPath) -> Result<(), Outcome> {
     match root.look(path) {
         Ok(stat) if stat.kind == Kind::File => Err(Outcome::LookAgain("the file is there")),
         Ok(_) | Err(LookError::Gone | LookError::NotBelow(Obstacle::Link)) => Ok(()),

@@ -8,6 +8,7 @@ use crate::rules::Head;
 use bytes::Bytes;
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// An object to be put, without its bytes.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct ObjectHead {
     pub mode: u32,
     /// What the rules say, and what is guessed.
     pub head: Head,
+    /// Tells the watched directory from any other one; travels as metadata.
+    pub source: Arc<str>,
     /// Whether a copy takes these tags instead of those its source has. Needs a permission of its
     /// own, so only where tags are in play.
     pub replaces_tags: bool,
@@ -44,6 +47,8 @@ pub struct StoredObject {
     pub crc64nvme: Option<u64>,
     /// Whether it carries the mark of this record: no other one, and nobody else, made it.
     pub ours: bool,
+    /// The mark of the directory it was made from, whoever made it, as far as that was told.
+    pub source: Option<String>,
 }
 
 /// An object to be deleted.

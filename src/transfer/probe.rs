@@ -88,6 +88,8 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             version: Version { size: BODY.len() as u64, mtime_ns: 0 },
             mode: 0o100_644,
             head: self.settings.rules.head(&path),
+            // No file of the directory is behind it, and no other shard is to take it over.
+            source: "".into(),
             replaces_tags: self.settings.rules.have_tags(),
         })
     }

@@ -40,7 +40,7 @@ pub fn is_rehearsed(failure: &Failure) -> bool {
 }
 
 fn made(version: Option<Version>, crc64nvme: Option<u64>) -> StoredObject {
-    StoredObject { etag: None, version, crc64nvme, ours: true }
+    StoredObject { etag: None, version, crc64nvme, ours: true, source: None }
 }
 
 impl<S: ObjectStore> ObjectStore for Rehearsed<S> {

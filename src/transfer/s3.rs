@@ -121,6 +121,7 @@ impl ObjectStore for S3 {
             version: Some(object.version),
             crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
             ours: true,
+            source: None,
         })
     }
 
@@ -131,6 +132,7 @@ impl ObjectStore for S3 {
             etag: found.etag,
             crc64nvme: found.crc64nvme,
             ours: found.ours,
+            source: found.source,
         }))
     }
 
@@ -165,6 +167,7 @@ impl ObjectStore for S3 {
                 version: None,
                 crc64nvme: copied.checksum_crc64_nvme.as_deref().and_then(decode),
                 ours: true,
+                source: None,
             })),
             Err(error) if is_status(&error, &[404, 412]) => Ok(None),
             Err(error) => Err(failure(&error)),
@@ -283,6 +286,7 @@ impl ObjectStore for S3 {
             version: None,
             crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
             ours: true,
+            source: None,
         })
     }
 

@@ -31,8 +31,11 @@ impl Journal for Arc<Notes> {
     async fn ended(&self, _: &RelPath, _: Option<&str>) {
         *self.0.lock().expect("sound") = None;
     }
-    async fn listed(&self, _: Vec<(RelPath, u64)>) {}
-    async fn listing_ended(&self) {}
+    async fn listed(&self, _: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
+        Vec::new()
+    }
+    async fn inherited(&self, _: Vec<(RelPath, Mirrored)>) {}
+    async fn listing_ended(&self, _: bool) {}
     async fn probed(&self, _: &str, _: bool) {}
 }
 
@@ -68,6 +71,8 @@ impl World {
             pace: PaceSettings { requests: 16, bytes_per_second: None },
             listed: true,
             share: crate::model::Share::default(),
+            source: "here".into(),
+            heir: None,
             probe: None,
             looks_before_delete: false,
             rules: Arc::default(),

@@ -1,6 +1,7 @@
 //! One tree shared by several daemons: each mirrors its part, and leaves the others' alone.
 
-use crate::harness::{Churn, Daemon, World, seed};
+use crate::harness::{Churn, Daemon, World, rounds, seed};
+use file_sync_dev_s3::{Action, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
 const COUNT: usize = 3;
@@ -74,6 +75,119 @@ fn a_shard_neither_enters_nor_watches_a_directory_of_another_one() {
     assert_eq!(files, 60, "each file was met by one of them");
     // Of each shard the tree itself and the directory of its cookies, and each folder once.
     assert_eq!(watched, 2 * COUNT + 30 * 3);
+}
+
+#[test]
+fn a_resize_ends_equal_whatever_changed_meanwhile_and_deletes_nothing_twice() {
+    let mut world = World::new();
+    let mut churn = Churn::new(seed(), &world.tree);
+    churn.steps(80);
+    // A request about many objects names none of them to the server's journal.
+    let unknown = Action::Fail { status: 501, code: "NotImplemented" };
+    world.server.fail(Rule::new(unknown).on("DeleteObjects"));
+    for (round, count) in [2, 3, 2, 1, 2].into_iter().enumerate() {
+        let folders: Vec<_> = (0..6).map(|folder| format!("{round}-{folder}")).collect();
+        folders.iter().for_each(|folder| world.tree.fill(folder, 2));
+        let daemons = world.start_shards(count);
+        churn.steps(60);
+        world.wait_until_equal();
+        churn.steps(40);
+        daemons.into_iter().for_each(|daemon| drop(daemon.stop()));
+        // Nobody looks, and what goes now is the next one's to delete.
+        churn.steps(60);
+        folders.iter().for_each(|folder| world.tree.remove_folder(folder));
+    }
+    let daemons = world.start_shards(2);
+    world.wait_until_equal();
+    drop(daemons);
+    // Rows of keys that some stores list as other ones are kept, and their deletes asked for in vain.
+    let sure = |key: &String| !key.contains('\n');
+    let mut gone: BTreeMap<String, usize> = BTreeMap::new();
+    for key in world.deleted().into_iter().filter(sure) {
+        *gone.entry(key).or_default() += 1;
+    }
+    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    for request in world.server.requests() {
+        if request.call.operation == "DeleteObject" && sure(&request.call.key) {
+            *asked.entry(request.call.key).or_default() += 1;
+        }
+    }
+    assert_eq!(asked, gone, "each deletion was asked for once");
+}
+
+#[test]
+fn a_resize_by_kills_ends_equal() {
+    let mut world = World::new();
+    let mut churn = Churn::new(seed(), &world.tree);
+    churn.steps(80);
+    for round in 0..rounds(2) {
+        for count in [2, 3, 2] {
+            let daemons = world.start_shards(count);
+            churn.steps(60 + round);
+            daemons.into_iter().for_each(Daemon::kill);
+            churn.steps(40);
+        }
+    }
+    let _daemons = world.start_shards(3);
+    world.wait_until_equal();
+    assert_eq!(world.uploads(), []);
+}
+
+#[test]
+fn old_and_new_shards_at_once_lose_nothing() {
+    let mut world = World::new();
+    let mut churn = Churn::new(seed(), &world.tree);
+    churn.steps(100);
+    let old = world.start_shards(2);
+    world.wait_until_equal();
+    // As a StatefulSet does it: the new pod comes first, then each of the old ones is replaced.
+    world.as_shard(2, 3);
+    let mut new = vec![world.start().ready()];
+    for (index, old) in old.into_iter().enumerate().rev() {
+        churn.steps(60);
+        old.stop();
+        churn.steps(20);
+        world.as_shard(index, 3);
+        new.push(world.start().ready());
+    }
+    churn.steps(40);
+    world.wait_until_equal();
+}
+
+#[test]
+fn what_shards_take_over_is_what_was_made_from_this_directory_and_nothing_else() {
+    let mut world = World::new();
+    for folder in 0..8 {
+        world.tree.fill(&format!("folder {folder}"), 2);
+    }
+    assert_eq!(world.once().code(), Some(0));
+    for folder in 0..8 {
+        world.put_foreign(&format!("folder {folder}/somebody"), "else");
+    }
+    // The only record that knows of them forgets half of them, and is the only one left.
+    world.tree.remove_folders();
+    world.tree.write("stays", "x");
+    for index in 0..2 {
+        let state = world.beside(if index == 0 { "state" } else { "state-1" });
+        world.as_shard(index, 2);
+        world.set("state_dir", &state.to_string_lossy());
+        assert_eq!(world.once().code(), Some(0));
+    }
+    world.wait_until_equal();
+    assert_eq!(world.deleted().len(), 16);
+}
+
+#[test]
+fn a_single_daemon_with_an_empty_record_takes_nothing_over() {
+    let mut world = World::new();
+    world.tree.fill("folder", 3);
+    world.tree.write("stays", "x");
+    assert_eq!(world.once().code(), Some(0));
+    world.tree.remove_folders();
+    let state = world.beside("another state");
+    world.set("state_dir", &state.to_string_lossy());
+    assert_eq!(world.once().code(), Some(0));
+    assert_eq!(world.deleted(), Vec::<String>::new());
 }
 
 #[test]

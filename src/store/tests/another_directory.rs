@@ -13,6 +13,7 @@ async fn what_waits_of_another_directory_deletes_nothing() {
             epoch: Epoch(epoch),
             owner: "o".into(),
             listed: true,
+            heir: false,
             probed: None,
         })
     };

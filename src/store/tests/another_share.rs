@@ -17,9 +17,8 @@ async fn recorded(store: &Store) -> Vec<String> {
     let known = NAMES.map(|name| Question::of(path(name)));
     let known = store.known(known.into()).await.expect("read");
     let known = NAMES.iter().zip(known).filter(|(_, known)| {
-        let of_it = [known.mirrored.is_some(), known.pending.is_some(), known.listed.is_some()];
-        assert!(of_it == [true; 3] || of_it == [false; 3], "{of_it:?}");
-        of_it[0]
+        assert!(known.pending.is_none() && known.listed.is_none());
+        known.mirrored.is_some()
     });
     known.map(|(name, _)| (*name).to_owned()).collect()
 }
@@ -34,6 +33,7 @@ async fn fill(directory: &Path, of: Share) {
         epoch: Epoch(1),
         owner: "o".into(),
         listed: true,
+        heir: false,
         probed: None,
     };
     let mut changes = vec![Change::Bound(bound)];
@@ -61,12 +61,13 @@ async fn what_is_another_one_s_now_is_forgotten_with_all_that_waits() {
     let left = of(share(0, 2));
     assert!(!left.is_empty() && left.len() < NAMES.len());
     assert_eq!(recorded(&store).await, left);
-    assert_eq!((counts.mirrored, counts.deletes), (left.len() as u64, left.len() as u64));
+    // What is to be deleted is found anew.
+    assert_eq!((counts.mirrored, counts.pending), (left.len() as u64, 0));
     let forgotten = (NAMES.len() - left.len()) as u64;
     let expected = Remapped { from: Share::default(), generation: 2, forgotten };
     assert_eq!(remapped, Some(expected));
-    // Nothing has come, so nothing has to be listed.
-    assert!(bound.expect("bound").listed);
+    let bound = bound.expect("bound");
+    assert!(!bound.listed && bound.heir);
     store.closed().await;
     let again = opened(directory.path(), share(0, 2));
     assert_eq!((again.remapped, again.counts), (None, counts), "nothing changes twice");
@@ -88,8 +89,41 @@ async fn what_may_have_come_is_looked_for_in_the_bucket() {
         let directory = tempfile::tempdir().expect("a directory");
         fill(directory.path(), from).await;
         let Opened { store, bound, .. } = opened(directory.path(), to);
-        assert!(!bound.expect("bound").listed, "{from} to {to}");
+        let bound = bound.expect("bound");
+        assert!(!bound.listed && bound.heir, "{from} to {to}");
         let both: Vec<_> = of(from).into_iter().filter(|name| of(to).contains(name)).collect();
         assert_eq!(recorded(&store).await, both, "{from} to {to}");
     }
+}
+
+#[tokio::test]
+async fn what_is_taken_over_replaces_nothing_that_is_recorded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = opened(directory.path(), Share::default()).store;
+    let own = vec![Change::Mirrored(path("own"), mirrored(1)), Change::Queue(pending("waits", 0))];
+    store.write(own).await.expect("written");
+    let left = |name| Change::Inherited(path(name), mirrored(2));
+    let counts = store.write(["own", "waits", "left"].map(left).into()).await.expect("written");
+    assert_eq!((counts.mirrored, counts.pending), (3, 1));
+    let known = store.known(["own", "waits", "left"].map(|name| Question::of(path(name))).into());
+    let rows = known.await.expect("read").into_iter().map(|known| known.mirrored);
+    assert_eq!(rows.collect::<Vec<_>>(), [Some(mirrored(1)), Some(mirrored(2)), Some(mirrored(2))]);
+}
+
+#[tokio::test]
+async fn what_is_recorded_and_not_in_the_bucket_is_forgotten_by_a_shard() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = opened(directory.path(), share(0, 2)).store;
+    let row = |etag: &str| Mirrored { etag: Some(etag.into()), ..mirrored(1) };
+    let names = ["same", "another", "absent", "bell\u{7}"];
+    let rows = names.map(|name| Change::Mirrored(path(name), row("\"e\"")));
+    store.write(rows.into()).await.expect("written");
+    let found = |name, etag: &str| Change::Found(path(name), 1, Some(etag.into()));
+    let changes = vec![found("same", "e"), found("another", "\"f\""), Change::Reviewed];
+    let counts = store.write(changes).await.expect("written");
+    assert_eq!(counts.mirrored, 2);
+    let questions = names.map(|name| Question::of(path(name)));
+    let known = store.known(questions.into()).await.expect("read").into_iter();
+    let known: Vec<_> = known.map(|known| (known.mirrored.is_some(), known.listed)).collect();
+    assert_eq!(known, [(true, None), (false, Some(1)), (false, None), (true, None)]);
 }

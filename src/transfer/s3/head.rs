@@ -16,6 +16,8 @@ pub(super) const MTIME: &str = "mtime";
 pub(super) const MODE: &str = "mode";
 /// Which record the object was made from.
 pub(super) const OWNER: &str = "file-sync-owner";
+/// Which directory it was made from, whoever made it: those who share one know each other's by it.
+pub(super) const SOURCE: &str = "file-sync-source";
 
 /// Everything but what a query may hold unescaped.
 const TAG_ESCAPED: &AsciiSet =
@@ -68,6 +70,7 @@ fn metadata(object: &ObjectHead, owner: &str) -> HashMap<String, String> {
         (MTIME.to_owned(), format_mtime(object.version.mtime_ns)),
         (MODE.to_owned(), format!("{:o}", object.mode)),
         (OWNER.to_owned(), owner.to_owned()),
+        (SOURCE.to_owned(), object.source.to_string()),
     ];
     object.head.metadata().cloned().chain(ours).collect()
 }

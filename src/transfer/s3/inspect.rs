@@ -2,7 +2,7 @@
 
 use super::checksum::decode;
 use super::error::failure;
-use super::head::{MTIME, OWNER, parse_mtime};
+use super::head::{MTIME, OWNER, SOURCE, parse_mtime};
 use super::{BODY_RATE_MIN, REQUEST_PATIENCE, S3};
 use crate::model::{Failure, FailureClass, ObjectKey};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -23,6 +23,8 @@ pub struct Inspected {
     pub crc64nvme: Option<u64>,
     /// Whether it carries the mark of this record.
     pub ours: bool,
+    /// The mark of the directory it was made from.
+    pub source: Option<String>,
 }
 
 impl S3 {
@@ -48,6 +50,7 @@ impl S3 {
                     mtime_ns: metadata.get(MTIME).and_then(|text| parse_mtime(text)),
                     crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
                     ours: metadata.get(OWNER) == Some(&self.owner),
+                    source: metadata.get(SOURCE).cloned(),
                 }))
             }
             Err(error) if error.as_service_error().is_some_and(|e| e.is_not_found()) => Ok(None),

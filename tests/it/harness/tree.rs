@@ -53,6 +53,16 @@ impl Tree {
         fs::remove_file(self.path(name)).expect("removed");
     }
 
+    /// Removes every folder at the top, with all that is in them.
+    pub(crate) fn remove_folders(&self) {
+        for entry in fs::read_dir(self.root()).expect("listed") {
+            let entry = entry.expect("listed");
+            if entry.file_type().expect("known").is_dir() {
+                fs::remove_dir_all(entry.path()).expect("removed");
+            }
+        }
+    }
+
     /// Removes a folder and all in it.
     pub(crate) fn remove_folder(&self, name: &str) {
         fs::remove_dir_all(self.path(name)).expect("removed");
