@@ -290,7 +290,7 @@ pub(super) const S3_FORCE_PATH_STYLE: Key = key(
 pub(super) const S3_PROBE: Key = key(
     "s3_probe",
     Kind::Boolean,
-    Absent::Value("true"),
+    Absent::Value("false"),
     "whether such a store is asked once what it can do, by two objects of a few bytes that are deleted again",
 );
 pub(super) const MAX_CONCURRENT_TRANSFERS: Key = key(

@@ -133,8 +133,6 @@ def test_metrics_arrive_and_the_last_ones_at_the_end(
     daemon: Daemon, bucket: Bucket, proxy: Proxy, collector: Received
 ) -> None:
     daemon.env |= {"OTEL_METRIC_EXPORT_INTERVAL": "3600000", "OTEL_TRACES_EXPORTER": "none"}
-    # Its requests are counted, too.
-    daemon.env["FILE_SYNC__S3_PROBE"] = "false"
     started(daemon)
     for number in range(10):
         (daemon.tree / f"{number}.txt").write_text("x" * 100)

@@ -9,7 +9,7 @@ const NAMES: &str = "m/.file-sync-service.probe-*";
 
 /// A world whose daemons ask.
 fn world() -> World {
-    let world = World::new().default_of("s3_probe");
+    let world = World::new().setting("s3_probe", "true");
     world.tree.write("file", "content");
     world
 }
@@ -58,7 +58,7 @@ fn a_store_is_asked_once_what_it_can_do_and_nothing_is_left_of_that() {
 
 #[test]
 fn nothing_is_asked_before_there_is_something_to_send() {
-    let world = World::new().default_of("s3_probe");
+    let world = World::new().setting("s3_probe", "true");
     assert_eq!(world.once().code(), Some(0));
     assert_eq!(world.server.journal().total(), 0);
 }
@@ -127,7 +127,7 @@ fn what_a_kill_leaves_of_a_probe_goes_with_the_next() {
 #[test]
 fn where_deletes_have_no_conditions_objects_are_looked_at_before_they_are_deleted() {
     let options = Options { conditional_deletes: false, ..Options::default() };
-    let mut world = World::with(&options).default_of("s3_probe");
+    let mut world = World::with(&options).setting("s3_probe", "true");
     world.tree.write("stays", "so that the tree is not empty");
     world.tree.fill("folder", 5);
     let ended = world.once();

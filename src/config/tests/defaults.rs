@@ -30,7 +30,7 @@ fn the_defaults_are_those_of_the_contract() {
         endpoint_url: None,
         ca_bundle: None,
         force_path_style: false,
-        probe: true,
+        probe: false,
         max_concurrent_transfers: 16,
         multipart_threshold: 16 << 20,
         multipart_part_size: 8 << 20,

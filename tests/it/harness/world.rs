@@ -73,8 +73,6 @@ impl World {
             ("s3_bucket", BUCKET),
             ("s3_prefix", PREFIX),
             ("s3_force_path_style", "true"),
-            // Requests are counted, and every version ever stored is looked at.
-            ("s3_probe", "false"),
             // Daemons of other tests run at the same time.
             ("listen_address", "off"),
             ("admin_address", "off"),

@@ -61,7 +61,6 @@ impl<'a> Daemon<'a> {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("FILE_SYNC__S3_FORCE_PATH_STYLE", "true")
             // Every version ever stored is to be one of a file.
-            .env("FILE_SYNC__S3_PROBE", "false")
             .env("FILE_SYNC__LISTEN_ADDRESS", "off")
             .env("FILE_SYNC__ADMIN_ADDRESS", "off")
             .env("FILE_SYNC__LOG_FORMAT", "json")
