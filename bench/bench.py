@@ -30,10 +30,7 @@ TRANSFER_MEMORY_MIB = 128
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    made.add_argument("--programs", type=Path, default=ROOT / "target/release", help="where ours are built")
-    made.add_argument("--work", type=Path, default=ROOT / "target/bench", help="emptied, and filled with trees")
-    made.add_argument("--output", type=Path, default=ROOT / "docs/PERFORMANCE.md", help="the page to write into")
+    made = page.arguments(__doc__, "target/bench", "emptied, and filled with trees")
     made.add_argument("--only", nargs="*", default=[], choices=list(PARTS), help="these parts, and no page")
     made.add_argument("--no-peers", action="store_true", help="ours alone")
     made.add_argument("--rounds", type=int, default=3, help="of the comparisons")

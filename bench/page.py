@@ -26,6 +26,15 @@ def write(page: Path, target: str, measured: str) -> None:
     page.write_text(f"{before}{begin}\n\n{measured}\n\n{end}{after}")
 
 
+def arguments(description: str | None, work: str, what_for: str) -> argparse.ArgumentParser:
+    """What every run is told; each adds what is its own."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    made.add_argument("--programs", type=Path, default=ROOT / "target/release", help="where ours are built")
+    made.add_argument("--work", type=Path, default=ROOT / work, help=what_for)
+    made.add_argument("--output", type=Path, default=ROOT / "docs/PERFORMANCE.md", help="the page to write into")
+    return made
+
+
 def sizes(options: argparse.Namespace) -> str:
     """The arguments that make another run of this one, wherever it is."""
     said = [f"--{name.replace('_', '-')} {value}" for name, value in vars(options).items() if type(value) is int]

@@ -27,7 +27,7 @@ import trees
 from clients import OURS, Job
 from measure import MIB, Cost, Failed, run
 from observed import Observed, running
-from page import ROOT, Target, verdict
+from page import Target, verdict
 from report import spread
 from workloads import Run, Stage, rest, upload
 
@@ -41,10 +41,7 @@ SECONDS_AT_REST = 5
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    made.add_argument("--programs", type=Path, default=ROOT / "target/release", help="where ours are built")
-    made.add_argument("--work", type=Path, default=ROOT / "target/scale", help="for trees, states and logs")
-    made.add_argument("--output", type=Path, default=ROOT / "docs/PERFORMANCE.md", help="the page to write into")
+    made = page.arguments(__doc__, "target/scale", "for trees, states and logs")
     made.add_argument("--only", nargs="*", default=[], choices=list(PARTS), help="these parts, and no page")
     made.add_argument("--keep", action="store_true", help="keep trees and states, and use those that are there")
     made.add_argument("--rounds", type=int, default=3, help="of what is compared with find")

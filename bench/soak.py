@@ -41,10 +41,7 @@ WRITE_BYTES = 1024 * 1024
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    made.add_argument("--programs", type=Path, default=ROOT / "target/release", help="where ours are built")
-    made.add_argument("--work", type=Path, default=ROOT / "target/soak", help="emptied, and filled with a tree")
-    made.add_argument("--output", type=Path, default=ROOT / "docs/PERFORMANCE.md", help="the page to write into")
+    made = page.arguments(__doc__, "target/soak", "emptied, and filled with a tree")
     made.add_argument("--plot", type=Path, default=ROOT / "docs/images/soak.svg", help="where it is drawn")
     made.add_argument("--seconds", type=int, default=1800, help="how long there is load")
     made.add_argument("--files", type=int, default=20_000, help="files at the start, and about as many all the time")

@@ -93,7 +93,7 @@ fn serve(cli: &Cli) -> Exit {
     }
 }
 
-fn listen() -> io::Result<(Runtime, Shutdown)> {
+fn runtime() -> io::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     #[expect(
         clippy::disallowed_methods,
@@ -102,7 +102,11 @@ fn listen() -> io::Result<(Runtime, Shutdown)> {
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         builder.worker_threads(WORKERS);
     }
-    let runtime = builder.enable_all().build()?;
+    builder.enable_all().build()
+}
+
+fn listen() -> io::Result<(Runtime, Shutdown)> {
+    let runtime = runtime()?;
     let shutdown = {
         let _inside = runtime.enter();
         Shutdown::on_signals()?
@@ -112,7 +116,7 @@ fn listen() -> io::Result<(Runtime, Shutdown)> {
 
 /// Runs a command that changes nothing, so that a signal may end it as it ends anything.
 fn look(looking: impl Future<Output = Exit>) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return unexpected(&error),
     };

@@ -363,12 +363,9 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         let prepared = self.parts.transfer.is_prepared();
         let asked = if prepared { questions(tries.iter().flatten()) } else { Vec::new() };
         let receipt = self.parts.store.hand_in(changes, asked.clone()).await;
-        let (mut permits, mut permitted) = (Vec::new(), Vec::new());
-        for leases in &tries {
-            let (permit, permission) = oneshot::channel();
-            permits.push((permit, leases.clone()));
-            permitted.push(permission);
-        }
+        let (permits, permissions): (Vec<_>, Vec<_>) =
+            tries.iter().map(|_| oneshot::channel()).unzip();
+        let permits: Vec<_> = permits.into_iter().zip(tries.clone()).collect();
         let (store, epoch) = (self.parts.store.clone(), self.parts.epoch);
         self.tasks.spawn(async move {
             let Receipt { counts, known } = written(&store, receipt, asked).await;
@@ -381,7 +378,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
             }
             Some(Event::Written(number, counts))
         });
-        for (leases, permission) in tries.into_iter().zip(permitted) {
+        for (leases, permission) in tries.into_iter().zip(permissions) {
             self.attempt(leases, permission);
         }
     }

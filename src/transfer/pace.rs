@@ -77,24 +77,22 @@ struct State {
     aimd: Aimd,
     /// Lanes taken out of the semaphore.
     withheld: usize,
-    /// How many requests have failed since the last one that was answered, and the latest of them.
-    failed: (u32, Option<(Instant, Failure)>),
+    /// How many requests have failed since the last one that was answered, when the latest did, and with
+    /// what; `None` if none has.
+    failed: Option<(u32, Instant, Failure)>,
 }
 
 impl State {
     fn note(&mut self, failure: Option<&Failure>, now: Instant) {
         use FailureClass::{Refused, Unavailable};
-        self.failed = match failure {
-            Some(failure) if matches!(failure.class, Unavailable | Refused) => {
-                (self.failed.0.saturating_add(1), Some((now, failure.clone())))
-            }
-            _ => (0, None),
-        };
+        let before = self.failed.take().map_or(0, |(failures, ..)| failures);
+        let failure = failure.filter(|failure| matches!(failure.class, Unavailable | Refused));
+        self.failed = failure.map(|failure| (before.saturating_add(1), now, failure.clone()));
     }
 
     /// What a request has failed with that waited since then, without having been made.
     fn outage_since(&self, waiting: Instant) -> Option<Failure> {
-        let (failures, Some((at, failure))) = &self.failed else { return None };
+        let (failures, at, failure) = self.failed.as_ref()?;
         let outage = *failures >= OUTAGE_FAILURES && waiting < *at;
         outage.then(|| Failure { answer_lost: false, ..failure.clone() })
     }
@@ -113,7 +111,7 @@ struct Lane {
 impl<S> Paced<S> {
     pub(super) fn new(store: S, settings: PaceSettings) -> Self {
         let requests = settings.requests.max(1);
-        let state = State { aimd: Aimd::new(requests), withheld: 0, failed: (0, None) };
+        let state = State { aimd: Aimd::new(requests), withheld: 0, failed: None };
         let started = Instant::now();
         Self {
             store,
@@ -337,7 +335,7 @@ mod tests {
             message: "no answer".into(),
             answer_lost: true,
         };
-        let mut state = State { aimd: Aimd::new(4), withheld: 0, failed: (0, None) };
+        let mut state = State { aimd: Aimd::new(4), withheld: 0, failed: None };
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         for millis in [10, 20] {
