@@ -20,6 +20,7 @@ mod invalidations;
 mod known;
 mod listing;
 mod pages;
+mod queue;
 mod rows;
 mod schema;
 mod share;

@@ -2,10 +2,10 @@
 //! and what a CDN is told beside it.
 
 use super::{
-    Bound, Change, Counts, From, Known, Question, Survey, invalidations, operation_from, share,
+    Bound, Change, Counts, From, Known, Question, Survey, invalidations, operation_from, queue, share,
     uploads,
 };
-use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending, RelPath, Version};
+use crate::model::{Epoch, Fingerprint, Mirrored, Pending, RelPath, Version};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -52,22 +52,22 @@ pub(super) fn apply(
     counts: &mut Counts,
 ) -> rusqlite::Result<()> {
     match change {
-        Change::Queue(pending) => queue(connection, pending, counts),
+        Change::Queue(pending) => queue::put(connection, pending, counts),
         Change::Mirrored(path, mirrored) => {
             record(connection, path, mirrored, counts)?;
             if rare.listed {
                 let sql = "DELETE FROM listed WHERE path = ?1";
                 connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
             }
-            unqueue(connection, path, counts)
+            queue::remove(connection, path, counts)
         }
         Change::Forgotten(path) => {
             let sql = "DELETE FROM mirrored WHERE path = ?1";
             let rows = connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
             counts.mirrored -= rows as u64;
-            unqueue(connection, path, counts)
+            queue::remove(connection, path, counts)
         }
-        Change::Settled(path) => unqueue(connection, path, counts),
+        Change::Settled(path) => queue::remove(connection, path, counts),
         Change::UploadNoted(note) => uploads::note(connection, note),
         Change::PartStored(path, part) => uploads::add_part(connection, path, part),
         Change::UploadEnded(path, id) => uploads::end(connection, path, id.as_deref()),
@@ -92,37 +92,6 @@ pub(super) fn apply(
         Change::Stale(changed) => invalidations::stale(connection, changed),
         Change::Invalidation(change) => invalidations::apply(connection, change),
     }
-}
-
-fn queue(connection: &Connection, pending: &Pending, counts: &mut Counts) -> rusqlite::Result<()> {
-    unqueue(connection, &pending.path, counts)?;
-    let sql = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
-         attempts, next_try_ms, error, parked, copy_from, moved, sent_size, sent_mtime_ns) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-    let row = params![
-        pending.path.to_sort_key(),
-        pending.path.to_string(),
-        pending.operation.as_str(),
-        pending.version.size.cast_signed(),
-        pending.version.mtime_ns,
-        pending.since.cast_signed(),
-        pending.attempts,
-        pending.next_try.cast_signed(),
-        pending.error,
-        pending.parked,
-        pending.copy_from.as_ref().map(RelPath::to_sort_key),
-        pending.moved,
-        pending.sent.map(|sent| sent.size.cast_signed()),
-        pending.sent.map(|sent| sent.mtime_ns),
-    ];
-    connection.prepare_cached(sql)?.execute(row)?;
-    counts.pending += 1;
-    counts.deletes += u64::from(pending.operation == Operation::Delete && !pending.moved);
-    counts.parked += u64::from(pending.parked.is_some());
-    if pending.operation == Operation::Put && pending.parked.is_none() {
-        counts.bytes += pending.version.size;
-    }
-    Ok(())
 }
 
 fn record(
@@ -161,23 +130,6 @@ fn insert_mirrored(or: &str) -> String {
         "INSERT OR {or} INTO mirrored (path, {MIRRORED}) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
     )
-}
-
-fn unqueue(connection: &Connection, path: &RelPath, counts: &mut Counts) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM pending WHERE path = ?1 \
-         RETURNING operation = 'delete' AND NOT moved, parked IS NOT NULL, \
-         iif(operation = 'put' AND parked IS NULL, size, 0)";
-    let mut statement = connection.prepare_cached(sql)?;
-    let gone: Option<(bool, bool, i64)> = statement
-        .query_row([path.to_sort_key()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    if let Some((delete, parked, bytes)) = gone {
-        counts.pending -= 1;
-        counts.deletes -= u64::from(delete);
-        counts.parked -= u64::from(parked);
-        counts.bytes -= bytes.cast_unsigned();
-    }
-    Ok(())
 }
 
 fn bind(connection: &Connection, bound: &Bound, counts: &mut Counts) -> rusqlite::Result<()> {

@@ -1,0 +1,144 @@
+//! The rows of the queue, written. A row is written again for every try of it, so that its indices are
+//! touched only if it waits otherwise than before.
+
+use super::Counts;
+use crate::model::{Operation, Pending, RelPath};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// A row as the indices and the counts know it.
+struct Queued {
+    since: u64,
+    next_try: u64,
+    parked: Option<String>,
+    /// A delete of a file that is nowhere else.
+    delete: bool,
+    /// What is to be sent, unless it is parked.
+    bytes: u64,
+}
+
+impl Queued {
+    fn of(pending: &Pending) -> Self {
+        let put = pending.operation == Operation::Put && pending.parked.is_none();
+        Self {
+            since: pending.since,
+            next_try: pending.next_try,
+            parked: pending.parked.as_deref().map(String::from),
+            delete: pending.operation == Operation::Delete && !pending.moved,
+            bytes: if put { pending.version.size } else { 0 },
+        }
+    }
+
+    fn at(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Self>> {
+        let sql = "SELECT since_ms, next_try_ms, parked, operation = 'delete' AND NOT moved, \
+             iif(operation = 'put' AND parked IS NULL, size, 0) FROM pending WHERE path = ?1";
+        let row = connection.prepare_cached(sql)?.query_row([key], |row| {
+            Ok(Self {
+                since: row.get::<_, i64>(0)?.cast_unsigned(),
+                next_try: row.get::<_, i64>(1)?.cast_unsigned(),
+                parked: row.get(2)?,
+                delete: row.get(3)?,
+                bytes: row.get::<_, i64>(4)?.cast_unsigned(),
+            })
+        });
+        row.optional()
+    }
+
+    fn join(&self, counts: &mut Counts) {
+        counts.pending += 1;
+        counts.deletes += u64::from(self.delete);
+        counts.parked += u64::from(self.parked.is_some());
+        counts.bytes += self.bytes;
+    }
+
+    fn leave(&self, counts: &mut Counts) {
+        counts.pending -= 1;
+        counts.deletes -= u64::from(self.delete);
+        counts.parked -= u64::from(self.parked.is_some());
+        counts.bytes -= self.bytes;
+    }
+
+    /// Whether no index sees a difference.
+    fn waits_as(&self, other: &Self) -> bool {
+        (self.since, self.next_try, &self.parked) == (other.since, other.next_try, &other.parked)
+    }
+}
+
+/// Queues what is to be done with a path, in place of what was to be done.
+pub(super) fn put(
+    connection: &Connection,
+    pending: &Pending,
+    counts: &mut Counts,
+) -> rusqlite::Result<()> {
+    let key = pending.path.to_sort_key();
+    let (before, now) = (Queued::at(connection, &key)?, Queued::of(pending));
+    now.join(counts);
+    if let Some(before) = before {
+        before.leave(counts);
+        if before.waits_as(&now) {
+            return rewrite(connection, &key, pending);
+        }
+        delete(connection, &key)?;
+    }
+    insert(connection, &key, pending)
+}
+
+/// Takes a path off the queue.
+pub(super) fn remove(
+    connection: &Connection,
+    path: &RelPath,
+    counts: &mut Counts,
+) -> rusqlite::Result<()> {
+    let key = path.to_sort_key();
+    if let Some(queued) = Queued::at(connection, &key)? {
+        queued.leave(counts);
+        delete(connection, &key)?;
+    }
+    Ok(())
+}
+
+fn insert(connection: &Connection, key: &[u8], pending: &Pending) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
+         attempts, next_try_ms, error, parked, copy_from, moved, sent_size, sent_mtime_ns) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    let row = params![
+        key,
+        pending.path.to_string(),
+        pending.operation.as_str(),
+        pending.version.size.cast_signed(),
+        pending.version.mtime_ns,
+        pending.since.cast_signed(),
+        pending.attempts,
+        pending.next_try.cast_signed(),
+        pending.error,
+        pending.parked,
+        pending.copy_from.as_ref().map(RelPath::to_sort_key),
+        pending.moved,
+        pending.sent.map(|sent| sent.size.cast_signed()),
+        pending.sent.map(|sent| sent.mtime_ns),
+    ];
+    connection.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// Sets what no index is about.
+fn rewrite(connection: &Connection, key: &[u8], pending: &Pending) -> rusqlite::Result<()> {
+    let sql = "UPDATE pending SET operation = ?2, size = ?3, mtime_ns = ?4, attempts = ?5, \
+         error = ?6, copy_from = ?7, moved = ?8, sent_size = ?9, sent_mtime_ns = ?10 \
+         WHERE path = ?1";
+    let row = params![
+        key,
+        pending.operation.as_str(),
+        pending.version.size.cast_signed(),
+        pending.version.mtime_ns,
+        pending.attempts,
+        pending.error,
+        pending.copy_from.as_ref().map(RelPath::to_sort_key),
+        pending.moved,
+        pending.sent.map(|sent| sent.size.cast_signed()),
+        pending.sent.map(|sent| sent.mtime_ns),
+    ];
+    connection.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+fn delete(connection: &Connection, key: &[u8]) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM pending WHERE path = ?1")?.execute([key]).map(drop)
+}
