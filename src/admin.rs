@@ -25,6 +25,7 @@ mod status_file;
 use crate::engine::control::Control;
 use crate::engine::snapshot::Snapshot;
 use crate::model::UnixMillis;
+use crate::writer::OneWriter;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -127,6 +128,8 @@ pub struct Sources {
     pub metrics: Option<Metrics>,
     /// What CloudFront is told.
     pub invalidations: Invalidations,
+    /// Whether another daemon works below the prefix.
+    pub writer: Arc<OneWriter>,
 }
 
 impl fmt::Debug for Sources {

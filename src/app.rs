@@ -12,6 +12,7 @@
 mod endpoints;
 mod finish;
 mod invalidation;
+mod lease;
 mod levels;
 mod looking;
 mod parts;
@@ -43,9 +44,11 @@ use crate::shutdown::Shutdown;
 use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
 use crate::telemetry::{Levels, LogLevel, Place, Recorder, Telemetry};
 use crate::transfer::{Metered, S3};
+use crate::writer::OneWriter;
 use endpoints::{Endpoints, Link};
 use finish::Finish;
 use invalidation::Invalidating;
+use lease::Keeping;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -239,7 +242,7 @@ async fn with_view(
         prefix: config.prefix.clone(),
     };
     let filter = parts::filter(&config).map_err(AppError::Patterns)?;
-    let Link { told, mut requests, invalidations, reload } = link;
+    let Link { told, mut requests, invalidations, writer, reload } = link;
     told.send_modify(|snapshot| snapshot.counts = opened.counts);
     let (bucket, region, prefix) =
         (config.bucket.clone(), config.region.clone(), config.prefix.clone());
@@ -253,7 +256,7 @@ async fn with_view(
         drop(invalidations.set(standing));
     }
     let aws = Aws::load(parts::aws(&config)).await?;
-    let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), &config);
+    let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), &config, Arc::clone(&writer));
     let tally = reload.tally.clone();
     telemetry.recorder.observe(move || Levels { reloads: Some(tally.reloads()), ..levels() });
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), told.subscribe()));
@@ -262,11 +265,14 @@ async fn with_view(
         Invalidating::start(&config, mode, &shutdown, &opened.store, &aws, looking_on);
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
+    let s3 = Metered::new(S3::new(&aws, parts::s3(&config, &owner)), telemetry.recorder.clone());
+    let keeping = Keeping::start(&config, &owner, &s3, &writer).await;
     let mut app = App {
         wanted: reload.wanted.clone(),
         filter,
         rules: parts::rules(&config).map_err(AppError::Patterns)?,
-        s3: Metered::new(S3::new(&aws, parts::s3(&config, &owner)), telemetry.recorder.clone()),
+        s3,
+        writer,
         aws,
         store: opened.store,
         owner,
@@ -279,6 +285,9 @@ async fn with_view(
     let finish =
         Box::pin(app.work(opened.bound, opened.counts, opened.uploads, &mut requests)).await;
     drop(app);
+    if let Some(keeping) = keeping {
+        keeping.end().await;
+    }
     let untold = match invalidating {
         Some(invalidating) => invalidating.end().await,
         None => 0,
@@ -300,6 +309,8 @@ struct App {
     rules: Arc<Rules>,
     aws: Aws,
     s3: Bucket,
+    /// Whether it may delete.
+    writer: Arc<OneWriter>,
     store: Store,
     /// What marks the objects of this record.
     owner: String,

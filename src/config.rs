@@ -121,6 +121,8 @@ pub struct Config {
     pub force_path_style: bool,
     /// Whether a store that is not AWS's is asked what it can do.
     pub probe: bool,
+    /// How long the holder of the lease may be silent; `None` where there is none.
+    pub lease: Option<Duration>,
     /// The most requests with content at one time.
     pub max_concurrent_transfers: usize,
     /// Files of so many bytes and above go in parts.

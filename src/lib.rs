@@ -12,11 +12,11 @@
 //! is there now, what the record says we put into the bucket, and the policy. The
 //! [engine] owns all state and runs the loop; everything to its left and right is told what to do.
 //!
-//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [cover] and [queue]
-//! decide and do no I/O. [root], [look], [reconcile] and [detect] read the directory, [store] keeps the
-//! record, [transfer] speaks to S3, [invalidate] to CloudFront, both by way of [aws]. [engine] joins them,
-//! [app] makes them from the [config], [cli] and `main` are the doorway. Beside it, [verify] compares
-//! directory, record and bucket.
+//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [cover], [queue] and
+//! [writer] decide and do no I/O. [root], [look], [reconcile] and [detect] read the directory, [store]
+//! keeps the record, [transfer] speaks to S3, [invalidate] to CloudFront, both by way of [aws]. [engine]
+//! joins them, [app] makes them from the [config], [cli] and `main` are the doorway. Beside it, [verify]
+//! compares directory, record and bucket.
 
 pub mod admin;
 pub mod app;
@@ -45,3 +45,4 @@ pub mod store;
 pub mod telemetry;
 pub mod transfer;
 pub mod verify;
+pub mod writer;

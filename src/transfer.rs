@@ -50,6 +50,7 @@ use crate::model::{
 use crate::queue::Lease;
 use crate::root::{Root, now_ns};
 use crate::rules::Rules;
+use crate::writer::OneWriter;
 use adopt::Prepared;
 use memory::{Memory, Purpose};
 use pace::Paced;
@@ -94,6 +95,8 @@ pub struct Settings {
     pub rules: Arc<Rules>,
     /// Whether objects that are there are made to look like that, too.
     pub reapply_rules: bool,
+    /// Whether anything may be deleted.
+    pub writer: Arc<OneWriter>,
     /// How old the last change of a file has to be that was queued before the start: nobody has seen
     /// since whether it is being written.
     pub rest: Duration,

@@ -20,6 +20,7 @@ use crate::root::Root;
 use crate::settle::Rested;
 use crate::store::{From, Known, Listed, Listing, Question, RANGE_ROWS_MAX, Store, StoreError};
 use crate::transfer::{Inspected, ObjectStore, S3, checksum_of};
+use crate::writer;
 use futures_util::{StreamExt, stream};
 use judge::{Seen, Verdict};
 use std::collections::VecDeque;
@@ -122,7 +123,7 @@ impl Verify {
                 let path = RelPath::new(name.as_bytes()).ok();
                 // No file has such a name, so it is none of ours.
                 match path.filter(|path| !path.is_root() && path.as_bytes() == name.as_bytes()) {
-                    Some(path) if !self.filter.is_own(&path) => {}
+                    Some(path) if !self.filter.is_own(&path) || writer::is_lease(&path) => {}
                     Some(path) => {
                         objects += 1;
                         listed.push((path, Listed { size: object.size, etag: object.etag }));

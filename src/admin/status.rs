@@ -61,6 +61,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
         "deletes": {
             "held": if snapshot.deletes_held { counts.deletes } else { 0 },
             "approval_needed": snapshot.deletes_held,
+            "other_writer": sources.writer.is_other(),
         },
         "watch": {
             "mode": watch.mode.as_str(),

@@ -7,6 +7,7 @@ use crate::clock::unix_millis;
 use crate::config::{Config, Loaded};
 use crate::engine::control::{self, Requests};
 use crate::engine::snapshot::Snapshot;
+use crate::writer::OneWriter;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +20,8 @@ pub(super) struct Link {
     pub(super) requests: Requests,
     /// Where whoever tells CloudFront says how it stands.
     pub(super) invalidations: Invalidations,
+    /// Whether it may delete.
+    pub(super) writer: Arc<OneWriter>,
     /// What it is to go by.
     pub(super) reload: Reload,
 }
@@ -64,14 +67,16 @@ impl Endpoints {
             log_level: Arc::new(move |text| level.set(text).map_err(|error| error.to_string())),
             metrics: Some(Arc::new(move || exposition.render())),
             invalidations: Invalidations::default(),
+            writer: Arc::default(),
         };
         let invalidations = Arc::clone(&sources.invalidations);
+        let writer = Arc::clone(&sources.writer);
         let status_file = config
             .status_file
             .map(|path| tokio::spawn(admin::keep_status_file(path, sources.clone())));
         (
             Self { serving: bound.serve(sources), status_file },
-            Link { told, requests, invalidations, reload },
+            Link { told, requests, invalidations, writer, reload },
         )
     }
 

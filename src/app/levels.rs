@@ -7,6 +7,7 @@ use crate::engine::snapshot::{Phase, Snapshot};
 use crate::invalidate::Totals;
 use crate::store::Backlog;
 use crate::telemetry::Levels;
+use crate::writer::OneWriter;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub(super) fn of(
     told: Option<(watch::Receiver<Backlog>, Arc<Totals>)>,
     aws: Aws,
     config: &Config,
+    writer: Arc<OneWriter>,
 ) -> impl Fn() -> Levels + Send + Sync + 'static {
     let (state_dir, share) = (config.state_dir.clone(), config.share);
     move || {
@@ -30,6 +32,7 @@ pub(super) fn of(
         let volume = volume.as_ref().ok();
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
         Levels {
+            other_writer: Some(writer.is_other()),
             shard: Some((share.index(), share.count())),
             state_bytes: bytes_in(&state_dir),
             state_available: volume.map(|volume| bytes(volume.f_bavail, volume.f_frsize)),

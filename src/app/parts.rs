@@ -16,6 +16,7 @@ use crate::rules::{Checksum, Rules};
 use crate::settle;
 use crate::store::{Bound, Change, Counts, Question, Store};
 use crate::transfer::{self, Journal, PaceSettings, Probe, S3Settings, Transfer};
+use crate::writer;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,8 +45,12 @@ const COPY_PART_BYTES: u64 = 1 << 30;
 
 /// The filter, or the first pattern that is wrong.
 pub(super) fn filter(config: &Config) -> Result<Arc<Filter>, String> {
-    let (defaults, patterns) = (config.ignore_defaults, config.ignore.clone());
+    let (defaults, mut patterns) = (config.ignore_defaults, config.ignore.clone());
     let share = config.share;
+    if config.lease.is_some() {
+        // A file of this name would take the place of the lease.
+        patterns.push(format!("/{}", writer::lease_name(share)));
+    }
     let filter = Filter::new(&filter::Settings { defaults, patterns, share });
     filter
         .map(Arc::new)
@@ -89,6 +94,7 @@ impl App {
     ) -> Arc<Transfer<Bucket, Recorded>> {
         let reapply = self.reapplied_rules().is_some();
         let settings = transfer_settings(&self.config, bound, Arc::clone(&self.rules), reapply);
+        let settings = transfer::Settings { writer: Arc::clone(&self.writer), ..settings };
         let journal = Recorded::new(self.store.clone(), bound.clone());
         Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))
     }
@@ -215,6 +221,7 @@ pub(super) fn transfer_settings(
             .as_ref()
             .is_some_and(|note| note.ends_with(UNCONDITIONAL)),
         rules,
+        writer: Arc::default(),
         reapply_rules,
         rest: config.open_file_quiet,
     }

@@ -293,6 +293,13 @@ pub(super) const S3_PROBE: Key = key(
     Absent::Value("false"),
     "whether such a store is asked once what it can do, by two objects of a few bytes that are deleted again",
 );
+pub(super) const S3_LEASE: Key = key(
+    "s3_lease_seconds",
+    whole("seconds", 0, 86_400),
+    Absent::Value("0"),
+    "how long a daemon that deletes below the prefix may give no sign of life before another one takes its place; \
+     `0` for none, see [SEMANTICS.md](SEMANTICS.md#one-writer)",
+);
 pub(super) const MAX_CONCURRENT_TRANSFERS: Key = key(
     "max_concurrent_transfers",
     whole("requests", 1, 1000),
@@ -441,7 +448,7 @@ pub(super) const SECTIONS: &[Section] = &[
             &BANDWIDTH_LIMIT,
         ],
     ),
-    ("Deletions", &[&DELETE_POLICY, &DELETE_LIMIT_PERCENT, &DELETE_LIMIT_COUNT]),
+    ("Deletions", &[&DELETE_POLICY, &DELETE_LIMIT_PERCENT, &DELETE_LIMIT_COUNT, &S3_LEASE]),
     (
         "Endpoints",
         &[&LISTEN_ADDRESS, &ADMIN_ADDRESS, &STATUS_FILE_NAMES, &STATUS_FILE, &TERMINATION_MESSAGE],

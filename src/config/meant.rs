@@ -57,6 +57,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Config {
         ca_bundle: ca_bundle(reader),
         force_path_style: reader.boolean(&keys::S3_FORCE_PATH_STYLE),
         probe: reader.boolean(&keys::S3_PROBE),
+        lease: lease(reader),
         max_concurrent_transfers: small(reader, &keys::MAX_CONCURRENT_TRANSFERS),
         multipart_threshold,
         multipart_part_size,
@@ -152,6 +153,11 @@ fn share(reader: &mut Reader<'_>) -> Share {
         reader.refuse(&keys::SHARD_INDEX, &own, &index.to_string(), wrong);
     }
     Share::new(index, count, depth).unwrap_or_default()
+}
+
+/// How long the holder of the lease may be silent; `None` where there is no lease.
+fn lease(reader: &mut Reader<'_>) -> Option<Duration> {
+    Some(Duration::from_secs(reader.whole(&keys::S3_LEASE))).filter(|patience| !patience.is_zero())
 }
 
 /// In the original service 0 stood for the default.

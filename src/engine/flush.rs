@@ -127,6 +127,8 @@ impl Engine {
             Ask::Rescan => self.next_rescan = Duration::ZERO,
             Ask::ApproveDeletes => {
                 self.queue.approve_deletes(self.wall(now));
+                // Those that another daemon held back have failed, and wait.
+                self.queue.retry(self.wall(now));
                 super::report::approved(&self.queue);
             }
             Ask::Retry => self.queue.retry(self.wall(now)),

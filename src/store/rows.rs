@@ -2,8 +2,8 @@
 //! and what a CDN is told beside it.
 
 use super::{
-    Bound, Change, Counts, From, Known, Question, Survey, invalidations, operation_from, queue, share,
-    uploads,
+    Bound, Change, Counts, From, Known, Question, Survey, invalidations, operation_from, queue,
+    share, uploads,
 };
 use crate::model::{Epoch, Fingerprint, Mirrored, Pending, RelPath, Version};
 use rusqlite::types::Type;

@@ -112,6 +112,7 @@ fn full_levels() -> Levels {
         oldest_pending: Some(1),
         parked: Some(vec![("permission denied".to_owned(), 2), ("name".to_owned(), 1)]),
         deletes_held: Some(1),
+        other_writer: Some(true),
         mirrored_files: Some(1),
         invalidation_waiting: Some(1),
         invalidation_paths: Some([("accepted", 1), ("completed", 1), ("failed", 0)]),

@@ -18,6 +18,8 @@ pub struct Levels {
     pub parked: Option<Vec<(String, u64)>>,
     /// Deletes that wait for a person.
     pub deletes_held: Option<u64>,
+    /// Whether another daemon works below the prefix.
+    pub other_writer: Option<bool>,
     /// Files that are in S3.
     pub mirrored_files: Option<u64>,
     /// Changed paths that a CDN was not told of.
@@ -76,11 +78,12 @@ type Ask = Arc<dyn Fn() -> Levels + Send + Sync>;
 /// Tells `levels` to whoever collects.
 pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync + 'static) {
     let levels: Ask = Arc::new(levels);
-    let plain: [(&Metric, Level); 18] = [
+    let plain: [(&Metric, Level); 19] = [
         (&table::PENDING_FILES, |levels| levels.pending_files),
         (&table::PENDING_BYTES, |levels| levels.pending_bytes),
         (&table::OLDEST_PENDING, |levels| levels.oldest_pending),
         (&table::DELETES_HELD, |levels| levels.deletes_held),
+        (&table::OTHER_WRITER, |levels| levels.other_writer.map(u64::from)),
         (&table::MIRRORED_FILES, |levels| levels.mirrored_files),
         (&table::INVALIDATION_WAITING, |levels| levels.invalidation_waiting),
         (&table::CREDENTIALS_EXPIRY, |levels| levels.credentials_expiry),

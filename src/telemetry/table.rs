@@ -66,6 +66,7 @@ const REQUEST: Label = Label {
     name: "operation",
     values: &[
         "PutObject",
+        "GetObject",
         "HeadObject",
         "DeleteObject",
         "DeleteObjects",
@@ -118,6 +119,8 @@ table! {
         "Files that wait with which nothing is done until they change or the next rescan.";
     DELETES_HELD: "deletes_held", Kind::Gauge, "{file}", [],
         "Deletes that wait for a person because they are more than the limits allow.";
+    OTHER_WRITER: "other_writer", Kind::Gauge, "1", [],
+        "1 while nothing is deleted because another daemon works below the same prefix; 0 otherwise.";
     MIRRORED_FILES: "mirrored_files", Kind::Gauge, "{file}", [],
         "Files recorded as being in S3.";
     OPERATIONS: "operations_total", Kind::Counter, "{operation}", [OPERATION, OPERATION_RESULT],

@@ -10,6 +10,7 @@ use crate::root::{Kind, LookError, Obstacle, Root};
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Looks, a few seconds apart in all, before an object whose upload was never answered is held to be
 /// absent for good.
@@ -25,6 +26,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             Ok(absent) => absent,
             Err(outcome) => return vec![outcome; tries.len()],
         };
+        if let Some(refused) = self.refused() {
+            return vec![Outcome::Failed(refused); tries.len()];
+        }
         let mut questions = Vec::with_capacity(tries.len());
         for ((lease, known), absent) in tries.iter().zip(absent) {
             questions.push(self.condemn(lease, known, absent));
@@ -37,11 +41,60 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             false => self.store.delete(&condemned).await,
         }
         .into_iter();
+        let mut replaced = None;
         let outcome = |verdict: Result<Condemned, Outcome>| match verdict {
-            Ok(condemned) => deleted(&condemned.key, answers.next()),
+            Ok(condemned) => {
+                let answer = answers.next();
+                if matches!(answer, Some(Ok(Deleted::Replaced))) {
+                    replaced.get_or_insert_with(|| condemned.key.clone());
+                }
+                deleted(&condemned.key, answer)
+            }
             Err(outcome) => outcome,
         };
-        verdicts.into_iter().map(outcome).collect()
+        let outcomes = verdicts.into_iter().map(outcome).collect();
+        if let Some(key) = replaced {
+            self.look_for_another(&key).await;
+        }
+        outcomes
+    }
+
+    /// A person wants deletes done although another daemon was noticed.
+    pub fn approve_deletes(&self) {
+        self.settings.writer.approve();
+    }
+
+    /// Why nothing may be deleted now, as every path is told.
+    #[expect(clippy::disallowed_methods, reason = "an adapter: a lease ends by the clock")]
+    fn refused(&self) -> Option<Failure> {
+        let refusal = self.settings.writer.refusal(Instant::now())?;
+        Some(Failure {
+            class: FailureClass::Object,
+            code: refusal.code.into(),
+            message: refusal.message,
+            answer_lost: false,
+        })
+    }
+
+    /// Somebody has replaced an object that the record knows: another daemon, with another directory,
+    /// believes in it then. One with this very directory wants what we want.
+    async fn look_for_another(&self, key: &ObjectKey) {
+        // What cannot be asked now is noticed at the next.
+        if let Ok(Some(object)) = self.store.head(key).await {
+            self.note_another(key, &object);
+        }
+    }
+
+    fn note_another(&self, key: &ObjectKey, object: &StoredObject) {
+        let Some(source) = object.source.as_ref().filter(|_| !object.ours) else { return };
+        if **source != *self.settings.source && self.settings.writer.replaced(key.as_str()) {
+            tracing::error!(
+                event = "writer.other",
+                aws.s3.key = %key,
+                "another daemon writes to this prefix, from another directory; nothing is deleted until a \
+                 person has stopped one of the two and approved the deletes"
+            );
+        }
     }
 
     async fn still_absent(&self, paths: Vec<RelPath>) -> Result<Vec<Result<(), Outcome>>, Outcome> {
@@ -79,7 +132,10 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             |object: &StoredObject| object.ours || (etag.is_some() && object.etag.as_ref() == etag);
         match (found, lease.sent_before) {
             (Some(object), _) if ours(&object) => Ok(Condemned { key, etag: object.etag }),
-            (Some(_), None) => Err(deleted(&key, Some(Ok(Deleted::Replaced)))),
+            (Some(object), None) => {
+                self.note_another(&key, &object);
+                Err(deleted(&key, Some(Ok(Deleted::Replaced))))
+            }
             (None, Some(_)) if lease.pending.attempts < UNANSWERED_LOOKS => Err(unconfirmed()),
             _ => Err(Outcome::Deleted),
         }

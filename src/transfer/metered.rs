@@ -1,7 +1,8 @@
 //! An object store that somebody looks on at: every request is told of when it was answered.
 
-use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
+use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, S3, StoredObject};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis};
+use crate::writer::{Seen, Write};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::fmt;
@@ -132,6 +133,42 @@ impl<S: ObjectStore, O: RequestObserver> Metered<S, O> {
     #[must_use]
     pub fn new(store: S, observer: O) -> Self {
         Self { store, observer }
+    }
+}
+
+impl<O: RequestObserver> Metered<S3, O> {
+    /// The lease of the prefix, as [`S3::lease`] finds it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`S3::lease`].
+    pub async fn lease(&self, key: &ObjectKey) -> Result<Option<Seen>, Failure> {
+        let begun = Begun::now("GetObject", key.as_str());
+        begun.answered(&self.observer, self.store.lease(key)).await
+    }
+
+    /// Writes it, as [`S3::write_lease`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`S3::write_lease`].
+    pub async fn write_lease(
+        &self,
+        key: &ObjectKey,
+        write: &Write,
+    ) -> Result<Option<String>, Failure> {
+        let begun = Begun::now("PutObject", key.as_str());
+        begun.answered(&self.observer, self.store.write_lease(key, write)).await
+    }
+
+    /// Deletes it, as [`S3::give_up_lease`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`S3::give_up_lease`].
+    pub async fn give_up_lease(&self, key: &ObjectKey, etag: &str) -> Result<(), Failure> {
+        let begun = Begun::now("DeleteObject", key.as_str());
+        begun.answered(&self.observer, self.store.give_up_lease(key, etag)).await
     }
 }
 

@@ -12,6 +12,7 @@ mod delete;
 mod error;
 mod head;
 mod inspect;
+mod lease;
 mod list;
 
 pub use client::{Payload, S3Settings};

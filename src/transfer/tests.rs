@@ -77,6 +77,7 @@ impl World {
             looks_before_delete: false,
             rules: Arc::default(),
             reapply_rules: false,
+            writer: Arc::default(),
             rest: Duration::from_secs(3_600),
         });
         let transfer = Transfer::new(root, store, Arc::clone(&notes), settings);

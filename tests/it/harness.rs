@@ -16,4 +16,4 @@ pub(crate) use churn::Churn;
 pub(crate) use daemon::{Daemon, Ended};
 pub(crate) use said::{Entries, entries};
 pub(crate) use wait::{AtLast, let_pass, patience, rounds, seed, until};
-pub(crate) use world::{PREFIX, World};
+pub(crate) use world::{PREFIX, World, key};

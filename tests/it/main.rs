@@ -34,3 +34,4 @@ mod state;
 mod termination;
 mod tidy;
 mod verify;
+mod writer;

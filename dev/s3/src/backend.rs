@@ -21,12 +21,14 @@ pub(crate) struct Backend {
     pub(crate) region: String,
     pub(crate) part_bytes_min: u64,
     pub(crate) conditional_deletes: bool,
+    pub(crate) conditional_writes: bool,
 }
 
 impl Backend {
     pub(crate) fn new(options: &Options, store: Store) -> Self {
-        let Options { part_bytes_min, conditional_deletes, .. } = *options;
-        Self { store, region: options.region.clone(), part_bytes_min, conditional_deletes }
+        let Options { part_bytes_min, conditional_deletes, conditional_writes, .. } = *options;
+        let region = options.region.clone();
+        Self { store, region, part_bytes_min, conditional_deletes, conditional_writes }
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Options {
     pub part_bytes_min: u64,
     /// Look at the conditions of deletes. Not every store does.
     pub conditional_deletes: bool,
+    /// Look at the conditions of writes. Not every store does.
+    pub conditional_writes: bool,
     /// Seed of faults with a probability.
     pub seed: u64,
 }
@@ -53,6 +55,7 @@ impl Default for Options {
             discard: false,
             part_bytes_min: PART_BYTES_MIN,
             conditional_deletes: true,
+            conditional_writes: true,
             seed: 0,
         }
     }

@@ -31,6 +31,7 @@ fn the_defaults_are_those_of_the_contract() {
         ca_bundle: None,
         force_path_style: false,
         probe: false,
+        lease: None,
         max_concurrent_transfers: 16,
         multipart_threshold: 16 << 20,
         multipart_part_size: 8 << 20,

@@ -54,6 +54,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
             }
             Request::ApproveDeletes(answer) => {
                 control::reply(answer, Ok(engine.deletes_waiting()));
+                self.parts.transfer.approve_deletes();
                 Ask::ApproveDeletes
             }
             Request::EndSoon(answer) => {

@@ -1,5 +1,6 @@
 //! d3: the record is lost, another one, or an old one. d4: others write below the same prefix.
 
+use crate::harness::http::post;
 use crate::harness::world::copy_tree;
 use crate::harness::{Daemon, World, until};
 use file_sync_dev_s3::BUCKET;
@@ -132,6 +133,7 @@ fn d3_other_ignore_patterns_delete_nothing() {
 #[test]
 fn d4_two_daemons_on_one_prefix_and_a_foreign_object_all_survive() {
     let mut world = World::new();
+    world.set("admin_address", "127.0.0.1:0");
     world.put_foreign("folder/foreign", "not ours");
     world.put_foreign("gone", "not ours either");
     let other = world.beside("other");
@@ -154,9 +156,15 @@ fn d4_two_daemons_on_one_prefix_and_a_foreign_object_all_survive() {
     world.wait_for_object("common", "of the second");
     world.tree.remove("common");
     first.wait_for("delete.declined");
+    first.wait_for("writer.other");
     // Each deletes all it has in a folder that both have.
     world.tree.remove_folder("folder");
     world.tree.write("marker", "marker");
+    until("the first one's wait", || world.waiting().len() == 10);
+    assert_eq!(world.deleted(), [""; 0], "it is not the only one");
+    let admin = first.wait_for("http.listening").text("address").parse().expect("an address");
+    let (code, _) = post(admin, "/-/approve-deletes", "");
+    assert_eq!(code, 200);
     until("the first one's are gone", || world.deleted().len() == 10);
     fs::remove_dir_all(other.join("folder")).expect("removed");
     until("the second one's are gone", || world.deleted().len() == 11);

@@ -97,7 +97,11 @@ pub(super) async fn put_object(
     let content = backend.store.content(body);
     let checksums = kept(declared.sums, &content);
     let draft = Draft { etag: content.etag(), checksums, headers, content };
-    let condition = Condition { if_match: input.if_match, if_none_match: input.if_none_match };
+    let (if_match, if_none_match) = match backend.conditional_writes {
+        true => (input.if_match, input.if_none_match),
+        false => (None, None),
+    };
+    let condition = Condition { if_match, if_none_match };
     let object = backend.store.write(&input.bucket, |bucket| {
         backend.store.commit(bucket, &input.key, draft, &condition)
     })?;

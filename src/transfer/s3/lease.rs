@@ -1,0 +1,88 @@
+//! The lease's object: read whole, written and deleted only as it was last seen. No part of the mirror, so
+//! that it is made without head, rules and checksum of a file.
+
+use super::error::{failure, incomplete, is_status};
+use super::{Payload, S3};
+use crate::model::{Failure, ObjectKey};
+use crate::writer::{Claim, Condition, Seen, Write};
+use aws_sdk_s3::primitives::ByteStream;
+
+/// A claim has some 300 bytes.
+const CLAIM_BYTES_MAX: i64 = 4096;
+const CONTENT_TYPE: &str = "application/json";
+
+impl S3 {
+    /// The object as it is; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the store does not say.
+    pub async fn lease(&self, key: &ObjectKey) -> Result<Option<Seen>, Failure> {
+        let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(failure(&error)),
+        };
+        let etag = answer.e_tag.ok_or_else(|| incomplete("an object without an entity tag"))?;
+        if answer.content_length.is_none_or(|length| length > CLAIM_BYTES_MAX) {
+            return Ok(Some(Seen { etag, claim: None }));
+        }
+        let body = answer.body.collect().await;
+        let body = body.map_err(|_| incomplete("the object of the lease ended early"))?;
+        Ok(Some(Seen { etag, claim: Claim::parse(&body.into_bytes()) }))
+    }
+
+    /// Writes it, and answers its entity tag; `None` if it is not as it was seen.
+    ///
+    /// # Errors
+    ///
+    /// If the store does not say whether it did, or cannot.
+    pub async fn write_lease(
+        &self,
+        key: &ObjectKey,
+        write: &Write,
+    ) -> Result<Option<String>, Failure> {
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .content_type(CONTENT_TYPE)
+            .body(ByteStream::from(write.claim.to_bytes()));
+        let request = match &write.condition {
+            Condition::Absent => request.if_none_match("*"),
+            Condition::Unchanged(etag) => request.if_match(etag),
+        };
+        let request = match self.payload {
+            Payload::Signed => request.customize(),
+            Payload::Unsigned => request.customize().disable_payload_signing(),
+        };
+        match request.send().await {
+            Ok(answer) => {
+                let etag =
+                    answer.e_tag.ok_or_else(|| incomplete("an object without an entity tag"))?;
+                Ok(Some(etag))
+            }
+            // Gone, conflicting with another request under way, or another one.
+            Err(error) if is_status(&error, &[404, 409, 412]) => Ok(None),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    /// Deletes it, if it is as it was seen.
+    ///
+    /// # Errors
+    ///
+    /// If the store does not do it.
+    pub async fn give_up_lease(&self, key: &ObjectKey, etag: &str) -> Result<(), Failure> {
+        let request = self.client.delete_object().bucket(&self.bucket).key(key.as_str());
+        match request.if_match(etag).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_status(&error, &[404, 409, 412]) => Ok(()),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The lease: a small object beside the mirrored ones that names who may delete them. Pure: what was
+//! seen goes in, what is to be written comes out.
+//!
+//! - It is written only on condition that it is as it was seen, so that of two who want it one gets it.
+//! - No clock is compared with another one's. Who wants a lease that somebody holds *challenges* it: names
+//!   itself in it, and waits for `patience`. A holder that lives looks in every third of that and takes
+//!   the challenge out. If it is still there afterwards, the holder is dead, and the lease is taken.
+//! - A holder believes in its lease for two thirds of `patience` from the moment it asked. Whoever takes it
+//!   waits a whole one, and begins later: at no time do two believe in it.
+//! - The same record at work again takes its lease at once: the lock of the state directory tells that the
+//!   process before is gone.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The form of a claim that this program writes.
+const VERSION: u32 = 1;
+
+/// A process that has or wants the lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The mark of its record.
+    pub owner: String,
+    /// Tells it from the same record at work at another time.
+    pub process: String,
+    /// Its host, for people.
+    pub name: String,
+}
+
+/// What the object says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    version: u32,
+    holder: Holder,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    challenger: Option<Holder>,
+}
+
+impl Claim {
+    /// Reads one; `None` if it is none that this program wrote.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok().filter(|claim: &Self| claim.version == VERSION)
+    }
+
+    /// As it is kept.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Strings and a number: nothing that JSON cannot say.
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+/// The object, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its entity tag.
+    pub etag: String,
+    /// What it says; `None` if it is no claim.
+    pub claim: Option<Claim>,
+}
+
+/// What has to hold for a write to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing is there.
+    Absent,
+    /// It has this entity tag.
+    Unchanged(String),
+}
+
+/// What is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The new object.
+    pub claim: Claim,
+    /// When.
+    pub condition: Condition,
+}
+
+/// Who holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody knows.
+    Unknown,
+    /// This process, until then at least.
+    Mine {
+        /// Since the start of the clock.
+        until: Duration,
+    },
+    /// Another one: its name.
+    Other(String),
+}
+
+/// What a process knows of the lease. Times are since a start of its own.
+#[derive(Debug)]
+pub struct Lease {
+    me: Holder,
+    patience: Duration,
+    standing: Standing,
+    /// The entity tag with a challenge in it, and since when it is known to be there.
+    challenged: Option<(String, Duration)>,
+    has_held: bool,
+}
+
+impl Lease {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(me: Holder, patience: Duration) -> Self {
+        Self { me, patience, standing: Standing::Unknown, challenged: None, has_held: false }
+    }
+
+    /// How often to look.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.patience / 3
+    }
+
+    /// Who holds it.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Whether this process made the claim.
+    #[must_use]
+    pub fn is_mine(&self, claim: &Claim) -> bool {
+        claim.holder.process == self.me.process
+    }
+
+    /// The object was asked for at one time, and this was the answer at another. Answers what to write.
+    pub fn seen(
+        &mut self,
+        seen: Option<Seen>,
+        asked: Duration,
+        answered: Duration,
+    ) -> Option<Write> {
+        let Some(Seen { etag, claim }) = seen else {
+            self.loses_to(None);
+            return Some(self.claim(Condition::Absent));
+        };
+        let Some(claim) = claim else {
+            self.loses_to(Some("an object that is not a lease".to_owned()));
+            return None;
+        };
+        if self.is_mine(&claim) {
+            self.has_held = true;
+            if claim.challenger.is_some() {
+                return Some(self.claim(Condition::Unchanged(etag)));
+            }
+            self.believes_from(asked);
+            return None;
+        }
+        if claim.holder.owner == self.me.owner && !self.has_held {
+            return Some(self.claim(Condition::Unchanged(etag)));
+        }
+        self.loses_to(Some(claim.holder.name.clone()));
+        if claim.challenger.is_none() {
+            self.challenged = None;
+            let challenger = Some(self.me.clone());
+            let claim = Claim { challenger, ..claim };
+            return Some(Write { claim, condition: Condition::Unchanged(etag) });
+        }
+        // Whose challenge it is does not matter: the holder has not answered it.
+        match &self.challenged {
+            Some((challenged, since)) if *challenged == etag => {
+                let dead = asked.saturating_sub(*since) >= self.patience;
+                dead.then(|| self.claim(Condition::Unchanged(etag)))
+            }
+            _ => {
+                self.challenged = Some((etag, answered));
+                None
+            }
+        }
+    }
+
+    /// A write that was sent at one time is done since another, and made this entity tag.
+    pub fn written(&mut self, write: &Write, etag: &str, sent: Duration, answered: Duration) {
+        if self.is_mine(&write.claim) {
+            self.has_held = true;
+            self.challenged = None;
+            self.believes_from(sent);
+        } else {
+            self.challenged = Some((etag.to_owned(), answered));
+        }
+    }
+
+    fn claim(&self, condition: Condition) -> Write {
+        let claim = Claim { version: VERSION, holder: self.me.clone(), challenger: None };
+        Write { claim, condition }
+    }
+
+    fn believes_from(&mut self, at: Duration) {
+        let until = at + self.patience * 2 / 3;
+        self.standing = Standing::Mine { until };
+    }
+
+    fn loses_to(&mut self, other: Option<String>) {
+        self.standing = other.map_or(Standing::Unknown, Standing::Other);
+    }
+}
+
+#[cfg(test)]
+mod tests;
