@@ -128,7 +128,7 @@ pub struct Sources {
     pub metrics: Option<Metrics>,
     /// What CloudFront is told.
     pub invalidations: Invalidations,
-    /// Whether another daemon works below the prefix.
+    /// Whether anything may be deleted.
     pub writer: Arc<OneWriter>,
 }
 

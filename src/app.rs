@@ -242,7 +242,7 @@ async fn with_view(
         prefix: config.prefix.clone(),
     };
     let filter = parts::filter(&config).map_err(AppError::Patterns)?;
-    let Link { told, mut requests, invalidations, writer, reload } = link;
+    let Link { told, mut requests, invalidations, control, writer, reload } = link;
     told.send_modify(|snapshot| snapshot.counts = opened.counts);
     let (bucket, region, prefix) =
         (config.bucket.clone(), config.region.clone(), config.prefix.clone());
@@ -266,7 +266,7 @@ async fn with_view(
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
     let s3 = Metered::new(S3::new(&aws, parts::s3(&config, &owner)), telemetry.recorder.clone());
-    let keeping = Keeping::start(&config, &owner, &s3, &writer).await;
+    let keeping = Keeping::start(&config, &owner, &s3, (&writer, control)).await;
     let mut app = App {
         wanted: reload.wanted.clone(),
         filter,

@@ -76,13 +76,6 @@ impl OneWriter {
         self.known().replaced = None;
     }
 
-    /// Whether another daemon works below this prefix.
-    #[must_use]
-    pub fn is_other(&self) -> bool {
-        let known = self.known();
-        known.replaced.is_some() || matches!(known.lease, Some((Standing::Other(_), _)))
-    }
-
     /// Why nothing may be deleted, if so.
     #[must_use]
     pub fn refusal(&self, now: Instant) -> Option<Refusal> {
@@ -129,7 +122,6 @@ mod tests {
     fn without_a_lease_and_without_another_daemon_all_is_permitted() {
         let writer = OneWriter::default();
         assert_eq!(code(&writer, Instant::now()), None);
-        assert!(!writer.is_other());
     }
 
     #[test]
@@ -138,7 +130,6 @@ mod tests {
         assert!(writer.replaced("a"));
         assert!(!writer.replaced("b"), "told once");
         assert_eq!(code(&writer, now), Some("other-writer"));
-        assert!(writer.is_other());
         writer.approve();
         assert_eq!(code(&writer, now), None);
         assert!(writer.replaced("b"), "and again if it happens again");
@@ -156,6 +147,5 @@ mod tests {
         writer.stands(Standing::Other("pod-1".into()), start);
         writer.approve();
         assert_eq!(code(&writer, start), Some("other-writer"));
-        assert!(writer.is_other());
     }
 }

@@ -7,11 +7,17 @@ use crate::engine::SLOT_MS;
 use crate::engine::snapshot::{Comparison, Done, Snapshot};
 use crate::model::{Operation, Pending, UnixMillis};
 use serde_json::{Value, json};
+use std::time::Instant;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The version of what `/status` answers: a key may be added within one, never changed.
 pub const SCHEMA: u32 = 1;
+
+#[expect(clippy::disallowed_methods, reason = "told as of now: a lease ends by the clock")]
+fn is_other_writer(sources: &Sources) -> bool {
+    sources.writer.refusal(Instant::now()).is_some()
+}
 
 /// Everything, without names.
 pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis) -> Value {
@@ -61,7 +67,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
         "deletes": {
             "held": if snapshot.deletes_held { counts.deletes } else { 0 },
             "approval_needed": snapshot.deletes_held,
-            "other_writer": sources.writer.is_other(),
+            "other_writer": is_other_writer(sources),
         },
         "watch": {
             "mode": watch.mode.as_str(),

@@ -5,7 +5,7 @@ use super::{AppError, Console, Mode};
 use crate::admin::{self, Addresses, Bound, Invalidations, Serving, Sources};
 use crate::clock::unix_millis;
 use crate::config::{Config, Loaded};
-use crate::engine::control::{self, Requests};
+use crate::engine::control::{self, Control, Requests};
 use crate::engine::snapshot::Snapshot;
 use crate::writer::OneWriter;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub(super) requests: Requests,
     /// Where whoever tells CloudFront says how it stands.
     pub(super) invalidations: Invalidations,
+    /// Whom it can ask itself.
+    pub(super) control: Control,
     /// Whether it may delete.
     pub(super) writer: Arc<OneWriter>,
     /// What it is to go by.
@@ -70,13 +72,13 @@ impl Endpoints {
             writer: Arc::default(),
         };
         let invalidations = Arc::clone(&sources.invalidations);
-        let writer = Arc::clone(&sources.writer);
+        let (control, writer) = (sources.control.clone(), Arc::clone(&sources.writer));
         let status_file = config
             .status_file
             .map(|path| tokio::spawn(admin::keep_status_file(path, sources.clone())));
         (
             Self { serving: bound.serve(sources), status_file },
-            Link { told, requests, invalidations, writer, reload },
+            Link { told, requests, invalidations, control, writer, reload },
         )
     }
 

@@ -2,8 +2,11 @@
 
 use super::Bucket;
 use crate::config::Config;
+use crate::engine::control::{Control, Request};
 use crate::model::{Failure, FailureClass, ObjectKey, RelPath};
-use crate::writer::{Claim, Condition, Holder, Lease, OneWriter, Standing, Write, lease_name};
+use crate::writer::{
+    Claim, Condition, Holder, Lease, OneWriter, Seen, Standing, Write, lease_name,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -14,6 +17,8 @@ use tokio::time::timeout;
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// And the end to have it given up: who comes next waits otherwise.
 const END_PATIENCE: Duration = Duration::from_secs(5);
+/// And the engine to hear that what has failed is to be tried again.
+const RETRY_PATIENCE: Duration = Duration::from_secs(1);
 /// Looks in a row, where somebody else was faster each time.
 const LOOKS_MAX: usize = 3;
 
@@ -29,7 +34,7 @@ impl Keeping {
         config: &Config,
         owner: &str,
         bucket: &Bucket,
-        writer: &Arc<OneWriter>,
+        (writer, control): (&Arc<OneWriter>, Control),
     ) -> Option<Self> {
         let patience = config.lease?;
         // There is no such prefix: a key of so few more bytes is always possible.
@@ -47,6 +52,7 @@ impl Keeping {
             lease: Lease::new(me, patience),
             start: now(),
             writer,
+            control,
             told: None,
             failing: false,
             conditional: None,
@@ -73,6 +79,8 @@ struct Keeper {
     lease: Lease,
     start: Instant,
     writer: Arc<OneWriter>,
+    /// Who has the deletes that failed tried again.
+    control: Control,
     /// What was last logged: whose it is, and its name if it is another one's.
     told: Option<Result<(), String>>,
     /// Whether the last look failed.
@@ -113,50 +121,56 @@ impl Keeper {
             );
         }
         self.failing = looked.is_err();
-        self.tell();
+        if self.tell() {
+            // Who is not there to answer, at the end or while the directory is waited for, tries nothing.
+            let asked = self.control.ask(|answer| Request::Retry(None, answer));
+            drop(timeout(RETRY_PATIENCE, asked).await);
+        }
     }
 
     async fn try_look(&mut self) -> Result<(), Failure> {
-        if self.conditional == Some(false) {
-            return Err(unconditional());
-        }
         for _ in 0..LOOKS_MAX {
             let asked = self.start.elapsed();
             let seen = self.bucket.lease(&self.key).await?;
+            self.prove_conditions(seen.as_ref()).await?;
             let Some(write) = self.lease.seen(seen, asked, self.start.elapsed()) else { break };
             let sent = self.start.elapsed();
-            if let Some(etag) = self.bucket.write_lease(&self.key, &write).await? {
-                self.prove_conditions(&write.claim).await?;
-                self.lease.written(&write, &etag, sent, self.start.elapsed());
-                break;
-            }
+            let written = self.bucket.write_lease(&self.key, &write).await?;
+            let Some(etag) = written else { continue };
+            let seen = Seen { etag, claim: Some(write.claim.clone()) };
+            self.prove_conditions(Some(&seen)).await?;
+            self.lease.written(&write, &seen.etag, sent, self.start.elapsed());
+            break;
         }
         Ok(())
     }
 
-    /// A store that does not know conditions takes every write: then nobody holds anything.
-    async fn prove_conditions(&mut self, claim: &Claim) -> Result<(), Failure> {
-        if self.conditional.is_none() {
+    /// Has the store refuse a write of what is this process's already. One that does not know conditions
+    /// takes it: then nobody holds anything.
+    async fn prove_conditions(&mut self, seen: Option<&Seen>) -> Result<(), Failure> {
+        let mine = seen.and_then(|seen| seen.claim.as_ref()).filter(|it| self.lease.is_mine(it));
+        if let (Some(claim), None) = (mine, self.conditional) {
             let again = Write { claim: claim.clone(), condition: Condition::Absent };
             let refused = self.bucket.write_lease(&self.key, &again).await?.is_none();
             self.conditional = Some(refused);
-            return if refused { Ok(()) } else { Err(unconditional()) };
         }
-        Ok(())
+        if self.conditional == Some(false) { Err(unconditional()) } else { Ok(()) }
     }
 
-    /// Tells whoever deletes, and whoever reads the log if it is news.
-    fn tell(&mut self) {
+    /// Tells whoever deletes, and whoever reads the log if it is news. Answers whether another one has held
+    /// the lease until now.
+    fn tell(&mut self) -> bool {
         let standing = self.lease.standing();
         self.writer.stands(standing.clone(), self.start);
         let news = match standing {
-            Standing::Unknown => return,
+            Standing::Unknown => return false,
             Standing::Mine { .. } => Ok(()),
             Standing::Other(name) => Err(name.clone()),
         };
         if self.told.as_ref() == Some(&news) {
-            return;
+            return false;
         }
+        let follows = news.is_ok() && self.told.is_some();
         match &news {
             Ok(()) => tracing::info!(
                 event = "lease.held",
@@ -171,6 +185,7 @@ impl Keeper {
             ),
         }
         self.told = Some(news);
+        follows
     }
 
     async fn give_up(&self) -> Result<(), Failure> {

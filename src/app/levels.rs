@@ -11,6 +11,7 @@ use crate::writer::OneWriter;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Where the kernel says how many watches a user may have.
@@ -32,7 +33,7 @@ pub(super) fn of(
         let volume = volume.as_ref().ok();
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
         Levels {
-            other_writer: Some(writer.is_other()),
+            other_writer: Some(writer.refusal(now()).is_some()),
             shard: Some((share.index(), share.count())),
             state_bytes: bytes_in(&state_dir),
             state_available: volume.map(|volume| bytes(volume.f_bavail, volume.f_frsize)),
@@ -66,6 +67,11 @@ fn of_snapshot(snapshot: &Snapshot) -> Levels {
         overflows: Some(watch.coverage.overflows),
         ..Levels::default()
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "measured now: a lease ends by the clock")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn watch_limit() -> Option<u64> {

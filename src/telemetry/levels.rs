@@ -18,7 +18,7 @@ pub struct Levels {
     pub parked: Option<Vec<(String, u64)>>,
     /// Deletes that wait for a person.
     pub deletes_held: Option<u64>,
-    /// Whether another daemon works below the prefix.
+    /// Whether nothing is deleted because another daemon works below the prefix, or may do so.
     pub other_writer: Option<bool>,
     /// Files that are in S3.
     pub mirrored_files: Option<u64>,

@@ -120,7 +120,7 @@ table! {
     DELETES_HELD: "deletes_held", Kind::Gauge, "{file}", [],
         "Deletes that wait for a person because they are more than the limits allow.";
     OTHER_WRITER: "other_writer", Kind::Gauge, "1", [],
-        "1 while nothing is deleted because another daemon works below the same prefix; 0 otherwise.";
+        "1 while nothing is deleted because another daemon works below the same prefix, or nobody can tell; else 0.";
     MIRRORED_FILES: "mirrored_files", Kind::Gauge, "{file}", [],
         "Files recorded as being in S3.";
     OPERATIONS: "operations_total", Kind::Counter, "{operation}", [OPERATION, OPERATION_RESULT],

@@ -31,6 +31,11 @@ pub struct Holder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     version: u32,
+    /// Another one in each write of a process. An entity tag may follow from the content alone, and must
+    /// not come back.
+    number: u64,
+    /// How long the holder may be silent.
+    seconds: u64,
     holder: Holder,
     #[serde(skip_serializing_if = "Option::is_none")]
     challenger: Option<Holder>,
@@ -103,13 +108,22 @@ pub struct Lease {
     /// The entity tag with a challenge in it, and since when it is known to be there.
     challenged: Option<(String, Duration)>,
     has_held: bool,
+    /// Claims made so far.
+    claims: u64,
 }
 
 impl Lease {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(me: Holder, patience: Duration) -> Self {
-        Self { me, patience, standing: Standing::Unknown, challenged: None, has_held: false }
+        Self {
+            me,
+            patience,
+            standing: Standing::Unknown,
+            challenged: None,
+            has_held: false,
+            claims: 0,
+        }
     }
 
     /// How often to look.
@@ -159,14 +173,16 @@ impl Lease {
         self.loses_to(Some(claim.holder.name.clone()));
         if claim.challenger.is_none() {
             self.challenged = None;
-            let challenger = Some(self.me.clone());
-            let claim = Claim { challenger, ..claim };
+            let (challenger, number) = (Some(self.me.clone()), self.next_number());
+            let claim = Claim { challenger, number, ..claim };
             return Some(Write { claim, condition: Condition::Unchanged(etag) });
         }
         // Whose challenge it is does not matter: the holder has not answered it.
         match &self.challenged {
             Some((challenged, since)) if *challenged == etag => {
-                let dead = asked.saturating_sub(*since) >= self.patience;
+                // The holder looks as often as it said, not as often as this one would.
+                let patience = self.patience.max(Duration::from_secs(claim.seconds));
+                let dead = asked.saturating_sub(*since) >= patience;
                 dead.then(|| self.claim(Condition::Unchanged(etag)))
             }
             _ => {
@@ -187,9 +203,20 @@ impl Lease {
         }
     }
 
-    fn claim(&self, condition: Condition) -> Write {
-        let claim = Claim { version: VERSION, holder: self.me.clone(), challenger: None };
+    fn claim(&mut self, condition: Condition) -> Write {
+        let claim = Claim {
+            version: VERSION,
+            number: self.next_number(),
+            seconds: self.patience.as_secs(),
+            holder: self.me.clone(),
+            challenger: None,
+        };
         Write { claim, condition }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.claims += 1;
+        self.claims
     }
 
     fn believes_from(&mut self, at: Duration) {

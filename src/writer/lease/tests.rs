@@ -10,11 +10,10 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The object, in a store that keeps its conditions.
+/// The object, in a store that keeps its conditions, and whose entity tags follow from the content.
 #[derive(Default)]
 struct Bucket {
     object: Option<Seen>,
-    writes: u64,
 }
 
 impl Bucket {
@@ -27,9 +26,8 @@ impl Bucket {
         if !holds {
             return None;
         }
-        self.writes += 1;
-        let etag = self.writes.to_string();
-        let claim = Claim::parse(&write.claim.to_bytes());
+        let bytes = write.claim.to_bytes();
+        let (etag, claim) = (String::from_utf8_lossy(&bytes).into_owned(), Claim::parse(&bytes));
         self.object = Some(Seen { etag: etag.clone(), claim });
         Some(etag)
     }
@@ -81,6 +79,40 @@ fn a_holder_that_is_gone_is_followed_after_its_time_and_not_before() {
 }
 
 #[test]
+fn two_that_want_the_lease_of_one_that_lives_do_not_get_it_by_challenging_again_and_again() {
+    let mut bucket = Bucket::default();
+    let leases = [("a", 1), ("b", 2), ("c", 3)];
+    let [mut first, mut second, mut third] =
+        leases.map(|(owner, process)| Lease::new(holder(owner, process), PATIENCE));
+    for round in 0..40 {
+        let now = first.interval() * round;
+        bucket.look(&mut first, now);
+        bucket.look(&mut second, now);
+        bucket.look(&mut third, now);
+        assert!(holds(&first, now), "round {round}");
+        assert!(!holds(&second, now) && !holds(&third, now), "round {round}");
+    }
+}
+
+#[test]
+fn who_waits_for_less_time_waits_for_as_long_as_the_holder_may_be_silent() {
+    let mut bucket = Bucket::default();
+    let mut first = Lease::new(holder("a", 1), PATIENCE);
+    let mut second = Lease::new(holder("b", 2), secs(3));
+    bucket.look(&mut first, secs(0));
+    for now in 1..60 {
+        bucket.look(&mut second, secs(now));
+        assert!(!holds(&second, secs(now)), "after {now} s");
+    }
+    bucket.look(&mut first, secs(60));
+    assert!(holds(&first, secs(60)));
+    for now in 61..=241 {
+        bucket.look(&mut second, secs(now));
+    }
+    assert!(holds(&second, secs(241)), "the first has not answered since");
+}
+
+#[test]
 fn the_same_record_at_work_again_holds_it_at_once_and_a_copy_of_it_does_not() {
     let mut bucket = Bucket::default();
     let mut before = Lease::new(holder("a", 1), PATIENCE);
@@ -106,8 +138,14 @@ fn an_object_that_is_no_lease_is_never_replaced() {
 
 #[test]
 fn a_claim_is_read_as_it_was_written() {
-    let claim =
-        Claim { version: VERSION, holder: holder("a", 1), challenger: Some(holder("b\"\n", 2)) };
+    let challenger = Some(holder("b\"\n", 2));
+    let claim = Claim {
+        version: VERSION,
+        number: u64::MAX,
+        seconds: 9,
+        holder: holder("a", 1),
+        challenger,
+    };
     assert_eq!(Claim::parse(&claim.to_bytes()), Some(claim));
 }
 
