@@ -73,6 +73,8 @@ def settings(job: Job) -> dict[str, str]:
         "FILE_SYNC__S3_FORCE_PATH_STYLE": "true",
         "FILE_SYNC__LISTEN_ADDRESS": "off",
         "FILE_SYNC__ADMIN_ADDRESS": "off",
+        # As the image and the systemd unit have it.
+        "MIMALLOC_PURGE_DELAY": "0",
     }
 
 
