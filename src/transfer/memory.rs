@@ -6,8 +6,9 @@
 //! - A buffer gives its share back when the last reader of its bytes has gone: a connection may
 //!   outlive the request that was given up.
 //! - Parts of large files have three quarters, so that a small file never waits for a large one.
-//! - Buffers of parts are used again, because a fresh one costs more than to read a file into it.
-//!   When nothing is sent any more, none is kept.
+//! - Buffers of parts are used again, because a fresh one costs more than to read a file into it. Those
+//!   that are kept have no share: they are at most what nobody has a share of, and are let go before
+//!   anything else is made. When nothing is sent any more, none is kept.
 
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,24 +39,18 @@ struct Inner {
     parts_bytes: u64,
     /// What a buffer has to hold to be kept.
     part_size: usize,
-    kept: Mutex<Vec<Room>>,
+    kept: Mutex<Vec<Vec<u8>>>,
     in_use: AtomicUsize,
-    waiting: AtomicUsize,
 }
 
 /// Some bytes to read into; exactly as many as were asked for.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    room: Option<Room>,
-    length: usize,
-    memory: Memory,
-}
-
-/// Memory, and the share that it is.
-#[derive(Debug)]
-struct Room {
     bytes: Vec<u8>,
-    _shares: [Option<OwnedSemaphorePermit>; 2],
+    length: usize,
+    /// Of the memory for parts, and of all.
+    shares: [Option<OwnedSemaphorePermit>; 2],
+    memory: Memory,
 }
 
 impl Memory {
@@ -70,7 +65,6 @@ impl Memory {
             part_size: length(part_size),
             kept: Mutex::default(),
             in_use: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
         }))
     }
 
@@ -78,43 +72,37 @@ impl Memory {
     pub(super) async fn buffer(&self, size: u64, purpose: Purpose) -> Buffer {
         let inner = &self.0;
         let is_part = purpose == Purpose::Part;
-        let kept =
-            if is_part && length(size) <= inner.part_size { inner.kept().pop() } else { None };
-        let room = match kept {
-            Some(room) => room,
-            None => self.room(size, is_part).await,
-        };
-        inner.in_use.fetch_add(1, Ordering::Relaxed);
-        Buffer { room: Some(room), length: length(size), memory: self.clone() }
-    }
-
-    async fn room(&self, size: u64, is_part: bool) -> Room {
-        let inner = &self.0;
         // A part has the room of a whole one, to be used again.
-        let size = if is_part { size.max(inner.part_size as u64) } else { size };
+        let room = if is_part { size.max(inner.part_size as u64) } else { size };
         let parts = match is_part {
-            true => self.share(&inner.parts, size.min(inner.parts_bytes)).await,
+            true => share(&inner.parts, room.min(inner.parts_bytes)).await,
             false => None,
         };
-        let all = self.share(&inner.all, size.min(inner.bytes)).await;
-        Room { bytes: vec![0; length(size)], _shares: [parts, all] }
-    }
-
-    async fn share(&self, of: &Arc<Semaphore>, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
-        if let Ok(share) = Arc::clone(of).try_acquire_many_owned(units) {
-            return Some(share);
-        }
-        // From here on nothing is kept, so that what is in use comes back to whoever waits.
-        let _waiting = Waiting::new(&self.0.waiting);
-        self.0.kept().clear();
-        // The semaphore is never closed, so this is always some.
-        Arc::clone(of).acquire_many_owned(units).await.ok()
+        let shares = [parts, share(&inner.all, room.min(inner.bytes)).await];
+        inner.in_use.fetch_add(1, Ordering::Relaxed);
+        let bytes = inner.take(length(room));
+        Buffer { bytes, length: length(size), shares, memory: self.clone() }
     }
 }
 
+/// The semaphores are never closed, so this is always some.
+async fn share(of: &Arc<Semaphore>, bytes: u64) -> Option<OwnedSemaphorePermit> {
+    let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
+    Arc::clone(of).acquire_many_owned(units).await.ok()
+}
+
 impl Inner {
-    fn kept(&self) -> MutexGuard<'_, Vec<Room>> {
+    /// Room of this size, for somebody who has the share.
+    fn take(&self, size: usize) -> Vec<u8> {
+        let mut kept = self.kept();
+        let again = if size == self.part_size { kept.pop() } else { None };
+        let unshared = self.all.available_permits().saturating_mul(length(UNIT));
+        kept.truncate(unshared / self.part_size.max(1));
+        drop(kept);
+        again.unwrap_or_else(|| vec![0; size])
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,8 +110,7 @@ impl Inner {
 impl Buffer {
     /// The bytes, to be read into.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        let length = self.length;
-        self.room.as_mut().map_or(&mut [], |room| &mut room.bytes[..length])
+        &mut self.bytes[..self.length]
     }
 
     /// The bytes, to be sent.
@@ -134,37 +121,24 @@ impl Buffer {
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        self.room.as_ref().map_or(&[], |room| &room.bytes[..self.length])
+        &self.bytes[..self.length]
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         let inner = &self.memory.0;
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut kept = inner.kept();
         let others = inner.in_use.fetch_sub(1, Ordering::Relaxed) > 1;
-        let Some(room) = self.room.take() else { return };
-        let waited_for = inner.waiting.load(Ordering::Relaxed) > 0;
         if !others {
-            inner.kept().clear();
-        } else if room.bytes.len() == inner.part_size && !waited_for {
-            inner.kept().push(room);
+            kept.clear();
+        } else if bytes.len() == inner.part_size {
+            kept.push(bytes);
         }
-    }
-}
-
-/// Counts those who wait, also when one of them gives up.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        // Before anybody else can look at what is kept: who has waited for the share takes it from there.
+        self.shares = [None, None];
+        drop(kept);
     }
 }
 
@@ -233,9 +207,24 @@ mod tests {
         let [a, b] = [part(&memory), part(&memory)].map(|buffer| buffer.expect("room"));
         drop(a);
         assert_eq!(memory.0.kept().len(), 1);
-        assert!(file(&memory, 3 * PART).is_some(), "only what is in use is taken");
+        let large = file(&memory, 3 * PART);
+        assert!(large.is_some() && memory.0.kept().is_empty(), "only what is in use is taken");
+        drop(large);
         drop(b);
         assert!(memory.0.kept().is_empty(), "nothing is sent, nothing is kept");
+    }
+
+    #[test]
+    fn who_waits_for_a_part_gets_the_buffer_that_comes_back() {
+        let memory = Memory::new(4 * PART, PART);
+        let mut parts: Vec<_> = std::iter::from_fn(|| part(&memory)).collect();
+        let mut waiting = std::pin::pin!(memory.buffer(PART, Purpose::Part));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        let returned = parts.pop().map(|buffer| buffer.as_ref().as_ptr());
+        let Poll::Ready(buffer) = waiting.poll(&mut context) else { panic!("there is room") };
+        assert_eq!(Some(buffer.as_ref().as_ptr()), returned, "the very same memory");
+        assert!(memory.0.kept().is_empty());
     }
 
     #[test]
