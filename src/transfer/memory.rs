@@ -40,7 +40,8 @@ struct Inner {
     /// What a buffer has to hold to be kept.
     part_size: usize,
     kept: Mutex<Vec<Vec<u8>>>,
-    in_use: AtomicUsize,
+    /// Buffers in use, and those that are waited for.
+    wanted: AtomicUsize,
 }
 
 /// Some bytes to read into; exactly as many as were asked for.
@@ -50,8 +51,12 @@ pub(super) struct Buffer {
     length: usize,
     /// Of the memory for parts, and of all.
     shares: [Option<OwnedSemaphorePermit>; 2],
-    memory: Memory,
+    wanted: Wanted,
 }
+
+/// Counts itself. With the last one goes what is kept.
+#[derive(Debug)]
+struct Wanted(Arc<Inner>);
 
 impl Memory {
     /// `bytes` in all; buffers of `part_size` are kept for the next part.
@@ -64,12 +69,13 @@ impl Memory {
             parts_bytes,
             part_size: length(part_size),
             kept: Mutex::default(),
-            in_use: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
         }))
     }
 
     /// Waits for room for `size` bytes; more than there is room for gets all of it.
     pub(super) async fn buffer(&self, size: u64, purpose: Purpose) -> Buffer {
+        let wanted = Wanted::new(&self.0);
         let inner = &self.0;
         let is_part = purpose == Purpose::Part;
         // A part has the room of a whole one, to be used again.
@@ -79,9 +85,7 @@ impl Memory {
             false => None,
         };
         let shares = [parts, share(&inner.all, room.min(inner.bytes)).await];
-        inner.in_use.fetch_add(1, Ordering::Relaxed);
-        let bytes = inner.take(length(room));
-        Buffer { bytes, length: length(size), shares, memory: self.clone() }
+        Buffer { bytes: inner.take(length(room)), length: length(size), shares, wanted }
     }
 }
 
@@ -127,18 +131,30 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let inner = &self.memory.0;
+        let inner = &self.wanted.0;
         let bytes = std::mem::take(&mut self.bytes);
         let mut kept = inner.kept();
-        let others = inner.in_use.fetch_sub(1, Ordering::Relaxed) > 1;
-        if !others {
-            kept.clear();
-        } else if bytes.len() == inner.part_size {
+        if bytes.len() == inner.part_size {
             kept.push(bytes);
         }
         // Before anybody else can look at what is kept: who has waited for the share takes it from there.
         self.shares = [None, None];
         drop(kept);
+    }
+}
+
+impl Wanted {
+    fn new(inner: &Arc<Inner>) -> Self {
+        inner.wanted.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        if self.0.wanted.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.kept().clear();
+        }
     }
 }
 
@@ -224,6 +240,19 @@ mod tests {
         let returned = parts.pop().map(|buffer| buffer.as_ref().as_ptr());
         let Poll::Ready(buffer) = waiting.poll(&mut context) else { panic!("there is room") };
         assert_eq!(Some(buffer.as_ref().as_ptr()), returned, "the very same memory");
+        assert!(memory.0.kept().is_empty());
+    }
+
+    #[test]
+    fn buffers_stay_while_somebody_waits_and_go_with_the_last_who_does() {
+        let memory = Memory::new(PART, PART);
+        let mut waiting = Box::pin(memory.buffer(PART, Purpose::Part));
+        let only = part(&memory);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        drop(only);
+        assert_eq!(memory.0.kept().len(), 1, "for the one that waits");
+        drop(waiting);
         assert!(memory.0.kept().is_empty());
     }
 
