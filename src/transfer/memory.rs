@@ -7,8 +7,8 @@
 //!   outlive the request that was given up.
 //! - Parts of large files have three quarters, so that a small file never waits for a large one.
 //! - Buffers of parts are used again, because a fresh one costs more than to read a file into it. Those
-//!   that are kept have no share: they are at most what nobody has a share of, and are let go before
-//!   anything else is made. When nothing is sent any more, none is kept.
+//!   that are kept have no share: whoever has one takes them, or lets go what there is no room for
+//!   beside its own. When nothing is sent any more, none is kept.
 
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,8 +39,8 @@ struct Inner {
     parts_bytes: u64,
     /// What a buffer has to hold to be kept.
     part_size: usize,
-    kept: Mutex<Vec<Vec<u8>>>,
-    /// Buffers in use, and those that are waited for.
+    held: Mutex<Held>,
+    /// Buffers in use, those that are waited for, and uploads that will want more.
     wanted: AtomicUsize,
 }
 
@@ -54,9 +54,18 @@ pub(super) struct Buffer {
     wanted: Wanted,
 }
 
+/// What there really is.
+#[derive(Debug, Default)]
+struct Held {
+    /// Bytes of the buffers in use; those who have a share and no buffer yet are not among them.
+    in_use: u64,
+    /// Of parts, for the next.
+    kept: Vec<Vec<u8>>,
+}
+
 /// Counts itself. With the last one goes what is kept.
 #[derive(Debug)]
-struct Wanted(Arc<Inner>);
+pub(super) struct Wanted(Arc<Inner>);
 
 impl Memory {
     /// `bytes` in all; buffers of `part_size` are kept for the next part.
@@ -68,9 +77,14 @@ impl Memory {
             bytes,
             parts_bytes,
             part_size: length(part_size),
-            kept: Mutex::default(),
+            held: Mutex::default(),
             wanted: AtomicUsize::new(0),
         }))
+    }
+
+    /// Keeps the buffers of parts for the next ones: between two of them there may be none in use.
+    pub(super) fn keep(&self) -> Wanted {
+        Wanted::new(&self.0)
     }
 
     /// Waits for room for `size` bytes; more than there is room for gets all of it.
@@ -98,16 +112,17 @@ async fn share(of: &Arc<Semaphore>, bytes: u64) -> Option<OwnedSemaphorePermit> 
 impl Inner {
     /// Room of this size, for somebody who has the share.
     fn take(&self, size: usize) -> Vec<u8> {
-        let mut kept = self.kept();
-        let again = if size == self.part_size { kept.pop() } else { None };
-        let unshared = self.all.available_permits().saturating_mul(length(UNIT));
-        kept.truncate(unshared / self.part_size.max(1));
-        drop(kept);
+        let mut held = self.held();
+        held.in_use = held.in_use.saturating_add(size as u64);
+        let again = if size == self.part_size { held.kept.pop() } else { None };
+        let room = length(self.bytes.saturating_sub(held.in_use)) / self.part_size.max(1);
+        held.kept.truncate(room);
+        drop(held);
         again.unwrap_or_else(|| vec![0; size])
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,13 +148,14 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let inner = &self.wanted.0;
         let bytes = std::mem::take(&mut self.bytes);
-        let mut kept = inner.kept();
+        let mut held = inner.held();
+        held.in_use = held.in_use.saturating_sub(bytes.len() as u64);
         if bytes.len() == inner.part_size {
-            kept.push(bytes);
+            held.kept.push(bytes);
         }
         // Before anybody else can look at what is kept: who has waited for the share takes it from there.
         self.shares = [None, None];
-        drop(kept);
+        drop(held);
     }
 }
 
@@ -153,7 +169,7 @@ impl Wanted {
 impl Drop for Wanted {
     fn drop(&mut self) {
         if self.0.wanted.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.kept().clear();
+            self.0.held().kept.clear();
         }
     }
 }
@@ -169,6 +185,7 @@ fn units(bytes: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::future::Future;
     use std::task::{Context, Poll, Waker};
 
@@ -222,25 +239,36 @@ mod tests {
         let memory = Memory::new(4 * PART, PART);
         let [a, b] = [part(&memory), part(&memory)].map(|buffer| buffer.expect("room"));
         drop(a);
-        assert_eq!(memory.0.kept().len(), 1);
+        assert_eq!(memory.0.held().kept.len(), 1);
         let large = file(&memory, 3 * PART);
-        assert!(large.is_some() && memory.0.kept().is_empty(), "only what is in use is taken");
+        assert!(large.is_some() && memory.0.held().kept.is_empty(), "only what is in use is taken");
         drop(large);
         drop(b);
-        assert!(memory.0.kept().is_empty(), "nothing is sent, nothing is kept");
+        assert!(memory.0.held().kept.is_empty(), "nothing is sent, nothing is kept");
     }
 
     #[test]
-    fn who_waits_for_a_part_gets_the_buffer_that_comes_back() {
-        let memory = Memory::new(4 * PART, PART);
-        let mut parts: Vec<_> = std::iter::from_fn(|| part(&memory)).collect();
-        let mut waiting = std::pin::pin!(memory.buffer(PART, Purpose::Part));
+    fn those_who_wait_for_parts_get_the_buffers_that_come_back() {
+        let memory = Memory::new(8 * PART, PART);
+        let parts: Vec<_> = std::iter::from_fn(|| part(&memory)).collect();
+        let wait = || Box::pin(memory.buffer(PART, Purpose::Part));
+        let mut waiting: Vec<_> = parts.iter().map(|_| wait()).collect();
         let mut context = Context::from_waker(Waker::noop());
-        assert!(waiting.as_mut().poll(&mut context).is_pending());
-        let returned = parts.pop().map(|buffer| buffer.as_ref().as_ptr());
-        let Poll::Ready(buffer) = waiting.poll(&mut context) else { panic!("there is room") };
-        assert_eq!(Some(buffer.as_ref().as_ptr()), returned, "the very same memory");
-        assert!(memory.0.kept().is_empty());
+        for one in &mut waiting {
+            assert!(one.as_mut().poll(&mut context).is_pending());
+        }
+        let places = |parts: &[Buffer]| -> BTreeSet<_> {
+            parts.iter().map(|buffer| buffer.as_ref().as_ptr() as usize).collect()
+        };
+        let returned = places(&parts);
+        drop(parts);
+        let ready = waiting.iter_mut().filter_map(|one| match one.as_mut().poll(&mut context) {
+            Poll::Ready(buffer) => Some(buffer),
+            Poll::Pending => None,
+        });
+        let parts: Vec<_> = ready.collect();
+        assert_eq!(places(&parts), returned, "the very same memory");
+        assert!(memory.0.held().kept.is_empty());
     }
 
     #[test]
@@ -251,9 +279,12 @@ mod tests {
         let mut context = Context::from_waker(Waker::noop());
         assert!(waiting.as_mut().poll(&mut context).is_pending());
         drop(only);
-        assert_eq!(memory.0.kept().len(), 1, "for the one that waits");
+        assert_eq!(memory.0.held().kept.len(), 1, "for the one that waits");
+        let upload = memory.keep();
         drop(waiting);
-        assert!(memory.0.kept().is_empty());
+        assert_eq!(memory.0.held().kept.len(), 1, "for the next part");
+        drop(upload);
+        assert!(memory.0.held().kept.is_empty());
     }
 
     #[test]

@@ -181,6 +181,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         source: &Arc<Source>,
         upload: &Upload,
     ) -> Result<(u64, StoredObject), Outcome> {
+        let _keeping = self.memory.keep();
         let part = |(number, range)| self.upload_part(put, source, upload, number, range);
         let parts = stream::iter(upload.plan.parts()).map(part).buffered(PARTS_AT_ONCE);
         let parts: Vec<(StoredPart, u64)> = parts.try_collect().await?;
