@@ -38,6 +38,8 @@ WATCHES_BESIDE = 1_000
 COMPARED = 10_000
 TIME_TO_COMPARE = 1800
 SECONDS_AT_REST = 5
+# CPU seconds in that time that are as good as none.
+CPU_AT_REST = 0.05
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,8 +75,8 @@ class Scene:
     def title(self) -> str:
         return f"{self.options.files} files in {self.directories} directories"
 
-    def server(self) -> AbstractContextManager[servers.Server]:
-        return self.stage.server("discard", self.port)
+    def server(self, keeps: bool = False) -> AbstractContextManager[servers.Server]:
+        return self.stage.server("keeping" if keeps else "discard", self.port)
 
     def job(self, name: str, endpoint: str) -> Job:
         return Job(self.tree, f"scale/{name}", endpoint, self.stage.path(f"place-{name}"))
@@ -264,7 +266,7 @@ def start(scene: Scene, job: Job, server: servers.Server, before: servers.Counts
         watched, directories = daemon.cpu(), daemon.status()["watch"]["watched_directories"]
         await_comparison(daemon, None)
         compared = daemon.cpu()
-        time.sleep(SECONDS_AT_REST)
+        await_rest(daemon)
         at_rest = daemon.memory()
         daemon.forget_peak()
         began, last = daemon.cpu(), daemon.status()["comparison"]["last"]
@@ -273,6 +275,17 @@ def start(scene: Scene, job: Job, server: servers.Server, before: servers.Counts
         rescan, growth = daemon.cpu() - began, max(0, daemon.peak() - at_rest)
         requests = servers.requests(servers.since(before, server.counts()))
     return Started(ready, watched, compared, rescan, directories, at_rest, growth, requests)
+
+
+def await_rest(daemon: Observed) -> None:
+    """Waits until it does nothing any more: a shard lists the bucket beside the rest."""
+
+    def rests() -> bool:
+        before = daemon.cpu()
+        time.sleep(SECONDS_AT_REST)
+        return daemon.cpu() - before < CPU_AT_REST
+
+    daemon.until("it rests", rests, TIME_TO_COMPARE)
 
 
 def await_comparison(daemon: Observed, last: dict | None) -> None:
@@ -289,8 +302,9 @@ def await_comparison(daemon: Observed, last: dict | None) -> None:
 
 
 def shards(scene: Scene) -> Result:
-    """One of three instances that share the tree, beside the only one."""
-    with scene.server() as server:
+    """One of three instances that share the tree, beside the only one. A shard lists the bucket at its start,
+    and has to find there what it has sent."""
+    with scene.server(keeps=True) as server:
         asked = scene.job("shard", server.endpoint)
         clients.prepare(asked)
         of_one = {"FILE_SYNC__SHARD_INDEX": "0", "FILE_SYNC__SHARD_COUNT": str(SHARDS)}
