@@ -29,7 +29,7 @@ from measure import MIB, Cost, Failed, run
 from observed import Observed, running
 from page import Target, verdict
 from report import spread
-from workloads import Run, Stage, rest, upload
+from workloads import Run, Stage, rest, until_quiet, upload
 
 FIND = ("find", ".", "-printf", "%p %s %T@\n")
 SHARDS = 3
@@ -38,8 +38,6 @@ WATCHES_BESIDE = 1_000
 COMPARED = 10_000
 TIME_TO_COMPARE = 1800
 SECONDS_AT_REST = 5
-# CPU seconds in that time that are as good as none.
-CPU_AT_REST = 0.05
 
 
 def parser() -> argparse.ArgumentParser:
@@ -266,7 +264,9 @@ def start(scene: Scene, job: Job, server: servers.Server, before: servers.Counts
         watched, directories = daemon.cpu(), daemon.status()["watch"]["watched_directories"]
         await_comparison(daemon, None)
         compared = daemon.cpu()
-        await_rest(daemon)
+        # A shard lists the bucket beside the rest.
+        until_quiet(server)
+        time.sleep(SECONDS_AT_REST)
         at_rest = daemon.memory()
         daemon.forget_peak()
         began, last = daemon.cpu(), daemon.status()["comparison"]["last"]
@@ -275,17 +275,6 @@ def start(scene: Scene, job: Job, server: servers.Server, before: servers.Counts
         rescan, growth = daemon.cpu() - began, max(0, daemon.peak() - at_rest)
         requests = servers.requests(servers.since(before, server.counts()))
     return Started(ready, watched, compared, rescan, directories, at_rest, growth, requests)
-
-
-def await_rest(daemon: Observed) -> None:
-    """Waits until it does nothing any more: a shard lists the bucket beside the rest."""
-
-    def rests() -> bool:
-        before = daemon.cpu()
-        time.sleep(SECONDS_AT_REST)
-        return daemon.cpu() - before < CPU_AT_REST
-
-    daemon.until("it rests", rests, TIME_TO_COMPARE)
 
 
 def await_comparison(daemon: Observed, last: dict | None) -> None:

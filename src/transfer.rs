@@ -128,7 +128,6 @@ pub trait Journal: Send + Sync + 'static {
     /// Answers when it is on disk that the bucket has nothing else, if it was listed to its end, or that
     /// it cannot be listed.
     fn listing_ended(&self, complete: bool) -> impl Future<Output = ()> + Send;
-    /// Answers when it is on disk that the store was asked what it can do.
     /// Answers when it is on disk that the store was asked what it can do, and whether it knows conditions
     /// on deletes.
     fn probed(&self, note: &str, conditions: bool) -> impl Future<Output = ()> + Send;

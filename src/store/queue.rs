@@ -5,6 +5,14 @@ use super::Counts;
 use crate::model::{Operation, Pending, RelPath};
 use rusqlite::{Connection, OptionalExtension, params};
 
+const INSERT: &str = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
+     attempts, next_try_ms, error, parked, copy_from, moved, sent_size, sent_mtime_ns) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+/// Sets what no index is about.
+const REWRITE: &str = "UPDATE pending SET operation = ?3, size = ?4, mtime_ns = ?5, attempts = ?7, \
+     error = ?9, copy_from = ?11, moved = ?12, sent_size = ?13, sent_mtime_ns = ?14 \
+     WHERE path = ?1";
+
 /// A row as the indices and the counts know it.
 struct Queued {
     since: u64,
@@ -75,11 +83,11 @@ pub(super) fn put(
     if let Some(before) = before {
         before.leave(counts);
         if before.waits_as(&now) {
-            return rewrite(connection, &key, pending);
+            return write(connection, REWRITE, &key, pending);
         }
         delete(connection, &key)?;
     }
-    insert(connection, &key, pending)
+    write(connection, INSERT, &key, pending)
 }
 
 /// Takes a path off the queue.
@@ -96,10 +104,13 @@ pub(super) fn remove(
     Ok(())
 }
 
-fn insert(connection: &Connection, key: &[u8], pending: &Pending) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
-         attempts, next_try_ms, error, parked, copy_from, moved, sent_size, sent_mtime_ns) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+/// Runs one of the two statements above, which number their values alike.
+fn write(
+    connection: &Connection,
+    sql: &str,
+    key: &[u8],
+    pending: &Pending,
+) -> rusqlite::Result<()> {
     let row = params![
         key,
         pending.path.to_string(),
@@ -111,26 +122,6 @@ fn insert(connection: &Connection, key: &[u8], pending: &Pending) -> rusqlite::R
         pending.next_try.cast_signed(),
         pending.error,
         pending.parked,
-        pending.copy_from.as_ref().map(RelPath::to_sort_key),
-        pending.moved,
-        pending.sent.map(|sent| sent.size.cast_signed()),
-        pending.sent.map(|sent| sent.mtime_ns),
-    ];
-    connection.prepare_cached(sql)?.execute(row).map(drop)
-}
-
-/// Sets what no index is about.
-fn rewrite(connection: &Connection, key: &[u8], pending: &Pending) -> rusqlite::Result<()> {
-    let sql = "UPDATE pending SET operation = ?2, size = ?3, mtime_ns = ?4, attempts = ?5, \
-         error = ?6, copy_from = ?7, moved = ?8, sent_size = ?9, sent_mtime_ns = ?10 \
-         WHERE path = ?1";
-    let row = params![
-        key,
-        pending.operation.as_str(),
-        pending.version.size.cast_signed(),
-        pending.version.mtime_ns,
-        pending.attempts,
-        pending.error,
         pending.copy_from.as_ref().map(RelPath::to_sort_key),
         pending.moved,
         pending.sent.map(|sent| sent.size.cast_signed()),

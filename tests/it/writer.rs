@@ -37,6 +37,13 @@ impl Two {
         self.start(&tree, &state)
     }
 
+    /// The same, once it holds the lease.
+    fn start_holder(&mut self) -> Daemon {
+        let first = self.start_first();
+        first.wait_for("lease.held");
+        first
+    }
+
     fn start_other(&mut self) -> Daemon {
         let state = self.world.beside("other state");
         self.start(&self.other.clone(), &state)
@@ -70,8 +77,7 @@ fn other_writer(daemon: &Daemon) -> bool {
 #[test]
 fn the_second_of_two_daemons_says_so_and_deletes_nothing() {
     let mut two = Two::new(LONG);
-    let first = two.start_first();
-    first.wait_for("lease.held");
+    let first = two.start_holder();
     two.world.wait_for_object("both", "equal");
     let second = two.start_other();
     let line = second.wait_for("lease.other");
@@ -97,8 +103,7 @@ fn the_second_of_two_daemons_says_so_and_deletes_nothing() {
 #[test]
 fn who_comes_after_one_that_was_stopped_deletes_at_once() {
     let mut two = Two::new(LONG);
-    let first = two.start_first();
-    first.wait_for("lease.held");
+    let first = two.start_holder();
     first.stop();
     let second = two.start_other();
     two.world.wait_for_object("of the other", "its own");
@@ -110,8 +115,7 @@ fn who_comes_after_one_that_was_stopped_deletes_at_once() {
 #[test]
 fn a_holder_that_was_killed_is_followed_after_its_time() {
     let mut two = Two::new("2");
-    let first = two.start_first();
-    first.wait_for("lease.held");
+    let first = two.start_holder();
     let second = two.start_other();
     second.wait_for("lease.other");
     two.world.wait_for_object("of the other", "its own");
@@ -131,8 +135,7 @@ fn a_holder_that_was_killed_is_followed_after_its_time() {
 #[test]
 fn the_same_record_at_work_again_deletes_at_once() {
     let mut two = Two::new(LONG);
-    let first = two.start_first();
-    first.wait_for("lease.held");
+    let first = two.start_holder();
     two.world.wait_for_object("both", "equal");
     first.kill();
     two.world.tree.remove("both");
@@ -145,8 +148,7 @@ fn the_same_record_at_work_again_deletes_at_once() {
 #[test]
 fn nothing_is_deleted_while_the_lease_is_not_sure() {
     let mut two = Two::new("2");
-    let first = two.start_first();
-    first.wait_for("lease.held");
+    let first = two.start_holder();
     two.world.pass_a_marker("marker");
     let silent = Action::Fail { status: 503, code: "SlowDown" };
     let silent = two.world.server.fail(Rule::new(silent).on("GetObject"));

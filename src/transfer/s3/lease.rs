@@ -1,8 +1,8 @@
 //! The lease's object: read whole, written and deleted only as it was last seen. No part of the mirror, so
 //! that it is made without head, rules and checksum of a file.
 
+use super::S3;
 use super::error::{failure, incomplete, is_status};
-use super::{Payload, S3};
 use crate::model::{Failure, ObjectKey};
 use crate::writer::{Claim, Condition, Seen, Write};
 use aws_sdk_s3::primitives::ByteStream;
@@ -55,10 +55,6 @@ impl S3 {
         let request = match &write.condition {
             Condition::Absent => request.if_none_match("*"),
             Condition::Unchanged(etag) => request.if_match(etag),
-        };
-        let request = match self.payload {
-            Payload::Signed => request.customize(),
-            Payload::Unsigned => request.customize().disable_payload_signing(),
         };
         match request.send().await {
             Ok(answer) => {
