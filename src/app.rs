@@ -266,7 +266,7 @@ async fn with_view(
     let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
     let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
     let s3 = Metered::new(S3::new(&aws, parts::s3(&config, &owner)), telemetry.recorder.clone());
-    let keeping = Keeping::start(&config, &owner, &s3, (&writer, control)).await;
+    let keeping = Keeping::start(&config, &owner, &s3, (&writer, control), &shutdown).await;
     let mut app = App {
         wanted: reload.wanted.clone(),
         filter,

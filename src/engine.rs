@@ -148,6 +148,10 @@ impl Engine {
         let mut effects = Vec::new();
         match event {
             Event::Hinted(hints) => self.hinted(hints, now),
+            Event::Reviewed { again: true } => {
+                self.hinted(vec![Hint::Tree(RelPath::root(), Depth::Whole)], now);
+            }
+            Event::Reviewed { again: false } => {}
             Event::Looked(looked) => {
                 self.look_ended(looked.iter().map(|(looked, _)| looked.rested.mark));
                 for (looked, known) in looked {

@@ -128,6 +128,13 @@ pub trait Journal: Send + Sync + 'static {
     /// Answers when it is on disk that the bucket has nothing else, if it was listed to its end, or that
     /// it cannot be listed.
     fn listing_ended(&self, complete: bool) -> impl Future<Output = ()> + Send;
+    /// Which of these objects are neither recorded nor known to be somebody else's.
+    fn unrecorded(
+        &self,
+        objects: Vec<(RelPath, u64, Option<String>)>,
+    ) -> impl Future<Output = Vec<RelPath>> + Send;
+    /// Answers when it is on disk that nothing of another shard is to be looked for any more.
+    fn heir_no_more(&self) -> impl Future<Output = ()> + Send;
     /// Answers when it is on disk that the store was asked what it can do, and whether it knows conditions
     /// on deletes.
     fn probed(&self, note: &str, conditions: bool) -> impl Future<Output = ()> + Send;

@@ -4,6 +4,7 @@ use super::Bucket;
 use crate::config::Config;
 use crate::engine::control::{Control, Request};
 use crate::model::{Failure, FailureClass, ObjectKey, RelPath};
+use crate::shutdown::Shutdown;
 use crate::writer::{
     Claim, Condition, Holder, Lease, OneWriter, Seen, Standing, Write, lease_name,
 };
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 /// The start waits for the first look so long at most. Nothing is deleted before it anyway.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// And the end to have it given up: who comes next waits otherwise.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_PATIENCE: Duration = Duration::from_secs(3);
 /// And the engine to hear that what has failed is to be tried again.
 const RETRY_PATIENCE: Duration = Duration::from_secs(1);
 /// Looks in a row, where somebody else was faster each time.
@@ -35,6 +36,7 @@ impl Keeping {
         owner: &str,
         bucket: &Bucket,
         (writer, control): (&Arc<OneWriter>, Control),
+        shutdown: &Shutdown,
     ) -> Option<Self> {
         let patience = config.lease?;
         // There is no such prefix: a key of so few more bytes is always possible.
@@ -56,10 +58,14 @@ impl Keeping {
             told: None,
             failing: false,
             conditional: None,
+            claimed: false,
         };
         keeper.tell();
         // What it does not answer in time is asked again.
-        drop(timeout(FIRST_PATIENCE, keeper.look()).await);
+        tokio::select! {
+            looked = timeout(FIRST_PATIENCE, keeper.look()) => drop(looked),
+            () = shutdown.requested() => {}
+        }
         let (stop, stopped) = oneshot::channel();
         Some(Self { stop, task: tokio::spawn(keeper.keep(stopped)) })
     }
@@ -87,6 +93,8 @@ struct Keeper {
     failing: bool,
     /// Whether the store does what it is asked only on condition, once that is known.
     conditional: Option<bool>,
+    /// Whether the object may be this process's: a claim was sent, whatever became of it.
+    claimed: bool,
 }
 
 impl Keeper {
@@ -98,7 +106,7 @@ impl Keeper {
             }
         }
         // Who cannot be told waits for its time.
-        if !matches!(timeout(END_PATIENCE, self.give_up()).await, Ok(Ok(()))) {
+        if self.claimed && !matches!(timeout(END_PATIENCE, self.give_up()).await, Ok(Ok(()))) {
             tracing::warn!(
                 event = "lease.kept",
                 aws.s3.key = %self.key,
@@ -135,6 +143,7 @@ impl Keeper {
             self.prove_conditions(seen.as_ref()).await?;
             let Some(write) = self.lease.seen(seen, asked, self.start.elapsed()) else { break };
             let sent = self.start.elapsed();
+            self.claimed = true;
             let written = self.bucket.write_lease(&self.key, &write).await?;
             let Some(etag) = written else { continue };
             let seen = Seen { etag, claim: Some(write.claim.clone()) };

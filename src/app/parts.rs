@@ -132,7 +132,7 @@ impl App {
         let mode = if complete { snapshot::Mode::Events } else { snapshot::Mode::Poll };
         let blind = config.poll_interval;
         let watching = if complete { config.rescan_interval } else { blind };
-        let rescan = Rescan { mode, blind, watching };
+        let rescan = Rescan { mode, blind, watching, review: config.rescan_interval };
         tracing::info!(
             event = "watch.mode",
             mode = mode.as_str(),
@@ -359,7 +359,22 @@ impl Journal for Recorded {
         if complete && self.is_heir() {
             self.note(vec![Change::Reviewed]).await;
         }
-        self.note_bound(|bound| (bound.listed, bound.heir) = (true, false)).await;
+        // Where nothing can be listed, nothing can be found later.
+        self.note_bound(|bound| (bound.listed, bound.heir) = (true, bound.heir && complete)).await;
+    }
+
+    async fn unrecorded(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
+        let questions = objects.iter().map(|(path, ..)| Question::of(path.clone())).collect();
+        // Of what cannot be read now nothing is taken over.
+        let known = self.store.known(questions).await.unwrap_or_default();
+        let unknown = objects.into_iter().zip(known).filter(|((_, size, _), known)| {
+            known.mirrored.is_none() && known.listed != Some(*size)
+        });
+        unknown.map(|((path, ..), _)| path).collect()
+    }
+
+    async fn heir_no_more(&self) {
+        self.note_bound(|bound| bound.heir = false).await;
     }
 
     async fn probed(&self, note: &str, conditions: bool) {

@@ -40,6 +40,12 @@ pub enum Event {
     Refilled(Vec<Pending>),
     /// The record was surveyed.
     Surveyed(Survey),
+    /// The bucket was looked through for what another shard has left, and whether that is to be done
+    /// again: there was something, or it was the first time.
+    Reviewed {
+        /// Whether it is.
+        again: bool,
+    },
     /// A person or a program asks for something.
     Asked(Ask),
     /// Time went by.

@@ -13,7 +13,7 @@ use super::{Ask, Effect, Engine, Event, LookFailure, Now, Observer};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Looked, look};
-use crate::model::{Depth, Epoch, Hint, Operation, RelPath, Tracing};
+use crate::model::{Epoch, Hint, Operation, Tracing};
 use crate::plan::Observed;
 use crate::queue::Lease;
 use crate::reconcile::{Comparison, Expected, Range};
@@ -79,6 +79,9 @@ pub struct Rescan {
     pub blind: Duration,
     /// While every directory is watched.
     pub watching: Duration,
+    /// Time until an heir looks again for what another shard has left. However often the tree is
+    /// looked at: what there is to find comes while pods are exchanged, and a listing costs money.
+    pub review: Duration,
 }
 
 /// How the loop is told to end.
@@ -164,12 +167,11 @@ pub async fn run<S: ObjectStore, J: Journal>(
         };
         publisher.heard(&event);
         match &event {
-            Event::Compared(..) => work.pace(engine, detector.as_deref()),
             // What the detector was told before the request comes before it here, too.
             Event::Stop | Event::Asked(Ask::Flush { .. }) => {
                 events.extend(hints.iter_mut().flat_map(hints_now))
             }
-            _ => {}
+            _ => work.follow(&event, engine, detector.as_deref()),
         }
         events.push(event);
         if let Some(end) = work.take_in(engine, events.drain(..)).await {
@@ -249,9 +251,16 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         }
     }
 
-    /// What nobody watches is compared more often, from the next time on.
-    fn pace(&self, engine: &mut Engine, detector: Option<&Detector>) {
-        engine.set_rescan_interval(self.parts.rescan.interval(detector));
+    /// Does what an event entails whatever the engine makes of it.
+    fn follow(&mut self, event: &Event, engine: &mut Engine, detector: Option<&Detector>) {
+        match event {
+            // What nobody watches is compared more often, from the next time on.
+            Event::Compared(..) => {
+                engine.set_rescan_interval(self.parts.rescan.interval(detector));
+            }
+            Event::Reviewed { again: true } => self.review_later(),
+            _ => {}
+        }
     }
 
     /// Has the engine say what to do about `events`, and does it.
@@ -312,13 +321,30 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         if !self.parts.transfer.is_heir() {
             return;
         }
+        if self.parts.transfer.is_prepared() {
+            return self.review_later();
+        }
         let transfer = Arc::clone(&self.parts.transfer);
         self.tasks.spawn(async move {
             while let Err(failure) = transfer.prepare().await {
                 super::report::not_listed(&failure);
                 tokio::time::sleep(TAKE_OVER_RETRY).await;
             }
-            Some(Event::Hinted(vec![Hint::Tree(RelPath::root(), Depth::Whole)]))
+            Some(Event::Reviewed { again: true })
+        });
+    }
+
+    /// Looks again when the shards of before have had time to end.
+    fn review_later(&mut self) {
+        let (transfer, pause) = (Arc::clone(&self.parts.transfer), self.parts.rescan.review);
+        self.tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                match transfer.review_again().await {
+                    Ok(again) => return Some(Event::Reviewed { again }),
+                    Err(failure) => super::report::not_listed(&failure),
+                }
+            }
         });
     }
 

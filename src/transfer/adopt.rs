@@ -12,6 +12,11 @@
 //! directory, it is recorded, and the next comparison finds it as it finds every recorded file that is
 //! gone, or not as recorded. What carries no such mark stays unknown, and untouched.
 //!
+//! While the numbers change, the shards of before go on, and one of them may still send a file that goes
+//! before its heir has seen it at rest: no record would know of that object. So an heir looks again some
+//! time after its start, for objects alone that are not recorded and that it did not make, and goes on
+//! looking for as long as there are any.
+//!
 //! A listing that fails is a try that failed: the queue waits and asks again as it does for any.
 
 use super::delete::still_absent;
@@ -22,6 +27,9 @@ use tokio::time::Instant;
 
 /// Objects that are not recorded and are asked about at once; as everything no more than the pace allows.
 const QUESTIONS_MAX: usize = 32;
+
+/// Of an object of a listing its path, size and entity tag.
+type Listed = (RelPath, u64, Option<String>);
 
 /// What is to be done before the first try.
 #[derive(Debug)]
@@ -94,39 +102,76 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// Whether there may be objects to take over from another shard, of which no file tells.
     #[must_use]
     pub fn is_heir(&self) -> bool {
-        !self.settings.listed && self.settings.heir.is_some()
+        self.settings.heir.is_some()
+    }
+
+    /// Lists the bucket once more for what another shard has sent since, and says whether there was
+    /// anything: then it may be still at work.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be listed to the end.
+    pub async fn review_again(&self) -> Result<bool, Failure> {
+        let Some(epoch) = self.settings.heir else { return Ok(false) };
+        let (mut from, mut taken) = (None, 0);
+        loop {
+            let (objects, next) = self.page(from).await?;
+            let unknown = self.journal.unrecorded(objects).await;
+            let inherited = self.inherited(unknown, epoch, |found| !found.ours).await?;
+            taken += inherited.len();
+            self.journal.inherited(inherited).await;
+            if next.is_none() {
+                break;
+            }
+            from = next;
+        }
+        tracing::info!(
+            event = "shard.reviewed",
+            taken_over = taken,
+            "listed the bucket again for what another shard has sent after this one began"
+        );
+        if taken == 0 {
+            self.journal.heir_no_more().await;
+        }
+        Ok(taken > 0)
     }
 
     async fn list(&self) -> Result<usize, Failure> {
-        let prefix = self.settings.prefix.as_str();
-        let (mut from, mut objects) = (None, 0);
+        let (mut from, mut known) = (None, 0);
         loop {
-            let page = self.store.list(prefix, from).await?;
-            let known = page.objects.iter().filter_map(|object| {
-                let name = object.key.strip_prefix(prefix)?;
-                let path = RelPath::new(name.as_bytes()).ok()?;
-                let own = self.settings.share.has_file(&path);
-                own.then(|| (path, object.size, object.etag.clone()))
-            });
-            let known: Vec<_> = known.collect();
-            objects += known.len();
-            let unknown = self.journal.listed(known).await;
+            let (objects, next) = self.page(from).await?;
+            known += objects.len();
+            let unknown = self.journal.listed(objects).await;
             if let Some(epoch) = self.settings.heir {
-                let inherited = self.inherited(unknown, epoch).await?;
+                let inherited = self.inherited(unknown, epoch, |_| true).await?;
                 self.journal.inherited(inherited).await;
             }
-            if page.next.is_none() {
-                return Ok(objects);
+            if next.is_none() {
+                return Ok(known);
             }
-            from = page.next;
+            from = next;
         }
     }
 
-    /// Those of `paths` whose objects were made from this directory, as if we had made them.
+    /// The next objects of this process's own paths, and where to go on.
+    async fn page(&self, from: Option<String>) -> Result<(Vec<Listed>, Option<String>), Failure> {
+        let prefix = self.settings.prefix.as_str();
+        let page = self.store.list(prefix, from).await?;
+        let own = page.objects.into_iter().filter_map(|object| {
+            let name = object.key.strip_prefix(prefix)?;
+            let path = RelPath::new(name.as_bytes()).ok()?;
+            self.settings.share.has_file(&path).then_some((path, object.size, object.etag))
+        });
+        Ok((own.collect(), page.next))
+    }
+
+    /// Those of `paths` whose objects were made from this directory and are `wanted`, as if we had made
+    /// them.
     async fn inherited(
         &self,
         paths: Vec<RelPath>,
         epoch: Epoch,
+        wanted: impl Fn(&StoredObject) -> bool,
     ) -> Result<Vec<(RelPath, Mirrored)>, Failure> {
         let asked = paths.into_iter().filter_map(|path| {
             let key = self.settings.prefix.key(&path).ok()?;
@@ -135,7 +180,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         let asked: Vec<_> = stream::iter(asked).buffered(QUESTIONS_MAX).try_collect().await?;
         let own = |(path, found): (RelPath, Option<StoredObject>)| {
             let found = found?;
-            let ours = found.source.as_deref() == Some(&*self.settings.source);
+            let ours = found.source.as_deref() == Some(&*self.settings.source) && wanted(&found);
             // Without an entity tag a delete could hit what somebody has put in its place. Without a
             // checksum a file that is there could not be told from another.
             let etag = found.etag.filter(|_| ours)?;

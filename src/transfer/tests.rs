@@ -36,6 +36,10 @@ impl Journal for Arc<Notes> {
     }
     async fn inherited(&self, _: Vec<(RelPath, Mirrored)>) {}
     async fn listing_ended(&self, _: bool) {}
+    async fn unrecorded(&self, _: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
+        Vec::new()
+    }
+    async fn heir_no_more(&self) {}
     async fn probed(&self, _: &str, _: bool) {}
 }
 

@@ -1,7 +1,9 @@
 //! One tree shared by several daemons: each mirrors its part, and leaves the others' alone.
 
+use crate::harness::log::Line;
 use crate::harness::{Churn, Daemon, World, rounds, seed};
 use file_sync_dev_s3::{Action, Rule};
+use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 
 const COUNT: usize = 3;
@@ -136,6 +138,8 @@ fn a_resize_by_kills_ends_equal() {
 #[test]
 fn old_and_new_shards_at_once_lose_nothing() {
     let mut world = World::new();
+    // What only an old one sent, and its heir never saw, is found with the second listing.
+    world.set("rescan_interval_seconds", "2");
     let mut churn = Churn::new(seed(), &world.tree);
     churn.steps(100);
     let old = world.start_shards(2);
@@ -152,6 +156,38 @@ fn old_and_new_shards_at_once_lose_nothing() {
     }
     churn.steps(40);
     world.wait_until_equal();
+}
+
+#[test]
+fn what_an_old_shard_sent_and_its_heir_never_saw_is_found_later() {
+    let mut world = World::new();
+    let folders: Vec<_> = (0..8).map(|folder| format!("folder {folder}")).collect();
+    folders.iter().for_each(|folder| world.tree.fill(folder, 1));
+    let old = world.start_shards(2);
+    world.wait_until_equal();
+    world.set("rescan_interval_seconds", "2");
+    world.as_shard(2, 3);
+    let heir = world.start().ready();
+    assert!(heir.wait_for("bucket.listed").number("objects") > Some(0), "some are the heir's");
+    heir.stand_still();
+    let late: Vec<_> = folders.iter().map(|folder| format!("{folder}/late")).collect();
+    late.iter().for_each(|file| world.tree.write(file, "of the old ones"));
+    late.iter().for_each(|file| world.wait_for_object(file, "of the old ones"));
+    old.into_iter().for_each(|old| drop(old.stop()));
+    // Of these the heir sees only that they are not there.
+    late.iter().for_each(|file| world.tree.remove(file));
+    heir.signal(Signal::CONT);
+    let _others: Vec<_> = (0..2)
+        .map(|index| {
+            world.as_shard(index, 3);
+            world.start().ready()
+        })
+        .collect();
+    world.wait_until_equal();
+    let taken = |line: &Line| line.number("taken_over");
+    let reviewed = |line: &Line| line.event() == "shard.reviewed";
+    heir.wait_for_line("found", |line| reviewed(line) && taken(line) > Some(0));
+    heir.wait_for_line("nothing more", |line| reviewed(line) && taken(line) == Some(0));
 }
 
 #[test]

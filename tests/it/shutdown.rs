@@ -125,6 +125,18 @@ fn sigterm_ends_a_daemon_that_waits_for_its_directory() {
 }
 
 #[test]
+fn sigterm_ends_a_daemon_that_waits_for_the_answer_about_its_lease() {
+    let world = World::new().setting("s3_lease_seconds", "60");
+    let gate = Gate::shut();
+    world.server.fail(Rule::new(Action::Hold(gate.clone())));
+    let daemon = world.start();
+    until("it asks", || world.server.journal().in_flight() > 0);
+    let ended = daemon.stop();
+    assert!(ended.took < patience(MARGIN), "{:?}", ended.took);
+    gate.open();
+}
+
+#[test]
 fn sigterm_in_an_outage_ends_in_time_with_all_in_the_record() {
     let mut world = World::new();
     world.set("shutdown_timeout_seconds", "2");
