@@ -34,12 +34,21 @@ impl Model {
         self.hints += hints.len();
         for hint in std::mem::take(&mut self.again).into_iter().chain(hints) {
             match &hint {
-                Hint::Path(path, _) => {
+                Hint::Path(path, activity) => {
                     self.files.remove(path);
-                    if let Ok(stat) = self.root.look(path)
-                        && stat.kind == Kind::File
-                    {
-                        self.files.insert(path.clone(), stat.fingerprint);
+                    let kind = match self.root.look(path) {
+                        Ok(stat) => {
+                            if stat.kind == Kind::File {
+                                self.files.insert(path.clone(), stat.fingerprint);
+                            }
+                            Some(stat.kind)
+                        }
+                        Err(_) => None,
+                    };
+                    // What was known below a directory that is gone is looked at as well. Of one that
+                    // came and went before it was watched there is no other word.
+                    if kind != Some(Kind::Directory) && *activity != Activity::Found {
+                        self.files.retain(|known, _| known == path || !known.is_within(path));
                     }
                 }
                 Hint::Tree(directory, depth) => self.compare(directory, *depth, &hint),
