@@ -32,7 +32,7 @@ use crate::clock::unix_millis;
 use crate::config::{Config, Loaded, Sources};
 use crate::detect::Detector;
 use crate::engine::control::{self, Requests};
-use crate::engine::snapshot::{History, Phase, Snapshot};
+use crate::engine::snapshot::{Legacy, Phase, Snapshot};
 use crate::engine::{self, End, Parts, Stop};
 use crate::filter::Filter;
 use crate::invalidate::{Observer, Totals};
@@ -332,7 +332,7 @@ impl App {
         requests: &mut Requests,
     ) -> Result<Finish, AppError> {
         let mut lost = None;
-        let mut history = History::default();
+        let mut legacy = Legacy::default();
         loop {
             let Some(root) = self.wait_for_source(bound.as_ref(), lost.take(), requests).await
             else {
@@ -369,7 +369,7 @@ impl App {
                 observer: Arc::new(self.telemetry.recorder.clone()),
                 tracing: self.tracing(),
             };
-            engine.resume(history);
+            engine.resume(legacy);
             let end = engine::run(&mut engine, parts, requests, self.stop(detector)).await;
             if matches!(end, End::Drained | End::Expired) {
                 return Ok(Finish {
@@ -380,10 +380,11 @@ impl App {
                     outage: engine.outage(),
                 });
             }
-            tell_interrupted(&end);
-            history = engine.into_history();
+            source::tell_interrupted(&end);
+            legacy = engine.into_legacy();
             bound = self.store.bound().await?;
             if end != End::Replaced {
+                legacy = legacy.after_a_loss();
                 tokio::time::sleep(WATCH_RETRY).await;
             }
             lost = if let End::SourceLost(reason) = end { Some(reason) } else { None };
@@ -476,21 +477,6 @@ async fn refuse_all(requests: &mut Requests, store: &Store) -> Infallible {
         control::without_source(request, store).await;
     }
     std::future::pending().await
-}
-
-fn tell_interrupted(end: &End) {
-    match end {
-        End::SourceLost(reason) => tracing::error!(
-            event = "source.unavailable",
-            reason,
-            "the watched directory is not what it was; nothing is sent or deleted until it is back"
-        ),
-        End::DetectorLost => tracing::error!(
-            event = "watch.lost",
-            "the watcher has ended; starting it again and comparing everything"
-        ),
-        End::Drained | End::Expired | End::Replaced => {}
-    }
 }
 
 /// What the keys of the record belong to.

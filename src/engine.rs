@@ -85,6 +85,9 @@ pub struct Engine {
     /// under another name, unseen.
     deletes_from: Option<Duration>,
     deletes_open: bool,
+    /// The engine before this one had compared the whole tree: another one under other settings is no
+    /// new start to those who look on.
+    compared_before: bool,
     /// Changes of the event under way.
     changes: Vec<Change>,
     /// Multipart uploads nobody will go on with.
@@ -113,6 +116,7 @@ impl Engine {
             newest_write: 0,
             deletes_from: None,
             deletes_open: false,
+            compared_before: false,
             changes: Vec::new(),
             abandoned: Vec::new(),
             survey: Survey::default(),

@@ -4,6 +4,7 @@
 //! record tells of files in another one is a mount point whose volume is missing, until shown
 //! otherwise.
 
+use crate::engine::End;
 use crate::model::RelPath;
 use crate::root::{Root, RootError};
 use crate::store::Bound;
@@ -119,5 +120,21 @@ fn describe(error: &RootError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    }
+}
+
+/// Tells why the directory is not followed for a moment.
+pub(super) fn tell_interrupted(end: &End) {
+    match end {
+        End::SourceLost(reason) => tracing::error!(
+            event = "source.unavailable",
+            reason,
+            "the watched directory is not what it was; nothing is sent or deleted until it is back"
+        ),
+        End::DetectorLost => tracing::error!(
+            event = "watch.lost",
+            "the watcher has ended; starting it again and comparing everything"
+        ),
+        End::Drained | End::Expired | End::Replaced => {}
     }
 }

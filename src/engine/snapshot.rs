@@ -241,22 +241,50 @@ impl History {
     }
 }
 
+/// What an engine leaves to the one that comes after it.
+#[derive(Debug, Clone, Default)]
+pub struct Legacy {
+    history: History,
+    /// Whether the whole tree was compared.
+    compared: bool,
+    approved_until: Option<UnixMillis>,
+}
+
+impl Legacy {
+    /// The same where the directory was away meanwhile: what it was found to be, and the deletes that
+    /// were approved because of that, count no more.
+    #[must_use]
+    pub fn after_a_loss(self) -> Self {
+        Self { history: self.history, ..Self::default() }
+    }
+}
+
 impl Engine {
-    /// Takes over what was done before this engine.
-    pub fn resume(&mut self, history: History) {
+    /// Goes on where another engine ended.
+    pub fn resume(&mut self, legacy: Legacy) {
+        let Legacy { history, compared, approved_until } = legacy;
         self.report.history = history;
+        self.compared_before = compared;
+        self.queue.set_approved_until(approved_until);
     }
 
     /// What was done so far.
     #[must_use]
-    pub fn into_history(self) -> History {
-        self.report.history
+    pub fn into_legacy(self) -> Legacy {
+        let compared = self.is_known();
+        let approved_until = self.queue.approved_until();
+        Legacy { history: self.report.history, compared, approved_until }
+    }
+
+    /// Whether the whole tree was compared, by this engine or the one whose place it took.
+    fn is_known(&self) -> bool {
+        self.has_compared() || self.compared_before
     }
 
     /// What there is to tell at this moment.
     #[must_use]
     pub fn snapshot(&self, watch: Watch) -> Snapshot {
-        let phase = match self.has_compared() {
+        let phase = match self.is_known() {
             _ if self.stopping => Phase::Stopping,
             _ if self.ending => Phase::Ending,
             true => Phase::Mirroring,

@@ -36,6 +36,17 @@ impl Queue {
         self.approved_until = Some(now);
     }
 
+    /// The deletes that were wanted until then may be done.
+    #[must_use]
+    pub fn approved_until(&self) -> Option<UnixMillis> {
+        self.approved_until
+    }
+
+    /// What was approved before this queue.
+    pub fn set_approved_until(&mut self, then: Option<UnixMillis>) {
+        self.approved_until = then;
+    }
+
     /// Those whose last try failed may be tried at once: somebody asked.
     pub fn retry(&mut self, now: UnixMillis) {
         self.breaker.rush(now);

@@ -1,6 +1,6 @@
 //! The configuration changes while the daemon runs: taken up, or refused, or wrong, and never half.
 
-use crate::harness::http::{Endpoints, get};
+use crate::harness::http::{Endpoints, get, post};
 use crate::harness::log::Line;
 use crate::harness::world::key;
 use crate::harness::{Daemon, World, until};
@@ -264,5 +264,30 @@ fn an_upload_that_is_under_way_is_not_cut() {
     world.wait_for_object("b.log", "b");
     world.wait_for_object("a.txt", "a");
     assert_eq!(world.server.journal().count("PutObject"), 2, "each was sent once");
+    daemon.stop();
+}
+
+#[test]
+fn what_a_person_has_approved_stays_approved() {
+    let mut world = world();
+    world.set("delete_limit_count", "10");
+    world.tree.fill("folder", 30);
+    world.tree.fill("other", 10);
+    let mut mounted = Mounted::new(&world, "ignore: ['*.log']\n");
+    let daemon = start(&world, &mounted.file());
+    let endpoints = Endpoints::of(&daemon);
+    world.wait_until_done();
+    let refused = Action::Fail { status: 403, code: "AccessDenied" };
+    let refused = world.server.fail(Rule::new(refused).on("DeleteObjects"));
+    world.tree.remove_folder("folder");
+    until("they are held", || endpoints.status()["deletes"]["held"] == 30);
+    assert_eq!(post(endpoints.admin, "/-/approve-deletes", "").0, 200);
+    daemon.wait_for("delete.failed");
+    mounted.write("ignore: []\n");
+    world.tree.write("b.log", "by the new one");
+    world.wait_for_object("b.log", "by the new one");
+    world.server.faults().remove(refused);
+    world.wait_until_done();
+    assert_eq!(world.deleted().len(), 30);
     daemon.stop();
 }

@@ -1,5 +1,6 @@
 //! What follows from a comparison, step by step.
 
+use super::super::snapshot::{Phase, Watch};
 use super::super::*;
 use super::world::{at, engine, path};
 use crate::model::{Epoch, Fingerprint, Mirrored};
@@ -47,4 +48,26 @@ fn what_a_comparison_finds_gone_is_no_reason_to_compare_once_more() {
     assert!(gone_is_a_reason(&mut engine, told, 10_000));
     let found = Event::Differing(vec![path("d")]);
     assert!(!gone_is_a_reason(&mut engine, found, 20_000));
+}
+
+/// Exchanged for one under other settings, it compares everything again, and nobody has to take the
+/// daemon for one that has just started.
+#[test]
+fn the_engine_after_one_that_has_compared_counts_as_having_compared_unless_the_directory_was_away()
+{
+    let new = || engine(Duration::ZERO, Counts::default(), true);
+    let phase = |engine: &Engine| engine.snapshot(Watch::default()).phase;
+    let mut first = new();
+    assert_eq!(phase(&first), Phase::Comparing);
+    let effects = first.apply(Event::Tick, at(0));
+    assert!(compares(&mut first, effects, at(1)));
+    assert_eq!(phase(&first), Phase::Mirroring);
+    let legacy = first.into_legacy();
+    let (mut other, mut back) = (new(), new());
+    back.resume(legacy.clone().after_a_loss());
+    assert_eq!(phase(&back), Phase::Comparing);
+    other.resume(legacy);
+    assert_eq!(phase(&other), Phase::Mirroring);
+    let effects = other.apply(Event::Tick, at(0));
+    assert!(compares(&mut other, effects, at(1)), "but it compares");
 }
