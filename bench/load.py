@@ -14,7 +14,7 @@ import servers
 import trees
 from clients import Job
 from measure import MIB
-from observed import Observed, running
+from observed import WATCHERS, Observed, running
 from page import Target, verdict
 from servers import DevS3, free_ports
 from workloads import Stage, rest, sent, upload
@@ -23,7 +23,6 @@ SAMPLE_SECONDS = 1
 TIME_TO_SETTLE = 1800
 # What memory may do between the second quarter of a load and the last, and be called flat.
 FLAT = 1.1
-WATCHERS = ("detect", "notify", "mounts")
 
 
 def waiting(daemon: Observed) -> int:

@@ -20,6 +20,8 @@ from servers import free_ports
 TIME_TO_ANSWER = 30
 TIME_TO_START = 300
 TIME_TO_STOP = 120
+# Threads that do nothing but watch, by how their names begin.
+WATCHERS = ("detect", "notify", "mounts")
 
 
 @dataclass
@@ -76,6 +78,10 @@ class Observed:
                 name = (task / "comm").read_text().strip()
                 used[name] = used.get(name, 0) + cpu_seconds(f"{self.pid}/task/{task.name}")
         return used
+
+    def cpu_of_watching(self) -> float:
+        """CPU so far of the threads that watch."""
+        return sum(spent for name, spent in self.cpu_of_threads().items() if name.startswith(WATCHERS))
 
     def state_bytes(self) -> int:
         """The record, its journal and what else lies in the directory of the state."""
