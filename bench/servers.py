@@ -29,6 +29,7 @@ REGION = "eu-central-1"
 
 TIME_TO_START = 60
 TIME_TO_STOP = 30
+TRIES_MAX = 10
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,14 @@ Server = DevS3 | Weed
 
 
 def signed_get(endpoint: str, path: str, query: dict[str, str]) -> bytes:
+    """A GET that is tried again: a server that fails some of all requests fails ours as well."""
+    for _ in range(TRIES_MAX - 1):
+        with contextlib.suppress(Failed, ConnectionError, http.client.HTTPException):
+            return try_get(endpoint, path, query)
+    return try_get(endpoint, path, query)
+
+
+def try_get(endpoint: str, path: str, query: dict[str, str]) -> bytes:
     """A GET with a signature of version 4, without an SDK."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     host, digest = endpoint.removeprefix("http://"), hashlib.sha256(b"").hexdigest()
