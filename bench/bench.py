@@ -27,6 +27,7 @@ from workloads import Stage, sent
 
 ROOT = page.ROOT
 TRANSFER_MEMORY_MIB = 128
+LATENCY = "latency"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,6 +55,11 @@ def main() -> int:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     programs = options.programs.resolve()
+    missing = [name for name in (OURS, "dev-s3", LATENCY) if not (programs / name).is_file()]
+    if missing:
+        # Rather now than after a quarter of an hour.
+        print(f"bench: {programs} has no {', '.join(missing)}: cargo build --release --workspace --bins", file=sys.stderr)
+        return 1
     peers = [] if options.no_peers else clients.peers()
     weed = Path(sys.executable).parent / "weed"
     stage = Stage(work, clients.ours(programs / OURS), peers, programs / "dev-s3", weed)
@@ -185,7 +191,7 @@ def idle(stage: Stage, options: argparse.Namespace) -> Result:
 
 
 def latency(stage: Stage, options: argparse.Namespace) -> Result:
-    program = stage.dev_s3.with_name("latency")
+    program = stage.dev_s3.with_name(LATENCY)
     command = [program, "--daemon", stage.ours.program, "--files", str(options.latency_files)]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     if said.returncode != 0:
