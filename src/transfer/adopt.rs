@@ -31,6 +31,20 @@ const QUESTIONS_MAX: usize = 32;
 /// Of an object of a listing its path, size and entity tag.
 type Listed = (RelPath, u64, Option<String>);
 
+/// Whether the bucket was looked through before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    First,
+    Again,
+}
+
+/// What a listing has found.
+#[derive(Debug, Default)]
+struct Seen {
+    objects: usize,
+    taken: usize,
+}
+
 /// What is to be done before the first try.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -63,12 +77,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             return Err(failure.clone());
         }
         if !prepared.listed {
-            let listed = self.list().await;
+            let listed = self.list(Look::First).await;
             let complete = listed.is_ok();
             match listed {
-                Ok(objects) => tracing::info!(
+                Ok(seen) => tracing::info!(
                     event = "bucket.listed",
-                    objects,
+                    objects = seen.objects,
                     "listed the bucket once, as the record is new: what is there and equal is not sent"
                 ),
                 // Whoever may not list may still send.
@@ -112,19 +126,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     ///
     /// If it could not be listed to the end.
     pub async fn review_again(&self) -> Result<bool, Failure> {
-        let Some(epoch) = self.settings.heir else { return Ok(false) };
-        let (mut from, mut taken) = (None, 0);
-        loop {
-            let (objects, next) = self.page(from).await?;
-            let unknown = self.journal.unrecorded(objects).await;
-            let inherited = self.inherited(unknown, epoch, |found| !found.ours).await?;
-            taken += inherited.len();
-            self.journal.inherited(inherited).await;
-            if next.is_none() {
-                break;
-            }
-            from = next;
-        }
+        let Seen { taken, .. } = self.list(Look::Again).await?;
         tracing::info!(
             event = "shard.reviewed",
             taken_over = taken,
@@ -136,18 +138,22 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Ok(taken > 0)
     }
 
-    async fn list(&self) -> Result<usize, Failure> {
-        let (mut from, mut known) = (None, 0);
+    async fn list(&self, which: Look) -> Result<Seen, Failure> {
+        let (mut from, mut seen) = (None, Seen::default());
         loop {
             let (objects, next) = self.page(from).await?;
-            known += objects.len();
-            let unknown = self.journal.listed(objects).await;
+            seen.objects += objects.len();
+            let unknown = match which {
+                Look::First => self.journal.listed(objects).await,
+                Look::Again => self.journal.unrecorded(objects).await,
+            };
             if let Some(epoch) = self.settings.heir {
-                let inherited = self.inherited(unknown, epoch, |_| true).await?;
+                let inherited = self.inherited(unknown, epoch, which).await?;
+                seen.taken += inherited.len();
                 self.journal.inherited(inherited).await;
             }
             if next.is_none() {
-                return Ok(known);
+                return Ok(seen);
             }
             from = next;
         }
@@ -165,13 +171,13 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Ok((own.collect(), page.next))
     }
 
-    /// Those of `paths` whose objects were made from this directory and are `wanted`, as if we had made
-    /// them.
+    /// Those of `paths` whose objects were made from this directory, as if we had made them. What this
+    /// record's own uploads make while it looks again is on its way into it.
     async fn inherited(
         &self,
         paths: Vec<RelPath>,
         epoch: Epoch,
-        wanted: impl Fn(&StoredObject) -> bool,
+        which: Look,
     ) -> Result<Vec<(RelPath, Mirrored)>, Failure> {
         let asked = paths.into_iter().filter_map(|path| {
             let key = self.settings.prefix.key(&path).ok()?;
@@ -180,7 +186,8 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         let asked: Vec<_> = stream::iter(asked).buffered(QUESTIONS_MAX).try_collect().await?;
         let own = |(path, found): (RelPath, Option<StoredObject>)| {
             let found = found?;
-            let ours = found.source.as_deref() == Some(&*self.settings.source) && wanted(&found);
+            let ours = found.source.as_deref() == Some(&*self.settings.source)
+                && (which == Look::First || !found.ours);
             // Without an entity tag a delete could hit what somebody has put in its place. Without a
             // checksum a file that is there could not be told from another.
             let etag = found.etag.filter(|_| ours)?;
