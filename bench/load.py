@@ -14,7 +14,7 @@ import servers
 import trees
 from clients import Job
 from measure import MIB
-from observed import WATCHERS, Observed, running
+from observed import Observed, of_watching, running
 from page import Target, verdict
 from servers import DevS3, free_ports
 from workloads import Stage, rest, sent, upload
@@ -82,7 +82,7 @@ def under_burst(
     wanted, there = trees.etags(tree, "burst"), server.objects("burst/")
     lost = sum(there.get(key) != value for key, value in wanted.items()) + len(there.keys() - wanted.keys())
     beside = (used - uploads * each) / seconds
-    watcher = sum(spent for name, spent in by_name.items() if name.startswith(WATCHERS)) / seconds
+    watcher = of_watching(by_name) / seconds
     grown = flatness(held)
     work = f"{options.burst_rate} changes a second for {options.burst_seconds} s, {options.burst_files} files"
     rows = [

@@ -24,6 +24,11 @@ TIME_TO_STOP = 120
 WATCHERS = ("detect", "notify", "mounts")
 
 
+def of_watching(cpu: dict[str, float]) -> float:
+    """What threads that watch have of the CPU of all, by their names."""
+    return sum(spent for name, spent in cpu.items() if name.startswith(WATCHERS))
+
+
 @dataclass
 class Observed:
     """The running daemon, and where it answers."""
@@ -78,10 +83,6 @@ class Observed:
                 name = (task / "comm").read_text().strip()
                 used[name] = used.get(name, 0) + cpu_seconds(f"{self.pid}/task/{task.name}")
         return used
-
-    def cpu_of_watching(self) -> float:
-        """CPU so far of the threads that watch."""
-        return sum(spent for name, spent in self.cpu_of_threads().items() if name.startswith(WATCHERS))
 
     def state_bytes(self) -> int:
         """The record, its journal and what else lies in the directory of the state."""

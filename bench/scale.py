@@ -26,7 +26,7 @@ import servers
 import trees
 from clients import OURS, Job
 from measure import MIB, Cost, Failed, run
-from observed import Observed, running
+from observed import Observed, of_watching, running
 from page import Target, verdict
 from report import spread
 from workloads import Run, Stage, rest, until_quiet, upload
@@ -264,7 +264,7 @@ def start(scene: Scene, job: Job, server: servers.Server, before: servers.Counts
     with running(scene.stage.ours, job, **variables) as daemon:
         ready = daemon.cpu()
         daemon.until("all is watched", lambda: daemon.status()["watch"]["complete"], TIME_TO_COMPARE, step=0.01)
-        watched, watching = daemon.cpu(), daemon.cpu_of_watching()
+        watched, watching = daemon.cpu(), of_watching(daemon.cpu_of_threads())
         directories = daemon.status()["watch"]["watched_directories"]
         await_comparison(daemon, None)
         compared = daemon.cpu()
