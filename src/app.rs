@@ -50,6 +50,7 @@ use finish::Finish;
 use invalidation::Invalidating;
 use lease::Keeping;
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use termination::Left;
@@ -121,6 +122,8 @@ enum AppError {
     Patterns(String),
     #[error(transparent)]
     Address(#[from] admin::BindError),
+    #[error("no threads to read with: {0}")]
+    Threads(#[source] io::Error),
 }
 
 impl AppError {
@@ -132,7 +135,7 @@ impl AppError {
             Self::State(OpenError::TooNew { .. } | OpenError::Unreadable { .. })
             | Self::Store(_) => Exit::StateUnreadable,
             Self::Patterns(_) | Self::Http(_) => Exit::ConfigInvalid,
-            Self::Address(_) => Exit::Unexpected,
+            Self::Address(_) | Self::Threads(_) => Exit::Unexpected,
         }
     }
 }
@@ -348,7 +351,7 @@ impl App {
             let now_bound = self.bind(bound.take(), &root);
             counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
             let root = Arc::new(root);
-            let transfer = self.transfer(&root, &now_bound);
+            let transfer = self.transfer(&root, &now_bound)?;
             self.sweep(&transfer, std::mem::take(&mut uploads)).await;
             let watching = self.watch(&root);
             let rescan = self.rescan(&root, watching.is_some());

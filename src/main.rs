@@ -20,6 +20,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// summed up on others; with a second one, a sixth of the CPU went into waking each other up.
 const WORKERS: usize = 1;
 
+/// Threads for what may block, far above what is wanted at once: 16 readers of the transfers, a few for
+/// looks and comparisons, and what asks for a name, a metric or a flush. A disk that no longer answers
+/// keeps its readers, and leaves the rest to everybody else.
+const BLOCKING_THREADS_MAX: usize = 128;
+
 /// Where Kubernetes looks for the reason of an end, if the settings cannot say otherwise.
 const TERMINATION: &str = "/dev/termination-log";
 
@@ -102,7 +107,7 @@ fn runtime() -> io::Result<Runtime> {
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         builder.worker_threads(WORKERS);
     }
-    builder.enable_all().build()
+    builder.max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()
 }
 
 fn listen() -> io::Result<(Runtime, Shutdown)> {

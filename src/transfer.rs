@@ -19,7 +19,8 @@
 //! # Bounds
 //!
 //! Bytes in memory are at most `memory`, for any mix of sizes; a file or part waits for its share
-//! before it is read. Requests under way, and bytes a second, are bounded around the store.
+//! before it is read, and then for one of a few readers. Requests under way, and bytes a second, are bounded
+//! around the store.
 
 mod adopt;
 mod copy;
@@ -30,6 +31,7 @@ mod multipart;
 mod pace;
 mod port;
 mod probe;
+mod readers;
 mod reapply;
 mod rehearsed;
 mod s3;
@@ -54,7 +56,9 @@ use crate::writer::OneWriter;
 use adopt::Prepared;
 use memory::{Memory, Purpose};
 use pace::Paced;
+use readers::Readers;
 use source::{Piece, Source};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -148,6 +152,7 @@ pub struct Transfer<S, J> {
     journal: J,
     settings: Settings,
     memory: Memory,
+    readers: Readers,
     prepared: Mutex<Prepared>,
     looks_before_delete: AtomicBool,
 }
@@ -199,13 +204,17 @@ pub struct ReadAhead(Result<Read, Outcome>);
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// A transfer from `root` to `store`.
-    #[must_use]
-    pub fn new(root: Arc<Root>, store: S, journal: J, settings: Settings) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses what its readers need.
+    pub fn new(root: Arc<Root>, store: S, journal: J, settings: Settings) -> io::Result<Self> {
         let memory = Memory::new(settings.memory, settings.multipart_part_size);
+        let readers = Readers::new()?;
         let prepared = Mutex::new(Prepared::new(settings.listed));
         let looks_before_delete = AtomicBool::new(settings.looks_before_delete);
         let store = Paced::new(store, settings.pace);
-        Self { root, store, journal, settings, memory, prepared, looks_before_delete }
+        Ok(Self { root, store, journal, settings, memory, readers, prepared, looks_before_delete })
     }
 
     /// Reads the file of a single small put, while its row is still on the way to the disk. Nothing is
@@ -263,13 +272,13 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     async fn read_whole(&self, lease: &Lease) -> Result<Read, Outcome> {
         let buffer = self.memory.buffer(lease.pending.version.size, Purpose::File).await;
         let open = self.opener(lease);
-        blocking(move || {
+        let read = move || {
             let (source, racy) = open()?;
             let piece = source.read(0, buffer)?;
             source.confirm()?;
             Ok(Read { source, piece, racy })
-        })
-        .await
+        };
+        self.readers.run(Purpose::File, read).await
     }
 
     async fn put_whole(&self, put: &Put<'_>, read: Option<ReadAhead>) -> Result<Outcome, Outcome> {
@@ -438,21 +447,6 @@ fn unnameable(message: &str) -> Outcome {
         message: message.into(),
         answer_lost: false,
     })
-}
-
-/// Runs `work` where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Outcome> + Send + 'static,
-) -> Result<T, Outcome> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Outcome::Failed(Failure {
-            class: FailureClass::Object,
-            code: "panic".into(),
-            message: error.to_string(),
-            answer_lost: false,
-        })),
-    }
 }
 
 #[cfg(test)]

@@ -97,6 +97,7 @@ async fn preview(
     let settings = transfer::Settings { pace, probe: None, ..settings };
     let journal = Recorded::new(store.clone(), bound.clone());
     let transfer = Transfer::new(Arc::clone(&root), Rehearsed::new(s3), journal, settings);
+    let transfer = transfer.map_err(AppError::Threads)?;
     let (mode, reapply) = (Mode::Once { reapply_rules }, reapply_rules.then_some(rules));
     let interval = config.rescan_interval;
     let preview = Preview {

@@ -1,6 +1,6 @@
 //! The parts, each made from what the configuration says of it.
 
-use super::{App, Bucket, Mode, invalidation, source};
+use super::{App, AppError, Bucket, Mode, invalidation, source};
 use crate::aws::AwsSettings;
 use crate::clock::unix_millis;
 use crate::config::{Config, DeletePolicy, WatchMode};
@@ -91,12 +91,13 @@ impl App {
         &self,
         root: &Arc<Root>,
         bound: &Bound,
-    ) -> Arc<Transfer<Bucket, Recorded>> {
+    ) -> Result<Arc<Transfer<Bucket, Recorded>>, AppError> {
         let reapply = self.reapplied_rules().is_some();
         let settings = transfer_settings(&self.config, bound, Arc::clone(&self.rules), reapply);
         let settings = transfer::Settings { writer: Arc::clone(&self.writer), ..settings };
         let journal = Recorded::new(self.store.clone(), bound.clone());
-        Arc::new(Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings))
+        let transfer = Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings);
+        transfer.map(Arc::new).map_err(AppError::Threads)
     }
 
     /// Watches the directory, unless it is polled or compared once.

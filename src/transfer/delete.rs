@@ -3,7 +3,9 @@
 //! That the files are gone was found out with all care when the deletes were queued; now, maybe much
 //! later, it is enough that nothing speaks against it.
 
-use super::{Condemned, Deleted, Journal, Known, ObjectStore, StoredObject, Transfer, unnameable};
+use super::{
+    Condemned, Deleted, Journal, Known, ObjectStore, Purpose, StoredObject, Transfer, unnameable,
+};
 use crate::model::{Failure, FailureClass, ObjectKey, Outcome, RelPath};
 use crate::queue::Lease;
 use crate::root::{Kind, LookError, Obstacle, Root};
@@ -99,13 +101,13 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
 
     async fn still_absent(&self, paths: Vec<RelPath>) -> Result<Vec<Result<(), Outcome>>, Outcome> {
         let root = Arc::clone(&self.root);
-        super::blocking(move || {
+        let look = move || {
             if root.confirm().is_err() {
                 return Err(Outcome::LookAgain("the watched directory is not what it was"));
             }
             Ok(paths.iter().map(|path| still_absent(&root, path)).collect())
-        })
-        .await
+        };
+        self.readers.run(Purpose::File, look).await
     }
 
     /// The object to delete: the one that was recorded, or one that a put of ours made and that was

@@ -8,8 +8,8 @@
 //! what the store has confirmed, so nothing rests on time stamps.
 
 use super::{
-    Journal, Made, ObjectHead, ObjectStore, Purpose, Put, Source, StoredObject, Transfer, blocking,
-    check, outcome,
+    Journal, Made, ObjectHead, ObjectStore, Purpose, Put, Source, StoredObject, Transfer, check,
+    outcome,
 };
 use crate::model::{Effort, FailureClass, Outcome, StoredPart, UploadNote, UploadPlan};
 use crc_fast::{CrcAlgorithm, checksum_combine};
@@ -50,7 +50,7 @@ pub(super) fn part_size(size: u64, wish: u64) -> u64 {
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     pub(super) async fn put_in_parts(&self, put: &Put<'_>) -> Result<Outcome, Outcome> {
         let version = put.version();
-        let (source, racy) = blocking(self.opener(put.lease)).await?;
+        let (source, racy) = self.readers.run(Purpose::Part, self.opener(put.lease)).await?;
         let source = Arc::new(source);
         let object = self.object_head(put, &source);
         let part_size = part_size(version.size, self.settings.multipart_part_size);
@@ -87,12 +87,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             return Ok(None);
         }
         let reader = Arc::clone(source);
-        let crc64nvme = blocking(move || {
+        let sum = move || {
             let crc64nvme = reader.checksum()?;
             reader.confirm()?;
             Ok(crc64nvme)
-        })
-        .await?;
+        };
+        let crc64nvme = self.readers.run(Purpose::Part, sum).await?;
         if let Some(there) = candidate.and_then(|there| there.accepted(crc64nvme))
             && let Some((etag, effort)) = self.reapplied(put, object, crc64nvme, there).await?
         {
@@ -186,7 +186,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         let parts = stream::iter(upload.plan.parts()).map(part).buffered(PARTS_AT_ONCE);
         let parts: Vec<(StoredPart, u64)> = parts.try_collect().await?;
         let confirmed = Arc::clone(source);
-        blocking(move || confirmed.confirm()).await?;
+        self.readers.run(Purpose::Part, move || confirmed.confirm()).await?;
         let whole =
             parts.iter().zip(upload.plan.parts()).fold(0, |whole, ((_, part), (_, range))| {
                 checksum_combine(CrcAlgorithm::Crc64Nvme, whole, *part, range.end - range.start)
@@ -208,12 +208,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     ) -> Result<(StoredPart, u64), Outcome> {
         let buffer = self.memory.buffer(range.end - range.start, Purpose::Part).await;
         let reader = Arc::clone(source);
-        let piece = blocking(move || {
+        let read = move || {
             // A file that has changed need not be sent to its end.
             reader.confirm()?;
             reader.read(range.start, buffer)
-        })
-        .await?;
+        };
+        let piece = self.readers.run(Purpose::Part, read).await?;
         let there = upload.confirmed.get(&number);
         if let Some(part) = there.filter(|part| part.crc64nvme == Some(piece.crc64nvme)) {
             return Ok((part.clone(), piece.crc64nvme));

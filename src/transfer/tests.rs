@@ -85,6 +85,7 @@ impl World {
             rest: Duration::from_secs(3_600),
         });
         let transfer = Transfer::new(root, store, Arc::clone(&notes), settings);
+        let transfer = transfer.expect("a transfer");
         Self { directory, server, notes, transfer }
     }
 

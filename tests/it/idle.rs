@@ -23,3 +23,24 @@ fn an_idle_daemon_makes_no_request_and_does_no_work() {
     }
     daemon.stop();
 }
+
+/// A thread that the runtime has made for a peak stays as long as there is something to do now and then.
+#[test]
+fn bursts_leave_few_threads() {
+    const FILES: usize = 1_000;
+    const THREADS_MAX: usize = 8;
+    let world = World::new();
+    let daemon = world.start().ready();
+    for burst in 0..3 {
+        for file in 0..FILES {
+            world.tree.write(format!("file{file}"), burst.to_string());
+        }
+        world.wait_until_done();
+    }
+    let threads = daemon.threads();
+    for kind in ["read files", "tokio-rt-worker"] {
+        let of_kind = threads.iter().filter(|name| *name == kind).count();
+        assert!(of_kind <= THREADS_MAX, "{of_kind} are called {kind}: {threads:?}");
+    }
+    daemon.stop();
+}
