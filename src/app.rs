@@ -364,6 +364,7 @@ impl App {
                 filter: Arc::clone(&self.filter),
                 store: self.store.clone(),
                 transfer,
+                looking: engine::looking().map_err(AppError::Threads)?,
                 epoch: now_bound.epoch,
                 reapply: self.reapplied_rules(),
                 watching,

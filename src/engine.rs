@@ -39,6 +39,7 @@ mod wanted;
 pub use changes::Invalidate;
 pub use event::{Ask, Effect, Event, LookFailure, Now};
 pub use flush::Flushed;
+pub use limits::looking;
 pub use observe::Observer;
 pub use report::not_abandoned;
 pub use run::{End, Parts, Rescan, Stop, run};

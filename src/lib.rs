@@ -43,6 +43,7 @@ pub mod settle;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod threads;
 pub mod transfer;
 pub mod verify;
 pub mod writer;

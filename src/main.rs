@@ -20,9 +20,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// summed up on others; with a second one, a sixth of the CPU went into waking each other up.
 const WORKERS: usize = 1;
 
-/// Threads for what may block, far above what is wanted at once: 16 readers of the transfers, a few for
-/// looks and comparisons, and what asks for a name, a metric or a flush. A disk that no longer answers
-/// keeps its readers, and leaves the rest to everybody else.
+/// Threads for what may block, far above what is wanted at once: a few for looks and comparisons, and what
+/// asks for a name, a metric or a flush. Transfers have readers of their own, so a disk that no longer
+/// answers does not take these as well.
 const BLOCKING_THREADS_MAX: usize = 128;
 
 /// Where Kubernetes looks for the reason of an end, if the settings cannot say otherwise.

@@ -210,7 +210,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// If the system refuses what its readers need.
     pub fn new(root: Arc<Root>, store: S, journal: J, settings: Settings) -> io::Result<Self> {
         let memory = Memory::new(settings.memory, settings.multipart_part_size);
-        let readers = Readers::new()?;
+        let readers = Readers::new(settings.pace.requests)?;
         let prepared = Mutex::new(Prepared::new(settings.listed));
         let looks_before_delete = AtomicBool::new(settings.looks_before_delete);
         let store = Paced::new(store, settings.pace);

@@ -5,6 +5,7 @@ use super::{AppError, Bound, Mode, source, target};
 use crate::aws::Aws;
 use crate::cli::{Exit, Report};
 use crate::config::{Config, DeletePolicy};
+use crate::engine;
 use crate::engine::preview::{self, Doing, Preview, Step};
 use crate::model::Epoch;
 use crate::reconcile::ReportError;
@@ -105,6 +106,7 @@ async fn preview(
         filter: parts::filter(config).map_err(AppError::Patterns)?,
         store,
         transfer: Arc::new(transfer),
+        looking: engine::looking().map_err(AppError::Threads)?,
         settings: parts::engine_settings(config, mode, bound.epoch, interval, reapply),
     };
     let mut tell = |told| match told {

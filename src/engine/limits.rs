@@ -1,5 +1,8 @@
 //! The bounds of what the engine has under way, and its own waits.
 
+use crate::threads::Threads;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Paths in one look.
@@ -12,3 +15,12 @@ pub(super) const WRITES_MAX: usize = 64;
 pub(super) const RACY_WAIT: Duration = Duration::from_millis(2_100);
 /// How often a single run tries a path before it leaves it behind.
 pub(super) const ONCE_TRIES: u32 = 5;
+
+/// The threads that look at paths: as many as there are looks at once.
+///
+/// # Errors
+///
+/// If the system refuses what they need.
+pub fn looking() -> io::Result<Arc<Threads>> {
+    Threads::new("look", LOOKS_MAX).map(Arc::new)
+}

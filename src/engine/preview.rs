@@ -17,6 +17,7 @@ use crate::reconcile::{Comparison, Expected, Range, ReportError, Summary};
 use crate::root::Root;
 use crate::settle::Rested;
 use crate::store::{Change, Counts, Known, Store};
+use crate::threads::Threads;
 use crate::transfer::{self, Journal, ObjectStore, Transfer, is_rehearsed};
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Preview<S, J> {
     pub store: Store,
     /// The way to a bucket that is only asked.
     pub transfer: Arc<Transfer<S, J>>,
+    /// Who looks at paths: [`looking`](super::looking).
+    pub looking: Arc<Threads>,
     /// What a single run would go by.
     pub settings: Settings,
 }
@@ -189,7 +192,8 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
 
     async fn look(&self, paths: Vec<RelPath>) -> Result<Vec<(Looked, Known)>, ReportError> {
         let paths = paths.into_iter().map(Rested::as_it_is).collect();
-        match perform_look(Arc::clone(&self.root), self.store.clone(), paths).await {
+        let (root, looking) = (Arc::clone(&self.root), Arc::clone(&self.looking));
+        match perform_look(looking, root, self.store.clone(), paths).await {
             Event::Looked(looked) => Ok(looked),
             Event::LookFailed(_, LookFailure::Source(gone)) => Err(gone.into()),
             Event::LookFailed(_, LookFailure::Store(why)) => Err(ReportError::Look(why)),

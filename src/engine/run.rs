@@ -21,6 +21,7 @@ use crate::root::Root;
 use crate::rules::Rules;
 use crate::settle::Rested;
 use crate::store::{Change, Question, Receipt, Store, StoreError};
+use crate::threads::Threads;
 use crate::transfer::{Journal, ObjectStore, Transfer};
 use std::future::Future;
 use std::pin::Pin;
@@ -58,6 +59,8 @@ pub struct Parts<S, J> {
     pub epoch: Epoch,
     /// Rules that objects which are there have to follow as well.
     pub reapply: Option<Arc<Rules>>,
+    /// Who looks at paths: [`looking`](super::looking).
+    pub looking: Arc<Threads>,
     /// Watches the directory, and gives hints; none where it is polled or compared once.
     pub watching: Option<(Arc<Detector>, Hints)>,
     /// Time between two comparisons of the whole tree: while every change is told of, and while not.
@@ -285,7 +288,9 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         match effect {
             Effect::Look(paths) => {
                 let (root, store) = (Arc::clone(&self.parts.root), self.parts.store.clone());
-                self.tasks.spawn(async move { Some(perform_look(root, store, paths).await) });
+                let threads = Arc::clone(&self.parts.looking);
+                let looking = perform_look(threads, root, store, paths);
+                self.tasks.spawn(async move { Some(looking.await) });
             }
             Effect::Compare(range) => self.compare(range),
             Effect::Write(changes, leases) => self.write(changes, leases).await,
@@ -459,9 +464,14 @@ async fn written(
     }
 }
 
-pub(super) async fn perform_look(root: Arc<Root>, store: Store, paths: Vec<Rested>) -> Event {
-    let looking = tokio::task::spawn_blocking(move || look_and_ask(&root, &store, paths));
-    looking.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+pub(super) async fn perform_look(
+    threads: Arc<Threads>,
+    root: Arc<Root>,
+    store: Store,
+    paths: Vec<Rested>,
+) -> Event {
+    let looked = threads.run(move || look_and_ask(&root, &store, paths)).await;
+    looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Looks at paths, and asks the record about them. Blocks.

@@ -11,12 +11,13 @@ use std::fs;
 use std::path::Path;
 
 /// What each module may name of the others. A new module gets a line here, and thereby a place.
-const MAY_NAME: [(&str, &[&str]); 27] = [
+const MAY_NAME: [(&str, &[&str]); 28] = [
     // The vocabulary, and the pure stages.
     ("model", &[]),
     ("clock", &["model"]),
     ("documented", &[]),
     ("cover", &[]),
+    ("threads", &[]),
     ("filter", &["model"]),
     ("rules", &["model"]),
     ("settle", &["model"]),
@@ -30,7 +31,7 @@ const MAY_NAME: [(&str, &[&str]); 27] = [
     ("detect", &["model", "root"]),
     ("aws", &[]),
     // What it is permitted to try is the queue's.
-    ("transfer", &["aws", "model", "queue", "root", "rules", "writer"]),
+    ("transfer", &["aws", "model", "queue", "root", "rules", "threads", "writer"]),
     // Its back-off is the queue's.
     ("invalidate", &["aws", "cover", "model", "queue", "store"]),
     ("retry_file", &["model", "store"]),
@@ -50,6 +51,7 @@ const MAY_NAME: [(&str, &[&str]); 27] = [
             "rules",
             "settle",
             "store",
+            "threads",
             "transfer",
         ],
     ),
