@@ -217,9 +217,9 @@ def main() -> int:
         server.stop()
     text, good = told(samples, load, behind, found, options)
     print(text)
-    options.plot.write_text(drawn(samples))
     versions = {OURS: page.first_line(str(ours.program), "--version")}
     said = page.surroundings("soak", "in one run", options, versions)
+    options.plot.write_text(drawn(samples))
     page.write(options.output, "soak", f"{said}\n\n{text}\n\n![Half an hour of mixed load](images/soak.svg)")
     if good:
         shutil.rmtree(work)
