@@ -20,8 +20,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// summed up on others; with a second one, a sixth of the CPU went into waking each other up.
 const WORKERS: usize = 1;
 
-/// Threads for what may block, far above what is wanted at once: a few for looks and comparisons, and what
-/// asks for a name, a metric or a flush. Transfers have readers of their own, so a disk that no longer
+/// Threads for what may block, far above what is wanted at once: a comparison or two, and what asks for a
+/// name, a metric or a flush. Looks and transfers have threads of their own, so a disk that no longer
 /// answers does not take these as well.
 const BLOCKING_THREADS_MAX: usize = 128;
 
