@@ -1,104 +1,126 @@
-//! The composition root: makes every part from the configuration, joins them, and takes them down in
-//! order. With `app/`, the only place that knows every concrete type.
+//! The composition root: builds every part from the configuration, connects them, and shuts them
+//! down in order. `app` is the only module that knows every concrete type.
 //!
 //! # Order
 //!
-//! Up: record, watched directory, S3 client, watches, first comparison. Nothing is asked of S3 before
-//! there is something to send.
+//! Start: state, watched directory, S3 client, watches, first scan. The daemon sends no request to
+//! S3 before there is something to upload.
 //!
-//! Down: collect the last events, drain until `shutdown_timeout_seconds`, close the record. What is
-//! left is on disk.
+//! Shutdown: collect the last events, drain until `shutdown_timeout_seconds`, close the state.
+//! Unfinished changes are on disk.
 
+mod announce;
+mod confinement;
 mod endpoints;
 mod finish;
+mod instance;
 mod invalidation;
+mod journal;
 mod lease;
 mod levels;
 mod looking;
+mod memory_limit;
 mod parts;
 mod progress;
 mod reload;
+mod restoring;
 mod shards;
 mod source;
+mod survival;
 pub mod termination;
 
+pub use confinement::{ConfinementError, confine_process};
 pub use looking::{plan, verify};
 pub use reload::unseen;
+pub use restoring::{RestoreRequest, restore};
 
 use crate::admin;
 use crate::aws::{Aws, HttpError};
-use crate::cli::{Exit, SharedProgress};
-use crate::clock::unix_millis;
-use crate::config::{Config, Loaded, Sources};
+use crate::cli::{Exit, ProgressHandle};
+use crate::config::{Config, ConfigSources, LoadedConfig};
 use crate::detect::Detector;
-use crate::engine::control::{self, Requests};
-use crate::engine::snapshot::{Legacy, Phase, Snapshot};
-use crate::engine::{self, End, Parts, Stop};
+use crate::engine::control::{self, ControlRequests};
+use crate::engine::snapshot::{self, CarriedState, Phase, Snapshot};
+use crate::engine::{self, LoopInputs, RescanTimer, RunEnd, StopRequest, StopSignals};
 use crate::filter::Filter;
-use crate::invalidate::{Observer, Totals};
-use crate::model::{Epoch, UploadNote};
+use crate::invalidate::{InvalidationObserver, InvalidationTotals};
+use crate::model::{RootGeneration, UploadRecord};
 use crate::retry_file;
-use crate::root::Root;
 use crate::rules::Rules;
+use crate::sandbox::Confinement;
 use crate::shutdown::Shutdown;
-use crate::store::{Bound, Change, Counts, OpenError, Opened, Store, StoreError};
-use crate::telemetry::{Levels, LogLevel, Place, Recorder, Telemetry};
-use crate::transfer::{Metered, S3};
-use crate::writer::OneWriter;
-use endpoints::{Endpoints, Link};
-use finish::Finish;
-use invalidation::Invalidating;
-use lease::Keeping;
+use crate::store::{
+    Change, OpenedState, StateBinding, StateCounts, Store, StoreError, StoreOpenError,
+};
+use crate::telemetry::{BucketPlace, GaugeValues, LogLevel, Recorder, Telemetry};
+use crate::transfer::{Instrumented, S3};
+use crate::writer::DeleteGuard;
+use endpoints::{EndpointTasks, EngineHandles};
+use finish::RunSummary;
+use invalidation::InvalidationTask;
+use lease::LeaseTask;
+use source::{FoundDirectory, WatchedSource};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use termination::Left;
+use survival::StateSurvival;
+use termination::Remaining;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// The last events are waited for this long when the daemon stops.
+/// Maximum time to collect the last events at shutdown.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(5);
-/// Pause before a watcher that has ended is started again.
+/// Pause before a watcher that has ended is restarted.
 const WATCH_RETRY: Duration = Duration::from_secs(1);
 
-/// What the program is run for.
+/// How long the program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Until it is told to stop.
+pub enum RunMode {
+    /// Until a signal requests shutdown.
     Daemon,
-    /// Until all that is there now is in S3.
+    /// Until everything that exists now is in S3.
     Once {
-        /// Whether objects that are there are to follow the rules of now as well.
+        /// Whether existing objects are updated to the current rules.
         reapply_rules: bool,
+        /// Whether a file that S3 cannot take counts as unfinished.
+        strict: bool,
     },
 }
 
-impl Mode {
+impl RunMode {
     fn is_once(self) -> bool {
         matches!(self, Self::Once { .. })
     }
 }
 
-/// What people look at and turn while the program runs.
+/// The parts that operators observe and control while the program runs.
 #[derive(Debug)]
-pub struct Console {
-    /// What the settings were read from.
-    pub sources: Sources,
-    /// The log's level.
+pub struct Observability {
+    /// The sources of the settings.
+    pub sources: ConfigSources,
+    /// The log level.
     pub log_level: LogLevel,
     /// Metrics and traces.
     pub telemetry: Telemetry,
-    /// Where it is shown how far a single run is, if somebody sees it.
-    pub progress: Option<SharedProgress>,
+    /// Whether the process is confined to its files.
+    pub confinement: Confinement,
+    /// Receives the progress of a single run, if a terminal shows it.
+    pub progress: Option<ProgressHandle>,
 }
 
-/// Runs until the work is done or the daemon is told to stop.
-pub async fn run(loaded: Loaded, mode: Mode, shutdown: Shutdown, console: Console) -> Exit {
+/// Runs until the work is done or a signal requests shutdown.
+pub async fn run(
+    loaded: LoadedConfig,
+    mode: RunMode,
+    shutdown: Shutdown,
+    console: Observability,
+) -> Exit {
     let message = loaded.config.termination_message.clone();
     match run_with_endpoints(loaded, mode, shutdown, console).await {
-        Ok((Exit::Success, Left { pending: 0, .. })) => Exit::Success,
+        Ok((Exit::Success, left)) if left.is_nothing() => Exit::Success,
         Ok((exit, left)) => {
-            termination::tell(&message, exit, "not everything is in S3", Some(left));
+            termination::tell(&message, exit, left.reason(), Some(&left));
             exit
         }
         Err(error) => {
@@ -109,11 +131,11 @@ pub async fn run(loaded: Loaded, mode: Mode, shutdown: Shutdown, console: Consol
     }
 }
 
-/// What ends the program before its time.
+/// An error that ends the program.
 #[derive(Debug, thiserror::Error)]
 enum AppError {
     #[error(transparent)]
-    State(#[from] OpenError),
+    State(#[from] StoreOpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -129,33 +151,40 @@ enum AppError {
 impl AppError {
     fn exit(&self) -> Exit {
         match self {
-            Self::State(OpenError::Create { .. } | OpenError::Locked { .. }) => {
-                Exit::StateUnavailable
-            }
-            Self::State(OpenError::TooNew { .. } | OpenError::Unreadable { .. })
+            Self::State(
+                StoreOpenError::Create { .. }
+                | StoreOpenError::Special { .. }
+                | StoreOpenError::Locked { .. },
+            ) => Exit::StateUnavailable,
+            Self::State(StoreOpenError::TooNew { .. } | StoreOpenError::Unreadable { .. })
             | Self::Store(_) => Exit::StateUnreadable,
-            Self::Patterns(_) | Self::Http(_) => Exit::ConfigInvalid,
-            Self::Address(_) | Self::Threads(_) => Exit::Unexpected,
+            Self::Patterns(_) | Self::Http(_) | Self::Address(_) => Exit::ConfigInvalid,
+            Self::Threads(_) => Exit::Unexpected,
         }
     }
 }
 
 async fn run_with_endpoints(
-    loaded: Loaded,
-    mode: Mode,
+    mut loaded: LoadedConfig,
+    mode: RunMode,
     shutdown: Shutdown,
-    console: Console,
-) -> Result<(Exit, Left), AppError> {
+    console: Observability,
+) -> Result<(Exit, Remaining), AppError> {
+    announce::started(&loaded.config);
+    confinement::log(&console.confinement);
+    if let Some(fitted) = memory_limit::fit(&mut loaded.config) {
+        fitted.log();
+    }
     let config = loaded.config.clone();
-    tell_started(&config);
-    let (telemetry, progress) = (console.telemetry.clone(), console.progress.clone());
-    let (endpoints, link) = Endpoints::start(loaded, mode, console).await?;
+    let telemetry = console.telemetry.clone();
+    let progress = console.progress.clone();
+    let (endpoints, link) = EndpointTasks::start(loaded, mode, console, &shutdown)?;
     let shown = progress.map(|progress| progress::show(link.told.subscribe(), progress));
     // Boxed, because its type is too deep for the compiler to lay out at once.
     let result = Box::pin(run_with_state(config, mode, shutdown, telemetry, link)).await;
     endpoints.stop().await;
     if let Some(shown) = shown {
-        // A panic has been told.
+        // The panic hook has reported a panic.
         drop(shown.await);
     }
     tracing::info!(event = "service.stopped", "stopped");
@@ -164,112 +193,79 @@ async fn run_with_endpoints(
 
 async fn run_with_state(
     config: Config,
-    mode: Mode,
+    mode: RunMode,
     shutdown: Shutdown,
     telemetry: Telemetry,
-    link: Link,
-) -> Result<(Exit, Left), AppError> {
-    let (directory, target, share) = (config.state_dir.clone(), target(&config), config.share);
-    let opening = move || Store::open(&directory, &target, share, unix_millis());
-    let opened = match tokio::task::spawn_blocking(opening).await {
-        Ok(opened) => opened?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    mut link: EngineHandles,
+) -> Result<(Exit, Remaining), AppError> {
+    let Some(opened) = instance::open_state(&config, mode, &shutdown, &mut link).await? else {
+        return Ok(RunSummary::before_state(
+            mode,
+            StateSurvival::new(&config, link.control).holds(),
+        ));
     };
-    tell_opened(&opened);
-    let survives = source::survives(&config.state_dir);
-    if !survives {
-        tracing::warn!(
-            event = "state.ephemeral",
-            state_dir = %config.state_dir.to_string_lossy().escape_debug(),
-            "the state directory will not survive the container: what waits is lost with it, and \
-             deletions made while the daemon is not running are never found; mount a volume there"
-        );
+    announce::opened(&opened);
+    if opened.restoring.is_some() {
+        link.writer.note_incomplete_restore();
     }
-    retry_file::tell_inherited(&config.retry_file);
+    let survival = StateSurvival::new(&config, link.control.clone());
+    survival.log(&config.state_dir);
+    retry_file::tell_inherited(&config.retry_file).await;
     let store = opened.store.clone();
-    let finish = with_view(config, mode, shutdown, telemetry, opened, link).await;
-    // What cannot be read any more is not told.
-    let oldest = store.survey().await.ok().and_then(|survey| survey.oldest);
+    let finish = with_view(config, mode, shutdown, telemetry, opened, (link, &survival)).await;
+    let left = match finish {
+        Ok(finish) => Ok((finish.left(&store, survival.holds()).await, finish)),
+        Err(error) => Err(error),
+    };
     store.closed().await;
-    let finish = finish?;
-    Ok((finish.exit(mode, survives), finish.left(oldest, unix_millis())))
+    let (left, finish) = left?;
+    Ok((finish.exit(mode, &left), left))
 }
 
-fn tell_started(config: &Config) {
-    tracing::info!(
-        event = "service.started",
-        version = env!("CARGO_PKG_VERSION"),
-        watch_path = %config.watch_path.to_string_lossy().escape_debug(),
-        aws.s3.bucket = config.bucket,
-        s3_prefix = config.prefix.as_str(),
-        shard = %config.share,
-        endpoint = config.endpoint_url.as_deref().unwrap_or("aws"),
-        state_dir = %config.state_dir.to_string_lossy().escape_debug(),
-        "started"
-    );
-}
-
-fn tell_opened(opened: &Opened) {
-    if let Some((path, why)) = &opened.moved_aside {
-        tracing::error!(
-            event = "state.moved_aside",
-            path = %path.to_string_lossy().escape_debug(),
-            why = why.as_str(),
-            "the record cannot be used and was moved aside; nothing it names is deleted"
-        );
+/// The bucket, as spans name it.
+fn place(config: &Config) -> BucketPlace {
+    BucketPlace {
+        bucket: config.bucket.clone(),
+        region: config.region.clone(),
+        prefix: config.prefix.clone(),
     }
-    if let Some(remapped) = opened.remapped {
-        shards::tell_remapped(remapped);
-    }
-    tracing::info!(
-        event = "state.opened",
-        mirrored = opened.counts.mirrored,
-        pending = opened.counts.pending,
-        parked = opened.counts.parked,
-        "record opened"
-    );
 }
 
-/// Runs with the view of the queue beside it, which is written a last time at the end.
+/// Runs with the report of the queue beside it, which is written a last time at the end.
 async fn with_view(
     config: Config,
-    mode: Mode,
+    mode: RunMode,
     shutdown: Shutdown,
     telemetry: Telemetry,
-    opened: Opened,
-    link: Link,
-) -> Result<Finish, AppError> {
-    let view = retry_file::Settings {
-        path: config.retry_file.clone(),
-        watch_path: config.watch_path.clone(),
-        prefix: config.prefix.clone(),
-    };
+    opened: OpenedState,
+    (link, survival): (EngineHandles, &StateSurvival),
+) -> Result<RunSummary, AppError> {
+    let view = parts::retry_file(&config);
     let filter = parts::filter(&config).map_err(AppError::Patterns)?;
-    let Link { told, mut requests, invalidations, control, writer, reload } = link;
+    let EngineHandles { told, mut requests, invalidations, control, writer, reload, .. } = link;
     told.send_modify(|snapshot| snapshot.counts = opened.counts);
-    let (bucket, region, prefix) =
-        (config.bucket.clone(), config.region.clone(), config.prefix.clone());
-    telemetry.recorder.locate(Place { bucket, region, prefix });
-    let totals = Arc::new(Totals::default());
+    telemetry.recorder.locate(place(&config));
+    let totals = Arc::new(InvalidationTotals::default());
     let told_cdn =
         config.cloudfront.as_ref().map(|_| (opened.store.backlog(), Arc::clone(&totals)));
     if let Some((backlog, totals)) = told_cdn.clone() {
         let standing = Box::new(move || invalidation::standing(*backlog.borrow(), &totals));
-        // Nobody else sets it.
+        // This is the only place that sets it.
         drop(invalidations.set(standing));
     }
     let aws = Aws::load(parts::aws(&config)).await?;
     let levels = levels::of(told.subscribe(), told_cdn, aws.clone(), &config, Arc::clone(&writer));
     let tally = reload.tally.clone();
-    telemetry.recorder.observe(move || Levels { reloads: Some(tally.reloads()), ..levels() });
+    telemetry.recorder.observe(move || GaugeValues { reloads: Some(tally.reloads()), ..levels() });
     let view = tokio::spawn(retry_file::keep(view, opened.store.clone(), told.subscribe()));
-    let looking_on = (totals, Arc::new(telemetry.recorder.clone()) as Arc<dyn Observer>);
+    let looking_on =
+        (totals, Arc::new(telemetry.recorder.clone()) as Arc<dyn InvalidationObserver>);
     let invalidating =
-        Invalidating::start(&config, mode, &shutdown, &opened.store, &aws, looking_on);
-    let owner = opened.bound.as_ref().map(|bound| bound.owner.clone());
-    let owner = owner.unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
-    let s3 = Metered::new(S3::new(&aws, parts::s3(&config, &owner)), telemetry.recorder.clone());
-    let keeping = Keeping::start(&config, &owner, &s3, (&writer, control), &shutdown).await;
+        InvalidationTask::start(&config, mode, &shutdown, &opened.store, &aws, looking_on);
+    let owner = owner_of(opened.bound.as_ref());
+    let s3 =
+        Instrumented::new(S3::new(&aws, parts::s3(&config, &owner)), telemetry.recorder.clone());
+    let keeping = LeaseTask::start(&config, &owner, &s3, (&writer, control), &shutdown).await;
     let mut app = App {
         wanted: reload.wanted.clone(),
         filter,
@@ -277,6 +273,8 @@ async fn with_view(
         s3,
         writer,
         aws,
+        survival: survival.clone(),
+        source: watched_source(&config)?,
         store: opened.store,
         owner,
         told,
@@ -285,8 +283,10 @@ async fn with_view(
         mode,
         shutdown,
     };
+    let legacy = CarriedState::of_state(opened.recent_deletes);
     let finish =
-        Box::pin(app.work(opened.bound, opened.counts, opened.uploads, &mut requests)).await;
+        Box::pin(app.work(opened.bound, opened.counts, opened.uploads, legacy, &mut requests))
+            .await;
     drop(app);
     if let Some(keeping) = keeping {
         keeping.end().await;
@@ -295,62 +295,65 @@ async fn with_view(
         Some(invalidating) => invalidating.end().await,
         None => 0,
     };
-    let finish = finish.map(|finish| Finish { untold, ..finish });
+    let finish = finish.map(|finish| RunSummary { untold, ..finish });
     match view.await {
         Ok(()) => finish,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 
+fn watched_source(config: &Config) -> Result<WatchedSource, AppError> {
+    WatchedSource::new(config).map_err(|source| {
+        AppError::State(StoreOpenError::Create { path: config.state_dir.clone(), source })
+    })
+}
+
 struct App {
     config: Config,
-    /// The configuration that is to be worked by.
+    /// The current configuration.
     wanted: watch::Receiver<Arc<Config>>,
-    mode: Mode,
+    mode: RunMode,
     shutdown: Shutdown,
     filter: Arc<Filter>,
     rules: Arc<Rules>,
     aws: Aws,
-    s3: Bucket,
-    /// Whether it may delete.
-    writer: Arc<OneWriter>,
+    s3: AppBucket,
+    /// Decides whether this process may delete.
+    writer: Arc<DeleteGuard>,
     store: Store,
-    /// What marks the objects of this record.
+    survival: StateSurvival,
+    source: WatchedSource,
+    /// The mark of the objects of this state.
     owner: String,
-    /// Where it is told what there is to tell.
+    /// Publishes snapshots of the engine.
     told: watch::Sender<Snapshot>,
     telemetry: Telemetry,
 }
 
-/// The bucket, with somebody who looks on.
-type Bucket = Metered<S3, Recorder>;
+/// The bucket, with metrics and traces.
+type AppBucket = Instrumented<S3, Recorder>;
 
 impl App {
-    /// Mirrors the watched directory for as long as it is there; waits for it when it is not.
+    /// Mirrors the watched directory while it exists, and waits for it while it does not.
     async fn work(
         &mut self,
-        mut bound: Option<Bound>,
-        mut counts: Counts,
-        mut uploads: Vec<UploadNote>,
-        requests: &mut Requests,
-    ) -> Result<Finish, AppError> {
+        mut bound: Option<StateBinding>,
+        mut counts: StateCounts,
+        mut uploads: Vec<UploadRecord>,
+        mut legacy: CarriedState,
+        requests: &mut ControlRequests,
+    ) -> Result<RunSummary, AppError> {
         let mut lost = None;
-        let mut legacy = Legacy::default();
         loop {
-            let Some(root) = self.wait_for_source(bound.as_ref(), lost.take(), requests).await
+            let Some(found) = self.wait_for_source(bound.as_ref(), lost.take(), requests).await
             else {
-                return Ok(Finish {
-                    pending: counts.pending,
-                    bytes: counts.bytes,
-                    untold: 0,
-                    expired: true,
-                    outage: None,
-                });
+                return Ok(RunSummary::before_work(counts));
             };
             self.adopt();
-            let now_bound = self.bind(bound.take(), &root);
+            found.log();
+            let now_bound = found.bind(bound.take(), first_binding(&self.config, &self.owner));
             counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
-            let root = Arc::new(root);
+            let root = Arc::new(found.root);
             let transfer = self.transfer(&root, &now_bound)?;
             self.sweep(&transfer, std::mem::take(&mut uploads)).await;
             let watching = self.watch(&root);
@@ -359,7 +362,7 @@ impl App {
             let mut engine = self.engine(rescan, watching.is_some(), now_bound.epoch, counts);
             let watching = watching.map(|(detector, hints)| (Arc::new(detector), hints));
             let detector = watching.as_ref().map(|(detector, _)| Arc::clone(detector));
-            let parts = Parts {
+            let parts = LoopInputs {
                 root,
                 filter: Arc::clone(&self.filter),
                 store: self.store.clone(),
@@ -374,37 +377,35 @@ impl App {
                 tracing: self.tracing(),
             };
             engine.resume(legacy);
-            let end = engine::run(&mut engine, parts, requests, self.stop(detector)).await;
-            if matches!(end, End::Drained | End::Expired) {
-                return Ok(Finish {
-                    pending: engine.counts().pending,
-                    bytes: engine.counts().bytes,
-                    untold: 0,
-                    expired: end == End::Expired,
-                    outage: engine.outage(),
-                });
+            let end = engine::run(&mut engine, parts, requests, self.stop(detector, rescan)).await;
+            if matches!(end, RunEnd::Drained | RunEnd::Expired) {
+                return Ok(RunSummary::of_engine(&engine, end == RunEnd::Expired));
             }
-            source::tell_interrupted(&end);
+            let may_swap = self.source.may_swap();
+            source::tell_interrupted(&end, may_swap);
             legacy = engine.into_legacy();
             bound = self.store.bound().await?;
-            if end != End::Replaced {
+            if end != RunEnd::Replaced {
                 legacy = legacy.after_a_loss();
                 tokio::time::sleep(WATCH_RETRY).await;
             }
-            lost = if let End::SourceLost(reason) = end { Some(reason) } else { None };
+            lost = match end {
+                RunEnd::SourceLost(reason) if !may_swap => Some(reason),
+                _ => None,
+            };
         }
     }
 
-    /// The watched directory, as soon as it is there and the one the record tells of. `None` if the
-    /// daemon is told to stop before.
+    /// Waits for the watched directory that the state is bound to. Returns `None` if shutdown is
+    /// requested before.
     async fn wait_for_source(
         &self,
-        bound: Option<&Bound>,
+        bound: Option<&StateBinding>,
         lost: Option<String>,
-        requests: &mut Requests,
-    ) -> Option<Root> {
+        requests: &mut ControlRequests,
+    ) -> Option<FoundDirectory> {
         let told = lost.is_some();
-        // Where it is may be nobody's business.
+        // The message does not contain the path, because it is also shown without file names.
         let path = format!("{:?}", self.config.watch_path);
         let tell = |problem: &str| {
             self.told.send_modify(|snapshot| {
@@ -416,58 +417,37 @@ impl App {
             tell(reason);
         }
         tokio::select! {
-            root = source::wait(&self.config.watch_path, bound, told, tell) => Some(root),
+            found = self.source.wait(bound, told, tell) => Some(found),
             () = self.shutdown.requested() => None,
             never = refuse_all(requests, &self.store) => match never {},
         }
     }
 
-    /// Binds the record to the directory, or counts another one.
-    fn bind(&self, bound: Option<Bound>, root: &Root) -> Bound {
-        let (target, source) = (target(&self.config), source::name(root));
-        let owner = self.owner.clone();
-        match bound {
-            Some(bound) if bound.source == source => bound,
-            Some(Bound { epoch: Epoch(epoch), listed, probed, .. }) => {
-                tracing::warn!(
-                    event = "source.changed",
-                    "this is another directory than the record tells of: what was mirrored from \
-                     the other one is not deleted"
-                );
-                let (epoch, heir) = (Epoch(epoch + 1), false);
-                Bound { target, source, epoch, owner, listed, heir, probed }
-            }
-            None => {
-                let (epoch, listed, probed) = (Epoch(1), false, None);
-                let heir = self.config.share.is_part();
-                Bound { target, source, epoch, owner, listed, heir, probed }
-            }
-        }
-    }
-
-    fn stop(&self, detector: Option<Arc<Detector>>) -> Stop {
+    fn stop(&self, detector: Option<Arc<Detector>>, rescan: RescanTimer) -> StopSignals {
         let shutdown = self.shutdown.clone();
+        let patience = self.config.shutdown_timeout;
+        let everything = rescan.mode == snapshot::ActiveMode::Events;
+        let survival = self.survival.clone();
+        let writer = Arc::clone(&self.writer);
         let requested = async move {
             shutdown.requested().await;
-            if let Some(detector) = detector
-                && let Err(error) = detector.barrier(BARRIER_PATIENCE).await
-            {
-                tracing::warn!(
-                    event = "watch.barrier_failed",
-                    error.message = %error,
-                    "the last events may be missing; the next start finds what they told of"
-                );
-            }
+            writer.begin_ending();
+            let deadline = shutdown.deadline(patience);
+            let compare = control::gather(detector, everything, BARRIER_PATIENCE).await;
+            let time_left = Some(deadline.saturating_duration_since(Instant::now()));
+            let leave_on_outage = survival.may_leave_on_outage();
+            StopRequest { time_left, compare, leave_on_outage }
         };
-        let (shutdown, patience) = (self.shutdown.clone(), self.config.shutdown_timeout);
+        let shutdown = self.shutdown.clone();
+        let patience = self.config.shutdown_timeout;
         let expired = async move {
             shutdown.requested().await;
             tokio::select! {
-                () = tokio::time::sleep(patience) => {}
+                () = tokio::time::sleep_until(shutdown.deadline(patience)) => {}
                 () = shutdown.forced() => {}
             }
         };
-        Stop {
+        StopSignals {
             requested: Box::pin(requested),
             expired: Box::pin(expired),
             replaced: Box::pin(self.reconfigured()),
@@ -475,15 +455,35 @@ impl App {
     }
 }
 
-/// Answers for the engine that is not there.
-async fn refuse_all(requests: &mut Requests, store: &Store) -> Infallible {
+/// Refuses requests while no engine runs.
+async fn refuse_all(requests: &mut ControlRequests, store: &Store) -> Infallible {
     while let Some(request) = requests.recv().await {
         control::without_source(request, store).await;
     }
     std::future::pending().await
 }
 
-/// What the keys of the record belong to.
+/// The mark of the objects of a state; a new one for a new state.
+fn owner_of(bound: Option<&StateBinding>) -> String {
+    bound.map_or_else(|| format!("{:016x}", fastrand::u64(..)), |bound| bound.owner.clone())
+}
+
+/// The binding of a new state, without the directory.
+fn first_binding(config: &Config, owner: &str) -> StateBinding {
+    StateBinding {
+        target: target(config),
+        source: String::new(),
+        origin: None,
+        epoch: RootGeneration(1),
+        owner: owner.to_owned(),
+        listed: false,
+        heir: config.share.is_part(),
+        probed: None,
+        overlap: false,
+    }
+}
+
+/// The bucket and prefix that the keys of the state belong to.
 fn target(config: &Config) -> String {
     let endpoint = config.endpoint_url.as_deref().unwrap_or("aws");
     format!("{endpoint} {} {}", config.bucket, config.prefix.as_str())

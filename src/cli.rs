@@ -8,15 +8,18 @@
 mod check_config;
 mod client;
 mod daemon;
+mod generated;
 mod report;
 mod table;
+mod target;
 mod terminal;
 
-pub use daemon::{call, near};
-pub use report::Report;
-pub use terminal::{Progress, SharedProgress};
+pub use daemon::call;
+pub use generated::{completions, manual};
+pub use report::ReportWriter;
+pub use terminal::{ProgressHandle, TerminalProgress};
 
-use crate::config::{Loaded, Problems, Sources, load};
+use crate::config::{ConfigSources, LoadedConfig, Problems, load};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::collections::BTreeMap;
@@ -24,10 +27,18 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The version; release builds add the commit and the platform (`contrib/release/build-version`).
+const VERSION: &str = match option_env!("FILE_SYNC_BUILD_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
 
 /// Mirrors a directory to an S3 bucket: every change, nothing else, nothing lost.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
-#[command(name = "file-sync-service", version, after_help = AFTER_HELP)]
+#[command(name = "file-sync-service", version = VERSION, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do; `run` if left out.
     #[command(subcommand)]
@@ -41,9 +52,13 @@ pub struct Cli {
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting, global = true)]
     pub set: Vec<(String, String)>,
 
-    /// Where the running daemon is asked, instead of the admin_address of the settings.
+    /// TCP address of the running daemon, instead of what the settings and the daemon itself say
     #[arg(long, value_name = "IP:PORT", global = true)]
     pub address: Option<std::net::SocketAddr>,
+
+    /// Control socket of the running daemon, instead of what the settings and the daemon itself say
+    #[arg(long, value_name = "PATH", global = true)]
+    pub socket: Option<PathBuf>,
 }
 
 /// What to do.
@@ -56,6 +71,9 @@ pub enum Command {
         /// Make objects that are there follow object_rules and the settings beside them, too
         #[arg(long)]
         reapply_rules: bool,
+        /// End with 75 if files are skipped because S3 cannot take them
+        #[arg(long)]
+        strict: bool,
     },
     /// Print every setting with its value and where that comes from
     CheckConfig,
@@ -77,6 +95,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Bring the objects below s3_prefix back into watch_path, which has to be empty or absent
+    #[command(visible_alias = "hydrate")]
+    Restore(RestoreArgs),
     /// Ask the running daemon whether everything is in S3
     Status {
         /// As JSON
@@ -88,14 +109,27 @@ pub enum Command {
         /// How long, such as 60s or 5m
         #[arg(long, default_value = "60s")]
         timeout: String,
+        /// End with 75 if files are skipped because S3 cannot take them
+        #[arg(long)]
+        strict: bool,
     },
     /// What waits, since when and why
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Deletes that are on hold because they exceed the limits
+    #[command(subcommand)]
+    Deletes(DeletesCommand),
     /// Ask like a probe, for images without a shell: 0 if it is so, else 1
-    Health(Probe),
-    /// Tell the daemon that the pod is ending
+    Health(ProbeArgs),
+    /// preStop hook: announce the shutdown
     Prestop,
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 impl Command {
@@ -104,11 +138,38 @@ impl Command {
     pub fn asks(&self) -> bool {
         match self {
             Self::Run | Self::Once { .. } | Self::CheckConfig => false,
-            Self::Plan { .. } | Self::Verify { .. } => false,
-            Self::Status { .. } | Self::Flush { .. } | Self::Queue(_) => true,
+            Self::Plan { .. } | Self::Verify { .. } | Self::Restore(_) => false,
+            Self::Completions { .. } | Self::Man => false,
+            Self::Status { .. } | Self::Flush { .. } | Self::Queue(_) | Self::Deletes(_) => true,
             Self::Health(_) | Self::Prestop => true,
         }
     }
+}
+
+/// How to restore.
+#[derive(Debug, Clone, PartialEq, Eq, Default, clap::Args)]
+pub struct RestoreArgs {
+    /// Bring only what is not there; files that are there stay as they are
+    #[arg(long)]
+    pub missing: bool,
+    /// End with 0 if `watch_path` is not empty, as at a later start of an application
+    #[arg(long, conflicts_with = "missing")]
+    pub if_empty: bool,
+    /// Only files that match, such as '*.pdf' or 'folder/**'; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// As of this time, such as 2026-11-29T17:00:00Z; needs a bucket with versions
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub at: Option<u64>,
+    /// End with 0 if there is no object, as before the first start of an application
+    #[arg(long)]
+    pub allow_empty: bool,
+    /// Say what would be brought; nothing is made
+    #[arg(long)]
+    pub dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What about the queue.
@@ -130,10 +191,21 @@ pub enum QueueCommand {
     },
 }
 
+/// What about held deletes.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum DeletesCommand {
+    /// Do the deletes that are held now
+    Approve {
+        /// Do nothing, and end with 1, if there are not exactly so many
+        #[arg(long, value_name = "N")]
+        expect: Option<u64>,
+    },
+}
+
 /// Which probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
 #[group(multiple = false)]
-pub struct Probe {
+pub struct ProbeArgs {
     /// Does the event loop answer? This is the default
     #[arg(long)]
     pub live: bool,
@@ -150,7 +222,8 @@ Settings come from the file, then from variables such as FILE_SYNC__S3_BUCKET fo
 from --set; the later wins. Two are required: watch_path and s3_bucket.
 
 Ends with: 0 done, 1 unexpected, 2 usage, 69 S3 unreachable, 70 state unreadable, 73 state cannot
-be created or is locked, 75 work left undone, 78 configuration invalid.";
+be created or is locked, or watch_path is not empty (restore), 75 work left undone, 78 configuration
+invalid.";
 
 /// How the process ends. Scripts rely on the numbers, most of which are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +231,7 @@ be created or is locked, 75 work left undone, 78 configuration invalid.";
 pub enum Exit {
     /// Done.
     Success = 0,
-    /// Something nobody foresaw, or a comparison that found a difference.
+    /// An unexpected error, or a comparison that found a difference.
     Unexpected = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -166,7 +239,7 @@ pub enum Exit {
     Unreachable = 69,
     /// The state cannot be read.
     StateUnreadable = 70,
-    /// The state cannot be created, or another process has it.
+    /// The state cannot be created, or another process has it; or the target of a restore is not empty.
     StateUnavailable = 73,
     /// Work is left (one-shot commands, or a deadline on state that will not survive).
     WorkLeft = 75,
@@ -211,14 +284,14 @@ impl Cli {
         self.command.clone().unwrap_or(Command::Run)
     }
 
-    /// Where the settings are to be read from.
+    /// The sources of the settings.
     #[must_use]
     pub fn sources(
         &self,
         environment: BTreeMap<OsString, OsString>,
         working_directory: PathBuf,
-    ) -> Sources {
-        let mut sources = Sources::new(environment, working_directory);
+    ) -> ConfigSources {
+        let mut sources = ConfigSources::new(environment, working_directory);
         sources.flags.clone_from(&self.set);
         if let Some(file) = &self.config {
             sources.file.clone_from(file);
@@ -228,25 +301,25 @@ impl Cli {
     }
 }
 
-/// Reads the settings, or prints what is wrong with them.
+/// Reads the settings, or prints their errors.
 ///
 /// # Errors
 ///
-/// If anything is: what, and where the end of the program is told.
-pub fn load_or_tell(sources: &Sources) -> Result<Loaded, Problems> {
+/// All errors, and the file for the termination message.
+pub fn load_or_tell(sources: &ConfigSources) -> Result<LoadedConfig, Problems> {
     load(sources).inspect_err(refuse)
 }
 
 /// `check-config`.
 #[must_use]
-pub fn check_config(loaded: &Loaded) -> Exit {
+pub fn check_config(loaded: &LoadedConfig) -> Exit {
     let page = check_config::page(&loaded.effective);
     let printed = std::io::stdout().lock().write_all(page.as_bytes());
     if printed.is_ok() { Exit::Success } else { Exit::Unexpected }
 }
 
 fn refuse(problems: &Problems) {
-    // With nobody to tell, the code still says it.
+    // If stderr cannot be written, the exit code remains.
     writeln!(std::io::stderr(), "file-sync-service: {problems}").ok();
 }
 
@@ -264,6 +337,16 @@ fn two_dashes(argument: OsString) -> OsString {
 /// Whether this is the flag, alone or with its value behind a `=`.
 fn is_flag(argument: &OsStr, flag: &[u8]) -> bool {
     matches!(argument.as_bytes().strip_prefix(flag), Some([] | [b'=', ..]))
+}
+
+/// Milliseconds since the epoch.
+fn moment(text: &str) -> Result<u64, String> {
+    let parsed = OffsetDateTime::parse(text, &Rfc3339).ok();
+    let millis = parsed.map(|time| time.unix_timestamp_nanos() / 1_000_000);
+    millis.and_then(|millis| u64::try_from(millis).ok()).ok_or_else(|| {
+        "write a time with its zone, such as 2026-11-29T17:00:00Z or 2026-11-29T18:00:00+01:00"
+            .to_owned()
+    })
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -304,7 +387,7 @@ mod tests {
             let cli = parsed(line);
             assert_eq!(
                 (cli.command(), cli.config),
-                (Command::Once { reapply_rules: false }, Some("a.yml".into())),
+                (Command::Once { reapply_rules: false, strict: false }, Some("a.yml".into())),
                 "{line}"
             );
         }
@@ -314,7 +397,7 @@ mod tests {
     #[test]
     fn rules_are_applied_again_only_by_a_single_run() {
         let command = parsed("fss once --reapply-rules").command();
-        assert_eq!(command, Command::Once { reapply_rules: true });
+        assert_eq!(command, Command::Once { reapply_rules: true, strict: false });
         refused("fss run --reapply-rules");
         refused("fss --reapply-rules");
     }
@@ -335,6 +418,14 @@ mod tests {
 
     #[test]
     fn usage_errors_name_what_was_meant() {
+        let restore = RestoreArgs { include: vec!["*.pdf".into()], ..RestoreArgs::default() };
+        assert_eq!(parsed("fss hydrate --include *.pdf").command(), Command::Restore(restore));
+        let at = |text| match parsed(&format!("fss restore --at {text}")).command() {
+            Command::Restore(args) => args.at,
+            _ => None,
+        };
+        assert_eq!(at("1970-01-01T01:00:01.5+01:00"), Some(1_500));
+        assert!(refused("fss restore --at yesterday").contains("with its zone"));
         assert!(refused("fss chekc-config").contains("'check-config'"));
         assert!(refused("fss --confg a").contains("'--config'"));
     }

@@ -1,45 +1,45 @@
-//! Covers paths with fewer of them: single paths where there are few, whole directories where there
-//! are many.
+//! Covers many paths with few: single paths where there are few, whole directories where there are
+//! many.
 //!
-//! Pure, and the same for files in the record and for what viewers ask for: a path is names separated
-//! by `/`, of which the last may be empty, as in `dir/`.
+//! Pure, and the same for files in the state and for paths of viewers: a path is a sequence of
+//! names separated by `/`, of which the last may be empty, as in `dir/`.
 //!
 //! # Invariants
 //!
-//! - Whatever goes in is covered by what comes out.
-//! - No limit is exceeded. The least that can come out is one directory: everything.
-//! - The same paths in any order make the same cover, in order.
+//! - The result covers all given paths.
+//! - The result exceeds no limit. The minimum is one directory: everything.
+//! - The same paths in any order give the same cover, in order.
 
 use std::collections::BTreeMap;
 
 /// One part of a cover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Covered {
-    /// The path, or the directory; nothing stands for the topmost one.
+    /// The path or the directory; empty for the topmost one.
     pub path: Vec<u8>,
-    /// Whether all below the directory `path` is meant, and not the path itself.
+    /// Whether this covers everything below the directory `path`, and not the path itself.
     pub below: bool,
 }
 
-/// How much may come out.
+/// The limits of a cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Entries of one directory; more make it a whole.
+pub struct CoverLimits {
+    /// Entries of one directory; above this, the whole directory is covered.
     pub entries: usize,
-    /// Paths and directories together, at least one.
+    /// Paths and directories together; at least one.
     pub items: usize,
-    /// Directories, at least one.
+    /// Whole directories; at least one.
     pub wholes: usize,
 }
 
 /// The topmost directory.
 const ROOT: usize = 0;
 
-/// Covers `paths` within `limits`, as narrowly as a simple rule can: directories with too many entries
-/// first, then the deepest ones.
+/// Covers `paths` within `limits`, as narrowly as a simple rule can: directories with too many
+/// entries first, then the deepest ones.
 #[must_use]
-pub fn cover(paths: impl IntoIterator<Item = Covered>, limits: Limits) -> Vec<Covered> {
-    let mut tree = Tree::default();
+pub fn cover(paths: impl IntoIterator<Item = Covered>, limits: CoverLimits) -> Vec<Covered> {
+    let mut tree = CoverTree::default();
     for path in paths {
         tree.insert(&path);
     }
@@ -50,33 +50,34 @@ pub fn cover(paths: impl IntoIterator<Item = Covered>, limits: Limits) -> Vec<Co
 }
 
 #[derive(Debug, Default)]
-struct Node {
+struct CoverNode {
     parent: usize,
     depth: usize,
     children: BTreeMap<Box<[u8]>, usize>,
-    /// The very path is meant, as an entry of its directory.
+    /// The path itself is covered, as an entry of its directory.
     path: bool,
-    /// All below it is meant.
+    /// Everything below it is covered.
     whole: bool,
-    /// A directory above it is meant as a whole.
+    /// A directory above it is covered as a whole.
     covered: bool,
-    /// How many items cover what is meant below it …
+    /// Number of items that cover the paths below it.
     items: usize,
-    /// … and how many of them are directories.
+    /// Number of whole directories among these items.
     wholes: usize,
 }
 
-/// Nodes come after their parents, so that loops do for recursion: paths can be deep.
+/// The tree of paths. Nodes follow their parents, so that loops replace recursion: paths can be
+/// deep.
 #[derive(Debug)]
-struct Tree(Vec<Node>);
+struct CoverTree(Vec<CoverNode>);
 
-impl Default for Tree {
+impl Default for CoverTree {
     fn default() -> Self {
-        Self(vec![Node::default()])
+        Self(vec![CoverNode::default()])
     }
 }
 
-impl Tree {
+impl CoverTree {
     fn insert(&mut self, path: &Covered) {
         let mut at = ROOT;
         let top = path.below && path.path.is_empty();
@@ -95,16 +96,19 @@ impl Tree {
     }
 
     fn add(&mut self, parent: usize, name: &[u8]) -> usize {
-        let (child, depth) = (self.0.len(), self.0[parent].depth + 1);
+        let child = self.0.len();
+        let depth = self.0[parent].depth + 1;
         self.0[parent].children.insert(name.into(), child);
-        self.0.push(Node { parent, depth, ..Node::default() });
+        self.0.push(CoverNode { parent, depth, ..CoverNode::default() });
         child
     }
 
-    /// Counts from the deepest up, and makes wholes of directories with too many entries.
+    /// Counts from the deepest node up, and covers directories with too many entries as a whole.
     fn sum_up(&mut self, entries_max: usize) {
         for at in (0..self.0.len()).rev() {
-            let (mut entries, mut items, mut wholes) = (0, 0, 0);
+            let mut entries = 0;
+            let mut items = 0;
+            let mut wholes = 0;
             for &child in self.0[at].children.values() {
                 let child = &self.0[child];
                 entries += usize::from(child.path) + usize::from(child.items > 0);
@@ -117,7 +121,7 @@ impl Tree {
         }
     }
 
-    /// What lies below a whole is out of the count.
+    /// Removes the paths below a whole directory from the counts.
     fn forget_covered(&mut self) {
         for at in 1..self.0.len() {
             let parent = &self.0[self.0[at].parent];
@@ -127,9 +131,9 @@ impl Tree {
         }
     }
 
-    /// Makes wholes of directories until the limits hold: the deepest first, for they are the
+    /// Covers directories as a whole until the limits hold: the deepest first, because they are the
     /// narrowest, and of those the fullest.
-    fn shrink(&mut self, limits: Limits) {
+    fn shrink(&mut self, limits: CoverLimits) {
         let mut levels: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (at, node) in self.0.iter().enumerate().filter(|(_, node)| !node.covered) {
             levels.entry(node.depth).or_default().push(at);
@@ -138,7 +142,8 @@ impl Tree {
             level.sort_by_key(|&at| std::cmp::Reverse(self.0[at].items));
             for at in level {
                 let root = &self.0[ROOT];
-                let (items, wholes) = (root.items > limits.items, root.wholes > limits.wholes);
+                let items = root.items > limits.items;
+                let wholes = root.wholes > limits.wholes;
                 if !items && !wholes {
                     return;
                 }
@@ -151,7 +156,8 @@ impl Tree {
     }
 
     fn make_whole(&mut self, at: usize) {
-        let (items, wholes) = (self.0[at].items, self.0[at].wholes);
+        let items = self.0[at].items;
+        let wholes = self.0[at].wholes;
         self.0[at].whole = true;
         let mut next = at;
         loop {
@@ -192,9 +198,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WIDE: Limits = Limits { entries: usize::MAX, items: usize::MAX, wholes: usize::MAX };
+    const WIDE: CoverLimits =
+        CoverLimits { entries: usize::MAX, items: usize::MAX, wholes: usize::MAX };
 
-    /// `a/b` is a path, `a/*` all below `a`, `*` everything.
+    /// `a/b` is a path, `a/*` everything below `a`, `*` everything.
     fn parse(text: &str) -> Covered {
         let below = text.strip_suffix('*');
         let path = below.map_or(text, |path| path.strip_suffix('/').unwrap_or(path));
@@ -218,7 +225,7 @@ mod tests {
         }
     }
 
-    fn covered(paths: &[&str], limits: Limits) -> Vec<String> {
+    fn covered(paths: &[&str], limits: CoverLimits) -> Vec<String> {
         cover(paths.iter().map(|path| parse(path)), limits).iter().map(shown).collect()
     }
 
@@ -230,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_directory_with_too_many_entries_becomes_a_whole_and_others_do_not() {
-        let limits = Limits { entries: 2, ..WIDE };
+        let limits = CoverLimits { entries: 2, ..WIDE };
         let paths = ["a/1", "a/2", "a/3", "b/1", "b/2", "a/sub/1", "c"];
         let three_at_the_top = ["*"];
         assert_eq!(covered(&paths, limits), three_at_the_top);
@@ -241,7 +248,7 @@ mod tests {
     #[test]
     fn what_is_too_much_shrinks_from_the_deepest_directory_up() {
         let paths = ["a/b/1", "a/b/2", "a/c", "d"];
-        let items = |items| covered(&paths, Limits { items, ..WIDE });
+        let items = |items| covered(&paths, CoverLimits { items, ..WIDE });
         assert_eq!(items(4).len(), 4);
         assert_eq!(items(3), ["a/b/*", "a/c", "d"]);
         assert_eq!(items(2), ["a/*", "d"]);
@@ -251,7 +258,7 @@ mod tests {
     #[test]
     fn wholes_are_limited_as_well() {
         let paths = ["a/b/*", "a/c/*", "d/*", "e"];
-        let wholes = |wholes| covered(&paths, Limits { wholes, ..WIDE });
+        let wholes = |wholes| covered(&paths, CoverLimits { wholes, ..WIDE });
         assert_eq!(wholes(3).len(), 4);
         assert_eq!(wholes(2), ["a/*", "d/*", "e"]);
         assert_eq!(wholes(1), ["*"]);
@@ -266,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_paths_stay_within_the_limits() {
-        let limits = Limits { entries: 50, items: 100, wholes: 10 };
+        let limits = CoverLimits { entries: 50, items: 100, wholes: 10 };
         let mut dice = fastrand::Rng::with_seed(7);
         let mut name = |below| format!("{:x}", dice.u32(..below));
         let paths: Vec<_> = (0..100_000)
@@ -286,7 +293,7 @@ mod tests {
             paths in prop::collection::vec("[ab]{0,2}(/[abc]{0,2}){0,5}", 0..60),
             (entries, items, wholes) in (1_usize..6, 1_usize..12, 1_usize..5),
         ) {
-            let limits = Limits { entries, items, wholes };
+            let limits = CoverLimits { entries, items, wholes };
             let cover = cover(paths.iter().map(|path| parse(path)), limits);
             prop_assert!(cover.len() <= items, "{cover:?}");
             prop_assert!(cover.iter().filter(|part| part.below).count() <= wholes);

@@ -12,8 +12,8 @@
 //!   look and the next event.
 //! - What is mounted or unmounted below the directory leads to a comparison of that place.
 //! - Where there is no watch, [`Coverage`] says so. Writes through shared memory maps, through a
-//!   second hard link, and by another machine give no event anywhere: the periodic comparison finds
-//!   them.
+//!   hard link outside the tree, and by another machine give no event anywhere: the periodic comparison
+//!   finds them.
 
 mod clock;
 mod cookie;
@@ -33,9 +33,9 @@ mod tests;
 
 use crate::model::{Hint, RelPath};
 use crate::root::{Root, SourceGone};
-use cookie::Cookies;
-use event::Places;
-use handler::Shared;
+use cookie::SyncCookies;
+use event::WatchedPaths;
+use handler::HandlerContext;
 use inbox::Inbox;
 use std::fmt;
 use std::io::{self, PipeWriter};
@@ -43,15 +43,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tree::Tree;
+use tree::WatchTree;
 
-/// Decides whether a path is mirrored; told whether it is a directory. Directories that are not
-/// wanted are neither watched nor listed. Called on event threads: it must not block.
-pub type Wanted = Arc<dyn Fn(&RelPath, bool) -> bool + Send + Sync>;
+/// Decides whether a path is mirrored; the flag says whether it is a directory. Other directories
+/// are neither watched nor listed. Event threads call it: it must not block.
+pub type PathPredicate = Arc<dyn Fn(&RelPath, bool) -> bool + Send + Sync>;
 
 /// How to watch.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct DetectSettings {
     /// A private directory outside the watched one, on a local file system. It is created, and what
     /// earlier runs left in it is removed.
     pub cookie_dir: PathBuf,
@@ -62,11 +62,11 @@ pub struct Settings {
     pub instances_max: usize,
     /// Directories watched at most. Each costs about 2 KB of memory, most of it the kernel's.
     pub directories_max: usize,
-    /// How often directories without a watch are tried again.
+    /// The longest pause before directories without a watch are tried again; the first is a second.
     pub retry_interval: Duration,
 }
 
-impl Settings {
+impl DetectSettings {
     /// What fits a tree of a million files.
     #[must_use]
     pub fn new(cookie_dir: PathBuf) -> Self {
@@ -84,14 +84,14 @@ impl Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
     /// The private directory cannot be used.
-    #[error("the directory for cookies cannot be used")]
-    Cookies(#[source] io::Error),
+    #[error("the directory for cookies cannot be used: {0}")]
+    Cookies(io::Error),
     /// The configured path does not lead to the directory that was opened.
     #[error(transparent)]
     Source(#[from] SourceGone),
     /// There is no thread for it.
-    #[error("the thread for watching cannot be started")]
-    Thread(#[source] io::Error),
+    #[error("the thread for watching cannot be started: {0}")]
+    Thread(io::Error),
 }
 
 /// Why it is not known that all earlier changes are among the hints.
@@ -101,8 +101,8 @@ pub enum BarrierError {
     #[error("events of earlier changes were not all delivered in time")]
     Timeout,
     /// The cookie could not be placed.
-    #[error("the cookie could not be placed")]
-    Cookie(#[source] io::Error),
+    #[error("the cookie could not be placed: {0}")]
+    Cookie(io::Error),
     /// The detector has ended.
     #[error("the detector has ended")]
     Ended,
@@ -126,6 +126,8 @@ pub struct Coverage {
     pub overflows: u64,
     /// How often everything was watched anew, after an overflow for example.
     pub rebuilds: u64,
+    /// Whether events were lost, and not everything is watched anew yet.
+    pub lost: bool,
 }
 
 impl Coverage {
@@ -134,12 +136,18 @@ impl Coverage {
     pub fn is_poor(&self) -> bool {
         self.unwatched > 0 || self.unreadable > 0
     }
+
+    /// Whether every change of what can be read gives an event.
+    #[must_use]
+    pub fn tells_everything(&self) -> bool {
+        self.unwatched == 0 && !self.lost
+    }
 }
 
 /// Watches until it is dropped or stopped.
 pub struct Detector {
     inbox: Arc<Inbox>,
-    cookies: Arc<Cookies>,
+    cookies: Arc<SyncCookies>,
     worker: Option<JoinHandle<()>>,
     /// The thread that follows the table of mounts ends with it.
     _mounts: Option<PipeWriter>,
@@ -161,16 +169,16 @@ impl Detector {
     /// If there is nothing to watch or no way to.
     pub fn start(
         root: Arc<Root>,
-        wanted: Wanted,
-        mut settings: Settings,
+        wanted: PathPredicate,
+        mut settings: DetectSettings,
     ) -> Result<(Self, Hints), DetectError> {
         settings.instances_max = settings.instances_max.min(limits::fair_instances());
-        let cookies = Cookies::new(&settings.cookie_dir).map_err(DetectError::Cookies)?;
+        let cookies = SyncCookies::new(&settings.cookie_dir).map_err(DetectError::Cookies)?;
         let cookies = Arc::new(cookies);
         let inbox = Arc::new(Inbox::new());
-        let shared = Shared {
+        let shared = HandlerContext {
             inbox: inbox.clone(),
-            places: Arc::new(Places::new(root.path(), cookies.directory())),
+            places: Arc::new(WatchedPaths::new(root.path(), cookies.directory())),
             cookies: cookies.clone(),
             wanted,
         };
@@ -183,7 +191,7 @@ impl Detector {
                 "what is mounted below the watched directory is only noticed by comparisons"
             );
         });
-        let mut tree = Tree::new(root, shared, settings);
+        let mut tree = WatchTree::new(root, shared, settings);
         tree.begin()?;
         let worker = std::thread::Builder::new().name("detect".into()).spawn(|| tree.run());
         let worker = Some(worker.map_err(DetectError::Thread)?);
@@ -203,7 +211,8 @@ impl Detector {
     }
 
     async fn pass(&self) -> Result<(), BarrierError> {
-        let (cookies, inbox) = (self.cookies.clone(), self.inbox.clone());
+        let cookies = self.cookies.clone();
+        let inbox = self.inbox.clone();
         let placed = tokio::task::spawn_blocking(move || cookies.place(&inbox)).await;
         let placed = placed.map_err(|_| BarrierError::Ended)?.map_err(BarrierError::Cookie)?;
         let mut progress = self.inbox.progress();
@@ -231,7 +240,7 @@ impl Detector {
     /// How much of the tree is watched now.
     #[must_use]
     pub fn coverage(&self) -> Coverage {
-        self.inbox.lock().coverage
+        self.inbox.lock().coverage_now()
     }
 
     /// Ends watching and waits until the kernel has the watches back. Blocks.
@@ -258,7 +267,8 @@ impl fmt::Debug for Detector {
 }
 
 impl Hints {
-    /// Waits for hints and takes some. `None` when the detector has ended and all were taken.
+    /// Waits for hints and takes some; none where it is the coverage that has changed. `None` when the
+    /// detector has ended and all were taken.
     pub async fn next(&mut self) -> Option<Vec<Hint>> {
         self.inbox.hints().await
     }

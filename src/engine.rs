@@ -6,8 +6,8 @@
 //!            └── reconcile ◄── timer ───┘
 //! ```
 //!
-//! [`Engine::apply`] takes one [`Event`], changes the state and answers the [`Effect`]s that are to
-//! be performed; it does no I/O and reads no clock. The loop in [`run`] performs them, and what comes
+//! [`Engine::apply`] takes one [`Event`], changes the state and returns the [`Effect`]s to perform;
+//! it does no I/O and reads no clock. The loop in [`run`] performs them, and what comes
 //! of them are events again. So there is no lock around the state, two things never happen at once,
 //! and a test can put the engine through anything in microseconds. The price is that work of several
 //! steps is written out as states; there is one such machine, the [`queue`](crate::queue).
@@ -23,9 +23,14 @@
 mod changes;
 mod compared;
 pub mod control;
+mod coverage;
+mod drain;
 mod event;
 mod flush;
+mod inspected;
+mod lag;
 mod limits;
+mod linked;
 mod observe;
 pub mod preview;
 mod publish;
@@ -34,51 +39,60 @@ mod run;
 mod sent;
 mod settings;
 pub mod snapshot;
+mod unread;
 mod wanted;
+mod young;
 
-pub use changes::Invalidate;
-pub use event::{Ask, Effect, Event, LookFailure, Now};
-pub use flush::Flushed;
+pub use crate::queue::Lane;
+pub use changes::CdnChange;
+pub use drain::StopRequest;
+pub use event::{Effect, EngineCommand, EngineTime, Event, LookFailure};
+pub use flush::FlushResult;
+pub use lag::{LagSummary, Lags};
 pub use limits::looking;
-pub use observe::Observer;
+pub use observe::EngineObserver;
 pub use report::not_abandoned;
-pub use run::{End, Parts, Rescan, Stop, run};
-pub use sent::{SLOT_MS, Sent};
-pub use settings::Settings;
+pub use run::{LoopInputs, RescanTimer, RunEnd, StopSignals, run};
+pub use sent::{SLOT_MS, UploadThroughput};
+pub use settings::{EngineSettings, Largest};
 
-use crate::look::Looked;
 use crate::model::{
-    Activity, Depth, FailureClass, Hint, Outcome, Pending, RelPath, UnixMillis, UploadNote, millis,
+    AttemptOutcome, Depth, FailureClass, Hint, Outcome, RelPath, UnixMillis, UploadRecord,
+    WriteState, millis,
 };
-use crate::plan::{Decision, Observed};
-use crate::queue::{Lease, Queue};
-use crate::reconcile::Range;
-use crate::root::Kind;
-use crate::settle::{Mark, Rested, RestedTree, Settle};
-use crate::store::{Change, Counts, Known, Survey};
-use limits::{LOOK_PATHS_MAX, LOOKS_MAX, ONCE_TRIES, RACY_WAIT, WRITES_MAX};
+use crate::queue::{Attempt, Queue};
+use crate::reconcile::ScanScope;
+use crate::settle::{FlushGeneration, ReadyDir, ReadyPath, Settle};
+use crate::store::{Change, QueueStats, StateCounts};
+use limits::{LOOK_PATHS_MAX, LOOKS_MAX, RACY_WAIT, WRITES_MAX};
+use linked::LinkedFiles;
+use snapshot::Watch;
 use std::time::Duration;
-use wanted::Wanted;
+use unread::UnreadPaths;
+use young::YoungFiles;
 
 /// Everything that is known.
 #[derive(Debug)]
 pub struct Engine {
-    settings: Settings,
+    settings: EngineSettings,
     /// Wall-clock time at which the engine started: what the record keeps is dated with it.
     started: UnixMillis,
     settle: Settle,
     queue: Queue,
     /// The lowest mark of each look under way.
-    looks: Vec<Mark>,
+    looks: Vec<FlushGeneration>,
     writes: usize,
     refilling: bool,
     /// The mark of the comparison under way.
-    comparing: Option<Mark>,
+    comparing: Option<FlushGeneration>,
+    /// What it finds was seen when it happened, if not which files it was.
+    comparing_fresh: bool,
     next_rescan: Duration,
-    stopping: bool,
+    /// The drain, once the shutdown has begun.
+    drain: Option<drain::Drain>,
     /// Nothing new begins: another engine is to take over.
     holding: bool,
-    /// The daemon will be told to stop soon.
+    /// A shutdown is announced.
     ending: bool,
     /// The latest commit of which the receipt has come.
     newest_write: u64,
@@ -86,22 +100,38 @@ pub struct Engine {
     /// under another name, unseen.
     deletes_from: Option<Duration>,
     deletes_open: bool,
-    /// The engine before this one had compared the whole tree: another one under other settings is no
-    /// new start to those who look on.
+    /// The engine before this one had compared the whole tree: for observers, an engine with other
+    /// settings is no new start.
     compared_before: bool,
     /// Changes of the event under way.
     changes: Vec<Change>,
-    /// Multipart uploads nobody will go on with.
-    abandoned: Vec<UploadNote>,
-    survey: Survey,
+    /// Multipart uploads that no attempt will resume.
+    abandoned: Vec<UploadRecord>,
+    survey: QueueStats,
+    /// How changes are seen.
+    watch: Watch,
+    /// What could not be read, and is tried again.
+    unread: UnreadPaths,
+    /// The lowest mark of the hints because of which it was to be read.
+    unread_mark: FlushGeneration,
+    /// Files with several names.
+    linked: LinkedFiles,
+    /// Files that are inspected again when they are old enough.
+    young: YoungFiles,
+    /// When changes without an event became possible that no comparison has looked for since.
+    uncompared: Option<u64>,
+    /// When the comparison under way began, as what is unread is counted.
+    comparing_since: u64,
     flushes: flush::Flushes,
-    report: report::Report,
+    report: report::EventLog,
+    /// Why S3 takes nothing, by the latest failure: its code, and the innermost cause.
+    outage_cause: Option<(String, String)>,
 }
 
 impl Engine {
     /// An engine over a record that holds `counts`.
     #[must_use]
-    pub fn new(settings: Settings, counts: Counts, started: UnixMillis) -> Self {
+    pub fn new(settings: EngineSettings, counts: StateCounts, started: UnixMillis) -> Self {
         Self {
             started,
             settle: Settle::new(settings.settle.clone()),
@@ -110,8 +140,9 @@ impl Engine {
             writes: 0,
             refilling: false,
             comparing: None,
+            comparing_fresh: false,
             next_rescan: settings.rescan_interval,
-            stopping: false,
+            drain: None,
             holding: false,
             ending: false,
             newest_write: 0,
@@ -120,21 +151,30 @@ impl Engine {
             compared_before: false,
             changes: Vec::new(),
             abandoned: Vec::new(),
-            survey: Survey::default(),
+            survey: QueueStats::default(),
+            watch: Watch::default(),
+            unread: UnreadPaths::default(),
+            unread_mark: FlushGeneration::MAX,
+            linked: LinkedFiles::default(),
+            young: YoungFiles::default(),
+            uncompared: None,
+            comparing_since: 0,
             flushes: flush::Flushes::new(counts),
-            report: report::Report::new(&settings),
+            report: report::EventLog::new(&settings),
+            outage_cause: None,
             settings,
         }
-    }
-
-    /// Sets the longest time between two comparisons of the whole tree, from the next one on.
-    pub fn set_rescan_interval(&mut self, interval: Duration) {
-        self.settings.rescan_interval = interval;
     }
 
     /// Makes the first comparison of the whole tree due, where no detector does.
     pub fn compare_all(&mut self) {
         self.next_rescan = Duration::ZERO;
+    }
+
+    /// The end of the pod was announced before this engine was made.
+    pub fn expect_end(&mut self) {
+        self.ending = true;
+        self.settle.end_soon(Duration::ZERO);
     }
 
     /// Begins no try any more: another engine is to take over.
@@ -148,8 +188,8 @@ impl Engine {
         self.queue.running() == 0 && self.writes == 0
     }
 
-    /// Takes one event in, and says what is to be done about it.
-    pub fn apply(&mut self, event: Event, now: Now) -> Vec<Effect> {
+    /// Applies one event, and returns the effects to perform.
+    pub fn apply(&mut self, event: Event, now: EngineTime) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
             Event::Hinted(hints) => self.hinted(hints, now),
@@ -168,13 +208,14 @@ impl Engine {
                 effects.extend(self.look_failed(paths, failure, now));
             }
             Event::Differing(paths) => {
-                let mark = self.comparing.unwrap_or(Mark::MAX);
+                let mark = self.comparing.unwrap_or(FlushGeneration::MAX);
                 for path in paths {
-                    self.settle.hint_of(Hint::Path(path, Activity::Found), now.elapsed, mark);
+                    let hint = Hint::Path(path, WriteState::Found);
+                    self.settle.hint_of(hint, now.elapsed, mark, self.comparing_fresh);
                 }
             }
             Event::Compared(range, result) => {
-                let mark = self.comparing.take().unwrap_or(Mark::MAX);
+                let mark = self.comparing.take().unwrap_or(FlushGeneration::MAX);
                 effects.extend(self.compared(range, mark, result, now));
             }
             Event::Written(number, counts) => {
@@ -186,8 +227,8 @@ impl Engine {
                 }
             }
             Event::Ended(tries) => {
-                for (lease, outcome) in tries {
-                    self.ended(&lease, &outcome, now);
+                for (lease, attempted) in tries {
+                    self.ended(&lease, &attempted, now);
                 }
             }
             Event::Refilled(rows) => {
@@ -195,14 +236,10 @@ impl Engine {
                 self.queue.refill(rows);
             }
             Event::Surveyed(survey) => self.survey = survey,
+            Event::Watched(watch) => self.watched(watch, now),
             Event::Asked(ask) => self.asked(ask, now),
             Event::Tick => {}
-            Event::Stop => {
-                self.stopping = true;
-                self.holding = false;
-                self.settle.rush(now.elapsed);
-                self.queue.rush(self.wall(now));
-            }
+            Event::Stop(request) => self.stop(request, now),
         }
         self.advance(now, &mut effects);
         effects
@@ -219,27 +256,15 @@ impl Engine {
         let path = self.settle.next_path_due().filter(|_| self.may_look());
         let tree = self.settle.next_tree_due().filter(|_| self.may_compare());
         let rescan = (self.may_compare() && self.may_rescan()).then_some(self.next_rescan);
-        queue.into_iter().chain(deletes).chain(path).chain(tree).chain(rescan).min()
+        let last_try = self.next_last_try();
+        let waits = queue.into_iter().chain(deletes).chain(path).chain(tree).chain(rescan);
+        waits.chain(self.unread.next_due()).chain(self.young.next_due()).chain(last_try).min()
     }
 
     /// Whether more differences can be taken in.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.settle.paths() < self.settings.settle.paths_max / 2 && self.writes < WRITES_MAX
-    }
-
-    /// Whether nothing is left to do, for an engine that is to come to an end.
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        // A daemon that stops tries everything once more, a single run a few times.
-        let tries = if self.settings.once { ONCE_TRIES } else { 1 };
-        (self.stopping || (self.settings.once && self.has_compared()))
-            && self.settle.is_empty()
-            && self.comparing.is_none()
-            && !self.refilling
-            && self.looks.is_empty()
-            && self.writes == 0
-            && self.queue.is_drained(tries)
     }
 
     /// The deletes that wait for a person.
@@ -250,7 +275,7 @@ impl Engine {
 
     /// How much is mirrored and how much is left.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> StateCounts {
         self.queue.counts()
     }
 
@@ -260,123 +285,49 @@ impl Engine {
         self.queue.outage()
     }
 
-    fn hinted(&mut self, hints: Vec<Hint>, now: Now) {
+    fn hinted(&mut self, hints: Vec<Hint>, now: EngineTime) {
         for hint in hints {
             self.settle.hint(hint, now.elapsed);
         }
     }
 
-    fn looked(&mut self, looked: Looked, known: &Known, now: Now) {
-        if looked.unsettled {
-            let due = now.elapsed + self.settings.settle.done;
-            self.settle.put_back(looked.rested, due);
-            return;
-        }
-        if let Some(wait) = self.rests_on(&looked, known) {
-            self.settle.put_back(looked.rested, now.elapsed + wait);
-            return;
-        }
-        let directory = looked.instead == Some(Kind::Directory);
-        if let Some(kind) = looked.instead.filter(|_| !directory) {
-            self.report.skipped(&looked.rested.path, kind.as_str());
-        }
-        let certain = !matches!(looked.observed, Observed::Unknown(_));
-        let found = looked.rested.activity == Activity::Found;
-        if known.below && certain && !directory && !found {
-            // A directory is gone, or a file took its place. A comparison that finds that has found
-            // what lay below as well, and must not be the reason for another one.
-            let hint = Hint::Tree(looked.rested.path.clone(), Depth::Whole);
-            self.settle.hint_of(hint, now.elapsed, looked.rested.mark);
-        }
-        self.decide(&looked, known, now);
-    }
-
-    /// For how long a file is to rest before it is taken, if it has not rested for long enough.
-    fn rests_on(
-        &self,
-        Looked { rested, observed, age, .. }: &Looked,
-        known: &Known,
-    ) -> Option<Duration> {
-        let rest = self.settings.settle.writing;
-        let age = age.filter(|age| *age < rest && !rested.overdue)?;
-        if self.settle.is_being_written(&rested.path) {
-            // Somebody has begun to write between the rest and the look.
-            return Some(rest);
-        }
-        // Nobody said that the file was closed. One that only has a new name needs no such word.
-        let closed = rested.activity == Activity::Done;
-        let renamed = known.mirrored.is_none() && known.twin.is_some();
-        let news = || matches!(self.settings.plan(&rested.path, observed, known), Decision::Do(..));
-        (!closed && !renamed && news()).then(|| rest - age)
-    }
-
-    fn decide(&mut self, looked: &Looked, known: &Known, now: Now) {
-        let path = &looked.rested.path;
-        let (pending, since) = (known.pending.as_ref(), self.started + millis(looked.rested.since));
-        let change = match self.settings.wanted(path, &looked.observed, known, since) {
-            Wanted::Do(wish, reason) => {
-                self.report.decided(&wish, pending, reason);
-                self.queue.want(wish, pending, self.wall(now))
-            }
-            Wanted::Nothing => {
-                if let Some(note) = known.upload.clone().filter(|_| !self.queue.is_running(path)) {
-                    self.abandoned.push(note);
-                }
-                let (invalidate, wall) = (self.settings.invalidate.as_ref(), self.wall(now));
-                self.changes.extend(changes::stale_in_doubt(invalidate, pending, wall));
-                self.queue.settle(path, pending)
-            }
-            Wanted::Leave(wish, reason, why) => {
-                if let Some(reason) = reason {
-                    self.report.decided(&wish, pending, reason);
-                }
-                self.park(wish, &why, pending)
-            }
-        };
-        self.changes.extend(change);
-        let closed = looked.rested.activity == Activity::Done;
-        self.queue.note_hint(path, looked.rested.mark, closed);
-        self.flushes.decided(self.queue.is_partial());
-    }
-
-    fn park(&mut self, wish: Pending, reason: &str, known: Option<&Pending>) -> Option<Change> {
-        let change = self.queue.park(wish, reason, known);
-        if let Some(Change::Queue(row)) = &change {
-            self.report.parked(row, reason);
-        }
-        change
-    }
-
-    fn ended(&mut self, lease: &Lease, outcome: &Outcome, now: Now) {
+    fn ended(&mut self, lease: &Attempt, attempted: &AttemptOutcome, now: EngineTime) {
         let path = &lease.pending.path;
         let wall = self.wall(now);
-        let ended = self.queue.end(path, outcome, wall, now.jitter);
+        let ended = self.queue.end(path, attempted, wall, now.jitter);
+        let outcome = &attempted.outcome;
         self.report.ended(lease, outcome, wall);
-        report::turned(ended.turn);
+        report::turned(ended.turn, outcome);
+        self.note_outage(outcome);
         if let Outcome::Mirrored(mirrored, _) = outcome
             && mirrored.racy
-            && !self.stopping
+            && !self.is_stopping()
             && !self.settings.once
         {
             // By then it may be open again.
-            self.look_later(path, Activity::Found, now, RACY_WAIT);
+            self.look_later(path, WriteState::Found, now, RACY_WAIT);
         }
         if let (Outcome::Mirrored(..), Some(from)) = (outcome, &lease.pending.copy_from) {
             // Its delete counts as one of a moved file from now on. Or another file is being written
             // there already.
-            self.settle.remind(from.clone(), Activity::Gone, now.elapsed, Mark::MAX);
+            let from = from.clone();
+            let at = now.elapsed;
+            let fresh = lease.lane != Lane::Backlog;
+            self.settle.remind(from, WriteState::Gone, at, FlushGeneration::MAX, fresh);
         }
         if ended.look_again {
             // What changed under the read is being written; what was hinted meanwhile is settled by
             // the hint's own wait.
             match outcome {
                 Outcome::LookAgain(_) => {
-                    let hint = Hint::Path(path.clone(), Activity::Found);
-                    self.settle.hint_of(hint, now.elapsed, ended.mark);
+                    let hint = Hint::Path(path.clone(), WriteState::Found);
+                    self.settle.hint_of(hint, now.elapsed, ended.mark, ended.fresh);
                 }
                 _ => {
-                    let activity = if ended.closed { Activity::Done } else { Activity::Found };
-                    self.settle.remind(path.clone(), activity, now.elapsed, ended.mark);
+                    let activity = if ended.closed { WriteState::Done } else { WriteState::Found };
+                    let mark = ended.mark;
+                    let fresh = ended.fresh;
+                    self.settle.remind(path.clone(), activity, now.elapsed, mark, fresh);
                 }
             }
         }
@@ -387,15 +338,35 @@ impl Engine {
         self.changes.extend(ended.changes);
     }
 
-    fn look_later(&mut self, path: &RelPath, activity: Activity, now: Now, wait: Duration) {
-        let (path, since) = (path.clone(), now.elapsed);
+    fn look_later(
+        &mut self,
+        path: &RelPath,
+        activity: WriteState,
+        now: EngineTime,
+        wait: Duration,
+    ) {
+        let path = path.clone();
+        let since = now.elapsed;
         let mark = self.settle.mark();
-        let rested = Rested { path, activity, since, overdue: false, mark };
+        let rest = self.settings.settle.writing;
+        let fresh = false;
+        let rested = ReadyPath { path, activity, since, fresh, overdue: false, rest, mark };
         self.settle.put_back(rested, now.elapsed + wait);
     }
 
     /// Starts whatever can be started.
-    fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    fn advance(&mut self, now: EngineTime, effects: &mut Vec<Effect>) {
+        if self.unread.is_empty() {
+            self.unread_mark = FlushGeneration::MAX;
+        }
+        // A flush waits for what could not be read because of a hint before it.
+        let mark = if self.is_flushing() { self.unread_mark } else { FlushGeneration::MAX };
+        for hint in self.unread.take_due(now.elapsed) {
+            self.settle.hint_of(hint, now.elapsed, mark, true);
+        }
+        for hint in self.young.take_due(now.elapsed) {
+            self.settle.hint_of(hint, now.elapsed, FlushGeneration::MAX, true);
+        }
         self.deletes_open |= self.deletes_from.is_some_and(|from| now.elapsed >= from);
         let deletes_may_start = self.deletes_open && self.comparing.is_none();
         let leases = if self.holding {
@@ -420,10 +391,15 @@ impl Engine {
             self.looks.extend(rested.iter().map(|rested| rested.mark).min());
             effects.push(Effect::Look(rested));
         }
+        self.advance_drain(now);
         if self.may_compare()
-            && let Some((range, mark)) = self.next_range(now)
+            && let Some(ReadyDir { path: start, depth, mark, fresh }) = self.next_range(now)
         {
+            let range = ScanScope { start, depth };
             self.comparing = Some(mark);
+            // The first finds what was there; what a later one finds has changed since.
+            self.comparing_fresh = fresh || self.has_compared();
+            self.comparing_since = self.unread.clock();
             self.queue.comparing(&range.start, mark);
             self.report.history.comparing(&range, self.started + millis(now.elapsed));
             effects.push(Effect::Compare(range));
@@ -431,19 +407,36 @@ impl Engine {
         if self.queue.wants_refill() && !self.refilling && self.writes == 0 {
             // With commits under way the record would give out rows that are done already.
             self.refilling = true;
+            self.queue.begin_refill();
             effects.push(Effect::Refill(self.settings.queue.window_max));
         }
     }
 
-    fn next_range(&mut self, now: Now) -> Option<(Range, Mark)> {
-        if let Some(RestedTree { path: start, depth, mark }) = self.settle.take_tree(now.elapsed) {
-            return Some((Range { start, depth }, mark));
+    fn next_range(&mut self, now: EngineTime) -> Option<ReadyDir> {
+        let due = self.range_due(now)?;
+        let everything = due.path.is_root() && due.depth == Depth::Whole;
+        if let Some(drain) = self.drain.as_mut().filter(|_| everything) {
+            drain.comparison_begins(now.elapsed);
         }
-        let due = now.elapsed >= self.next_rescan && self.may_rescan();
+        Some(due)
+    }
+
+    fn range_due(&mut self, now: EngineTime) -> Option<ReadyDir> {
+        if let Some(mut tree) = self.settle.take_tree(now.elapsed) {
+            if !self.has_compared() && tree.path.is_root() {
+                // Whatever hint it goes back to, it finds what happened before the start.
+                tree.mark = 0;
+            }
+            return Some(tree);
+        }
+        let due = self.drain.as_ref().is_some_and(drain::Drain::is_comparison_due)
+            || (now.elapsed >= self.next_rescan && self.may_rescan());
         // The first finds what happened before the start. Behind the others is nothing that happened,
         // so no flush waits for them.
-        let mark = if self.has_compared() { Mark::MAX } else { 0 };
-        due.then(|| (Range { start: RelPath::root(), depth: Depth::Whole }, mark))
+        let mark = if self.has_compared() { FlushGeneration::MAX } else { 0 };
+        let path = RelPath::root();
+        let depth = Depth::Whole;
+        due.then_some(ReadyDir { path, depth, mark, fresh: false })
     }
 
     /// Whether the whole tree was compared since the start.
@@ -457,14 +450,14 @@ impl Engine {
 
     fn may_rescan(&self) -> bool {
         let done = self.settings.once && self.has_compared();
-        !(self.stopping || self.ending || done)
+        !(self.is_stopping() || done)
     }
 
     fn may_look(&self) -> bool {
         self.looks.len() < LOOKS_MAX && self.writes < WRITES_MAX
     }
 
-    fn wall(&self, now: Now) -> UnixMillis {
+    fn wall(&self, now: EngineTime) -> UnixMillis {
         self.started + millis(now.elapsed)
     }
 

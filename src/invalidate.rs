@@ -1,18 +1,19 @@
-//! Tells a CDN in front of the bucket of changed objects, so that viewers see them.
+//! Invalidates changed objects in a CDN in front of the bucket, so that viewers get them.
 //!
 //! ```text
-//! engine ──stale──► record ──► cover ──► batch ──► record ──► CloudFront
-//!                   (what waits)  (few paths)      (before it is sent)
+//! engine ──stale──► state ──► cover ──► batch ──► state ──► CloudFront
+//!                 (pending)  (few paths)     (before it is sent)
 //! ```
 //!
 //! # Invariants
 //!
-//! - What was changed in S3 is told at least once, whatever is killed: it is noted in one commit with the
-//!   confirmed change, and goes in one commit with the batch that covers it.
-//! - Nothing is paid twice: a batch is on disk before it is sent, under a reference of its own, and is
-//!   sent again as it is until it was answered.
+//! - Every change in S3 is invalidated at least once, whatever is killed: the pending
+//!   invalidation is recorded in the commit of the confirmed change, and removed in the commit of
+//!   the batch that covers it.
+//! - Nothing is billed twice: a batch is on disk before it is sent, with its own reference, and
+//!   is repeated unchanged until it is answered.
 //! - Uploads never wait for any of this.
-//! - No more paths are made in a month than the operator allows.
+//! - No more paths are created in a month than the operator allows.
 
 mod batch;
 mod bucket;
@@ -22,9 +23,9 @@ mod path;
 mod port;
 mod run;
 
-pub use batch::Settings as BatchSettings;
-pub use cloudfront::CloudFront;
-pub use observe::{Observer, Request, Standing, Totals};
+pub use batch::BatchSettings;
+pub use cloudfront::CloudFrontInvalidator;
+pub use observe::{InvalidationObserver, InvalidationRequest, InvalidationTotals, WorkerStatus};
 pub use path::Addresses;
-pub use port::{Heard, Invalidator, Kind, Status, Trouble};
-pub use run::{Phase, Settings, Worker};
+pub use port::{InvalidateError, Invalidator, RequestStatus, ResponseMeta, RetryKind};
+pub use run::{InvalidationWorker, WorkerPhase, WorkerSettings};

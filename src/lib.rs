@@ -1,22 +1,23 @@
-//! Mirrors a directory to an S3 bucket: every change, nothing else, nothing lost.
+//! Mirrors a directory to an S3 bucket.
 //!
 //! ```text
 //! detect ──hints──► settle ──► look ──► plan ──► queue ──► transfer
-//! (watch)           (quiet)   (statx)  (pure)  (durable)    (S3)
+//! (watch)         (debounce)  (statx)  (pure)  (durable)    (S3)
 //!                      ▲                          │           │
 //!                      └─────── reconcile ◄──── store ◄───────┘
-//!                          (walk × record)     (record)
+//!                          (scan × state)      (state)
 //! ```
 //!
-//! The directory is the truth; events are hints where to look. What is to be done follows from what
-//! is there now, what the record says we put into the bucket, and the policy. The
-//! [engine] owns all state and runs the loop; everything to its left and right is told what to do.
+//! The directory is the truth; events are hints where to look. The action follows from the present
+//! file, its object record in the state, and the policy. The [engine] owns the core state and runs
+//! the loop; it sends work to the other modules.
 //!
-//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [cover], [queue] and
-//! [writer] decide and do no I/O. [root], [look], [reconcile] and [detect] read the directory, [store]
-//! keeps the record, [transfer] speaks to S3, [invalidate] to CloudFront, both by way of [aws]. [engine]
-//! joins them, [app] makes them from the [config], [cli] and `main` are the doorway. Beside it, [verify]
-//! compares directory, record and bucket.
+//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [cover],
+//! [queue] and [writer] decide and do no I/O. [root], [look], [reconcile] and [detect] read the
+//! directory, [store] holds the state, [transfer] sends requests to S3 and [invalidate] to
+//! CloudFront, both through [aws]. [engine] connects them, [app] builds them from the [config];
+//! [cli] and `main` are the entry points. [verify] compares directory, state and bucket,
+//! and [restore] brings objects back into the directory.
 
 pub mod admin;
 pub mod app;
@@ -28,7 +29,11 @@ pub mod cover;
 pub mod detect;
 #[cfg(test)]
 mod documented;
+pub mod endpoint_url;
+pub mod endpoints_file;
 pub mod engine;
+mod error_causes;
+pub mod escape;
 pub mod filter;
 pub mod invalidate;
 pub mod look;
@@ -36,14 +41,18 @@ pub mod model;
 pub mod plan;
 pub mod queue;
 pub mod reconcile;
+pub mod restore;
 pub mod retry_file;
 pub mod root;
 pub mod rules;
+pub mod safe_file;
+pub mod sandbox;
 pub mod settle;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod threads;
 pub mod transfer;
+pub mod unix_socket;
 pub mod verify;
 pub mod writer;

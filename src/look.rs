@@ -1,43 +1,72 @@
-//! Looks at paths: what is there now, and whether what is not there is really absent.
+//! Inspects paths: what exists now, and whether a missing path is really absent.
 //!
 //! # When a path is absent
 //!
-//! A look finds nothing under the name, **and** the nearest directory above that does exist was
-//! listed to its end without the next name on the way, **and** the watched directory was itself,
-//! and not empty, before and after. Whatever else happens is [`Observed::Unknown`], which deletes
-//! nothing: a directory that cannot be read, an error of the disk, a mount point.
+//! An inspection finds nothing under the name, **and** the nearest existing parent directory was
+//! listed completely without the next component, **and** the watched directory was the same, and
+//! not empty, before and after. Any other result is [`FileState::Unknown`], which deletes nothing:
+//! an unreadable directory, an I/O error, a mount point.
 //!
 //! Everything here blocks.
 
-use crate::model::RelPath;
-use crate::plan::Observed;
-use crate::root::{Kind, LookError, Obstacle, Root, SourceGone, now_ns};
-use crate::settle::Rested;
+use crate::model::{RelPath, WriteState};
+use crate::plan::FileState;
+use crate::root::{FileKind, InspectError, Obstacle, Root, SourceGone, now_ns};
+use crate::settle::ReadyPath;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// What a look at one path found.
+/// The result of the inspection of one path.
 #[derive(Debug)]
-pub struct Looked {
-    /// Who asked.
-    pub rested: Rested,
-    /// What is there.
-    pub observed: Observed,
-    /// How long ago the file was last touched, if it is one.
+pub struct Inspection {
+    /// The request.
+    pub rested: ReadyPath,
+    /// The wall clock at the inspection, in nanoseconds since 1970.
+    pub at_ns: i64,
+    /// The result.
+    pub observed: FileState,
+    /// The time since the last change of the file, if it is one.
     pub age: Option<Duration>,
-    /// What is there instead of a file, and is not mirrored.
-    pub instead: Option<Kind>,
-    /// The path was changing while it was looked at: look once more.
+    /// Whether the file has other names.
+    pub linked: bool,
+    /// Whether the file is known to be closed although no event said so.
+    pub closed: bool,
+    /// A kind of file that is not mirrored, if there is one instead.
+    pub instead: Option<FileKind>,
+    /// The path changed during the inspection: inspect it again.
     pub unsettled: bool,
+    /// The result is unknown because of an error that may be temporary.
+    pub passing: bool,
 }
 
-/// Looks at each of `paths`.
+impl Inspection {
+    fn new(rested: ReadyPath) -> Self {
+        Self {
+            rested,
+            at_ns: now_ns(),
+            observed: FileState::Absent,
+            age: None,
+            linked: false,
+            closed: false,
+            instead: None,
+            unsettled: false,
+            passing: false,
+        }
+    }
+
+    fn is_unknown(&mut self, why: String, passing: bool) {
+        self.observed = FileState::Unknown(why);
+        self.passing = passing;
+    }
+}
+
+/// Inspects each of `paths`.
 ///
 /// # Errors
 ///
-/// If the watched directory is not what it was: nothing that was found means anything then.
-pub fn look(root: &Root, paths: Vec<Rested>) -> Result<Vec<Looked>, SourceGone> {
+/// If the watched directory has changed: then no result means anything.
+pub fn look(root: &Root, paths: Vec<ReadyPath>) -> Result<Vec<Inspection>, SourceGone> {
     root.confirm()?;
     let mut looked: Vec<_> = paths.into_iter().map(|rested| look_at(root, rested)).collect();
     confirm_absence(root, &mut looked);
@@ -45,66 +74,71 @@ pub fn look(root: &Root, paths: Vec<Rested>) -> Result<Vec<Looked>, SourceGone> 
     Ok(looked)
 }
 
-fn look_at(root: &Root, rested: Rested) -> Looked {
-    let mut looked =
-        Looked { rested, observed: Observed::Absent, age: None, instead: None, unsettled: false };
+fn look_at(root: &Root, rested: ReadyPath) -> Inspection {
+    let mut looked = Inspection::new(rested);
     match root.look(&looked.rested.path) {
-        Ok(stat) if stat.kind == Kind::File => {
-            looked.age = Some(stat.fingerprint.age(now_ns()));
-            looked.observed = Observed::File(stat.fingerprint);
+        Ok(stat) if stat.kind == FileKind::File => {
+            let age = stat.fingerprint.age(looked.at_ns);
+            let ReadyPath { path, activity, overdue, rest, .. } = &looked.rested;
+            let doubtful = *activity != WriteState::Done && !overdue && age < *rest;
+            looked.closed = doubtful && root.is_closed(path, &stat.fingerprint);
+            looked.age = Some(age);
+            looked.observed = FileState::File(stat.fingerprint);
+            looked.linked = stat.links > 1;
         }
         Ok(stat) => looked.instead = Some(stat.kind),
-        Err(LookError::Gone | LookError::NotBelow(Obstacle::Link)) => {}
-        Err(error) => looked.observed = Observed::Unknown(error.to_string()),
+        Err(InspectError::Gone | InspectError::NotBelow(Obstacle::Link)) => {}
+        Err(error) => looked.is_unknown(error.to_string(), error.is_passing()),
     }
     looked
 }
 
-/// A name that has to be missing from a listing.
-struct Claim {
-    /// Of the look that claims it.
+/// A name that must be missing in a listing.
+struct AbsenceClaim {
+    /// The inspection that claims it.
     index: usize,
     name: Vec<u8>,
 }
 
-/// Lists the directories of what seems absent, each once.
-fn confirm_absence(root: &Root, looked: &mut [Looked]) {
-    let mut claims: BTreeMap<RelPath, Vec<Claim>> = BTreeMap::new();
+/// Lists the directories of seemingly absent paths, each once.
+fn confirm_absence(root: &Root, looked: &mut [Inspection]) {
+    let mut claims: BTreeMap<RelPath, Vec<AbsenceClaim>> = BTreeMap::new();
     for (index, look) in looked.iter().enumerate() {
-        if look.observed == Observed::Absent && look.instead.is_none() {
+        if look.observed == FileState::Absent && look.instead.is_none() {
             claim(&mut claims, index, &look.rested.path);
         }
     }
     if claims.is_empty() {
         return;
     }
-    if let Some(reason) = why_not_believable(root) {
+    if let Some((reason, passing)) = why_not_believable(root) {
         for index in claims.into_values().flatten().map(|claim| claim.index) {
-            looked[index].observed = Observed::Unknown(reason.clone());
+            looked[index].is_unknown(reason.clone(), passing);
         }
         return;
     }
-    // Deeper directories come first; where one is gone itself, its parent has to say so.
+    // Deeper directories come first; if one is gone too, the listing of its parent has to show
+    // that.
     while let Some((directory, claimed)) = claims.pop_last() {
         match names_of(root, &directory, &claimed) {
             Ok(present) => {
-                for Claim { index, name } in claimed {
+                for AbsenceClaim { index, name } in claimed {
                     looked[index].unsettled = present.contains(&name);
                 }
             }
-            // A file took the directory's place, and nothing can lie below a file.
-            Err(LookError::Gone) if is_no_directory(root, &directory) => {}
-            Err(LookError::Gone) if !directory.is_root() => {
-                for Claim { index, .. } in claimed {
+            // A file replaced the directory, and nothing can be below a file.
+            Err(InspectError::Gone) if is_no_directory(root, &directory) => {}
+            Err(InspectError::Gone) if !directory.is_root() => {
+                for AbsenceClaim { index, .. } in claimed {
                     claim(&mut claims, index, &directory);
                 }
             }
-            // The directory was replaced by a link: nothing behind it is part of the tree.
-            Err(LookError::NotBelow(Obstacle::Link)) => {}
+            // The directory was replaced by a link: nothing behind it belongs to the tree.
+            Err(InspectError::NotBelow(Obstacle::Link)) => {}
             Err(error) => {
                 let reason = format!("its directory cannot be read: {error}");
-                for Claim { index, .. } in claimed {
-                    looked[index].observed = Observed::Unknown(reason.clone());
+                for AbsenceClaim { index, .. } in claimed {
+                    looked[index].is_unknown(reason.clone(), error.is_passing());
                 }
             }
         }
@@ -112,22 +146,22 @@ fn confirm_absence(root: &Root, looked: &mut [Looked]) {
 }
 
 fn is_no_directory(root: &Root, path: &RelPath) -> bool {
-    root.look(path).is_ok_and(|stat| stat.kind != Kind::Directory)
+    root.look(path).is_ok_and(|stat| stat.kind != FileKind::Directory)
 }
 
-fn claim(claims: &mut BTreeMap<RelPath, Vec<Claim>>, index: usize, path: &RelPath) {
+fn claim(claims: &mut BTreeMap<RelPath, Vec<AbsenceClaim>>, index: usize, path: &RelPath) {
     if let Some(parent) = path.parent() {
         let name = path.file_name().to_vec();
-        claims.entry(parent).or_default().push(Claim { index, name });
+        claims.entry(parent).or_default().push(AbsenceClaim { index, name });
     }
 }
 
-/// Those of the claimed names that a complete listing shows all the same.
+/// The claimed names that a complete listing contains nevertheless.
 fn names_of(
     root: &Root,
     directory: &RelPath,
-    claimed: &[Claim],
-) -> Result<HashSet<Vec<u8>>, LookError> {
+    claimed: &[AbsenceClaim],
+) -> Result<HashSet<Vec<u8>>, InspectError> {
     let names: HashSet<&[u8]> = claimed.iter().map(|claim| claim.name.as_slice()).collect();
     let mut present = HashSet::new();
     root.list(directory, &mut |name, _| {
@@ -139,16 +173,20 @@ fn names_of(
     Ok(present)
 }
 
-/// An empty directory may be one whose volume is not mounted: its absences prove nothing.
-fn why_not_believable(root: &Root) -> Option<String> {
+/// An empty directory may be one whose volume is not mounted: its absences prove nothing. Returns
+/// the reason, and whether it may be temporary.
+fn why_not_believable(root: &Root) -> Option<(String, bool)> {
     let mut empty = true;
     let listed = root.list(&RelPath::root(), &mut |_, _| {
         empty = false;
         ControlFlow::Break(())
     });
     match listed {
-        Err(error) => Some(format!("the watched directory cannot be read: {error}")),
-        Ok(()) if empty => Some("the watched directory is empty".to_owned()),
+        Err(error) => {
+            let why = format!("the watched directory cannot be read: {error}");
+            Some((why, error.is_passing()))
+        }
+        Ok(()) if empty => Some(("the watched directory is empty".to_owned(), false)),
         Ok(()) => None,
     }
 }
@@ -156,16 +194,17 @@ fn why_not_believable(root: &Root) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Activity;
     use std::fs;
 
-    fn observed(root: &Root, paths: &[&str]) -> Vec<Observed> {
-        let asked = paths.iter().map(|path| Rested {
+    fn observed(root: &Root, paths: &[&str]) -> Vec<FileState> {
+        let asked = paths.iter().map(|path| ReadyPath {
             path: RelPath::new(path.as_bytes()).expect("a proper path"),
-            activity: Activity::Done,
+            activity: WriteState::Done,
             since: Duration::ZERO,
             overdue: false,
+            rest: Duration::ZERO,
             mark: 1,
+            fresh: false,
         });
         let looked = look(root, asked.collect()).expect("the source is there");
         assert!(looked.iter().all(|looked| !looked.unsettled), "{looked:?}");
@@ -187,15 +226,15 @@ mod tests {
             &root,
             &["a/file", "a/gone", "a/b/gone", "x/y/z", "a/b", "a/file/x", "a/file/x/y"],
         );
-        assert!(matches!(seen[0], Observed::File(_)));
-        assert!(seen[1..].iter().all(|observed| *observed == Observed::Absent), "{seen:?}");
+        assert!(matches!(seen[0], FileState::File(_)));
+        assert!(seen[1..].iter().all(|observed| *observed == FileState::Absent), "{seen:?}");
     }
 
     #[test]
     fn links_and_what_lies_behind_them_are_not_part_of_the_tree() {
         let (directory, root) = tree();
         std::os::unix::fs::symlink("a", directory.path().join("link")).expect("made");
-        assert_eq!(observed(&root, &["link", "link/file"]), [Observed::Absent, Observed::Absent]);
+        assert_eq!(observed(&root, &["link", "link/file"]), [FileState::Absent, FileState::Absent]);
     }
 
     #[test]
@@ -203,7 +242,7 @@ mod tests {
         let (directory, root) = tree();
         fs::remove_dir_all(directory.path().join("a")).expect("removed");
         let seen = observed(&root, &["a/file"]);
-        assert_eq!(seen, [Observed::Unknown("the watched directory is empty".into())]);
+        assert_eq!(seen, [FileState::Unknown("the watched directory is empty".into())]);
     }
 
     #[test]

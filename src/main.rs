@@ -1,40 +1,51 @@
-//! The doorway.
+//! The entry point: command line, runtime, signals and exit codes.
 
-use file_sync_service::app::{self, Console, Mode};
-use file_sync_service::cli::{self, Cli, Command, Exit, Report, SharedProgress};
-use file_sync_service::config::{Config, Loaded, LogFormat, Sources};
-use file_sync_service::shutdown::Shutdown;
-use file_sync_service::telemetry::{self, Format, Settings};
+use file_sync_service::app::{self, Observability, RestoreRequest, RunMode};
+use file_sync_service::cli::{self, Cli, Command, Exit, ProgressHandle, ReportWriter, RestoreArgs};
+use file_sync_service::config::{ConfigSources, LoadedConfig, LogFormat, Problems};
+use file_sync_service::sandbox::Confinement;
+use file_sync_service::shutdown::{EarlySignals, Shutdown};
+use file_sync_service::telemetry::{self, LogFormatKind, LogSettings};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// A fifth of the CPU of small uploads was memory that one thread takes and another one gives back,
-/// and glibc's arenas held twice the memory that was in use.
+/// Uses mimalloc: with glibc, a fifth of the CPU of small uploads was spent on memory that one
+/// thread allocates and another frees, and its arenas held twice the memory in use.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads for what does not block, if `TOKIO_WORKER_THREADS` does not say otherwise. Files are read and
-/// summed up on others; with a second one, a sixth of the CPU went into waking each other up.
+/// Worker threads for code that does not block, unless `TOKIO_WORKER_THREADS` sets another number.
+/// Other threads read and hash files. With a second worker, a sixth of the CPU was spent on waking
+/// threads.
 const WORKERS: usize = 1;
 
-/// Threads for what may block, far above what is wanted at once: a comparison or two, and what asks for a
-/// name, a metric or a flush. Looks and transfers have threads of their own, so a disk that no longer
-/// answers does not take these as well.
+/// Upper bound for threads that may block. It is far above the need: a scan or two, name
+/// resolution, metrics and flushes. Inspections and transfers have their own threads, so that a
+/// disk that hangs does not use these up.
 const BLOCKING_THREADS_MAX: usize = 128;
 
-/// Where Kubernetes looks for the reason of an end, if the settings cannot say otherwise.
+const NO_THREAD: &str = "the system refuses a thread; raise the limit on processes (pids.max, ulimit -u, \
+    TasksMax), which counts threads";
+
+/// The path where Kubernetes reads the reason of an end, if no settings could be read.
 const TERMINATION: &str = "/dev/termination-log";
 
-/// Time for threads that are still reading when everything else has ended.
+/// `1` permits debuggers of the same user, and core files.
+const DEBUGGABLE: &str = "FILE_SYNC_DEBUGGABLE";
+
+/// Time for threads that are still reading after everything else has ended.
 const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    // Of a huge page each thread needs a part: with a watch for 100,000 directories two thirds of what was
-    // resident held nothing. A kernel that does not know this has no harm from it.
+    // Disables huge pages. Each thread needs only a part of one: with watches for 100,000
+    // directories, two thirds of the resident memory was unused. A kernel without this option
+    // ignores the call.
     rustix::thread::disable_transparent_huge_pages(true).ok();
+    protect_memory();
     let exit = match cli::parse(std::env::args_os()) {
         Ok(cli) => serve(&cli),
         Err(instead) => cli::answer(&instead),
@@ -42,60 +53,85 @@ fn main() -> ExitCode {
     exit.into()
 }
 
+/// Forbids other processes of the same user to read the memory, and core files: it contains keys
+/// and contents. If the system refuses, the process runs with the default protection.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "for a person with a debugger, and no setting of ours"
+)]
+fn protect_memory() {
+    if std::env::var_os(DEBUGGABLE).is_some_and(|value| value == "1") {
+        return;
+    }
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).ok();
+}
+
 fn serve(cli: &Cli) -> Exit {
-    // Before anything that takes time: from here on SIGTERM is a request, and no end of its own.
+    // Signals are noted before anything that takes time: from here on, SIGTERM starts a shutdown.
     let command = cli.command();
-    let listening = if matches!(command, Command::Run | Command::Once { .. }) {
-        match listen() {
-            Ok(listening) => Some(listening),
-            Err(error) => return unexpected(&error),
-        }
-    } else {
-        None
+    let runs = matches!(command, Command::Run | Command::Once { .. });
+    let early = match runs.then(EarlySignals::note).transpose() {
+        Ok(early) => early,
+        Err(error) => return unexpected(&error),
     };
+    match command {
+        Command::Completions { shell } => return cli::completions(shell),
+        Command::Man => return cli::manual(),
+        _ => {}
+    }
     let working_directory = match std::env::current_dir() {
         Ok(directory) => directory,
         Err(error) => return unexpected(&error),
     };
-    if let (true, Some(address)) = (command.asks(), cli.address) {
-        return cli::call(&command, address);
-    }
     let sources = cli.sources(std::env::vars_os().collect(), working_directory);
+    if command.asks() {
+        return cli::call(cli, &command, &sources);
+    }
     let loaded = match cli::load_or_tell(&sources) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            if matches!(command, Command::Run | Command::Once { .. }) {
-                let told_to = problems.termination_message().unwrap_or(Path::new(TERMINATION));
-                let reason = problems.to_string();
-                app::termination::tell(told_to, Exit::ConfigInvalid, &reason, None);
-            }
-            return Exit::ConfigInvalid;
-        }
+        Err(problems) => return refuse_configuration(&problems, runs),
     };
     let mode = match command {
-        Command::Once { reapply_rules } => Mode::Once { reapply_rules },
-        _ => Mode::Daemon,
+        Command::Once { reapply_rules, strict } => RunMode::Once { reapply_rules, strict },
+        _ => RunMode::Daemon,
     };
-    match (command, listening) {
+    match (command, early) {
         (Command::CheckConfig, _) => {
             if let Some(why) = app::unseen(&sources) {
-                Report::note(why);
+                ReportWriter::note(why);
             }
             cli::check_config(&loaded)
         }
         (Command::Plan { reapply_rules, json }, _) => {
-            let report = Report::stdout(json.then_some("steps"));
+            let report = ReportWriter::stdout(json.then_some("steps"));
             look(app::plan(loaded.config, reapply_rules, report))
         }
         (Command::Verify { checksum, json }, _) => {
-            let report = Report::stdout(json.then_some("differences"));
+            let report = ReportWriter::stdout(json.then_some("differences"));
             look(app::verify(loaded.config, checksum, report))
         }
-        (Command::Run | Command::Once { .. }, Some((runtime, shutdown))) => {
-            run(runtime, &shutdown, loaded, sources, mode)
+        (Command::Restore(args), _) => {
+            let report = ReportWriter::stdout(args.json.then_some("objects"));
+            let RestoreArgs { missing, if_empty, include, at, allow_empty, dry_run, .. } = args;
+            let request = RestoreRequest { missing, if_empty, include, at, allow_empty, dry_run };
+            look(app::restore(loaded.config, request, report))
         }
-        (command, _) => ask(&command, &loaded.config),
+        (Command::Run | Command::Once { .. }, Some(early)) => {
+            confine_and_run(&early, loaded, sources, mode)
+        }
+        // These commands ended above.
+        (_, _) => Exit::Usage,
     }
+}
+
+/// Ends a daemon with the problems in its termination message. They were printed already.
+fn refuse_configuration(problems: &Problems, runs: bool) -> Exit {
+    if runs {
+        let told_to = problems.termination_message().unwrap_or(Path::new(TERMINATION));
+        app::termination::tell(told_to, Exit::ConfigInvalid, &problems.to_string(), None);
+    }
+    Exit::ConfigInvalid
 }
 
 fn runtime() -> io::Result<Runtime> {
@@ -107,19 +143,48 @@ fn runtime() -> io::Result<Runtime> {
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         builder.worker_threads(WORKERS);
     }
-    builder.max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()
+    builder.max_blocking_threads(BLOCKING_THREADS_MAX).enable_all();
+    // The runtime panics if it cannot create a thread.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| builder.build()));
+    std::panic::set_hook(hook);
+    built.unwrap_or_else(|_| Err(io::Error::other(NO_THREAD)))
 }
 
-fn listen() -> io::Result<(Runtime, Shutdown)> {
+fn listen(early: &EarlySignals) -> io::Result<(Runtime, Shutdown)> {
     let runtime = runtime()?;
     let shutdown = {
         let _inside = runtime.enter();
-        Shutdown::on_signals()?
+        Shutdown::on_signals(early)?
     };
     Ok((runtime, shutdown))
 }
 
-/// Runs a command that changes nothing, so that a signal may end it as it ends anything.
+/// Confines the process while it has no other thread: a sandbox applies to the calling thread and those
+/// that it creates. Then creates the runtime.
+fn confine_and_run(
+    early: &EarlySignals,
+    loaded: LoadedConfig,
+    sources: ConfigSources,
+    mode: RunMode,
+) -> Exit {
+    let confinement = match app::confine_process(&loaded, &sources) {
+        Ok(confinement) => confinement,
+        Err(error) => {
+            eprintln!("file-sync-service: {error}");
+            let message = &loaded.config.termination_message;
+            app::termination::tell(message, Exit::ConfigInvalid, &error.to_string(), None);
+            return Exit::ConfigInvalid;
+        }
+    };
+    match listen(early) {
+        Ok((runtime, shutdown)) => run(runtime, &shutdown, loaded, (sources, confinement), mode),
+        Err(error) => unexpected(&error),
+    }
+}
+
+/// Runs a command that a signal can end at any time: it changes nothing, or goes on when it is run again.
 fn look(looking: impl Future<Output = Exit>) -> Exit {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -130,37 +195,24 @@ fn look(looking: impl Future<Output = Exit>) -> Exit {
     exit
 }
 
-/// The probes are on either address; everything else is on the one.
-fn ask(command: &Command, config: &Config) -> Exit {
-    let probe = matches!(command, Command::Health(_));
-    let listen = config.listen_address.filter(|_| probe).map(cli::near);
-    match config.admin_address.or(listen) {
-        Some(address) => cli::call(command, address),
-        None => {
-            eprintln!("file-sync-service: admin_address is off, so nobody can be asked");
-            if probe { Exit::Unexpected } else { Exit::Unreachable }
-        }
-    }
-}
-
 fn run(
     runtime: Runtime,
     shutdown: &Shutdown,
-    loaded: Loaded,
-    sources: Sources,
-    mode: Mode,
+    loaded: LoadedConfig,
+    (sources, confinement): (ConfigSources, Confinement),
+    mode: RunMode,
 ) -> Exit {
     let config = &loaded.config;
     let terminal = std::io::stdout().is_terminal();
     let format = match config.log_format {
-        Some(LogFormat::Json) => Format::Json,
-        Some(LogFormat::Text) => Format::Text,
-        None if terminal => Format::Text,
-        None => Format::Json,
+        Some(LogFormat::Json) => LogFormatKind::Json,
+        Some(LogFormat::Text) => LogFormatKind::Text,
+        None if terminal => LogFormatKind::Text,
+        None => LogFormatKind::Json,
     };
-    let settings = Settings { format, filter: config.log_level.clone(), colour: terminal };
-    let once = matches!(mode, Mode::Once { .. });
-    let progress = SharedProgress::stderr().filter(|_| once);
+    let settings = LogSettings { format, filter: config.log_level.clone(), colour: terminal };
+    let once = matches!(mode, RunMode::Once { .. });
+    let progress = ProgressHandle::stderr().filter(|_| once);
     let output: Box<dyn io::Write + Send> = match &progress {
         Some(progress) => Box::new(progress.beside(std::io::stdout())),
         None => Box::new(std::io::stdout()),
@@ -170,11 +222,12 @@ fn run(
         Err(error) => return unexpected(&error),
     };
     let shutdown = shutdown.clone();
-    // On a worker like all other tasks: from this thread each event would cost a switch of threads.
+    // The work runs on a worker: on this thread, each event would cost a thread switch.
     let work = runtime.spawn(async move {
         let telemetry = telemetry::start(&std::env::vars_os().collect());
         let telemetry_too = telemetry.clone();
-        let console = Console { sources, log_level, telemetry: telemetry_too, progress };
+        let console =
+            Observability { sources, log_level, telemetry: telemetry_too, confinement, progress };
         let running = app::run(loaded, mode, shutdown.clone(), console);
         // Boxed, because its type is too deep for the compiler to lay out at once.
         let exit = Box::pin(running).await;

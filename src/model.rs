@@ -1,28 +1,38 @@
-//! The vocabulary every other module speaks: paths, keys, fingerprints, hints, records.
+//! The vocabulary of all modules: paths, keys, fingerprints, hints, object records.
 //!
-//! Nothing here does I/O, reads a clock, or knows a crate of an adapter.
+//! Nothing here does I/O, reads a clock, or uses a crate of an adapter.
 
+mod bandwidth;
 mod cache_tags;
+mod coverage;
+mod delete_limit;
 mod fingerprint;
 mod hint;
 mod invalidation;
 mod key;
+mod origin;
 mod outcome;
 mod path;
 mod record;
 mod share;
 mod trace;
 
+pub use bandwidth::{BandwidthSchedule, BandwidthWindow, CurrentBandwidth, DAY_MINUTES};
 pub use cache_tags::{CACHE_TAGS_BYTES_MAX, CacheTags};
+pub use coverage::{CoverageGaps, GapReason};
+pub use delete_limit::{DeleteLimit, RecentDeletes};
 pub use fingerprint::Fingerprint;
-pub use hint::{Activity, Depth, Hint};
-pub use invalidation::{Batch, Changed, Link, Month, Stale, Staleness};
+pub use hint::{Depth, Hint, WriteState};
+pub use invalidation::{
+    ChangedObject, MonthCount, PathBatch, PendingInvalidation, Staleness, TraceLink,
+};
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
-pub use outcome::{Effort, Failure, FailureClass, Outcome};
+pub use origin::SourceOrigin;
+pub use outcome::{AttemptOutcome, Failure, FailureClass, Outcome, UploadDisposition, WriteEffect};
 pub use path::{PathError, RelPath};
 pub use record::{
-    Epoch, Mirrored, Operation, Pending, StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
-    millis,
+    ObjectRecord, Operation, QueueRow, RootGeneration, StoredPart, UnixMillis, UploadPlan,
+    UploadRecord, Version, millis,
 };
-pub use share::Share;
-pub use trace::{Context, Hex, Sampling, Trace, Tracing};
+pub use share::Shard;
+pub use trace::{HexDigits, Sampling, SpanReference, Trace, TraceSettings};

@@ -1,62 +1,62 @@
-//! What to do about a path: from what is there now, what the record says, and the policy.
+//! Decides what to do about a path, from the present file, the object record and the policy.
 //!
-//! The kind of event that led here is not an argument, on purpose: start, overflow, rescan and a
-//! single write all come to the same decision.
+//! The kind of event is deliberately not an argument: a start, an overflow, a scan and a single
+//! write lead to the same decision.
 
-use crate::model::{Epoch, Fingerprint, Mirrored, Operation, Pending};
+use crate::model::{Fingerprint, ObjectRecord, Operation, QueueRow, RootGeneration};
 
-/// What a look at the path found.
+/// The result of the inspection of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Observed {
+pub enum FileState {
     /// A regular file.
     File(Fingerprint),
-    /// Nothing that is mirrored has this name: its directory, reached from the confirmed root, was
-    /// listed completely without it, or with a link, a directory or a special file in its place.
+    /// No mirrored file has this name: its directory, reached from the confirmed root, was listed
+    /// completely without it, or with a link, a directory or a special file instead.
     Absent,
-    /// Nobody can say; the text says why. Neither sends nor deletes anything.
+    /// The result is unknown, for this reason. It neither uploads nor deletes anything.
     Unknown(String),
 }
 
-/// What the operator allows.
+/// The policy of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Whether a file's end is its object's end.
+    /// Whether the deletion of a file deletes its object.
     pub propagate_deletes: bool,
-    /// The watched directory of now.
-    pub epoch: Epoch,
+    /// The present root generation.
+    pub epoch: RootGeneration,
 }
 
-/// What to do, and why: the reason is a stable word for logs.
+/// The decision and its reason, which is a stable word for logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Queue this operation.
     Do(Operation, &'static str),
-    /// The object is as it should be, or nobody may touch it; whatever was queued is void.
+    /// The object is up to date, or must not be changed; any queue entry is removed.
     Nothing(&'static str),
-    /// Leave everything as it is until there is more to know.
+    /// Change nothing until more is known.
     Wait,
 }
 
-/// Decides about one path. `head` is what its object has to look like, if that counts.
+/// Decides about one path. `head` is the digest of the expected object attributes, if they count.
 #[must_use]
 pub fn plan(
-    observed: &Observed,
-    mirrored: Option<&Mirrored>,
-    pending: Option<&Pending>,
+    observed: &FileState,
+    mirrored: Option<&ObjectRecord>,
+    pending: Option<&QueueRow>,
     head: Option<u64>,
     policy: Policy,
 ) -> Decision {
     match observed {
-        Observed::Unknown(_) => Decision::Wait,
-        Observed::File(fingerprint) => plan_file(fingerprint, mirrored, pending, head, policy),
-        Observed::Absent => plan_absent(mirrored, pending, policy),
+        FileState::Unknown(_) => Decision::Wait,
+        FileState::File(fingerprint) => plan_file(fingerprint, mirrored, pending, head, policy),
+        FileState::Absent => plan_absent(mirrored, pending, policy),
     }
 }
 
 fn plan_file(
     now: &Fingerprint,
-    mirrored: Option<&Mirrored>,
-    pending: Option<&Pending>,
+    mirrored: Option<&ObjectRecord>,
+    pending: Option<&QueueRow>,
     head: Option<u64>,
     policy: Policy,
 ) -> Decision {
@@ -70,7 +70,8 @@ fn plan_file(
         return Decision::Do(Operation::Put, "written while it was read");
     }
     if pending.is_some_and(|pending| pending.sent.is_some()) {
-        // A put of another state may have replaced what is recorded, or a delete removed it.
+        // An upload of another version may have replaced the recorded object, or a delete removed
+        // it.
         return Decision::Do(Operation::Put, "an answer was lost");
     }
     if mirrored.epoch != policy.epoch {
@@ -82,8 +83,12 @@ fn plan_file(
     Decision::Nothing("unchanged")
 }
 
-fn plan_absent(mirrored: Option<&Mirrored>, pending: Option<&Pending>, policy: Policy) -> Decision {
-    // A put whose answer never came may have made the object, or replaced one.
+fn plan_absent(
+    mirrored: Option<&ObjectRecord>,
+    pending: Option<&QueueRow>,
+    policy: Policy,
+) -> Decision {
+    // An upload without a response may have created or replaced an object.
     let sent = pending.is_some_and(|pending| pending.sent.is_some());
     let ours = mirrored.map(|mirrored| mirrored.epoch);
     match ours {
@@ -99,32 +104,33 @@ mod tests {
     use super::*;
     use crate::model::{RelPath, Version};
 
-    const POLICY: Policy = Policy { propagate_deletes: true, epoch: Epoch(2) };
+    const POLICY: Policy = Policy { propagate_deletes: true, epoch: RootGeneration(2) };
 
     fn file() -> Fingerprint {
         Fingerprint::of_size(3)
     }
 
-    fn mirrored() -> Mirrored {
-        Mirrored::of_file(file(), Epoch(2))
+    fn mirrored() -> ObjectRecord {
+        ObjectRecord::of_file(file(), RootGeneration(2))
     }
 
-    fn put_pending(sent: Option<Version>) -> Pending {
+    fn put_pending(sent: Option<Version>) -> QueueRow {
         let path = RelPath::new(b"a").expect("a proper path");
-        Pending { sent, ..Pending::new(path, Operation::Put, Version::of(&file()), 0) }
+        QueueRow { sent, ..QueueRow::new(path, Operation::Put, Version::of(&file()), 0) }
     }
 
     #[test]
     fn an_unchanged_file_costs_nothing() {
-        let decision = plan(&Observed::File(file()), Some(&mirrored()), None, None, POLICY);
+        let decision = plan(&FileState::File(file()), Some(&mirrored()), None, None, POLICY);
         assert_eq!(decision, Decision::Nothing("unchanged"));
     }
 
     #[test]
     fn a_new_a_changed_and_a_racy_file_are_put() {
-        let observed = Observed::File(file());
-        let changed = Mirrored { fingerprint: Fingerprint { ctime_ns: 9, ..file() }, ..mirrored() };
-        let racy = Mirrored { racy: true, ..mirrored() };
+        let observed = FileState::File(file());
+        let changed =
+            ObjectRecord { fingerprint: Fingerprint { ctime_ns: 9, ..file() }, ..mirrored() };
+        let racy = ObjectRecord { racy: true, ..mirrored() };
         for mirrored in [None, Some(&changed), Some(&racy)] {
             let decision = plan(&observed, mirrored, None, None, POLICY);
             assert!(matches!(decision, Decision::Do(Operation::Put, _)), "{mirrored:?}");
@@ -133,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_an_object_looks_like_counts_only_where_it_is_asked_for() {
-        let observed = Observed::File(file());
+        let observed = FileState::File(file());
         for (recorded, head, unchanged) in [
             (None, None, true),
             (Some(1), None, true),
@@ -141,7 +147,7 @@ mod tests {
             (Some(1), Some(2), false),
             (None, Some(1), false),
         ] {
-            let mirrored = Mirrored { head: recorded, ..mirrored() };
+            let mirrored = ObjectRecord { head: recorded, ..mirrored() };
             let decision = plan(&observed, Some(&mirrored), None, head, POLICY);
             assert_eq!(
                 decision == Decision::Nothing("unchanged"),
@@ -154,13 +160,13 @@ mod tests {
     #[test]
     fn a_lost_answer_puts_the_record_in_doubt() {
         let sent = put_pending(Some(Version { size: 9, mtime_ns: 9 }));
-        let decision = plan(&Observed::File(file()), Some(&mirrored()), Some(&sent), None, POLICY);
+        let decision = plan(&FileState::File(file()), Some(&mirrored()), Some(&sent), None, POLICY);
         assert_eq!(decision, Decision::Do(Operation::Put, "an answer was lost"));
     }
 
     #[test]
     fn only_what_we_wrote_is_deleted() {
-        let gone = Observed::Absent;
+        let gone = FileState::Absent;
         assert_eq!(plan(&gone, None, None, None, POLICY), Decision::Nothing("never mirrored"));
         let never_sent = put_pending(None);
         assert_eq!(
@@ -175,21 +181,21 @@ mod tests {
 
     #[test]
     fn what_was_recorded_of_another_directory_is_never_deleted() {
-        let before = Mirrored { epoch: Epoch(1), ..mirrored() };
-        let decision = plan(&Observed::Absent, Some(&before), None, None, POLICY);
+        let before = ObjectRecord { epoch: RootGeneration(1), ..mirrored() };
+        let decision = plan(&FileState::Absent, Some(&before), None, None, POLICY);
         assert_eq!(decision, Decision::Nothing("recorded of another directory"));
     }
 
     #[test]
     fn nothing_is_deleted_where_the_policy_is_keep() {
         let keep = Policy { propagate_deletes: false, ..POLICY };
-        let decision = plan(&Observed::Absent, Some(&mirrored()), None, None, keep);
+        let decision = plan(&FileState::Absent, Some(&mirrored()), None, None, keep);
         assert_eq!(decision, Decision::Nothing("delete policy is keep"));
     }
 
     #[test]
     fn an_unknown_state_changes_nothing() {
-        let unknown = Observed::Unknown("permission denied".into());
+        let unknown = FileState::Unknown("permission denied".into());
         assert_eq!(plan(&unknown, Some(&mirrored()), None, None, POLICY), Decision::Wait);
     }
 }

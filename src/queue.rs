@@ -7,32 +7,46 @@
 //! - A try begins only when its row, with the try counted, is on disk ([`Queue::start`] gives out
 //!   the row; the engine starts the try when the record has answered). So after a crash the record
 //!   names every object that may have been made.
+//! - A row says that the bucket may hold something until an attempt has shown what it holds: all
+//!   requests of an attempt decide whether it changed anything, not the last one that failed.
 //! - No failure takes a row off the queue. It waits for its time, or, parked, for a change.
-//! - The oldest change starts first, but large files have no more than half of the tries that run at
-//!   once, so that small ones pass them.
+//! - A change that was seen when it happened is fresh, and starts before the backlog, which keeps a quarter
+//!   of the starts: see [`Lane`]. Within a lane the oldest change starts first, but large files have no more
+//!   than half of the tries that run at once, so that small ones pass them.
 //! - Deletes start after the puts that were wanted before them: a renamed file is there under its new
-//!   name before the old one goes. A put that has failed [`HOLDING_ATTEMPTS_MAX`] times holds up
-//!   nothing any more.
+//!   name before the old one goes. A fresh delete waits only for the puts that may be that new name: fresh
+//!   ones, and copies. A put that has failed [`HOLDING_ATTEMPTS_MAX`] times holds up nothing any more.
 //! - Deletes start many at once, [`DELETE_BATCH_MAX`] at most, and count as one try: they are one
 //!   request.
 //! - If more deletes are wanted than the limits allow, none starts.
-//! - Memory is bounded by [`Settings::window_max`] rows; the rest waits in the record.
+//! - Memory is bounded by [`QueueSettings::window_max`] rows; the rest waits in the state. A fresh
+//!   change takes the place of the row of the backlog that would start last.
 //!
 //! All of it is pure: time and randomness are arguments, and changes of the record are given back.
 
 mod asked;
 mod backoff;
 mod breaker;
+mod lane;
+mod merge;
+mod patience;
+mod start;
 mod window;
 
 pub use backoff::Backoff;
-pub use breaker::{Breaker, Turn};
+pub use breaker::{Breaker, BreakerTransition};
+pub use lane::Lane;
+pub use patience::{OutageLimit, Patience};
 
 use crate::model::{
-    Effort, Failure, FailureClass, Operation, Outcome, Pending, RelPath, UnixMillis, Version,
+    AttemptOutcome, DeleteLimit, Failure, FailureClass, Outcome, QueueRow, RecentDeletes, RelPath,
+    UnixMillis, UploadDisposition, Version, WriteEffect,
 };
-use crate::store::{Change, Counts};
-use window::{Class, Entry, State, Window};
+use crate::store::{Change, StateCounts};
+use lane::{Rank, RankTurns};
+use merge::merged;
+use std::collections::HashSet;
+use window::{RowState, Window, WindowRow};
 
 /// Failed tries after which a put no longer holds up the deletes behind it.
 pub const HOLDING_ATTEMPTS_MAX: u32 = 3;
@@ -47,9 +61,16 @@ pub const DELETE_BATCH_MAX: usize = 1_000;
 /// How long a delete that may start waits for others in their grace to go with it.
 const DELETE_GATHER_MS: UnixMillis = 2_000;
 
+/// Pauses after a file could not be read because of an error that may pass by itself: whatever the
+/// store needs, the disk is asked again within seconds.
+const READ_BACKOFF: Backoff = Backoff { first_ms: 1_000, max_ms: 30_000 };
+
+/// The longest pause that a store gets that asks for one (`Retry-After`).
+const RETRY_AFTER_MAX_MS: UnixMillis = 60_000;
+
 /// The limits of the queue.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct QueueSettings {
     /// Tries that may run at once.
     pub concurrency: usize,
     /// Small puts that may be under way; those beyond [`concurrency`](Self::concurrency) wait for a
@@ -61,69 +82,103 @@ pub struct Settings {
     pub window_max: usize,
     /// Waits between the tries of one path.
     pub backoff: Backoff,
-    /// Deletes wait for an operator if they are more than this part of what is mirrored …
-    pub delete_limit_percent: u8,
-    /// … and more than this many.
-    pub delete_limit_count: u64,
+    /// More deletes than this wait for an operator.
+    pub delete_limit: DeleteLimit,
+    /// When a single run gives up; none for a daemon.
+    pub patience: Option<Patience>,
 }
 
 /// Permission to try once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
+pub struct Attempt {
     /// The row as it is on disk while the try runs.
-    pub pending: Pending,
+    pub pending: QueueRow,
     /// What an earlier try may have left in the bucket.
     pub sent_before: Option<Version>,
     /// When it was last wanted; 0 if that was before the start.
     pub queued: UnixMillis,
+    /// Why it waited.
+    pub lane: Lane,
 }
 
 /// What followed from the end of a try.
 #[derive(Debug, Default)]
-pub struct Ended {
+pub struct AttemptResult {
     /// To be written.
     pub changes: Vec<Change>,
     /// The path has to be looked at once more …
     pub look_again: bool,
     /// … because of a hint with this mark …
     pub mark: u64,
-    /// … that told that the file was closed.
+    /// … that reported the close of the file …
     pub closed: bool,
+    /// … and of a change that was seen when it happened.
+    pub fresh: bool,
     /// The breaker turned.
-    pub turn: Option<Turn>,
+    pub turn: Option<BreakerTransition>,
 }
 
 /// The queue's window onto the record, and what may start.
 #[derive(Debug)]
 pub struct Queue {
-    settings: Settings,
+    settings: QueueSettings,
     window: Window,
-    counts: Counts,
+    counts: StateCounts,
     breaker: Breaker,
+    turns: RankTurns,
+    /// A put that may hold up fresh deletes may wait in the record where the window does not know of it:
+    /// until the window is empty, every delete waits for every put before it.
+    unseen_holding: bool,
+    /// What has left the window since the record was asked for rows: its answer may be older.
+    departed: Option<HashSet<RelPath>>,
     /// When something was started, or could have been, the last time.
     now: UnixMillis,
     /// Deletes that were wanted until then may be done, however many they are.
     approved_until: Option<UnixMillis>,
+    /// Deletes that were done without approval.
+    recent_deletes: RecentDeletes,
+    /// How long it keeps on trying, if it is to come to its end.
+    patience: Option<Patience>,
+    /// Since when that is so.
+    trying_since: UnixMillis,
 }
 
 impl Queue {
     /// A queue over a record that holds `counts`; its rows come by [`refill`](Self::refill).
     #[must_use]
-    pub fn new(settings: Settings, counts: Counts) -> Self {
-        let breaker = Breaker::new(settings.backoff);
+    pub fn new(settings: QueueSettings, counts: StateCounts) -> Self {
+        let mut breaker = Breaker::new(settings.backoff);
+        let patience = settings.patience;
+        if let Some(Patience { pause_max_ms, .. }) = patience {
+            breaker.count_anew(pause_max_ms);
+        }
         let window = Window::new(settings.large_bytes);
-        Self { settings, window, counts, breaker, now: 0, approved_until: None }
+        Self {
+            settings,
+            window,
+            counts,
+            breaker,
+            turns: RankTurns::default(),
+            unseen_holding: false,
+            departed: None,
+            now: 0,
+            approved_until: None,
+            recent_deletes: RecentDeletes::default(),
+            patience,
+            trying_since: 0,
+        }
     }
 
     /// How much the record held after the latest commit.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> StateCounts {
         self.counts
     }
 
     /// A commit has changed how much the record holds.
-    pub fn set_counts(&mut self, counts: Counts) {
+    pub fn set_counts(&mut self, counts: StateCounts) {
         self.counts = counts;
+        self.unseen_holding &= self.outside() > 0 || self.window.len() > 0;
     }
 
     /// Tries under way.
@@ -147,10 +202,8 @@ impl Queue {
     /// Whether deletes wait for an operator: more are wanted than both limits allow.
     #[must_use]
     pub fn deletes_held(&self) -> bool {
-        let Counts { deletes, mirrored, .. } = self.counts;
-        let percent = u64::from(self.settings.delete_limit_percent);
-        deletes > self.settings.delete_limit_count
-            && deletes.saturating_mul(100) > mirrored.saturating_mul(percent)
+        let StateCounts { deletes, mirrored, .. } = self.counts;
+        self.settings.delete_limit.is_exceeded(deletes, self.deleted_lately(), mirrored)
     }
 
     /// Whether rows wait in the record that the window has room for.
@@ -159,38 +212,57 @@ impl Queue {
         self.outside() > 0 && self.window.len() <= self.settings.window_max / 2
     }
 
-    /// Wants `wanted` done. `known` is the row the record has for the path.
+    /// Wants `wanted` done. `known` is the row the record has for the path; `fresh` says that the change was
+    /// seen when it happened.
     pub fn want(
         &mut self,
-        wanted: Pending,
-        known: Option<&Pending>,
+        wanted: QueueRow,
+        known: Option<&QueueRow>,
         now: UnixMillis,
+        fresh: bool,
     ) -> Option<Change> {
         if self.window.note_if_running(&wanted.path) {
             return None;
         }
-        let entry = self.window.remove(&wanted.path);
-        let mark = entry.as_ref().map_or(u64::MAX, |entry| entry.mark);
+        let entry = self.take_out(&wanted.path);
+        // The hint of a row that may have waited in the state is no longer known.
+        let unseen = if self.is_partial() { 0 } else { u64::MAX };
+        let mark = entry.as_ref().map_or(unseen, |entry| entry.mark);
         let before = entry.as_ref().map(|entry| &entry.pending).or(known);
         let row = merged(wanted, before, now);
-        if self.window.len() < self.settings.window_max {
-            self.window.insert_new(row.clone(), now, mark);
+        let fresh = if fresh { Some(now) } else { entry.as_ref().and_then(|entry| entry.fresh) };
+        if self.has_room_for(fresh) {
+            self.window.insert_new(row.clone(), now, mark, fresh);
+            if let Some(entry) = &entry {
+                self.window.carry_over(entry);
+            }
+        } else {
+            self.unseen_holding |= fresh.is_some() || row.copy_from.is_some();
         }
         Some(Change::Queue(row))
     }
 
-    /// `directory` is about to be compared with the record, which does not tell of an object until
-    /// its try has ended: what runs there is looked at again.
+    /// Makes room in the window for a change that is fresh.
+    fn has_room_for(&mut self, fresh: Option<UnixMillis>) -> bool {
+        if fresh.is_some() && self.window.len() >= self.settings.window_max {
+            let evicted = self.window.evict();
+            self.unseen_holding |= evicted.is_some_and(|entry| entry.holds_fresh());
+        }
+        self.window.len() < self.settings.window_max
+    }
+
+    /// `directory` is about to be compared with the state, which names an object only after its attempt
+    /// has ended: paths with a running attempt there are inspected again.
     pub fn comparing(&mut self, directory: &RelPath, mark: u64) {
         self.window.note_running_within(directory, mark);
     }
 
-    /// Nothing is to be done about `path` any more.
-    pub fn settle(&mut self, path: &RelPath, known: Option<&Pending>) -> Option<Change> {
+    /// Nothing has to be done about `path` any more.
+    pub fn settle(&mut self, path: &RelPath, known: Option<&QueueRow>) -> Option<Change> {
         if self.window.note_if_running(path) {
             return None;
         }
-        let queued = self.window.remove(path).is_some() || known.is_some();
+        let queued = self.take_out(path).is_some() || known.is_some();
         queued.then(|| Change::Settled(path.clone()))
     }
 
@@ -198,135 +270,102 @@ impl Queue {
     /// read. `None` where that is known already.
     pub fn park(
         &mut self,
-        wanted: Pending,
+        wanted: QueueRow,
         reason: &str,
-        known: Option<&Pending>,
+        known: Option<&QueueRow>,
     ) -> Option<Change> {
         if self.window.note_if_running(&wanted.path) {
             return None;
         }
-        let before = self.window.remove(&wanted.path).map(|entry| entry.pending);
+        let before = self.take_out(&wanted.path).map(|entry| entry.pending);
         let before = before.as_ref().or(known);
         if before.is_some_and(|before| before.parked.as_deref() == Some(reason)) {
             return None;
         }
         let since = before.map_or(wanted.since, |before| before.since);
         let sent = before.and_then(|before| before.sent);
-        let row = Pending { parked: Some(reason.to_owned()), since, sent, ..wanted };
+        let row = QueueRow { parked: Some(reason.to_owned()), since, sent, ..wanted };
         Some(Change::Queue(row))
     }
 
+    /// The record is being asked for rows.
+    pub fn begin_refill(&mut self) {
+        self.departed = Some(HashSet::new());
+    }
+
+    /// Takes the row of `path` out of the window; what the record has of it will be another one.
+    fn take_out(&mut self, path: &RelPath) -> Option<WindowRow> {
+        if let Some(departed) = &mut self.departed {
+            departed.insert(path.clone());
+        }
+        self.window.remove(path)
+    }
+
     /// Takes rows of the record into the window, as far as there is room and they are not there.
-    pub fn refill(&mut self, rows: Vec<Pending>) {
+    pub fn refill(&mut self, rows: Vec<QueueRow>) {
+        let departed = self.departed.take().unwrap_or_default();
         for row in rows {
             if self.window.len() >= self.settings.window_max {
                 break;
             }
-            if !self.window.contains(&row.path) {
-                // Nobody knows any more which hint it goes back to.
-                self.window.insert_new(row, 0, 0);
+            if !self.window.contains(&row.path) && !departed.contains(&row.path) {
+                // Its hint is no longer known.
+                self.window.insert_new(row, 0, 0, None);
             }
         }
-    }
-
-    /// Permissions for what may start now, the oldest change first. Each is running from here on;
-    /// its row has to be on disk before the try begins.
-    pub fn start(&mut self, now: UnixMillis, deletes_may_start: bool) -> Vec<Lease> {
-        self.now = now;
-        self.window.promote(now);
-        // While S3 takes nothing, one probe is all there is.
-        let limit = match self.breaker.outage() {
-            Some(_) => self.breaker.limit(now, self.settings.concurrency),
-            None => self.settings.prepared,
-        };
-        let mut leases = Vec::new();
-        while self.occupied() < limit {
-            let Some(class) = self.next(deletes_may_start) else { break };
-            let together = match class {
-                // A probe of S3 is one.
-                Class::Delete if self.breaker.outage().is_none() => DELETE_BATCH_MAX,
-                Class::Small | Class::Large | Class::Delete => 1,
-            };
-            for _ in 0..together {
-                let Some((since, path)) = self.window.next_ready(class) else { break };
-                let held = self.deletes_held() && self.is_unapproved(since);
-                let held_up = held || self.window.is_held_up(since + DELETE_GRACE_MS);
-                if class == Class::Delete && held_up {
-                    break;
-                }
-                let path = path.clone();
-                leases.extend(self.lease(&path));
-            }
+        if self.patience.is_some() {
+            let soon = self.now;
+            let untried = |entry: &WindowRow| entry.tries == 0;
+            self.window.hasten(soon, untried);
         }
-        leases
-    }
-
-    /// Tries under way; deletes are one.
-    #[must_use]
-    pub fn occupied(&self) -> usize {
-        let deletes = self.window.running_of(Class::Delete).min(1);
-        self.window.running_of(Class::Small) + self.window.running_of(Class::Large) + deletes
-    }
-
-    /// Of which class the next is that may start: that of the oldest change.
-    fn next(&self, deletes_may_start: bool) -> Option<Class> {
-        let large_max = self.settings.concurrency.div_ceil(2);
-        let may_start = |class: &Class| match class {
-            Class::Small => true,
-            Class::Large => self.window.running_of(Class::Large) < large_max,
-            Class::Delete => deletes_may_start && self.delete_may_start(),
-        };
-        [Class::Small, Class::Large, Class::Delete]
-            .into_iter()
-            .filter(may_start)
-            .filter_map(|class| Some((self.window.next_ready(class)?.0, class)))
-            .min_by_key(|(since, _)| *since)
-            .map(|(_, class)| class)
-    }
-
-    fn delete_may_start(&self) -> bool {
-        let Some((since, _)) = self.window.next_ready(Class::Delete) else { return false };
-        let complete = self.window.ready(Class::Delete) >= DELETE_BATCH_MAX
-            || !self.window.is_gathering()
-            || self.gathered_at().is_some_and(|gathered| self.now >= gathered);
-        let running = self.window.running_of(Class::Delete) > 0;
-        let held = self.deletes_held() && self.is_unapproved(since);
-        complete && !running && !held && !self.window.is_held_up(since + DELETE_GRACE_MS)
-    }
-
-    /// When the delete that is next no longer waits for others.
-    fn gathered_at(&self) -> Option<UnixMillis> {
-        self.window.delete_ready_at().map(|ready| ready + DELETE_GATHER_MS)
     }
 
     /// A try has ended.
     pub fn end(
         &mut self,
         path: &RelPath,
-        outcome: &Outcome,
+        attempted: &AttemptOutcome,
         now: UnixMillis,
         jitter: f64,
-    ) -> Ended {
-        let Some(mut entry) = self.window.remove(path) else { return Ended::default() };
-        let again = entry.state == State::Running { again: true };
+    ) -> AttemptResult {
+        let Some(mut entry) = self.take_out(path) else { return AttemptResult::default() };
+        let outcome = &attempted.outcome;
+        if attempted.written == WriteEffect::No {
+            // The bucket is as it was before: the row describes earlier attempts only.
+            entry.pending.sent = entry.sent_before;
+        }
+        let again = entry.state == RowState::Running { again: true };
         let turn = self.tell_breaker(outcome, now, jitter);
         let mark = std::mem::replace(&mut entry.again_mark, u64::MAX);
         let closed = std::mem::take(&mut entry.again_closed);
-        let mut ended = Ended { look_again: again, mark, closed, turn, ..Ended::default() };
+        let fresh = std::mem::take(&mut entry.again_fresh);
+        let mut ended = AttemptResult {
+            look_again: again,
+            mark,
+            closed,
+            fresh,
+            turn,
+            ..AttemptResult::default()
+        };
         match outcome {
             Outcome::Mirrored(mirrored, _) => {
                 ended.changes.push(Change::Mirrored(path.clone(), mirrored.clone()));
             }
-            Outcome::Deleted => ended.changes.push(Change::Forgotten(path.clone())),
+            Outcome::Deleted => {
+                ended.changes.push(Change::Forgotten(path.clone()));
+                ended.changes.extend(self.count_delete(&entry, now));
+            }
+            // The object is the other writer's now.
+            Outcome::Yielded => ended.changes.push(Change::Forgotten(path.clone())),
             Outcome::LookAgain(_) => {
                 // The look will want it again, or settle it; until then it waits, and is not lost.
                 entry.pending.attempts = entry.pending.attempts.saturating_sub(1);
                 entry.pending.next_try = now + self.settings.backoff.max_ms;
-                entry.pending.sent = entry.sent_before;
-                entry.state = State::Waiting;
+                entry.state = RowState::Waiting;
                 ended.look_again = true;
                 entry.mark = entry.mark.min(mark);
                 ended.mark = entry.mark;
+                ended.fresh |= entry.fresh.is_some();
                 self.window.insert(entry);
             }
             Outcome::Failed(failure) => {
@@ -334,7 +373,7 @@ impl Queue {
                 ended.changes.push(change);
             }
         }
-        if let Some(Turn::Closed(_)) = turn {
+        if let Some(BreakerTransition::Closed(_)) = turn {
             self.release(now);
         }
         ended
@@ -343,8 +382,10 @@ impl Queue {
     /// The next moment at which something may start by itself.
     #[must_use]
     pub fn next_due(&self, deletes_may_start: bool) -> Option<UnixMillis> {
-        let gathered = self.gathered_at().filter(|gathered| *gathered > self.now);
-        let waiting = self.window.next_try().into_iter().chain(gathered).min();
+        let gathered = Rank::ALL.into_iter().filter_map(|rank| self.gathered_at(rank));
+        let gathered = gathered.filter(|gathered| *gathered > self.now);
+        let released = self.delete_release();
+        let waiting = self.window.next_try().into_iter().chain(gathered).chain(released).min();
         match self.breaker.next_probe() {
             None => waiting,
             // While S3 is away nothing starts before the probe, and the probe needs something.
@@ -359,85 +400,68 @@ impl Queue {
         self.window.is_running(path)
     }
 
-    /// Everything that waits may be tried at once: the daemon stops, or an operator asked.
-    pub fn rush(&mut self, now: UnixMillis) {
-        self.breaker.rush(now);
-        self.window.hasten(now, |_| true);
-    }
-
-    /// Whether nothing is left that will be tried by itself within `tries` tries of this process.
-    #[must_use]
-    pub fn is_drained(&self, tries: u32) -> bool {
-        let given_up = self.breaker.outage().is_some_and(|(_, probes)| probes >= tries);
-        if given_up {
-            return self.window.running() == 0;
-        }
-        self.window.running() == 0
-            && !self.wants_refill()
-            && self
-                .window
-                .entries()
-                .all(|entry| entry.tries >= tries || (self.deletes_held() && self.is_held(entry)))
-    }
-
     /// Rows in the record, not parked, that are not in the window.
     fn outside(&self) -> u64 {
         let inside = u64::try_from(self.window.len()).unwrap_or(u64::MAX);
         self.counts.pending.saturating_sub(self.counts.parked).saturating_sub(inside)
     }
 
-    fn lease(&mut self, path: &RelPath) -> Option<Lease> {
-        let mut entry = self.window.remove(path)?;
-        let row = &mut entry.pending;
-        row.attempts = row.attempts.saturating_add(1);
-        entry.sent_before = row.sent;
-        // Until there is an answer the bucket may hold this, or, for a delete, nothing.
-        row.sent = Some(row.version);
-        let (pending, queued) = (row.clone(), entry.queued);
-        let lease = Lease { pending, sent_before: entry.sent_before, queued };
-        entry.tries = entry.tries.saturating_add(1);
-        entry.state = State::Running { again: false };
-        self.window.insert(entry);
-        Some(lease)
-    }
-
     fn failed(
         &mut self,
-        mut entry: Entry,
+        mut entry: WindowRow,
         failure: &Failure,
         now: UnixMillis,
         jitter: f64,
     ) -> Change {
+        let pause = self.pause_granted(failure);
+        let reading = failure.class == FailureClass::Read;
+        let mut backoff = if reading { READ_BACKOFF } else { self.settings.backoff };
+        if let Some(patience) = self.patience {
+            backoff.max_ms = backoff.max_ms.min(patience.pause_max_ms);
+        }
         let row = &mut entry.pending;
         row.error = Some(format!("{}: {}", failure.code, failure.message));
-        row.next_try = now + self.settings.backoff.wait_ms(row.attempts, jitter);
-        if !failure.answer_lost {
-            row.sent = entry.sent_before;
-        }
+        row.next_try = now + backoff.wait_ms(row.attempts, jitter).max(pause);
         if failure.class == FailureClass::File {
             row.parked = Some(failure.code.clone());
             return Change::Queue(entry.pending);
         }
         let change = Change::Queue(row.clone());
         entry.failed = Some(failure.class);
-        entry.state = State::Waiting;
+        entry.rank = Rank::of(&entry.pending, entry.fresh, now);
+        entry.state = RowState::Waiting;
         self.window.insert(entry);
         change
     }
 
-    fn tell_breaker(&mut self, outcome: &Outcome, now: UnixMillis, jitter: f64) -> Option<Turn> {
+    fn tell_breaker(
+        &mut self,
+        outcome: &Outcome,
+        now: UnixMillis,
+        jitter: f64,
+    ) -> Option<BreakerTransition> {
         match outcome {
-            Outcome::Mirrored(_, Effort::Unchanged) | Outcome::LookAgain(_) => None,
-            Outcome::Mirrored(..) | Outcome::Deleted => self.breaker.succeeded(now),
+            Outcome::Mirrored(_, UploadDisposition::Unchanged) | Outcome::LookAgain(_) => None,
+            Outcome::Mirrored(..) | Outcome::Deleted | Outcome::Yielded => {
+                self.breaker.succeeded(now)
+            }
             Outcome::Failed(failure) => match failure.class {
                 FailureClass::Unavailable | FailureClass::Throttled | FailureClass::Refused => {
-                    self.breaker.failed(failure.class, now, jitter)
+                    let turn = self.breaker.failed(failure.class, now, jitter);
+                    self.breaker.not_before(now + self.pause_granted(failure));
+                    turn
                 }
                 // S3 answered, and about this object only.
                 FailureClass::Object => self.breaker.succeeded(now),
-                FailureClass::File => None,
+                FailureClass::File | FailureClass::Read => None,
             },
         }
+    }
+
+    /// The pause that the store asks for, as far as it gets it.
+    fn pause_granted(&self, failure: &Failure) -> UnixMillis {
+        let most = self.patience.map_or(RETRY_AFTER_MAX_MS, |patience| patience.pause_max_ms);
+        failure.retry_after_ms.unwrap_or(0).min(most)
     }
 
     /// The outage is over: what failed because of it need not wait any longer.
@@ -448,35 +472,6 @@ impl Queue {
             entry.failed.is_some_and(|class| together.contains(&class))
         });
     }
-}
-
-/// A new wish joins the row of its path: it keeps the row's age, and its back-off if it is the same
-/// wish once more.
-fn merged(wanted: Pending, before: Option<&Pending>, now: UnixMillis) -> Pending {
-    let mut row = wanted;
-    row.next_try = now;
-    if let Some(before) = before {
-        row.since = row.since.min(before.since);
-        row.sent = before.sent;
-        let same = row.operation == before.operation && row.version == before.version;
-        if same && before.parked.is_none() {
-            row.attempts = before.attempts;
-            row.error.clone_from(&before.error);
-        }
-    }
-    if row.operation == Operation::Delete {
-        row.next_try = now + DELETE_GRACE_MS;
-        match before.filter(|before| before.operation == Operation::Delete) {
-            // However often it is wanted, the grace ends.
-            Some(before) if before.parked.is_none() => {
-                row.next_try = row.next_try.min(before.next_try);
-            }
-            Some(_) => {}
-            // The age of a put says nothing about the delete that takes its place.
-            None => row.since = now,
-        }
-    }
-    row
 }
 
 #[cfg(test)]

@@ -1,45 +1,55 @@
-//! Compares a directory with the record: two sorted streams, merged.
+//! Scans a directory and compares it with the state: two sorted streams, merged.
 //!
-//! A comparison of the whole tree brings up all that is parked as well, so that nothing stays parked
-//! for longer than the time between two of them.
+//! A scan of the whole tree also returns all skipped paths, so that none is skipped for longer than
+//! the scan interval.
 //!
-//! What differs is only a reason to look: each path found here goes the way of every hint, so a
-//! comparison can be wrong about a file that changes meanwhile without any harm. Memory does not
-//! grow with the tree, but for a digest of each directory that agreed: while names and files of one
-//! have it again, its rows are not read (see [`Agreed`](crate::store::Agreed)).
+//! A difference is only a reason for an inspection: each path found here is processed like any
+//! hint, so that an error about a file that changes meanwhile has no effect. Memory does not grow
+//! with the tree, except for a digest of each directory that agreed: while its names and files have
+//! the same digest, its rows are not read (see [`Agreed`](crate::store::CleanDirs)).
 
 mod beside;
+mod too_deep;
 
-pub use beside::{Comparing, Comparison, ReportError};
+pub use beside::{ReportError, RunningScan, ScanTask};
 
 use crate::filter::Filter;
-use crate::model::{Depth, Epoch, Mirrored, RelPath};
-use crate::root::{Kind, LookError, Memory, Root, SourceGone, Visit, walk};
+use crate::model::{Depth, Fingerprint, ObjectRecord, RelPath, RootGeneration};
+use crate::root::{
+    FileKind, InspectError, PreviousDigests, Root, SourceGone, Visit, in_words, is_passing, walk,
+};
 use crate::rules::Rules;
-use crate::store::{From, RANGE_ROWS_MAX, Store, StoreError};
+use crate::store::{RANGE_ROWS_MAX, StartBound, Store, StoreError};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use too_deep::TooDeep;
 
-/// Differences that are handed on at once.
+/// Maximum number of differences that are passed on at once.
 const BATCH_MAX: usize = 512;
-/// Links, devices and the like that a comparison names; the rest is counted.
+/// Maximum number of special files that a scan names; the rest is counted.
 const SKIPPED_MAX: usize = 100;
-/// Rows that are read where a directory follows that needs none: the next one may need none either.
+/// Maximum number of unreadable paths that are named; the rest is counted.
+const UNREAD_MAX: usize = 1_024;
+/// Maximum number of names of files with hard links that are passed on.
+pub const LINKED_MAX: usize = 65_536;
+/// The number of rows to read after a directory that needs none: the next one may need none either.
 const ROWS_AFTER_GAP: usize = 16;
 
-/// What to compare.
+/// The scope of a scan.
 #[derive(Debug, Clone)]
-pub struct Range {
+pub struct ScanScope {
     /// The directory.
     pub start: RelPath,
-    /// How far below it.
+    /// The depth below it.
     pub depth: Depth,
 }
 
-impl Range {
+impl ScanScope {
     /// The whole tree.
     #[must_use]
     pub fn everything() -> Self {
@@ -53,111 +63,138 @@ impl Range {
     }
 }
 
-/// What else than the file a row has to agree with.
+/// The expected content of a row, besides the file.
 #[derive(Debug, Clone)]
 pub struct Expected {
-    /// The watched directory of now.
-    pub epoch: Epoch,
-    /// What objects look like, where that is asked for.
+    /// The present root generation.
+    pub epoch: RootGeneration,
+    /// The rules for object attributes, if those are compared.
     pub rules: Option<Arc<Rules>>,
-    /// Whether a comparison of everything brings up what is parked.
+    /// Whether a scan of the whole tree returns skipped paths.
     pub parked: bool,
-    /// Files compared so far, for whoever waits.
+    /// The number of files so far, for progress.
     pub visited: Arc<AtomicU64>,
 }
 
 impl Expected {
-    /// A file of this directory, and of these rules.
+    /// A row for a file of this directory, and of these rules.
     #[must_use]
-    pub fn new(epoch: Epoch, rules: Option<Arc<Rules>>) -> Self {
+    pub fn new(epoch: RootGeneration, rules: Option<Arc<Rules>>) -> Self {
         Self { epoch, rules, parked: true, visited: Arc::default() }
     }
 
-    fn holds(&self, path: &RelPath, mirrored: &Mirrored) -> bool {
+    fn holds(&self, path: &RelPath, mirrored: &ObjectRecord) -> bool {
         let head = |rules: &Arc<Rules>| mirrored.head == Some(rules.head(path).digest());
         mirrored.epoch == self.epoch && self.rules.as_ref().is_none_or(head)
     }
 }
 
-/// What a comparison saw.
+/// The result of a scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Regular files that are wanted.
+    /// Selected regular files.
     pub files: u64,
-    /// Of those, not in the record.
+    /// Files without a record.
     pub new: u64,
-    /// Of those, not as the record says.
+    /// Files that differ from their record.
     pub changed: u64,
-    /// Recorded and not found.
+    /// Records without a file.
     pub gone: u64,
-    /// Directories and files that could not be read.
+    /// Unreadable directories and files.
     pub unreadable: u64,
+    /// The first of them, at most `UNREAD_MAX`.
+    pub unread: Vec<UnreadPath>,
+    /// Files with hard links, at most `LINKED_MAX` of the names.
+    pub linked: Vec<(RelPath, Fingerprint)>,
     /// Links, devices, sockets, FIFOs.
     pub special: u64,
-    /// Mount points, not crossed.
+    /// Mount points, which are not crossed.
     pub mounts: u64,
-    /// The first hundred of both, each with what it is.
+    /// The first hundred of both, each with its kind.
     pub skipped: Vec<(RelPath, &'static str)>,
 }
 
-/// Why a comparison ended early. What it had found was handed on.
+/// A path that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadPath {
+    /// The path.
+    pub path: RelPath,
+    /// The reason.
+    pub why: String,
+    /// Whether the error may be temporary.
+    pub passing: bool,
+}
+
+/// Why a scan ended early. The differences so far were passed on.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The watched directory is not what it was.
+    /// The watched directory has changed.
     #[error(transparent)]
     Source(#[from] SourceGone),
-    /// The directory to compare cannot be reached.
+    /// The directory cannot be reached.
     #[error("the directory cannot be compared: {0}")]
-    Start(#[from] LookError),
-    /// The record cannot be read.
+    Start(#[from] InspectError),
+    /// The state cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Nobody takes the differences any more.
+    /// The receiver of the differences was dropped.
     #[error("the comparison was ended")]
     Ended,
 }
 
-/// Takes the paths that differ; breaks when nobody wants them any more. May block.
+/// Number of entries between two checks for a dropped receiver.
+const VISITS_MAX: u32 = 256;
+
+/// Receives paths that differ, possibly none, and breaks when their receiver was dropped. May
+/// block.
 pub type Emit<'a> = &'a mut dyn FnMut(Vec<RelPath>) -> ControlFlow<()>;
 
-/// Compares what lies below `root` with the record. Blocks.
+/// Compares the tree below `root` with the state. Blocks.
 ///
 /// # Errors
 ///
-/// If it could not be done to its end.
+/// If it could not be completed.
 pub fn reconcile(
     root: &Root,
     store: &Store,
     filter: &Filter,
     expected: &Expected,
-    range: &Range,
+    range: &ScanScope,
     emit: Emit<'_>,
 ) -> Result<Summary, ReconcileError> {
     root.confirm()?;
-    let mut merge = Merge {
+    let mut merge = ScanMerge {
         store,
         filter,
         expected,
         range,
         emit,
         page: VecDeque::new(),
-        next_page: Some(From::Start),
+        next_page: Some(StartBound::Start),
         page_rows: ROWS_AFTER_GAP,
         levels: Vec::new(),
         frozen: None,
         batch: Vec::new(),
+        visits: 0,
         summary: Summary::default(),
         error: None,
     };
-    let wanted = |path: &RelPath, is_directory: bool| filter.wants_entry(path, is_directory);
-    // What objects look like is in the rows alone.
+    let deep = RefCell::new(TooDeep::default());
+    let wanted = |path: &RelPath, is_directory: bool| {
+        let wanted = filter.wants_entry(path, is_directory);
+        if !wanted && is_directory && filter.is_too_deep(path) {
+            deep.borrow_mut().met(path);
+        }
+        wanted
+    };
+    // Only the rows contain the object attributes.
     let agreed = store.agreed();
     let remembers = range.depth == Depth::Whole && expected.rules.is_none();
     if remembers {
         agreed.begin(agreed.hasher().hash_one((expected.epoch.0, filter.digest())));
     }
     let of = |path: &RelPath| agreed.of(path);
-    let memory = remembers.then(|| Memory { of: &of, hasher: agreed.hasher() });
+    let memory = remembers.then(|| PreviousDigests { of: &of, hasher: agreed.hasher() });
     let walked =
         walk(root, &range.start, range.depth, &wanted, memory, &mut |visit| merge.visit(&visit));
     if remembers {
@@ -165,7 +202,7 @@ pub fn reconcile(
     }
     walked?;
     if merge.error.is_none() {
-        // Rows behind the last file are gone, too.
+        // Rows after the last file have no file either.
         merge.pass(None).map_or_else(|error| merge.error = Some(error), |()| ());
     }
     if merge.error.is_none() && range.is_everything() && expected.parked {
@@ -175,43 +212,54 @@ pub fn reconcile(
     if let Some(error) = merge.error.or(flushed.err()) {
         return Err(error);
     }
-    let summary = merge.summary;
+    let mut summary = merge.summary;
+    deep.into_inner().join(&mut summary);
     root.confirm()?;
     Ok(summary)
 }
 
-struct Merge<'a> {
+struct ScanMerge<'a> {
     store: &'a Store,
     filter: &'a Filter,
     expected: &'a Expected,
-    range: &'a Range,
+    range: &'a ScanScope,
     emit: Emit<'a>,
-    page: VecDeque<(RelPath, Mirrored)>,
-    /// Where the page after this one begins; `None` behind the last.
-    next_page: Option<From>,
-    /// How many rows it will have.
+    page: VecDeque<(RelPath, ObjectRecord)>,
+    /// The start of the next page; `None` after the last.
+    next_page: Option<StartBound>,
+    /// The number of its rows.
     page_rows: usize,
     /// The directories on the way down.
-    levels: Vec<Level>,
-    /// Nothing at or below it may be called absent. The rows below a path come in one run, so the
-    /// latest is the only one that matters.
+    levels: Vec<ScanLevel>,
+    /// A path at or below which nothing counts as absent. The rows below a path are contiguous, so
+    /// that only the latest path matters.
     frozen: Option<RelPath>,
     batch: Vec<RelPath>,
+    /// The number of entries since the last check for a dropped receiver.
+    visits: u32,
     summary: Summary,
     error: Option<ReconcileError>,
 }
 
 /// A directory whose entries are being visited.
-struct Level {
+struct ScanLevel {
     path: RelPath,
-    /// Nothing recorded in it is asked for; what is below its sub-directories may be.
+    /// Its rows are not read; those of its subdirectories may be.
     known: bool,
-    /// All that was seen in it is as recorded, and nothing else was recorded.
+    /// Everything in it is as recorded, and nothing else is recorded.
     agrees: bool,
 }
 
-impl Merge<'_> {
+impl ScanMerge<'_> {
     fn visit(&mut self, visit: &Visit<'_>) -> ControlFlow<()> {
+        self.visits += 1;
+        if self.visits >= VISITS_MAX {
+            self.visits = 0;
+            if (self.emit)(Vec::new()).is_break() {
+                self.error = Some(ReconcileError::Ended);
+                return ControlFlow::Break(());
+            }
+        }
         let result = match visit {
             Visit::File { path, stat } => self.file(path, stat),
             Visit::Directory { path } => self.directory(path),
@@ -219,18 +267,17 @@ impl Merge<'_> {
             Visit::Left { path, digest } => self.left(path, *digest),
             Visit::Skipped { path, kind } => self.special(path, *kind),
             Visit::Unreadable { path, error } => {
-                self.summary.unreadable += 1;
-                tracing::warn!(
-                    event = "source.unreadable",
-                    file.path = %path,
-                    error.message = %error,
-                    "cannot be read; nothing below is sent or deleted"
-                );
+                self.unread(path, error);
                 self.freeze(path)
             }
             Visit::Mount { path } => {
                 self.summary.mounts += 1;
                 self.skip(path, "mount");
+                self.freeze(path)
+            }
+            Visit::OwnState { path } => {
+                self.summary.special += 1;
+                self.skip(path, "state directory");
                 self.freeze(path)
             }
         };
@@ -243,9 +290,22 @@ impl Merge<'_> {
         }
     }
 
+    fn unread(&mut self, path: &RelPath, error: &io::Error) {
+        self.summary.unreadable += 1;
+        if self.summary.unread.len() < UNREAD_MAX {
+            let denied = error.kind() == io::ErrorKind::PermissionDenied;
+            let why = if denied { "permission denied".to_owned() } else { in_words(error) };
+            let passing = is_passing(error);
+            self.summary.unread.push(UnreadPath { path: path.clone(), why, passing });
+        }
+    }
+
     fn file(&mut self, path: &RelPath, stat: &crate::root::Stat) -> Result<(), ReconcileError> {
         self.summary.files += 1;
         self.expected.visited.store(self.summary.files, Ordering::Relaxed);
+        if stat.links > 1 && self.summary.linked.len() < LINKED_MAX {
+            self.summary.linked.push((path.clone(), stat.fingerprint));
+        }
         self.arrive(path)?;
         let row = match self.peek()? {
             Some((recorded, _)) if recorded == path => self.page.pop_front(),
@@ -268,36 +328,36 @@ impl Merge<'_> {
     fn directory(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
         self.arrive(path)?;
         if self.range.depth == Depth::Whole {
-            self.levels.push(Level { path: path.clone(), known: false, agrees: true });
+            self.levels.push(ScanLevel { path: path.clone(), known: false, agrees: true });
         }
         if self.range.depth == Depth::Entries && *path != self.range.start {
-            // Not entered, so nothing is known of what lies below.
+            // It is not entered, so nothing is known of its content.
             self.page.retain(|(recorded, _)| recorded == path || !recorded.is_within(path));
             if self.page.is_empty() && self.next_page.is_some() {
-                self.next_page = Some(From::Past(path.clone()));
+                self.next_page = Some(StartBound::Past(path.clone()));
             }
         }
         Ok(())
     }
 
-    /// A directory that is as it was when it agreed: none of its rows is read.
+    /// Processes a directory that equals the one that agreed: none of its rows is read.
     fn known(&mut self, path: &RelPath, files: u64) -> Result<(), ReconcileError> {
         if self.levels.last().is_none_or(|level| !level.known) {
             self.arrive(path)?;
         }
         self.summary.files += files;
         self.expected.visited.store(self.summary.files, Ordering::Relaxed);
-        self.levels.push(Level { path: path.clone(), known: true, agrees: true });
+        self.levels.push(ScanLevel { path: path.clone(), known: true, agrees: true });
         Ok(())
     }
 
     fn left(&mut self, path: &RelPath, digest: Option<u64>) -> Result<(), ReconcileError> {
         if self.levels.last().is_some_and(|level| level.known) {
-            self.skip_rows(path, From::Past(path.clone()));
+            self.skip_rows(path, StartBound::Past(path.clone()));
             self.levels.pop();
             return Ok(());
         }
-        // The rows of what is gone from it come before anything that follows.
+        // The rows of missing entries come before anything that follows.
         while self.peek()?.is_some_and(|(recorded, _)| recorded.is_within(path)) {
             self.pass_one()?;
         }
@@ -308,18 +368,18 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// The walk is at `path`: rows before it are gone, but for those that a known directory has.
+    /// Advances to `path`: rows before it have no file, except those of a known directory.
     fn arrive(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
         if self.levels.last().is_some_and(|level| level.known) {
-            self.skip_rows(path, From::At(path.clone()));
+            self.skip_rows(path, StartBound::At(path.clone()));
         }
         self.pass(Some(path))
     }
 
-    /// Drops the rows before `from`, which is at `path` or right behind all that is in it.
-    fn skip_rows(&mut self, path: &RelPath, from: From) {
-        let behind = matches!(from, From::Past(_));
-        let is_before = |(recorded, _): &(RelPath, Mirrored)| {
+    /// Drops the rows before `from`, which is at `path` or after everything in it.
+    fn skip_rows(&mut self, path: &RelPath, from: StartBound) {
+        let behind = matches!(from, StartBound::Past(_));
+        let is_before = |(recorded, _): &(RelPath, ObjectRecord)| {
             recorded < path || (behind && recorded.is_within(path))
         };
         while self.page.front().is_some_and(is_before) {
@@ -331,7 +391,7 @@ impl Merge<'_> {
         }
     }
 
-    fn special(&mut self, path: &RelPath, kind: Kind) -> Result<(), ReconcileError> {
+    fn special(&mut self, path: &RelPath, kind: FileKind) -> Result<(), ReconcileError> {
         self.summary.special += 1;
         self.skip(path, kind.as_str());
         self.arrive(path)
@@ -345,13 +405,13 @@ impl Merge<'_> {
 
     fn freeze(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
         self.arrive(path)?;
-        // One whose entries were already being visited ends with this.
+        // It can end a directory whose entries were being visited.
         self.levels.pop_if(|level| level.path == *path);
         self.frozen = Some(path.clone());
         Ok(())
     }
 
-    /// Takes the rows that come before `path`, or all: the walk has passed them and not met them.
+    /// Processes the rows before `path`, or all: the walk has passed them without finding them.
     fn pass(&mut self, path: Option<&RelPath>) -> Result<(), ReconcileError> {
         while let Some((recorded, _)) = self.peek()? {
             if path.is_some_and(|path| recorded >= path) {
@@ -362,15 +422,15 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Takes the next row, which the walk has passed.
+    /// Processes the next row that the walk has passed.
     fn pass_one(&mut self) -> Result<(), ReconcileError> {
         let Some((recorded, _)) = self.page.pop_front() else { return Ok(()) };
-        // Whatever becomes of it, the directory is to be asked again.
+        // In any case, the directory has to be read again next time.
         if let Some(level) = self.levels.last_mut() {
             level.agrees = false;
         }
         let frozen = self.frozen.as_ref().is_some_and(|frozen| recorded.is_within(frozen));
-        // What a pattern ignores now is left as it is: changing patterns deletes nothing.
+        // Paths that a pattern now ignores are not changed: changed patterns delete nothing.
         if !frozen && self.filter.wants_file(&recorded) {
             self.summary.gone += 1;
             self.differs(&recorded)?;
@@ -378,13 +438,13 @@ impl Merge<'_> {
         Ok(())
     }
 
-    fn peek(&mut self) -> Result<Option<&(RelPath, Mirrored)>, ReconcileError> {
+    fn peek(&mut self) -> Result<Option<&(RelPath, ObjectRecord)>, ReconcileError> {
         if self.page.is_empty()
             && let Some(from) = self.next_page.take()
         {
             let within = self.range.start.clone();
             self.page = self.store.range_blocking(within, from, self.page_rows)?.into();
-            self.next_page = self.page.back().map(|(last, _)| From::After(last.clone()));
+            self.next_page = self.page.back().map(|(last, _)| StartBound::After(last.clone()));
             self.page_rows = (self.page_rows * 4).min(RANGE_ROWS_MAX);
         }
         Ok(self.page.front())

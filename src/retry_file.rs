@@ -1,53 +1,58 @@
-//! `retry_file`: what waits and why, as JSON for people and scripts.
+//! `retry_file`: a report of pending changes and their reasons, as JSON for operators and scripts.
 //!
-//! A view of the queue, never its truth: it is made from the record, at most once a second, and put
-//! in the place of the one before in one step. The original service kept its queue in a file of this
-//! name; what is found in one is told, and the first comparison of the directory does it.
+//! It is created from the state, at most once a second, and replaces the previous one atomically.
+//! The original service kept its queue in a file of this name. The entries of such a file are
+//! logged, and the first scan of the directory processes them.
 
-use crate::model::{KeyPrefix, Pending, UnixMillis};
+use crate::clock::rfc3339;
+use crate::escape::escaped_json;
+use crate::model::{KeyPrefix, QueueRow};
+use crate::safe_file::{FilePublisher, FileReaders, OwnFile, read_own};
 use crate::store::Store;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-/// Entries in the file; of the rest it gives the number.
+/// Maximum number of entries in the file; it has the number of the rest.
 const ENTRIES_MAX: usize = 10_000;
-/// Least time between two writes.
+/// Minimum time between two writes.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// One that takes long, because the queue is, is followed by so many times as much without one …
+/// A slow write, because the queue is long, is followed by a pause of this many times its duration.
 const PAUSE_FACTOR: u32 = 50;
-/// … but not more.
+/// The longest such pause.
 const INTERVAL_MAX: Duration = Duration::from_secs(30);
-/// Larger files than this were not written by the original service, nor by us.
+/// Larger files were written neither by the original service nor by this one.
 const READ_BYTES_MAX: u64 = 64 << 20;
+/// Maximum time that the start waits for its content.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the view needs to name files and objects.
+/// The settings that determine the names of files and objects.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// The file.
+pub struct ReportNames {
+    /// The path of the file.
     pub path: PathBuf,
+    /// Who may read it: it contains file names.
+    pub readers: FileReaders,
     /// The watched directory.
     pub watch_path: PathBuf,
-    /// What stands before every key.
+    /// The prefix of every key.
     pub prefix: KeyPrefix,
 }
 
 #[derive(Debug, Serialize)]
-struct View {
+struct RetryReport {
     waiting: u64,
     shown: usize,
     not_shown: u64,
-    entries: Vec<Entry>,
+    entries: Vec<ReportEntry>,
 }
 
-/// The first four keys are those of the original service.
+/// An entry. The first four keys are those of the original service.
 #[derive(Debug, Serialize)]
-struct Entry {
+struct ReportEntry {
     r#type: &'static str,
     file_path: String,
     s3_key: String,
@@ -60,35 +65,37 @@ struct Entry {
 
 /// An entry of the original service.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
-struct Inherited {
+struct OriginalEntry {
     /// `upload`, `delete` or `invalidate`.
     r#type: String,
 }
 
-/// The queue the original service left, if the file is one. A view of ours is none.
+/// Reads the queue of the original service, if the file is one. Our own report is not.
 ///
 /// # Errors
 ///
-/// If the file is there and cannot be read, or holds something else.
-fn inherited(path: &Path) -> io::Result<Vec<Inherited>> {
-    let file = match std::fs::File::open(path) {
+/// If the file exists and cannot be read, or has other content.
+fn inherited(path: &Path) -> io::Result<Vec<OriginalEntry>> {
+    let bytes = match read_own(path, READ_BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        file => file?,
+        read => read?,
     };
-    if file.metadata()?.len() > READ_BYTES_MAX {
-        return Err(io::Error::other("it is larger than any queue"));
-    }
-    let text = io::read_to_string(file)?;
-    if !text.trim_start().starts_with('[') {
+    if bytes.trim_ascii_start().first() != Some(&b'[') {
         return Ok(Vec::new());
     }
-    serde_json::from_str(&text).map_err(io::Error::other)
+    serde_json::from_slice(&bytes).map_err(io::Error::other)
 }
 
-/// Tells of a queue the original service left. Its uploads are found by the first comparison; its
-/// deletes cannot be told from objects that somebody else made.
-pub fn tell_inherited(path: &Path) {
-    match inherited(path) {
+/// Logs the queue of the original service. The first scan finds its uploads; its deletes cannot be
+/// distinguished from foreign objects.
+pub async fn tell_inherited(path: &Path) {
+    let file = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || inherited(&file));
+    let found = match timeout(READ_PATIENCE, reading).await {
+        Ok(found) => found.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match found {
         Ok(entries) if entries.is_empty() => {}
         Ok(entries) => {
             let deletes = entries.iter().filter(|entry| entry.r#type == "delete").count();
@@ -102,19 +109,21 @@ pub fn tell_inherited(path: &Path) {
         }
         Err(error) => tracing::warn!(
             event = "retry_file.unreadable",
+            path = %path.to_string_lossy().escape_debug(),
             error.message = %error,
             "retry_file holds something that is no queue; it is replaced by the view of ours"
         ),
     }
 }
 
-/// Keeps the file up to date whenever `news` come, until nobody tells any more; then writes it a last
-/// time.
-pub async fn keep<T>(settings: Settings, store: Store, mut news: watch::Receiver<T>) {
+/// Keeps the file up to date after each change of `news`, until its sender is dropped; then writes
+/// it a last time.
+pub async fn keep<T>(settings: ReportNames, store: Store, mut news: watch::Receiver<T>) {
+    let mut file = FilePublisher::new(OwnFile::new(settings.path.clone(), settings.readers));
     loop {
         let told = news.changed().await;
         let began = Instant::now();
-        if let Err(error) = write(&settings, &store).await {
+        if let Err(error) = write(&settings, &store, &mut file).await {
             tracing::warn!(
                 event = "retry_file.write_failed",
                 path = %settings.path.to_string_lossy().escape_debug(),
@@ -125,7 +134,7 @@ pub async fn keep<T>(settings: Settings, store: Store, mut news: watch::Receiver
         if told.is_err() {
             return;
         }
-        // The end is not kept waiting.
+        // The end does not wait for it.
         tokio::select! {
             () = tokio::time::sleep(pause(began.elapsed())) => {}
             () = ended(news.clone()) => {}
@@ -133,7 +142,7 @@ pub async fn keep<T>(settings: Settings, store: Store, mut news: watch::Receiver
     }
 }
 
-/// How long a view is left as it is that took so long to write.
+/// The pause after a write that took this long.
 fn pause(took: Duration) -> Duration {
     (took * PAUSE_FACTOR).clamp(INTERVAL, INTERVAL_MAX)
 }
@@ -142,24 +151,27 @@ async fn ended<T>(mut news: watch::Receiver<T>) {
     while news.changed().await.is_ok() {}
 }
 
-async fn write(settings: &Settings, store: &Store) -> io::Result<()> {
+async fn write(settings: &ReportNames, store: &Store, file: &mut FilePublisher) -> io::Result<()> {
     let (rows, counts) = store.queued(ENTRIES_MAX).await.map_err(io::Error::other)?;
     let shown = rows.len();
-    let view = View {
+    let view = RetryReport {
         waiting: counts.pending,
         shown,
         not_shown: counts.pending.saturating_sub(shown as u64),
         entries: rows.iter().map(|row| entry(settings, row)).collect(),
     };
-    let path = settings.path.clone();
-    let written = tokio::task::spawn_blocking(move || replace(&path, &view)).await;
-    written.map_err(io::Error::other)?
+    file.publish(move || {
+        let mut text = serde_json::to_string_pretty(&view)?;
+        text.push('\n');
+        Ok(escaped_json(&text))
+    })
+    .await
 }
 
-fn entry(settings: &Settings, row: &Pending) -> Entry {
+fn entry(settings: &ReportNames, row: &QueueRow) -> ReportEntry {
     let file_path = settings.watch_path.join(row.path.as_path());
     let key = settings.prefix.key(&row.path);
-    Entry {
+    ReportEntry {
         r#type: match row.operation {
             crate::model::Operation::Put => "upload",
             crate::model::Operation::Delete => "delete",
@@ -174,53 +186,37 @@ fn entry(settings: &Settings, row: &Pending) -> Entry {
     }
 }
 
-fn rfc3339(millis: UnixMillis) -> String {
-    let nanos = i128::from(millis) * 1_000_000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanos);
-    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
-}
-
-/// A reader sees the old view or the new one, never a part.
-fn replace(path: &Path, view: &View) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let mut file = io::BufWriter::new(std::fs::File::create(&new)?);
-    serde_json::to_writer_pretty(&mut file, view)?;
-    file.write_all(b"\n")?;
-    file.into_inner()?.sync_data()?;
-    std::fs::rename(new, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Operation, RelPath, Version};
     use crate::store::Change;
 
-    fn pending(number: u64) -> Pending {
+    fn pending(number: u64) -> QueueRow {
         let path = RelPath::new(format!("a/{number:05}").as_bytes()).expect("a proper path");
-        Pending {
+        QueueRow {
             attempts: 2,
             next_try: 9_500,
             error: Some("SlowDown: please".into()),
-            ..Pending::new(path, Operation::Put, Version::default(), 1_000 * number)
+            ..QueueRow::new(path, Operation::Put, Version::default(), 1_000 * number)
         }
     }
 
     async fn view_of(rows: u64) -> serde_json::Value {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(directory.path(), "b", crate::model::Share::default(), 0)
+        let store = Store::open(directory.path(), "b", crate::model::Shard::default(), 0)
             .expect("opened")
             .store;
         let changes = (0..rows).map(|number| Change::Queue(pending(number))).collect();
         store.write(changes).await.expect("written");
-        let settings = Settings {
+        let settings = ReportNames {
             path: directory.path().join("retry_queue.json"),
+            readers: FileReaders::Owner,
             watch_path: "/data".into(),
             prefix: KeyPrefix::new("p").expect("a prefix"),
         };
-        write(&settings, &store).await.expect("written");
+        let mut file = FilePublisher::new(OwnFile::new(settings.path.clone(), settings.readers));
+        write(&settings, &store, &mut file).await.expect("written");
         assert!(inherited(&settings.path).expect("readable").is_empty(), "ours is no heritage");
         let text = std::fs::read(&settings.path).expect("there");
         serde_json::from_slice(&text).expect("JSON")

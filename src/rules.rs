@@ -1,63 +1,67 @@
-//! How objects are stored and served: what the operator's rules say of a path, and what is guessed
-//! of it otherwise.
+//! The attributes of objects: the operator's rules for a path, and guesses for the rest.
 //!
 //! # Invariants
 //!
-//! - The first rule that matches holds, alone; what it leaves open is as if there were no rule.
-//! - Patterns are globs from the top of the watched directory. `*` and `?` stay within a name, `**`
+//! - The first matching rule applies exclusively; for fields that it does not set, the defaults
+//!   apply.
+//! - Patterns are globs relative to the watched directory. `*` and `?` match within a name, `**`
 //!   crosses directories, and a pattern without a `/` matches the name in any directory.
-//! - [`Head::digest`] depends on what the object is to look like and on nothing else, so that two
-//!   runs, or two versions of the program, agree on it.
+//! - [`ObjectAttributes::digest`] depends only on the attributes, so that two runs, or two versions of the
+//!   program, agree on it.
 
 mod attributes;
+mod customer_key;
 
 pub use attributes::{Attributes, Checksum, Encryption};
+pub use customer_key::{CustomerKey, KEY_FILE_BYTES_MAX};
 
 use crate::model::{CacheTags, RelPath};
 use crc_fast::{CrcAlgorithm, Digest};
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::sync::Arc;
 
-/// What an object of unknown kind is.
+/// The content type of an unknown kind of file.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// One rule of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Which paths it is about.
+    /// The pattern of its paths.
     pub pattern: String,
-    /// What it says of their objects.
+    /// The attributes of their objects.
     pub attributes: Attributes,
 }
 
-/// What the operator says of all objects.
+/// The operator's settings for all objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct RuleSettings {
     /// In their order.
     pub rules: Vec<Rule>,
-    /// Where no rule says another.
+    /// The storage class, unless a rule sets another.
     pub storage_class: Option<String>,
-    /// Of every object.
+    /// The encryption of every object.
     pub encryption: Option<Encryption>,
+    /// The canned ACL, unless a rule sets another.
+    pub acl: Option<String>,
     /// The tags of every object, if they carry any.
     pub cache_tags: Option<CacheTags>,
 }
 
-/// The rules, compiled. Matching a path takes one pass over it, however many there are.
+/// The compiled rules. Matching a path takes one pass over it, however many rules there are.
 #[derive(Debug, Clone)]
 pub struct Rules {
     patterns: GlobSet,
-    /// What holds where the pattern of the same index is the first to match.
+    /// The attributes of the pattern with the same index.
     attributes: Vec<Arc<Attributes>>,
-    /// What holds where none does.
+    /// The attributes of paths without a matching rule.
     otherwise: Arc<Attributes>,
     tags: bool,
     cache_tags: Option<CacheTags>,
 }
 
-/// What an object carries beside its bytes and what its file says.
+/// The attributes of an object, besides its bytes and the attributes of its file.
 #[derive(Debug, Clone)]
-pub struct Head {
+pub struct ObjectAttributes {
     attributes: Arc<Attributes>,
     guessed_type: &'static str,
     /// Name and value.
@@ -69,8 +73,8 @@ impl Rules {
     ///
     /// # Errors
     ///
-    /// With the first pattern that is no glob.
-    pub fn new(settings: &Settings) -> Result<Self, globset::Error> {
+    /// With the first invalid glob.
+    pub fn new(settings: &RuleSettings) -> Result<Self, globset::Error> {
         let mut patterns = GlobSetBuilder::new();
         let complete = |attributes: &Attributes| {
             let storage_class =
@@ -78,6 +82,7 @@ impl Rules {
             Arc::new(Attributes {
                 storage_class: storage_class.cloned(),
                 encryption: settings.encryption.clone(),
+                acl: attributes.acl.as_ref().or(settings.acl.as_ref()).cloned(),
                 ..attributes.clone()
             })
         };
@@ -93,15 +98,15 @@ impl Rules {
         })
     }
 
-    /// What the object of `path` is to look like.
+    /// The attributes of the object of `path`.
     #[must_use]
-    pub fn head(&self, path: &RelPath) -> Head {
+    pub fn head(&self, path: &RelPath) -> ObjectAttributes {
         let guessed_type =
             mime_guess::from_path(path.as_path()).first_raw().unwrap_or(UNKNOWN_TYPE);
         let attributes = Arc::clone(self.attributes(path));
         let tags = self.cache_tags.as_ref();
         let cache_tags = tags.and_then(|tags| Some((tags.name().to_owned(), tags.of(path)?)));
-        Head { attributes, guessed_type, cache_tags }
+        ObjectAttributes { attributes, guessed_type, cache_tags }
     }
 
     /// Whether there is a rule with tags.
@@ -132,31 +137,31 @@ impl Default for Rules {
     }
 }
 
-impl Head {
-    /// What the operator says.
+impl ObjectAttributes {
+    /// The attributes from the operator.
     #[must_use]
     pub fn attributes(&self) -> &Attributes {
         &self.attributes
     }
 
-    /// Names and values, those of the operator and the tags that copies are known by.
+    /// Names and values: those of the operator, and the cache tags.
     pub fn metadata(&self) -> impl Iterator<Item = &(String, String)> {
         self.attributes.metadata.iter().chain(&self.cache_tags)
     }
 
-    /// What the bytes are, for those who fetch them.
+    /// The content type.
     #[must_use]
     pub fn content_type(&self) -> &str {
         self.attributes.content_type.as_deref().unwrap_or(self.guessed_type)
     }
 
-    /// A number that tells this head from another one.
+    /// A digest of these attributes.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
         let mut text = |text: &str| {
             digest.update(text.as_bytes());
-            // No header holds this byte, so that what stands on either side cannot flow together.
+            // No header contains this byte, so that adjacent values cannot merge.
             digest.update(&[0]);
         };
         text(self.content_type());
@@ -169,11 +174,11 @@ impl Head {
     }
 }
 
-/// Whether this is a pattern that can be compiled.
+/// Checks that a pattern can be compiled.
 ///
 /// # Errors
 ///
-/// If it is not, with the reason.
+/// If it cannot, with the reason.
 pub fn check_pattern(pattern: &str) -> Result<(), globset::Error> {
     glob(pattern).map(drop)
 }

@@ -4,18 +4,22 @@
 //!
 //! - A hint is never dropped. A hint for a path that is waiting already joins it; where there is no
 //!   room for another path, the hint widens to the directory, and then to the whole tree.
-//! - However often a path is hinted, it is looked at after [`Settings::longest`].
-//! - What was hinted before a [`flush`](Settle::flush) can be told from what came later: each wait
-//!   keeps the lowest [`Mark`] of the hints it stands for, through looks and comparisons.
+//! - However often a path is hinted, it is looked at after [`DebounceSettings::longest`].
+//! - A [`flush`](Settle::flush) distinguishes the hints before it from later ones: each wait keeps
+//!   the lowest [`FlushGeneration`] of its hints, through inspections and scans.
+//! - What was seen to happen is looked at before what a comparison found, which has a quarter of each look.
 //! - Time is an argument: the time since the engine started.
 
-use crate::model::{Activity, Depth, Hint, RelPath};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod order;
+
+use crate::model::{Depth, Hint, RelPath, WriteState};
+use order::DueOrder;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// How long to wait, and for how many.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct DebounceSettings {
     /// Quiet time after a file was closed, renamed or removed.
     pub done: Duration,
     /// Quiet time for a file that is still open for writing, or may be.
@@ -29,89 +33,112 @@ pub struct Settings {
 }
 
 /// Counts the flushes so far: what has a mark no higher than a flush's was hinted before it.
-pub type Mark = u64;
+pub type FlushGeneration = u64;
 
 /// A path whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rested {
+pub struct ReadyPath {
     /// The path.
     pub path: RelPath,
     /// The latest that was heard of it.
-    pub activity: Activity,
+    pub activity: WriteState,
     /// When the first hint of this wait came.
     pub since: Duration,
     /// Whether it waited as long as anything may, and so has to be taken as it is.
     pub overdue: bool,
+    /// A file that changed less than this long ago has to be known to be closed.
+    pub rest: Duration,
     /// Of the first hint it stands for.
-    pub mark: Mark,
+    pub mark: FlushGeneration,
+    /// Whether one of the hints was of a change that was seen when it happened.
+    pub fresh: bool,
 }
 
-impl Rested {
+impl ReadyPath {
     /// A path that is looked at and taken as it is, whatever was heard of it.
     #[must_use]
     pub fn as_it_is(path: RelPath) -> Self {
-        Self { path, activity: Activity::Found, since: Duration::ZERO, overdue: true, mark: 0 }
+        let since = Duration::ZERO;
+        let rest = Duration::ZERO;
+        Self {
+            path,
+            activity: WriteState::Found,
+            since,
+            overdue: true,
+            rest,
+            mark: 0,
+            fresh: false,
+        }
     }
 }
 
 /// A directory whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestedTree {
+pub struct ReadyDir {
     /// The directory.
     pub path: RelPath,
     /// How far below it.
     pub depth: Depth,
     /// Of the first hint it stands for.
-    pub mark: Mark,
+    pub mark: FlushGeneration,
+    /// Whether one of the hints was of changes that were seen when they happened.
+    pub fresh: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Wait {
-    activity: Activity,
+struct QuietWait {
+    activity: WriteState,
     since: Duration,
     due: Duration,
-    mark: Mark,
+    mark: FlushGeneration,
+    fresh: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct TreeWait {
     depth: Depth,
     due: Duration,
-    mark: Mark,
+    mark: FlushGeneration,
+    fresh: bool,
 }
 
 /// Paths and directories that wait for quiet.
 #[derive(Debug)]
 pub struct Settle {
-    settings: Settings,
-    paths: HashMap<RelPath, Wait>,
-    path_order: BTreeSet<(Duration, RelPath)>,
+    settings: DebounceSettings,
+    paths: HashMap<RelPath, QuietWait>,
+    order: DueOrder,
     trees: BTreeMap<RelPath, TreeWait>,
     /// Nothing waits any longer.
     rushed: bool,
     /// Files that are open for writing wait no longer than others.
     ending: bool,
     /// Of hints that come now.
-    mark: Mark,
+    mark: FlushGeneration,
     /// What has this mark or a lower one waits no longer. What was there before the first flush has
     /// a mark as well, the lowest: it is in no hurry until there is one.
-    flushed: Option<Mark>,
+    flushed: Option<FlushGeneration>,
 }
 
 impl Settle {
     /// Nothing waits.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: DebounceSettings) -> Self {
         Self {
             settings,
             paths: HashMap::new(),
-            path_order: BTreeSet::new(),
+            order: DueOrder::default(),
             trees: BTreeMap::new(),
             rushed: false,
             ending: false,
             mark: 1,
             flushed: None,
         }
+    }
+
+    /// The paths that wait, fresh ones first.
+    pub fn waiting_paths(&self) -> impl Iterator<Item = &RelPath> {
+        self.order.paths()
     }
 
     /// Paths and directories that wait.
@@ -132,46 +159,55 @@ impl Settle {
         self.len() == 0
     }
 
-    /// Takes a hint in at `now`.
+    /// Takes a hint in at `now`, of something that was seen to happen.
     pub fn hint(&mut self, hint: Hint, now: Duration) {
-        self.hint_of(hint, now, Mark::MAX);
+        self.hint_of(hint, now, FlushGeneration::MAX, true);
     }
 
-    /// Takes a hint in that follows from an earlier one, which had this mark.
-    pub fn hint_of(&mut self, hint: Hint, now: Duration, mark: Mark) {
+    /// Takes a hint in that follows from an earlier one, which had this mark, and was of a change that was
+    /// seen when it happened, or not.
+    pub fn hint_of(&mut self, hint: Hint, now: Duration, mark: FlushGeneration, fresh: bool) {
         let mark = mark.min(self.mark);
         match hint {
             Hint::Path(path, activity) => {
                 let since = self.paths.get(&path).map_or(now, |wait| wait.since);
                 let due = now + self.quiet(activity);
-                self.wait(path, Wait { activity, since, due, mark });
+                self.wait(path, QuietWait { activity, since, due, mark, fresh });
             }
             Hint::Tree(path, depth) => {
                 let due = now + self.settings.done;
-                self.wait_tree(path, TreeWait { depth, due, mark });
+                self.wait_tree(path, TreeWait { depth, due, mark, fresh });
             }
         }
     }
 
-    /// Looks at a path soon that nobody else has a reason to look at; what waits already does so for
-    /// as long as what was heard of it says.
-    pub fn remind(&mut self, path: RelPath, activity: Activity, now: Duration, mark: Mark) {
+    /// Inspects a path soon that has no other reason for an inspection; a path that waits already keeps
+    /// its time.
+    pub fn remind(
+        &mut self,
+        path: RelPath,
+        activity: WriteState,
+        now: Duration,
+        mark: FlushGeneration,
+        fresh: bool,
+    ) {
         match self.paths.get_mut(&path) {
             Some(wait) => wait.mark = mark.min(wait.mark),
-            None => self.hint_of(Hint::Path(path, activity), now, mark),
+            None => self.hint_of(Hint::Path(path, activity), now, mark, fresh),
         }
     }
 
     /// Puts a path back that was looked at and had not rested for long enough. What was heard of it
     /// since then says more.
-    pub fn put_back(&mut self, rested: Rested, due: Duration) {
-        let Rested { path, activity, since, mark, .. } = rested;
+    pub fn put_back(&mut self, rested: ReadyPath, due: Duration) {
+        let ReadyPath { path, activity, since, mark, fresh, .. } = rested;
         let wait = match self.paths.get(&path) {
             Some(newer) => {
-                let (since, mark) = (newer.since.min(since), newer.mark.min(mark));
-                Wait { since, mark, ..*newer }
+                let since = newer.since.min(since);
+                let mark = newer.mark.min(mark);
+                QuietWait { since, mark, fresh: newer.fresh || fresh, ..*newer }
             }
-            None => Wait { activity, since, due, mark },
+            None => QuietWait { activity, since, due, mark, fresh },
         };
         self.wait(path, wait);
     }
@@ -179,25 +215,25 @@ impl Settle {
     /// Whether `path` was written to lately, and not closed.
     #[must_use]
     pub fn is_being_written(&self, path: &RelPath) -> bool {
-        self.paths.get(path).is_some_and(|wait| wait.activity == Activity::Writing)
+        self.paths.get(path).is_some_and(|wait| wait.activity == WriteState::Writing)
     }
 
     /// Of hints that come now.
     #[must_use]
-    pub fn mark(&self) -> Mark {
+    pub fn mark(&self) -> FlushGeneration {
         self.mark
     }
 
     /// The lowest mark of all that waits. Looks at everything.
     #[must_use]
-    pub fn lowest_mark(&self) -> Option<Mark> {
+    pub fn lowest_mark(&self) -> Option<FlushGeneration> {
         let paths = self.paths.values().map(|wait| wait.mark);
         paths.chain(self.trees.values().map(|wait| wait.mark)).min()
     }
 
-    /// Ends the wait of all that was hinted so far, and answers the mark that tells it from what will
-    /// be hinted. What is open for writing is taken as it is.
-    pub fn flush(&mut self, now: Duration) -> Mark {
+    /// Ends the wait of all hints so far, and returns the mark that separates them from later hints.
+    /// Files that are open for writing are taken as they are.
+    pub fn flush(&mut self, now: Duration) -> FlushGeneration {
         let mark = self.mark;
         self.flushed = Some(mark);
         self.mark += 1;
@@ -215,7 +251,7 @@ impl Settle {
     /// When [`take_paths`](Self::take_paths) will have something.
     #[must_use]
     pub fn next_path_due(&self) -> Option<Duration> {
-        self.path_order.first().map(|(due, _)| *due)
+        self.order.next_due()
     }
 
     /// When [`take_tree`](Self::take_tree) will have something.
@@ -224,30 +260,30 @@ impl Settle {
         self.trees.values().map(|wait| wait.due).min()
     }
 
-    /// The paths whose time has come, the longest due first, `limit` at most.
-    pub fn take_paths(&mut self, now: Duration, limit: usize) -> Vec<Rested> {
+    /// The paths whose time has come, `limit` at most: fresh ones first, but each fourth is another one if
+    /// there is any; of each kind the longest due first.
+    pub fn take_paths(&mut self, now: Duration, limit: usize) -> Vec<ReadyPath> {
         let mut rested = Vec::new();
         while rested.len() < limit {
-            match self.path_order.first() {
-                Some((due, _)) if *due <= now => {}
-                _ => break,
-            }
-            let Some((_, path)) = self.path_order.pop_first() else { break };
+            let Some(path) = self.order.pop(now, rested.len() % 4 != 3) else { break };
             let Some(wait) = self.paths.remove(&path) else { continue };
-            let Wait { activity, since, mark, .. } = wait;
+            let QuietWait { activity, since, mark, fresh, .. } = wait;
             let hurried = self.rushed || self.ending || self.is_flushed(mark);
             let overdue = hurried || now >= since + self.settings.longest;
-            rested.push(Rested { path, activity, since, overdue, mark });
+            let rest = self.settings.writing;
+            rested.push(ReadyPath { path, activity, since, overdue, rest, mark, fresh });
         }
         rested
     }
 
     /// A directory whose time has come.
-    pub fn take_tree(&mut self, now: Duration) -> Option<RestedTree> {
+    pub fn take_tree(&mut self, now: Duration) -> Option<ReadyDir> {
         let due = |(_, wait): &(&RelPath, &TreeWait)| wait.due <= now;
         let path = self.trees.iter().find(due).map(|(path, _)| path.clone())?;
-        let TreeWait { depth, mark, .. } = self.trees.remove(&path)?;
-        Some(RestedTree { path, depth, mark })
+        let TreeWait { depth, mark, fresh, .. } = self.trees.remove(&path)?;
+        // A hint for the whole tree means that the changes are unknown.
+        let fresh = fresh && !(path.is_root() && depth == Depth::Whole);
+        Some(ReadyDir { path, depth, mark, fresh })
     }
 
     /// Ends every wait, of now and of later: the daemon is stopping. What is still open for writing is
@@ -259,55 +295,56 @@ impl Settle {
 
     fn hasten(&mut self, now: Duration) {
         for (path, wait) in &mut self.paths {
-            self.path_order.remove(&(wait.due, path.clone()));
+            self.order.remove(wait.fresh, wait.due, path);
             wait.due = wait.due.min(now);
-            self.path_order.insert((wait.due, path.clone()));
+            self.order.insert(wait.fresh, wait.due, path.clone());
         }
         for wait in self.trees.values_mut() {
             wait.due = wait.due.min(now);
         }
     }
 
-    fn is_flushed(&self, mark: Mark) -> bool {
+    fn is_flushed(&self, mark: FlushGeneration) -> bool {
         self.flushed.is_some_and(|flushed| mark <= flushed)
     }
 
-    fn quiet(&self, activity: Activity) -> Duration {
+    fn quiet(&self, activity: WriteState) -> Duration {
         match activity {
-            // The look tells how long a file that was found has rested already.
-            Activity::Done | Activity::Gone | Activity::Found => self.settings.done,
-            Activity::Writing if self.ending => self.settings.done,
-            Activity::Writing => self.settings.writing,
+            // The inspection shows how long a file that was found has been quiet already.
+            WriteState::Done | WriteState::Gone | WriteState::Found => self.settings.done,
+            WriteState::Writing if self.ending => self.settings.done,
+            WriteState::Writing => self.settings.writing,
         }
     }
 
-    fn wait(&mut self, path: RelPath, mut new: Wait) {
+    fn wait(&mut self, path: RelPath, mut new: QuietWait) {
         if self.covered(&path) {
             self.cover(&path, new.mark);
             return;
         }
         new.due = new.due.min(new.since + self.settings.longest);
         if let Some(before) = self.paths.get(&path).copied() {
-            self.path_order.remove(&(before.due, path.clone()));
-            // "Found" tells nothing about a file of which more is known, nor that it rests.
-            if new.activity == Activity::Found && before.activity != Activity::Found {
+            self.order.remove(before.fresh, before.due, &path);
+            // "Found" adds nothing for a file of which more is known, nor that it is quiet.
+            if new.activity == WriteState::Found && before.activity != WriteState::Found {
                 (new.activity, new.due) = (before.activity, before.due);
             }
             new.since = new.since.min(before.since);
+            new.fresh |= before.fresh;
             new.mark = new.mark.min(before.mark);
             if self.is_flushed(new.mark) {
-                // Whoever goes on writing does not put off a flush.
+                // A writer that continues does not delay a flush.
                 new.due = new.due.min(before.due);
             }
             self.paths.insert(path.clone(), new);
-            self.path_order.insert((new.due, path));
+            self.order.insert(new.fresh, new.due, path);
         } else if self.paths.len() < self.settings.paths_max {
-            self.path_order.insert((new.due, path.clone()));
+            self.order.insert(new.fresh, new.due, path.clone());
             self.paths.insert(path, new);
         } else {
             let parent = path.parent().unwrap_or_else(RelPath::root);
-            let Wait { due, mark, .. } = new;
-            self.wait_tree(parent, TreeWait { depth: Depth::Entries, due, mark });
+            let QuietWait { due, mark, fresh, .. } = new;
+            self.wait_tree(parent, TreeWait { depth: Depth::Entries, due, mark, fresh });
         }
     }
 
@@ -330,7 +367,7 @@ impl Settle {
     }
 
     /// That directory stands for the path's hint from now on.
-    fn cover(&mut self, path: &RelPath, mark: Mark) {
+    fn cover(&mut self, path: &RelPath, mark: FlushGeneration) {
         if let Some(wait) = self.above(path).and_then(|directory| self.trees.get_mut(&directory)) {
             wait.mark = mark.min(wait.mark);
         }
@@ -340,13 +377,15 @@ impl Settle {
         if let Some(wait) = self.trees.get_mut(&path) {
             wait.depth = new.depth.max(wait.depth);
             wait.mark = new.mark.min(wait.mark);
+            wait.fresh |= new.fresh;
         } else if self.trees.len() < self.settings.trees_max {
             self.trees.insert(path, new);
         } else {
-            let mark = self.trees.values().map(|wait| wait.mark).fold(new.mark, Mark::min);
+            let mark =
+                self.trees.values().map(|wait| wait.mark).fold(new.mark, FlushGeneration::min);
             self.trees.clear();
-            let due = new.due;
-            self.trees.insert(RelPath::root(), TreeWait { depth: Depth::Whole, due, mark });
+            let root = TreeWait { depth: Depth::Whole, mark, ..new };
+            self.trees.insert(RelPath::root(), root);
         }
     }
 }

@@ -1,23 +1,25 @@
-//! What the program tells about itself: log lines, one record a line, metrics and traces.
+//! Logs, metrics and traces.
 //!
-//! Code anywhere in the crate speaks through `tracing`'s macros and knows nothing of this module:
+//! Any code of the crate uses the macros of `tracing` and does not know this module:
 //!
 //! ```
-//! # let (key, size) = ("uploads/a.txt", 3_u64);
+//! # let key = "uploads/a.txt";
+//! # let size = 3_u64;
 //! tracing::info!(event = "upload.completed", aws.s3.key = key, file.size = size, "upload completed");
 //! ```
 //!
-//! The message is constant text, `event` a stable name, and whatever varies is an attribute under
-//! its OpenTelemetry name.
+//! The message is constant text, `event` a stable name, and every variable is an attribute with its
+//! OpenTelemetry name.
 //!
 //! # Invariants
 //!
-//! - One record is one line of printable text, whatever a file is called.
-//! - Logging never fails, panics or blocks the caller: lines that a stuck reader leaves no room for
-//!   are dropped, and their number is told once there is room again.
-//! - Metrics have the names of the [`TABLE`] and fixed labels, and recording them costs next to nothing.
-//! - A collector that is away, slow or silent costs what was measured, never work or time. Without
-//!   one nothing is exported, and no thread is there for it.
+//! - A log record is one line of printable text, whatever the name of a file.
+//! - Logging never fails, panics or blocks the caller: lines without room, because a reader is
+//!   stuck, are dropped, and their number is logged once there is room again.
+//! - Metrics have the names of the [`TABLE`] and fixed labels, and recording them costs next to
+//!   nothing.
+//! - An unreachable, slow or silent collector loses measurements, but never delays work. Without
+//!   a collector nothing is exported, and no thread exists for it.
 
 mod invalidations;
 mod json;
@@ -38,24 +40,24 @@ mod traces;
 mod turns;
 
 pub use level::LogLevel;
-pub use levels::{Levels, Reloads};
+pub use levels::{GaugeValues, ReloadCounts};
 pub use metrics::{CONTENT_TYPE, Exposition};
-pub use output::Guard;
+pub use output::OutputGuard;
 pub use recorder::Recorder;
-pub use table::{Kind, Label, Metric, TABLE};
-pub use traces::Place;
+pub use table::{InstrumentKind, Label, Metric, TABLE};
+pub use traces::BucketPlace;
 
 use crate::model::Sampling;
 use logs::Logs;
-use metrics::Metrics;
+use metrics::MetricInstruments;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use otlp::Pipelines;
-use output::Output;
+use otlp::OtlpPipelines;
+use output::LogOutput;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::time::SystemTime;
-use switches::Switches;
+use switches::OtelSwitches;
 use tokio_util::sync::CancellationToken;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -63,120 +65,137 @@ use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::reload;
 
-/// How log lines look, and which there are.
+/// The format and filter of log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// For machines or for people.
-    pub format: Format,
-    /// A level (`info`), which then is meant for this program, while libraries speak from `warn` up;
-    /// or directives as `RUST_LOG` takes them (`info,aws_smithy_runtime=debug`), taken as they are.
+pub struct LogSettings {
+    /// JSON or text.
+    pub format: LogFormatKind,
+    /// A level (`info`), which applies to this program, while libraries log from `warn` up; or
+    /// directives like those of `RUST_LOG` (`info,aws_smithy_runtime=debug`), which are used
+    /// unchanged.
     pub filter: String,
     /// Whether text is coloured, as on a terminal.
     pub colour: bool,
 }
 
-/// How a record is written.
+/// The format of a log record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object a line.
+pub enum LogFormatKind {
+    /// One JSON object per line.
     Json,
-    /// One short line for a person at a terminal.
+    /// One short line for a terminal.
     Text,
 }
 
-/// Why there are no logs.
+/// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The filter is neither a level nor directives.
     #[error("the log filter '{filter}' is not understood: {source}")]
     Filter {
-        /// As it was written.
+        /// The filter as written.
         filter: String,
-        /// What is wrong with it.
+        /// The problem.
         source: ParseError,
     },
-    /// No thread for the output.
+    /// The thread for the output could not be started.
     #[error("the thread that writes the log could not be started: {0}")]
     Thread(#[source] io::Error),
-    /// This was done before in this process.
+    /// Logging was already set up in this process.
     #[error("logging is set up already")]
     AlreadySet,
 }
 
-/// Sends the process's log records to `writer`. Keep the guard until the end of `main`: dropping it
-/// waits, for a second at most, until the last lines are out.
+/// Sends the log records of the process to `writer`. Keep the guard until the end of `main`:
+/// dropping it waits for the last lines, for at most a second.
 ///
 /// # Errors
 ///
-/// If the filter is not understood, or the process cannot have logs.
+/// If the filter is invalid, or logging cannot be set up.
 pub fn init(
-    settings: &Settings,
+    settings: &LogSettings,
     writer: impl io::Write + Send + 'static,
-) -> Result<(Guard, LogLevel), InitError> {
-    let (output, guard) = Output::start(writer).map_err(InitError::Thread)?;
+) -> Result<(OutputGuard, LogLevel), InitError> {
+    let (output, guard) = LogOutput::start(writer).map_err(InitError::Thread)?;
     let (subscriber, level) = subscriber(settings, output, clock)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
     Ok((guard, level))
 }
 
-/// What is measured, and who reads it. Cheap to clone.
+/// The recorder of metrics and traces, and their readers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
-    /// Looks on at the work.
+    /// Receives the events of the work.
     pub recorder: Recorder,
-    /// What Prometheus reads.
+    /// Renders the metrics for Prometheus.
     pub exposition: Exposition,
-    /// Which traces are exported.
+    /// The sampling of traces.
     pub sampling: Sampling,
-    pipelines: Pipelines,
-    /// Ends with the last clone.
+    pipelines: OtlpPipelines,
+    /// Shut down with the last clone.
     provider: SdkMeterProvider,
 }
 
-/// Begins to measure, and to export if the standard variables in `environment` name a collector; then
-/// it has to be called on the runtime.
+/// Starts to record, and to export if the standard variables in `environment` name a collector;
+/// then the caller has to be on the runtime.
 #[must_use]
 pub fn start(environment: &BTreeMap<OsString, OsString>) -> Telemetry {
-    let switches = Switches::read(environment);
+    let switches = OtelSwitches::read(environment);
     for (variable, why) in &switches.ignored {
         tracing::warn!(event = "telemetry.setting_ignored", variable, why, "setting ignored");
     }
-    let (resource, given_up) = (resource::of(environment), CancellationToken::new());
+    let resource = resource::of(environment);
+    let given_up = CancellationToken::new();
     let spans = otlp::spans(&switches, &resource, &given_up);
     let reader = otlp::metrics(&switches, &given_up);
-    let pipelines = Pipelines::new(spans.clone(), reader.is_some(), given_up);
+    let pipelines = OtlpPipelines::new(spans.clone(), reader.is_some(), given_up);
     let sampling = if spans.is_some() { switches.sampling } else { Sampling::Nothing };
     let (provider, exposition) = metrics::provider(resource, reader);
-    let recorder = Recorder::new(Metrics::new(&provider), spans);
+    let recorder = Recorder::new(MetricInstruments::new(&provider), spans);
     Telemetry { recorder, exposition, sampling, pipelines, provider }
 }
 
 impl Telemetry {
-    /// Sends what is left to the collector, for a short time, and shorter if `hurried`.
+    /// Sends the rest to the collector within a short time, or a shorter one if `hurried`.
     pub async fn end(&self, hurried: impl Future<Output = ()>) {
         self.pipelines.end(&self.provider, hurried).await;
     }
 }
 
 fn subscriber(
-    settings: &Settings,
-    output: Output,
+    settings: &LogSettings,
+    output: LogOutput,
     clock: fn() -> SystemTime,
 ) -> Result<(impl Subscriber, LogLevel), InitError> {
     let (filter, handle) = reload::Layer::new(filter(&settings.filter)?);
     let style = match (settings.format, settings.colour) {
-        (Format::Json, _) => record::Style::Json,
-        (Format::Text, colour) => record::Style::Text { colour },
+        (LogFormatKind::Json, _) => record::RecordStyle::Json,
+        (LogFormatKind::Text, colour) => record::RecordStyle::Text { colour },
     };
     let logs = Logs::new(style, output, clock).with_filter(filter);
     Ok((tracing_subscriber::registry().with(logs), LogLevel::new(handle)))
 }
 
-/// Libraries at `debug` tell of every byte and header they send, so that a bare level leaves them out.
+/// Where the SDK logs failures of credentials, each with the whole HTTP response. The event
+/// `credentials.renewal_failed` has the reason.
+const CREDENTIAL_TARGETS: [&str; 4] = [
+    "aws_config::meta",
+    "aws_config::profile::credentials",
+    "aws_config::sts",
+    "aws_config::web_identity_token",
+];
+
+/// At `debug`, libraries log every byte and header that they send; a plain level therefore excludes
+/// them.
 fn filter(written: &str) -> Result<EnvFilter, InitError> {
     let own = env!("CARGO_CRATE_NAME");
     let directives = match written.trim().parse::<LevelFilter>() {
-        Ok(level) => format!("{},{own}={level}", level.min(LevelFilter::WARN)),
+        Ok(level) => {
+            let libraries = level.min(LevelFilter::WARN);
+            let credentials = level.min(LevelFilter::ERROR);
+            let quiet = CREDENTIAL_TARGETS.map(|target| format!("{target}={credentials}"));
+            format!("{libraries},{},{own}={level}", quiet.join(","))
+        }
         Err(_) => written.to_owned(),
     };
     EnvFilter::builder()

@@ -9,12 +9,13 @@
 //! # Lost answers
 //!
 //! A try whose predecessor may have been carried out asks the store first, so that nothing is sent
-//! twice that is already there, and nothing is deleted that was never ours.
+//! twice that is already there, and nothing is deleted that was never ours. What may have been carried
+//! out is a matter of all requests of a try: see `bucket`.
 //!
 //! # Renames
 //!
-//! A file known under another name is copied within S3, if the bytes read are those the record tells
-//! of and the object is still the one it names. In any doubt the file is sent.
+//! A file known under another name is copied within S3, if the bytes read are those of the object
+//! record and the object is still the one it names. In any doubt the file is sent.
 //!
 //! # Bounds
 //!
@@ -23,11 +24,19 @@
 //! around the store.
 
 mod adopt;
+mod bucket;
+mod candidate;
+mod conflict;
 mod copy;
 mod delete;
+mod entity_tag;
+mod fetch;
+mod journal;
+mod listing;
 mod memory;
 mod metered;
 mod multipart;
+mod overlap;
 mod pace;
 mod port;
 mod probe;
@@ -36,39 +45,51 @@ mod reapply;
 mod rehearsed;
 mod s3;
 mod source;
+mod support;
 
-pub use metered::{Answer, Metered, Request, RequestObserver};
+pub use fetch::{ContentCheck, FetchError, Fetcher, ObjectBytes, ObjectRef};
+pub use journal::Journal;
+pub use listing::ListingProgress;
+pub use metered::{Instrumented, ObservedAnswer, ObservedRequest, RequestObserver};
+pub use multipart::largest_file;
+pub use overlap::OverlapReview;
 pub use pace::PaceSettings;
-pub use port::{Condemned, Deleted, ListedObject, ObjectHead, ObjectStore, Page, StoredObject};
-pub use probe::Probe;
-pub use rehearsed::{Rehearsed, is_rehearsed};
-pub use s3::{Inspected, Payload, S3, S3Settings};
+pub use port::{
+    DeleteRequest, DeleteResult, ListedObject, ListedVersion, ObjectMetadata, ObjectStore, Page,
+    StoredObject, VersionPage, VersionPosition, WriteResult,
+};
+pub use probe::CapabilityProbe;
+pub use rehearsed::{DryRun, is_rehearsed};
+pub use s3::{EndpointKind, InspectedObject, ObjectFacts, Payload, S3, S3Settings};
 pub use source::checksum_of;
+pub use support::ConditionSupport;
 
 use crate::model::{
-    Effort, Epoch, Failure, FailureClass, KeyPrefix, Mirrored, ObjectKey, Operation, Outcome,
-    RelPath, Share, StoredPart, UnixMillis, UploadNote, UploadPlan, Version,
+    AttemptOutcome, Failure, FailureClass, KeyPrefix, ObjectKey, ObjectRecord, Operation, Outcome,
+    RelPath, RootGeneration, Shard, UnixMillis, UploadDisposition, UploadRecord, Version,
 };
-use crate::queue::Lease;
+use crate::queue::Attempt;
 use crate::root::{Root, now_ns};
 use crate::rules::Rules;
-use crate::writer::OneWriter;
-use adopt::Prepared;
-use memory::{Memory, Purpose};
-use pace::Paced;
-use readers::Readers;
-use source::{Piece, Source};
+use crate::writer::DeleteGuard;
+use adopt::PreparedRecords;
+use bucket::{AttemptWrites, BucketStore};
+use memory::{MemoryPurpose, TransferMemory, memory_of_parts};
+use readers::ReaderPool;
+use source::{FileSource, Piece};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use support::Conditions;
 
+/// Why a file is left that no parts are large enough for.
+pub const TOO_LARGE: &str = "too-large";
 /// How far the store's clock may be behind ours.
 const CLOCK_SKEW_MS: UnixMillis = 300_000;
 /// How objects are made.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct TransferSettings {
     /// What stands before every key.
     pub prefix: KeyPrefix,
     /// Files above this are sent in parts, bytes.
@@ -85,102 +106,92 @@ pub struct Settings {
     pub pace: PaceSettings,
     /// Whether it is known what was in the bucket when the record was new.
     pub listed: bool,
-    /// What is to be known of what was there: what is this process's.
-    pub share: Share,
-    /// Tells the watched directory from any other one.
+    /// What an attempt has to know of the objects before it: which are this process's.
+    pub share: Shard,
+    /// Distinguishes the watched directory from any other one.
     pub source: Arc<str>,
     /// Whether objects that others made from this directory are taken over from them, files or none.
-    pub heir: Option<Epoch>,
-    /// How to ask the store what it can do, if it is to be asked.
-    pub probe: Option<Probe>,
-    /// Whether an object is looked at before it is deleted: the store turned out not to know conditions.
-    pub looks_before_delete: bool,
+    pub heir: bool,
+    /// The watched directory, counted.
+    pub epoch: RootGeneration,
+    /// Whether another writer was noticed before the start, and the bucket was not compared since.
+    pub overlap: bool,
+    /// How to probe what the store can do, if that is configured.
+    pub probe: Option<CapabilityProbe>,
+    /// What is known of the store's conditions; a probe may find it out later. `None` if none are sent.
+    pub conditions: Option<ConditionSupport>,
     /// What objects look like.
     pub rules: Arc<Rules>,
     /// Whether objects that are there are made to look like that, too.
     pub reapply_rules: bool,
+    /// Whether another time or mode of a file changes its object.
+    pub refresh_metadata: bool,
     /// Whether anything may be deleted.
-    pub writer: Arc<OneWriter>,
-    /// How old the last change of a file has to be that was queued before the start: nobody has seen
-    /// since whether it is being written.
+    pub writer: Arc<DeleteGuard>,
+    /// How old the last change of a file has to be that was queued before the start: since then, no
+    /// event has shown whether it is being written.
     pub rest: Duration,
-}
-
-/// Where it is noted what the bucket may hold: multipart uploads, so that none is left behind by a
-/// crash and large ones go on, and what was there when the record was new.
-pub trait Journal: Send + Sync + 'static {
-    /// Answers when it is on disk that an upload is about to begin, or, with its id, has begun.
-    fn begun(
-        &self,
-        path: &RelPath,
-        plan: &UploadPlan,
-        upload_id: Option<&str>,
-    ) -> impl Future<Output = ()> + Send;
-    /// Answers when it is on disk that the store has this part of the path's upload.
-    fn stored(&self, path: &RelPath, part: &StoredPart) -> impl Future<Output = ()> + Send;
-    /// The upload was completed or aborted.
-    fn ended(&self, path: &RelPath, upload_id: Option<&str>) -> impl Future<Output = ()> + Send;
-    /// Answers when it is on disk that the bucket has objects of these sizes and entity tags; to an
-    /// heir with those that are not recorded.
-    fn listed(
-        &self,
-        objects: Vec<(RelPath, u64, Option<String>)>,
-    ) -> impl Future<Output = Vec<RelPath>> + Send;
-    /// Answers when it is on disk that these objects are of files that are gone, unless they are
-    /// recorded.
-    fn inherited(&self, objects: Vec<(RelPath, Mirrored)>) -> impl Future<Output = ()> + Send;
-    /// Answers when it is on disk that the bucket has nothing else, if it was listed to its end, or that
-    /// it cannot be listed.
-    fn listing_ended(&self, complete: bool) -> impl Future<Output = ()> + Send;
-    /// Which of these objects are neither recorded nor known to be somebody else's.
-    fn unrecorded(
-        &self,
-        objects: Vec<(RelPath, u64, Option<String>)>,
-    ) -> impl Future<Output = Vec<RelPath>> + Send;
-    /// Answers when it is on disk that nothing of another shard is to be looked for any more.
-    fn heir_no_more(&self) -> impl Future<Output = ()> + Send;
-    /// Answers when it is on disk that the store was asked what it can do, and whether it knows conditions
-    /// on deletes.
-    fn probed(&self, note: &str, conditions: bool) -> impl Future<Output = ()> + Send;
 }
 
 /// Carries operations out. One for the whole daemon.
 #[derive(Debug)]
 pub struct Transfer<S, J> {
     root: Arc<Root>,
-    store: Paced<S>,
+    store: BucketStore<S>,
     journal: J,
-    settings: Settings,
-    memory: Memory,
-    readers: Readers,
-    prepared: Mutex<Prepared>,
-    looks_before_delete: AtomicBool,
+    settings: TransferSettings,
+    memory: TransferMemory,
+    readers: ReaderPool,
+    prepared: tokio::sync::Mutex<PreparedRecords>,
+    conditions: Conditions,
+    /// The bucket was listed, so that what the record does not know of is not there.
+    knows_absence: AtomicBool,
+    /// What the store says of an object is not what it compares.
+    lacks_conditions: AtomicBool,
+    /// Another writer was noticed, and the bucket has to be compared with the records.
+    overlap: overlap::ComparisonNeed,
 }
 
 /// What the record says that a try has to know.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct AttemptRecord {
     /// Of the path itself.
-    pub mirrored: Option<Mirrored>,
+    pub mirrored: Option<ObjectRecord>,
     /// Of the path the file had before.
-    pub twin: Option<Mirrored>,
+    pub twin: Option<ObjectRecord>,
     /// Size of an object that was there when the record was new.
     pub listed: Option<u64>,
     /// A multipart upload that an earlier try began and did not end.
-    pub upload: Option<UploadNote>,
+    pub upload: Option<UploadRecord>,
     /// The watched directory of now.
-    pub epoch: Epoch,
+    pub epoch: RootGeneration,
 }
 
 /// What a try is about.
 #[derive(Debug)]
-struct Put<'a> {
-    lease: &'a Lease,
+struct PutRequest<'a> {
+    lease: &'a Attempt,
     key: ObjectKey,
-    known: &'a Known,
+    known: &'a AttemptRecord,
+    writes: AttemptWrites,
+    /// What was at the key when this attempt compared it, until a condition was made of it.
+    compared: Mutex<Option<Option<StoredObject>>>,
+    /// When the upload in parts was begun that this attempt may have left open, Unix milliseconds; 0
+    /// if there is none.
+    left_open: AtomicU64,
 }
 
-impl Put<'_> {
+impl PutRequest<'_> {
+    /// What is at the key was compared with the file.
+    fn set_compared(&self, found: Option<StoredObject>) {
+        *self.compared.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    }
+
+    /// What was compared, once.
+    fn take_compared(&self) -> Option<Option<StoredObject>> {
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn path(&self) -> &RelPath {
         &self.lease.pending.path
     }
@@ -192,15 +203,15 @@ impl Put<'_> {
 
 /// A file that was read as a whole, and the state it was in.
 #[derive(Debug)]
-struct Read {
-    source: Source,
+struct ReadFile {
+    source: FileSource,
     piece: Piece,
     racy: bool,
 }
 
 /// What came of reading a file before its try.
 #[derive(Debug)]
-pub struct ReadAhead(Result<Read, Outcome>);
+pub struct ReadAhead(Result<ReadFile, Outcome>);
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// A transfer from `root` to `store`.
@@ -208,18 +219,37 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// # Errors
     ///
     /// If the system refuses what its readers need.
-    pub fn new(root: Arc<Root>, store: S, journal: J, settings: Settings) -> io::Result<Self> {
-        let memory = Memory::new(settings.memory, settings.multipart_part_size);
-        let readers = Readers::new(settings.pace.requests)?;
-        let prepared = Mutex::new(Prepared::new(settings.listed));
-        let looks_before_delete = AtomicBool::new(settings.looks_before_delete);
-        let store = Paced::new(store, settings.pace);
-        Ok(Self { root, store, journal, settings, memory, readers, prepared, looks_before_delete })
+    pub fn new(
+        root: Arc<Root>,
+        store: S,
+        journal: J,
+        settings: TransferSettings,
+    ) -> io::Result<Self> {
+        let memory = TransferMemory::new(settings.memory, settings.multipart_part_size);
+        let readers = ReaderPool::new(settings.pace.requests)?;
+        let prepared = tokio::sync::Mutex::new(PreparedRecords::new(settings.listed));
+        let conditions = Conditions::new(settings.conditions);
+        let overlap = overlap::ComparisonNeed::new(settings.overlap);
+        let knows_absence = AtomicBool::new(settings.listed);
+        let store = BucketStore::new(store, settings.pace.clone());
+        Ok(Self {
+            root,
+            store,
+            journal,
+            settings,
+            memory,
+            readers,
+            prepared,
+            conditions,
+            knows_absence,
+            lacks_conditions: AtomicBool::new(false),
+            overlap,
+        })
     }
 
     /// Reads the file of a single small put, while its row is still on the way to the disk. Nothing is
     /// asked of the store.
-    pub async fn read_ahead(&self, leases: &[Lease]) -> Option<ReadAhead> {
+    pub async fn read_ahead(&self, leases: &[Attempt]) -> Option<ReadAhead> {
         let [lease] = leases else { return None };
         if !self.is_prepared() {
             return None;
@@ -234,26 +264,39 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
 
     /// Tries once to put the file the lease permits, of which it may have been read already what there is
     /// to read.
-    pub async fn send(&self, lease: &Lease, known: &Known, read: Option<ReadAhead>) -> Outcome {
+    pub async fn send(
+        &self,
+        lease: &Attempt,
+        known: &AttemptRecord,
+        read: Option<ReadAhead>,
+    ) -> AttemptOutcome {
         let key = match self.settings.prefix.key(&lease.pending.path) {
             Ok(key) => key,
-            Err(error) => return unnameable(&error.to_string()),
+            Err(error) => return AttemptOutcome::without_a_write(unnameable(&error.to_string())),
         };
-        let put = Put { lease, key, known };
+        let put = PutRequest {
+            lease,
+            key,
+            known,
+            writes: AttemptWrites::default(),
+            compared: Mutex::default(),
+            left_open: AtomicU64::new(0),
+        };
         let result = match put.version().size > self.settings.multipart_threshold {
             true => self.put_in_parts(&put).await,
             false => self.put_whole(&put, read).await,
         };
-        result.unwrap_or_else(|outcome| outcome)
+        let outcome = result.unwrap_or_else(|outcome| outcome);
+        AttemptOutcome { outcome, written: put.writes.written() }
     }
 
-    /// Aborts the upload of an earlier try. One whose id was never learned is looked for by its key;
-    /// what was begun for the key before we did is somebody else's.
+    /// Aborts the upload of an earlier attempt. One whose id was never learned is looked for by its key;
+    /// uploads that began for the key before ours are foreign.
     ///
     /// # Errors
     ///
     /// If the store does not do it; it stays noted.
-    pub async fn abandon(&self, note: &UploadNote) -> Result<(), Failure> {
+    pub async fn abandon(&self, note: &UploadRecord) -> Result<(), Failure> {
         if let Ok(key) = self.settings.prefix.key(&note.path) {
             let found = match &note.upload_id {
                 Some(id) => vec![(id.clone(), note.begun)],
@@ -269,19 +312,23 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Ok(())
     }
 
-    async fn read_whole(&self, lease: &Lease) -> Result<Read, Outcome> {
-        let buffer = self.memory.buffer(lease.pending.version.size, Purpose::File).await;
+    async fn read_whole(&self, lease: &Attempt) -> Result<ReadFile, Outcome> {
+        let buffer = self.memory.buffer(lease.pending.version.size, MemoryPurpose::File).await;
         let open = self.opener(lease);
         let read = move || {
             let (source, racy) = open()?;
             let piece = source.read(0, buffer)?;
             source.confirm()?;
-            Ok(Read { source, piece, racy })
+            Ok(ReadFile { source, piece, racy })
         };
-        self.readers.run(Purpose::File, read).await
+        self.readers.run(MemoryPurpose::File, read).await
     }
 
-    async fn put_whole(&self, put: &Put<'_>, read: Option<ReadAhead>) -> Result<Outcome, Outcome> {
+    async fn put_whole(
+        &self,
+        put: &PutRequest<'_>,
+        read: Option<ReadAhead>,
+    ) -> Result<Outcome, Outcome> {
         if let Some(note) = &put.known.upload {
             self.abandon(note).await.map_err(Outcome::Failed)?;
         }
@@ -289,35 +336,40 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             Some(ReadAhead(read)) => read,
             None => self.read_whole(put.lease).await,
         };
-        let Read { source, piece: Piece { bytes, crc64nvme }, racy } = read?;
+        let ReadFile { source, piece: Piece { bytes, crc64nvme }, racy } = read?;
         let object = self.object_head(put, &source);
-        let outcome =
-            |etag, effort| outcome(put, &source, &object, racy, Made { crc64nvme, etag, effort });
-        let there = self.candidate(put).await?.and_then(|there| there.accepted(crc64nvme));
+        let outcome = |etag, effort| {
+            outcome(put, &source, &object, racy, PutResult { crc64nvme, etag, effort })
+        };
+        let there = match self.candidate(put).await? {
+            Some(there) => self.accepted(there, crc64nvme, &bytes).await?,
+            None => None,
+        };
         if let Some(there) = there
             && let Some((etag, effort)) = self.reapplied(put, &object, crc64nvme, there).await?
         {
             return Ok(outcome(etag, effort));
         }
         if let Some(stored) = self.copy(put, &object, crc64nvme).await? {
-            return Ok(outcome(stored.etag, Effort::Copied));
+            return Ok(outcome(stored.etag, UploadDisposition::Copied));
         }
-        let stored = self.store.put(&object, bytes, crc64nvme).await.map_err(Outcome::Failed)?;
+        let stored = self.put_object(put, &object, bytes, crc64nvme).await?;
         check(&stored, crc64nvme)?;
-        Ok(outcome(stored.etag, Effort::Sent))
+        Ok(outcome(stored.etag, UploadDisposition::Sent))
     }
 
     /// What opens the file, and says whether a write in this very moment would go unseen.
     fn opener(
         &self,
-        lease: &Lease,
-    ) -> impl FnOnce() -> Result<(Source, bool), Outcome> + Send + use<S, J> {
-        let (path, version) = (lease.pending.path.clone(), lease.pending.version);
+        lease: &Attempt,
+    ) -> impl FnOnce() -> Result<(FileSource, bool), Outcome> + Send + use<S, J> {
+        let path = lease.pending.path.clone();
+        let version = lease.pending.version;
         let root = Arc::clone(&self.root);
         // Of one that was queued before the start.
         let rest = (lease.queued == 0).then_some(self.settings.rest);
         move || {
-            let source = Source::open(&root, &path, version)?;
+            let source = FileSource::open(&root, &path, version)?;
             let now = now_ns();
             if rest.is_some_and(|rest| source.fingerprint().age(now) < rest) {
                 return Err(Outcome::LookAgain("it may be open, and was queued before the start"));
@@ -330,7 +382,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// Whether a try would send the file whatever its bytes are, and without a question to the store:
     /// there is no object that could be it, and none to make it from.
     #[must_use]
-    pub fn sends_for_sure(lease: &Lease, known: &Known) -> bool {
+    pub fn sends_for_sure(lease: &Attempt, known: &AttemptRecord) -> bool {
         let size = lease.pending.version.size;
         let recorded =
             known.mirrored.as_ref().is_some_and(|mirrored| mirrored.fingerprint.size == size);
@@ -339,35 +391,8 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         lease.sent_before.is_none() && !copied && !recorded && !listed
     }
 
-    /// An object that is the file already, if the bytes agree. Asks the store where the record does
-    /// not know.
-    async fn candidate(&self, put: &Put<'_>) -> Result<Option<Candidate>, Outcome> {
-        let wanted = put.version();
-        if let Some(sent_before) = put.lease.sent_before {
-            // The record says nothing any more: the earlier try may have replaced what it names.
-            if sent_before != wanted {
-                return Ok(None);
-            }
-            let found = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
-            let same = |object: &StoredObject| object.ours && object.version == Some(wanted);
-            return Ok(found.filter(same).map(Candidate::Stored));
-        }
-        if let Some(mirrored) = &put.known.mirrored {
-            let same = mirrored.fingerprint.size == wanted.size;
-            return Ok(same.then(|| Candidate::Recorded(mirrored.clone())));
-        }
-        if put.known.listed != Some(wanted.size) {
-            return Ok(None);
-        }
-        // The record was lost, or is new: an object that is the file is taken over.
-        let found = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
-        let same =
-            |object: &StoredObject| object.crc64nvme.is_some() || object.version == Some(wanted);
-        Ok(found.filter(same).map(Candidate::Stored))
-    }
-
-    fn object_head(&self, put: &Put<'_>, source: &Source) -> ObjectHead {
-        ObjectHead {
+    fn object_head(&self, put: &PutRequest<'_>, source: &FileSource) -> ObjectMetadata {
+        ObjectMetadata {
             key: put.key.clone(),
             version: put.version(),
             mode: source.fingerprint().mode,
@@ -378,52 +403,40 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     }
 }
 
-/// An object that may be the file already.
-#[derive(Debug)]
-enum Candidate {
-    /// As the record says.
-    Recorded(Mirrored),
-    /// As the store says.
-    Stored(StoredObject),
-}
-
-impl Candidate {
-    /// Its entity tag, if it has the bytes of this checksum.
-    fn accepted(self, crc64nvme: u64) -> Option<(Option<String>, Effort)> {
-        match self {
-            Self::Recorded(mirrored) => {
-                (mirrored.crc64nvme == crc64nvme).then_some((mirrored.etag, Effort::Unchanged))
-            }
-            Self::Stored(object) => object
-                .crc64nvme
-                .is_none_or(|there| there == crc64nvme)
-                .then_some((object.etag, Effort::Found)),
-        }
-    }
-}
-
 /// How an object came about, or turned out to be there.
-struct Made {
+struct PutResult {
     crc64nvme: u64,
     etag: Option<String>,
-    effort: Effort,
+    effort: UploadDisposition,
 }
 
-fn outcome(put: &Put<'_>, source: &Source, object: &ObjectHead, racy: bool, made: Made) -> Outcome {
-    let Made { crc64nvme, etag, effort } = made;
+fn outcome(
+    put: &PutRequest<'_>,
+    source: &FileSource,
+    object: &ObjectMetadata,
+    racy: bool,
+    made: PutResult,
+) -> Outcome {
+    let PutResult { crc64nvme, etag, effort } = made;
     let head = head_after(put, object, effort);
     let fingerprint = *source.fingerprint();
     let epoch = put.known.epoch;
-    Outcome::Mirrored(Mirrored { fingerprint, crc64nvme, etag, racy, epoch, head }, effort)
+    Outcome::Mirrored(ObjectRecord { fingerprint, crc64nvme, etag, racy, epoch, head }, effort)
 }
 
-/// What the record is to say of the head of an object: an object that was left as it is keeps the
-/// one it had, and of one that was found nobody knows.
-fn head_after(put: &Put<'_>, object: &ObjectHead, effort: Effort) -> Option<u64> {
+/// The object attributes for the state: an object that was left as it is keeps those it had, and
+/// those of a found object are unknown.
+fn head_after(
+    put: &PutRequest<'_>,
+    object: &ObjectMetadata,
+    effort: UploadDisposition,
+) -> Option<u64> {
     match effort {
-        Effort::Sent | Effort::Copied => Some(object.head.digest()),
-        Effort::Unchanged => put.known.mirrored.as_ref().and_then(|mirrored| mirrored.head),
-        Effort::Found => None,
+        UploadDisposition::Sent | UploadDisposition::Copied => Some(object.head.digest()),
+        UploadDisposition::Unchanged => {
+            put.known.mirrored.as_ref().and_then(|mirrored| mirrored.head)
+        }
+        UploadDisposition::Found => None,
     }
 }
 
@@ -437,6 +450,7 @@ fn check(stored: &StoredObject, crc64nvme: u64) -> Result<(), Outcome> {
         code: "checksum-mismatch".into(),
         message: "the store answered with another checksum than was sent".into(),
         answer_lost: true,
+        retry_after_ms: None,
     }))
 }
 
@@ -446,6 +460,7 @@ fn unnameable(message: &str) -> Outcome {
         code: "name".into(),
         message: message.into(),
         answer_lost: false,
+        retry_after_ms: None,
     })
 }
 

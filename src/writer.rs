@@ -1,27 +1,34 @@
 //! One writer: whether this process may delete below the prefix, or another daemon works there too.
 //!
-//! Two daemons on one prefix undo each other's work, and only a delete cannot be made good: what one
-//! takes away, the other believes to be there. So whoever is not the only one sends what it has, and
-//! leaves every object where it is.
+//! Two daemons on one prefix undo each other's work, and only a delete cannot be repaired: the other
+//! daemon still believes the object to be there. So a daemon that is not the only one uploads what
+//! it has, and deletes nothing.
 //!
-//! - With a [`Lease`], an object in the bucket names the one that may delete, and nobody else does.
-//! - Without, a daemon still notices when an object of its record was replaced by one that another daemon
-//!   made from another directory. From then on it deletes nothing, until a person says so.
+//! - With a [`WriterLease`], an object in the bucket names the one daemon that may delete.
+//! - Without, a delete has the entity tag of the recorded object as its condition: an object that another
+//!   daemon has put in its place is left alone.
 
 mod lease;
 
-pub use lease::{Claim, Condition, Holder, Lease, Seen, Standing, Write};
+pub use lease::{Condition, Holder, LeaseClaim, LeaseObject, LeaseStatus, LeaseWrite, WriterLease};
 
-use crate::model::{RelPath, Share};
+use crate::model::{RelPath, Shard};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the lease's object is called, below the prefix; a shard's has its number behind it.
 const LEASE: &str = ".file-sync-service.lease";
 
+/// The code of a refusal because a restore has not ended.
+pub const RESTORE_INCOMPLETE: &str = "restore-incomplete";
+const RESTORE_ADVICE: &str = "a restore into watch_path has not ended, so files that are not there may only be \
+    missing; nothing is deleted until it has: stop the service, run `file-sync-service restore` again, and \
+    start the service";
+
 /// The name of the lease's object, below the prefix.
 #[must_use]
-pub fn lease_name(share: Share) -> String {
+pub fn lease_name(share: Shard) -> String {
     if share.is_part() { format!("{LEASE}-{}", share.index()) } else { LEASE.to_owned() }
 }
 
@@ -36,75 +43,107 @@ pub fn is_lease(path: &RelPath) -> bool {
 }
 
 /// What is known of other writers. One for the whole daemon.
-#[derive(Debug, Default)]
-pub struct OneWriter(Mutex<Known>);
+#[derive(Debug)]
+pub struct DeleteGuard {
+    known: Mutex<OtherWriters>,
+    started: Instant,
+    ending: AtomicBool,
+    /// A restore into the watched directory has not ended.
+    restoring: AtomicBool,
+    /// A conflict was logged: while this instance stays, and while it is ending.
+    reported: [AtomicBool; 2],
+}
+
+impl Default for DeleteGuard {
+    #[expect(clippy::disallowed_methods, reason = "the age of the instance counts from here")]
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            started: Instant::now(),
+            ending: AtomicBool::new(false),
+            restoring: AtomicBool::new(false),
+            reported: Default::default(),
+        }
+    }
+}
 
 #[derive(Debug, Default)]
-struct Known {
+struct OtherWriters {
     /// `None` where there is no lease.
-    lease: Option<(Standing, Instant)>,
-    /// The key of an object that another daemon replaced.
-    replaced: Option<String>,
+    lease: Option<(LeaseStatus, Instant)>,
 }
 
 /// Why nothing may be deleted now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct DeleteRefusal {
     /// One word.
     pub code: &'static str,
     /// A sentence for people.
     pub message: String,
 }
 
-impl OneWriter {
+impl DeleteGuard {
     /// How the lease stands; what is said of the time counts from `start`.
-    pub fn stands(&self, standing: Standing, start: Instant) {
+    pub fn stands(&self, standing: LeaseStatus, start: Instant) {
         self.known().lease = Some((standing, start));
     }
 
-    /// Another daemon has replaced an object of ours by one of another directory. Answers whether that
-    /// is news.
-    pub fn replaced(&self, key: &str) -> bool {
-        let mut known = self.known();
-        let news = known.replaced.is_none();
-        known.replaced.get_or_insert_with(|| key.to_owned());
-        news
+    /// This instance is ending from now on, so that another writer is one that stays.
+    pub fn begin_ending(&self) {
+        self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// A person wants the deletes done all the same. What a lease says, only its holder can change.
-    pub fn approve(&self) {
-        self.known().replaced = None;
+    /// Whether this instance is ending.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// A restore into the watched directory has not ended: nothing is deleted by this instance.
+    pub fn note_incomplete_restore(&self) {
+        self.restoring.store(true, Ordering::Relaxed);
+    }
+
+    /// How long this instance has been running.
+    #[must_use]
+    pub fn uptime(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
+    /// Another writer has replaced an object. Answers whether that was not known.
+    pub fn note_conflict(&self) -> bool {
+        let [staying, ending] = &self.reported;
+        let reported = if self.is_ending() { ending } else { staying };
+        !reported.swap(true, Ordering::Relaxed)
     }
 
     /// Why nothing may be deleted, if so.
     #[must_use]
-    pub fn refusal(&self, now: Instant) -> Option<Refusal> {
+    pub fn refusal(&self, now: Instant) -> Option<DeleteRefusal> {
         let known = self.known();
-        let refused = |code, message| Some(Refusal { code, message });
+        let refused = |code, message| Some(DeleteRefusal { code, message });
+        if self.restoring.load(Ordering::Relaxed) {
+            return refused(RESTORE_INCOMPLETE, RESTORE_ADVICE.to_owned());
+        }
         match &known.lease {
-            Some((Standing::Other(name), _)) => {
+            Some((LeaseStatus::Other(name), _)) => {
                 let message = format!(
                     "{name} holds the lease of this prefix; nothing is deleted while it does"
                 );
                 return refused("other-writer", message);
             }
-            Some((Standing::Mine { until }, start)) if now < *start + *until => {}
+            Some((LeaseStatus::Mine { until }, start)) if now < *start + *until => {}
             Some(_) => {
                 let message = "it is not known who holds the lease of this prefix".to_owned();
                 return refused("lease-unknown", message);
             }
             None => {}
         }
-        let key = known.replaced.as_ref()?;
-        let message = format!(
-            "another daemon writes to this prefix, from another directory: it has replaced {key}; stop one \
-             of the two, then approve the deletes"
-        );
-        refused("other-writer", message)
+        None
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, OtherWriters> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,38 +153,37 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn code(writer: &OneWriter, now: Instant) -> Option<&'static str> {
+    fn code(writer: &DeleteGuard, now: Instant) -> Option<&'static str> {
         writer.refusal(now).map(|refusal| refusal.code)
     }
 
     #[test]
     fn without_a_lease_and_without_another_daemon_all_is_permitted() {
-        let writer = OneWriter::default();
+        let writer = DeleteGuard::default();
         assert_eq!(code(&writer, Instant::now()), None);
     }
 
     #[test]
-    fn an_object_another_daemon_replaced_holds_deletes_until_a_person_approves() {
-        let (writer, now) = (OneWriter::default(), Instant::now());
-        assert!(writer.replaced("a"));
-        assert!(!writer.replaced("b"), "told once");
-        assert_eq!(code(&writer, now), Some("other-writer"));
-        writer.approve();
-        assert_eq!(code(&writer, now), None);
-        assert!(writer.replaced("b"), "and again if it happens again");
+    fn an_incomplete_restore_holds_deletes() {
+        let writer = DeleteGuard::default();
+        let now = Instant::now();
+        writer.note_incomplete_restore();
+        let until = Duration::from_secs(9);
+        writer.stands(LeaseStatus::Mine { until }, now);
+        assert_eq!(code(&writer, now), Some(RESTORE_INCOMPLETE));
     }
 
     #[test]
-    fn a_lease_permits_while_it_is_sure_and_approval_does_not_replace_it() {
-        let (writer, start) = (OneWriter::default(), Instant::now());
-        writer.stands(Standing::Unknown, start);
+    fn a_lease_permits_while_it_is_sure() {
+        let writer = DeleteGuard::default();
+        let start = Instant::now();
+        writer.stands(LeaseStatus::Unknown, start);
         assert_eq!(code(&writer, start), Some("lease-unknown"));
         let until = Duration::from_secs(9);
-        writer.stands(Standing::Mine { until }, start);
+        writer.stands(LeaseStatus::Mine { until }, start);
         assert_eq!(code(&writer, start), None);
         assert_eq!(code(&writer, start + until), Some("lease-unknown"));
-        writer.stands(Standing::Other("pod-1".into()), start);
-        writer.approve();
+        writer.stands(LeaseStatus::Other("pod-1".into()), start);
         assert_eq!(code(&writer, start), Some("other-writer"));
     }
 }

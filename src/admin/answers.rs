@@ -1,5 +1,6 @@
-//! What every answer has in common.
+//! The common parts of all responses.
 
+use crate::escape::escaped_json;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -8,14 +9,15 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Answers that wait for nothing are there within this time, or not at all.
+/// Maximum time of a response that does not wait.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Everything the page needs comes from here; nothing else is loaded, run or framed.
+/// The content security policy: the page loads everything from here, and nothing else is loaded,
+/// run or framed.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Headers of every answer.
+/// Adds the headers of every response.
 pub(super) async fn headers(request: Request, next: Next) -> Response {
     const SAME_FOR_ALL: [(HeaderName, HeaderValue); 4] = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -28,14 +30,14 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// Gives up on an answer that does not come.
+/// Ends a response that takes too long.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
     let answered = timeout(ANSWER_PATIENCE, next.run(request)).await;
     answered.unwrap_or_else(|_| StatusCode::GATEWAY_TIMEOUT.into_response())
 }
 
-/// JSON, with a line break at its end for those who look at it in a terminal.
+/// JSON with a final line break for terminals.
 pub(super) fn json(status: StatusCode, value: &Value) -> Response {
     let content_type = [(header::CONTENT_TYPE, "application/json")];
-    (status, content_type, format!("{value}\n")).into_response()
+    (status, content_type, escaped_json(&format!("{value}\n"))).into_response()
 }

@@ -1,9 +1,11 @@
-//! Requests that change something: on the loopback address alone, by `POST` alone.
+//! Control requests, which use `POST` only. [`authority`](super::authority) decides who may send
+//! them.
 
-use super::answers;
-use super::routes::Shared;
-use crate::engine::control::{Refusal, Request as Ask};
-use crate::model::RelPath;
+use super::routes::HandlerState;
+use super::{answers, health, status};
+use crate::clock::unix_millis;
+use crate::engine::control::{ControlError, ControlRequest as Ask};
+use crate::model::{GapReason, RelPath};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -15,22 +17,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A flush waits for this long where nobody says how long.
+/// The default timeout of a flush.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest a flush may wait.
+/// The longest timeout of a flush.
 const FLUSH_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
-/// Bytes of a request's body.
+/// Maximum size of a request body.
 const BODY_BYTES_MAX: usize = 256 << 10;
 
-type Handle = State<Arc<Shared>>;
+type ControlState = State<Arc<HandlerState>>;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Flush {
+pub(super) struct FlushQuery {
     timeout: Option<String>,
 }
 
-/// Answers when every change that was made before the call is in S3.
-pub(super) async fn flush(State(shared): Handle, Query(flush): Query<Flush>) -> Response {
+/// Responds when every change made before the call is in S3.
+pub(super) async fn flush(
+    State(shared): ControlState,
+    Query(flush): Query<FlushQuery>,
+) -> Response {
     let patience = match flush.timeout.as_deref().map(duration) {
         None => FLUSH_TIMEOUT,
         Some(Some(patience)) if patience <= FLUSH_TIMEOUT_MAX => patience,
@@ -39,50 +44,75 @@ pub(super) async fn flush(State(shared): Handle, Query(flush): Query<Flush>) -> 
     let asked = shared.sources.control.ask(|answer| Ask::Flush { patience, answer });
     let flushed = match timeout(patience, asked).await {
         Ok(Ok(flushed)) if flushed.is_complete() => {
-            return answers::json(StatusCode::OK, &json!({ "flushed": true }));
+            let skipped = flushed.gaps.of(GapReason::Skipped);
+            return answers::json(StatusCode::OK, &json!({ "flushed": true, "skipped": skipped }));
         }
         Ok(Ok(flushed)) => Some(flushed),
         Ok(Err(refusal)) => return refused(refusal),
         Err(_) => None,
     };
     let snapshot = shared.sources.snapshot.borrow();
+    let gaps = flushed.map_or(snapshot.gaps, |flushed| flushed.gaps);
+    let refusal = status::refusal(&shared.sources);
+    let cause = gaps.cause().or_else(|| health::cause(&snapshot, refusal, unix_millis()));
     let left = json!({
         "flushed": false,
+        "cause": cause,
         "timed_out": flushed.is_none(),
         "left": {
             "pending": snapshot.counts.pending.saturating_sub(snapshot.counts.parked),
             "settling": snapshot.settling,
-            "parked": flushed.map_or(snapshot.counts.parked, |flushed| flushed.parked),
-            "deletes_held": flushed.map_or(0, |flushed| flushed.held),
-            "outage": snapshot.outage.map(|outage| outage.class.as_str()),
+            "parked": snapshot.counts.parked,
+            "unreadable": gaps.of(GapReason::Unreadable),
+            "unlisted": gaps.of(GapReason::Unlisted),
+            "unwatched": gaps.of(GapReason::Unwatched),
+            "restless": gaps.of(GapReason::Restless),
+            "held": gaps.of(GapReason::Held),
+            "skipped": gaps.of(GapReason::Skipped),
+            "deletes_held": if snapshot.deletes_held { snapshot.counts.deletes } else { 0 },
+            "outage": snapshot.outage.as_ref().map(|outage| outage.class.as_str()),
         },
     });
     answers::json(StatusCode::GATEWAY_TIMEOUT, &left)
 }
 
-/// Compares the whole tree with the record.
-pub(super) async fn rescan(State(shared): Handle) -> Response {
+/// Starts a scan of the whole tree.
+pub(super) async fn rescan(State(shared): ControlState) -> Response {
     told(shared.sources.control.ask(Ask::Rescan).await.map(|()| json!({ "rescan": true })))
 }
 
-/// The pod is ending.
-pub(super) async fn prestop(State(shared): Handle) -> Response {
-    told(shared.sources.control.ask(Ask::EndSoon).await.map(|()| json!({ "prestop": true })))
-}
-
-/// The deletes that are held now may be done.
-pub(super) async fn approve_deletes(State(shared): Handle) -> Response {
-    let approved = shared.sources.control.ask(Ask::ApproveDeletes).await;
-    told(approved.map(|approved| json!({ "approved": approved })))
+/// Announces the end of the pod.
+pub(super) async fn prestop(State(shared): ControlState) -> Response {
+    told(shared.sources.control.announce_end().await.map(|()| json!({ "prestop": true })))
 }
 
 #[derive(Debug, Deserialize)]
-struct Paths {
+pub(super) struct ApprovalQuery {
+    expect: Option<u64>,
+}
+
+/// Approves the held deletes, if their number is the expected one.
+pub(super) async fn approve_deletes(
+    State(shared): ControlState,
+    Query(ApprovalQuery { expect }): Query<ApprovalQuery>,
+) -> Response {
+    let asked = shared.sources.control.ask(|answer| Ask::ApproveDeletes { expect, answer }).await;
+    match (asked, expect) {
+        (Ok(held), Some(expected)) if held != expected => {
+            let error = format!("{held} deletes are held, not {expected}; nothing was approved");
+            answers::json(StatusCode::CONFLICT, &json!({ "error": error, "held": held }))
+        }
+        (asked, _) => told(asked.map(|approved| json!({ "approved": approved }))),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct RetryBody {
     paths: Vec<String>,
 }
 
-/// Tries everything that waits, or the paths in the body: `{"paths": ["a/b.txt"]}`.
-pub(super) async fn retry(State(shared): Handle, body: Body) -> Response {
+/// Retries everything that is pending, or the paths in the body: `{"paths": ["a/b.txt"]}`.
+pub(super) async fn retry(State(shared): ControlState, body: Body) -> Response {
     let body = match read(body).await {
         Ok(body) => body,
         Err(response) => return response,
@@ -90,7 +120,7 @@ pub(super) async fn retry(State(shared): Handle, body: Body) -> Response {
     let paths = if body.is_empty() {
         None
     } else {
-        let Ok(Paths { paths }) = serde_json::from_str(&body) else {
+        let Ok(RetryBody { paths }) = serde_json::from_str(&body) else {
             return bad("the body: write {\"paths\": [\"a/b.txt\"]}, or nothing for everything");
         };
         let watch_path = &shared.sources.watch_path;
@@ -103,8 +133,8 @@ pub(super) async fn retry(State(shared): Handle, body: Body) -> Response {
     told(tried.map(|tried| json!({ "tried": tried })))
 }
 
-/// Sets the log's level: `info`, or directives as `RUST_LOG` takes them.
-pub(super) async fn log_level(State(shared): Handle, body: Body) -> Response {
+/// Sets the log level: `info`, or directives like those of `RUST_LOG`.
+pub(super) async fn log_level(State(shared): ControlState, body: Body) -> Response {
     let body = match read(body).await {
         Ok(body) => body,
         Err(response) => return response,
@@ -118,7 +148,7 @@ pub(super) async fn log_level(State(shared): Handle, body: Body) -> Response {
     }
 }
 
-/// Paths as people have them: below the watched directory, or from it.
+/// Parses a path below the watched directory, or one that starts with it.
 fn rel_path(watch_path: &Path, path: &str) -> Result<RelPath, String> {
     let path = Path::new(path);
     let inside = path.strip_prefix(watch_path).unwrap_or(path);
@@ -135,14 +165,14 @@ async fn read(body: Body) -> Result<String, Response> {
     String::from_utf8(bytes.into()).map_err(|_| bad("the body is not UTF-8"))
 }
 
-fn told(answer: Result<serde_json::Value, Refusal>) -> Response {
+fn told(answer: Result<serde_json::Value, ControlError>) -> Response {
     match answer {
         Ok(value) => answers::json(StatusCode::OK, &value),
         Err(refusal) => refused(refusal),
     }
 }
 
-fn refused(refusal: Refusal) -> Response {
+fn refused(refusal: ControlError) -> Response {
     let error = json!({ "error": refusal.to_string() });
     answers::json(StatusCode::SERVICE_UNAVAILABLE, &error)
 }

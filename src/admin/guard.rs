@@ -1,5 +1,5 @@
-//! Keeps browsers out that another site has sent: a name of that site's own may lead to loopback
-//! (DNS rebinding), and a form may post anywhere.
+//! Refuses browsers that another site has sent: a name of that site may lead to loopback (DNS
+//! rebinding), and a form may post to any address.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -7,7 +7,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
 
-/// Lets pass what comes from this machine and from nobody's page but ours.
+/// Refuses a request with two hosts: another server on the way may use the other one.
+pub(super) async fn single_host(request: Request, next: Next) -> Response {
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        return (StatusCode::BAD_REQUEST, "refused: there is more than one Host\n").into_response();
+    }
+    next.run(request).await
+}
+
+/// Passes requests that come from this machine, and from no page other than ours.
 pub(super) async fn local_only(request: Request, next: Next) -> Response {
     match refusal(request.method(), request.headers()) {
         None => next.run(request).await,
@@ -33,7 +41,7 @@ fn refusal(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
     (!ours).then_some("it was sent by another site")
 }
 
-/// Whether a `Host` names this machine, with or without a port.
+/// Whether a `Host` is this machine, with or without a port.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

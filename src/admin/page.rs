@@ -1,4 +1,4 @@
-//! The page for people: three small files, embedded. It reads `/status` and changes nothing.
+//! The status page: three small embedded files. It reads `/status` and changes nothing.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -21,4 +21,19 @@ pub(super) async fn js() -> Response {
 
 fn file(content_type: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::escape::HOSTILE_RANGES;
+
+    #[test]
+    fn the_page_escapes_what_everything_else_escapes() {
+        let range = |(first, last)| format!("\\u{{{first:x}}}-\\u{{{last:x}}}");
+        let class: String = HOSTILE_RANGES.into_iter().map(range).collect();
+        assert!(
+            super::JS.contains(&format!("/[{class}]/gu")),
+            "write this into page.js: /[{class}]/gu"
+        );
+    }
 }

@@ -1,14 +1,14 @@
-//! Which path answers what, on which address.
+//! The routes of each address.
 
 use super::status;
-use super::{Sources, answers, control, guard, health, page};
+use super::{ResponseSources, answers, authority, control, guard, health, page};
 use crate::clock::unix_millis;
-use crate::engine::control::{Refusal, Request as Ask};
-use crate::model::{Pending, UnixMillis};
+use crate::engine::control::{ControlError, ControlRequest as Ask};
+use crate::model::{QueueRow, UnixMillis};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -17,63 +17,87 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The loop has this long for a sign of life, so that a probe is answered within its second …
-const PING_PATIENCE: Duration = Duration::from_millis(500);
-/// … and is held to be stuck when there was none for so long.
+/// Maximum time for the loop to answer, so that a health check is answered within its second.
+pub(super) const PING_PATIENCE: Duration = Duration::from_millis(500);
+/// The time without an answer after which the loop counts as stuck.
 const LIVE_PATIENCE_MS: UnixMillis = 30_000;
-/// Rows of the queue in a status, and where nobody says how many.
+/// The number of queue rows in a status, and the default of the queue endpoint.
 const ROWS: usize = 20;
-/// Rows of the queue that may be asked for.
+/// Maximum number of queue rows in a response.
 const ROWS_MAX: usize = 10_000;
 
-/// What the handlers share.
+/// The common state of the handlers.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) sources: Sources,
-    /// When the loop was first asked for a sign of life that has not come.
+pub(super) struct HandlerState {
+    pub(super) sources: ResponseSources,
+    pub(super) refusals: authority::RefusalLog,
+    /// The time of the first ping without an answer.
     silent_since: Mutex<Option<UnixMillis>>,
 }
 
-impl Shared {
-    pub(super) fn new(sources: Sources) -> Arc<Self> {
-        Arc::new(Self { sources, silent_since: Mutex::new(None) })
+impl HandlerState {
+    pub(super) fn new(sources: ResponseSources) -> Arc<Self> {
+        Arc::new(Self {
+            sources,
+            refusals: authority::RefusalLog::default(),
+            silent_since: Mutex::new(None),
+        })
     }
 
-    /// Asks the loop for a sign of life. Answers for how long there has been none.
+    /// Pings the loop. Returns how long it has not answered.
     async fn silence(&self) -> UnixMillis {
         let asked = unix_millis();
         let sign = timeout(PING_PATIENCE, self.sources.control.ask(Ask::Ping)).await;
         let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
-        // A full channel is no sign of life; a loop that has ended was told to.
-        if matches!(sign, Ok(Ok(()) | Err(Refusal::Stopping))) {
+        // A full channel is not an answer; a loop that has ended was asked to.
+        if matches!(sign, Ok(Ok(()) | Err(ControlError::Stopping))) {
             *since = None;
             return 0;
         }
         unix_millis().saturating_sub(*since.get_or_insert(asked))
     }
 
-    async fn rows(&self, limit: usize) -> Vec<Pending> {
-        // What cannot be read is shown as nothing.
+    async fn rows(&self, limit: usize) -> Vec<QueueRow> {
+        // If the rows cannot be read, none are shown.
         let rows = self.sources.control.ask(|answer| Ask::Queued(limit, answer)).await;
         rows.unwrap_or_default()
     }
 }
 
-type Handle = State<Arc<Shared>>;
+type RouteState = State<Arc<HandlerState>>;
 
-/// What everybody may see.
-pub(super) fn public(shared: Arc<Shared>) -> Router {
+/// The public routes.
+pub(super) fn public(shared: Arc<HandlerState>) -> Router {
     let status = if shared.sources.file_names { get(status_named) } else { get(status) };
     let names = shared.sources.file_names;
     seen(names)
         .route("/status", status)
         .layer(from_fn(answers::in_time))
         .with_state(shared)
+        .layer(from_fn(guard::single_host))
         .layer(from_fn(answers::headers))
 }
 
-/// The same with names, and what changes something.
-pub(super) fn admin(shared: Arc<Shared>) -> Router {
+/// The public routes with names. Control requests need the token.
+pub(super) fn admin(shared: Arc<HandlerState>) -> Router {
+    everything()
+        .layer(from_fn_with_state(Arc::clone(&shared), authority::required))
+        .with_state(shared)
+        .layer(from_fn(authority::logged))
+        .layer(from_fn(guard::local_only))
+        .layer(from_fn(guard::single_host))
+        .layer(from_fn(answers::headers))
+}
+
+/// The same routes for processes that may do everything.
+pub(super) fn control(shared: Arc<HandlerState>) -> Router {
+    everything()
+        .with_state(shared)
+        .layer(from_fn(authority::logged))
+        .layer(from_fn(answers::headers))
+}
+
+fn everything() -> Router<Arc<HandlerState>> {
     seen(true)
         .route("/status", get(status_named))
         .route("/-/rescan", post(control::rescan))
@@ -82,14 +106,11 @@ pub(super) fn admin(shared: Arc<Shared>) -> Router {
         .route("/-/retry", post(control::retry))
         .route("/-/log-level", post(control::log_level))
         .layer(from_fn(answers::in_time))
-        // It bounds its time by itself.
+        // It limits its own time.
         .route("/-/flush", post(control::flush))
-        .with_state(shared)
-        .layer(from_fn(guard::local_only))
-        .layer(from_fn(answers::headers))
 }
 
-fn seen(names: bool) -> Router<Arc<Shared>> {
+fn seen(names: bool) -> Router<Arc<HandlerState>> {
     let routes = Router::new()
         .route("/livez", get(live))
         .route("/startupz", get(started))
@@ -101,25 +122,25 @@ fn seen(names: bool) -> Router<Arc<Shared>> {
     if names { routes.route("/queue", get(queue)) } else { routes }
 }
 
-async fn live(State(shared): Handle, headers: HeaderMap) -> Response {
+async fn live(State(shared): RouteState, headers: HeaderMap) -> Response {
     let silence = shared.silence().await;
     let reason = (silence > LIVE_PATIENCE_MS)
         .then(|| format!("the event loop has not answered for {} s", silence / 1000));
     probe(&headers, "live", reason.as_slice())
 }
 
-async fn started(State(shared): Handle, headers: HeaderMap) -> Response {
+async fn started(State(shared): RouteState, headers: HeaderMap) -> Response {
     let started = health::is_started(&shared.sources.snapshot.borrow());
     let reasons = if started { Vec::new() } else { vec!["the daemon is starting".to_owned()] };
     probe(&headers, "started", &reasons)
 }
 
-async fn ready(State(shared): Handle, headers: HeaderMap) -> Response {
+async fn ready(State(shared): RouteState, headers: HeaderMap) -> Response {
     let reasons = health::unready(&shared.sources.snapshot.borrow(), unix_millis());
     probe(&headers, "ready", &reasons)
 }
 
-/// 200, or 503 with the reasons: as JSON for those who want it, as text for everybody else.
+/// 200, or 503 with the reasons, as JSON if requested, otherwise as text.
 fn probe(headers: &HeaderMap, what: &str, reasons: &[String]) -> Response {
     let fine = reasons.is_empty();
     let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -134,24 +155,24 @@ fn probe(headers: &HeaderMap, what: &str, reasons: &[String]) -> Response {
     (status, text).into_response()
 }
 
-async fn metrics(State(shared): Handle) -> Response {
+async fn metrics(State(shared): RouteState) -> Response {
     let Some(metrics) = shared.sources.metrics.clone() else {
         return (StatusCode::NOT_FOUND, "there are no metrics\n").into_response();
     };
-    // It looks at the disk of the record.
+    // It reads the disk of the state.
     let Ok(text) = tokio::task::spawn_blocking(move || metrics()).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn status(State(shared): Handle) -> Response {
+async fn status(State(shared): RouteState) -> Response {
     let snapshot = shared.sources.snapshot.borrow().clone();
     let status = status::anonymous(&snapshot, &shared.sources, unix_millis());
     answers::json(StatusCode::OK, &status)
 }
 
-async fn status_named(State(shared): Handle) -> Response {
+async fn status_named(State(shared): RouteState) -> Response {
     let snapshot = shared.sources.snapshot.borrow().clone();
     let rows = if snapshot.counts.pending > 0 { shared.rows(ROWS).await } else { Vec::new() };
     let status = status::named(&snapshot, &shared.sources, &rows, unix_millis());
@@ -159,15 +180,16 @@ async fn status_named(State(shared): Handle) -> Response {
 }
 
 #[derive(Debug, Deserialize)]
-struct Rows {
+struct RowLimit {
     limit: Option<usize>,
 }
 
-/// What waits, the oldest first.
-async fn queue(State(shared): Handle, Query(rows): Query<Rows>) -> Response {
+/// The pending changes, oldest first.
+async fn queue(State(shared): RouteState, Query(rows): Query<RowLimit>) -> Response {
     let limit = rows.limit.unwrap_or(ROWS).min(ROWS_MAX);
     let waiting = shared.sources.snapshot.borrow().counts.pending;
-    let (rows, now) = (shared.rows(limit).await, unix_millis());
+    let rows = shared.rows(limit).await;
+    let now = unix_millis();
     let entries: Vec<_> = rows.iter().map(|row| status::waiting(row, now)).collect();
     answers::json(StatusCode::OK, &json!({ "waiting": waiting, "entries": entries }))
 }

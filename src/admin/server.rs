@@ -1,47 +1,51 @@
-//! Connections, and their bounds.
+//! Connections and their limits.
 
+use super::listener::{ByteStream, Listener};
+use super::peer::Peer;
 use axum::Router;
+use axum::extract::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// What one address allows.
+/// The limits of one address.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Connections at once; one more, and the oldest is closed.
+pub(super) struct ServerLimits {
+    /// Maximum number of connections; above it, the oldest is closed.
     connections: usize,
-    /// A connection is asked to end after this time.
+    /// The time after which a connection is asked to end.
     lifetime: Duration,
 }
 
-/// For everybody.
-pub(super) const PUBLIC: Limits = Limits { connections: 64, lifetime: Duration::from_secs(60) };
-/// For those who may wait for a flush.
-pub(super) const ADMIN: Limits = Limits { connections: 64, lifetime: Duration::from_secs(3_700) };
+/// The limits of the public address.
+pub(super) const PUBLIC: ServerLimits =
+    ServerLimits { connections: 64, lifetime: Duration::from_secs(60) };
+/// The limits for clients that may wait for a flush.
+pub(super) const ADMIN: ServerLimits =
+    ServerLimits { connections: 64, lifetime: Duration::from_secs(3_700) };
 
-/// A request's head has to arrive within this time, and another one on an idle connection.
+/// Maximum time for a request head to arrive, and for another one on an idle connection.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of a request's head.
+/// Maximum size of a request head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// Lines of a request's head.
+/// Maximum number of lines of a request head.
 const HEAD_LINES_MAX: usize = 64;
-/// A connection that was asked to end does so within this time.
+/// Maximum time for a connection to end after it was asked to.
 const END_PATIENCE: Duration = Duration::from_secs(1);
-/// Pause after a connection could not be taken: there are no descriptors, for example.
+/// The pause after a failed accept, for example because there are no descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Answers connections until it is told to stop.
+/// Serves connections until it is stopped.
 pub(super) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
-    limits: Limits,
+    limits: ServerLimits,
     stop: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
@@ -57,20 +61,26 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 if oldest.len() >= limits.connections
                     && let Some(connection) = oldest.pop_front()
                 {
                     connection.abort();
                 }
-                let answered = answer(stream, router.clone(), limits.lifetime, stop.clone());
+                let router = router.clone().layer(Extension::<Peer>(peer));
+                let answered = answer(stream, router, limits.lifetime, stop.clone());
                 oldest.push_back(connections.spawn(answered));
             }
+            // It was logged, and the next client may be another user.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
             Err(error) => {
                 tracing::debug!(event = "http.accept_failed", error.message = %error, "not accepted");
                 sleep(ACCEPT_RETRY).await;
             }
         }
+    }
+    if let Listener::Control(socket) = &listener {
+        socket.remove();
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
@@ -78,8 +88,13 @@ pub(super) async fn serve(
     }
 }
 
-/// Answers the requests of one connection.
-async fn answer(stream: TcpStream, router: Router, lifetime: Duration, stop: CancellationToken) {
+/// Serves the requests of one connection.
+async fn answer(
+    stream: Box<dyn ByteStream>,
+    router: Router,
+    lifetime: Duration,
+    stop: CancellationToken,
+) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
     builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEAD_LINES_MAX);
@@ -95,9 +110,9 @@ async fn answer(stream: TcpStream, router: Router, lifetime: Duration, stop: Can
     }
 }
 
-/// The answer under way is finished if that is soon.
+/// Finishes a running response if that is soon.
 async fn end<S>(
-    mut connection: std::pin::Pin<&mut http1::Connection<TokioIo<TcpStream>, S>>,
+    mut connection: std::pin::Pin<&mut http1::Connection<TokioIo<Box<dyn ByteStream>>, S>>,
 ) -> hyper::Result<()>
 where
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody = axum::body::Body>,
@@ -107,7 +122,7 @@ where
     timeout(END_PATIENCE, connection).await.unwrap_or(Ok(()))
 }
 
-/// A panic here is a bug, and costs one connection.
+/// Reports a panic, which is a bug and costs one connection.
 fn tell_panic(ended: Result<(), tokio::task::JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
         tracing::error!(event = "http.panicked", "answering a request has panicked");

@@ -1,41 +1,43 @@
-//! `/status`: a snapshot as JSON, with ages as of now. Names of keys are promises.
+//! `/status`: a snapshot as JSON, with present ages. Key names are stable.
 //!
-//! Without names: no path, no key, no message that could hold one, and no setting.
+//! The anonymous form has no path, no key, no message that could contain one, and no setting.
 
-use super::{Invalidating, Sources, health};
-use crate::engine::SLOT_MS;
-use crate::engine::snapshot::{Comparison, Done, Snapshot};
-use crate::model::{Operation, Pending, UnixMillis};
+use super::{InvalidationStatus, ResponseSources, health};
+use crate::clock::rfc3339;
+use crate::engine::snapshot::{FinishedOperation, ScanResult, Snapshot, Watch};
+use crate::engine::{Lane, SLOT_MS};
+use crate::model::{Operation, QueueRow, UnixMillis};
+use crate::writer::RESTORE_INCOMPLETE;
 use serde_json::{Value, json};
-use std::time::Instant;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use std::time::{Duration, Instant};
 
-/// The version of what `/status` answers: a key may be added within one, never changed.
+/// The version of the format of `/status`: within a version, keys may be added, but not changed.
 pub const SCHEMA: u32 = 1;
 
-#[expect(clippy::disallowed_methods, reason = "told as of now: a lease ends by the clock")]
-fn is_other_writer(sources: &Sources) -> bool {
-    sources.writer.refusal(Instant::now()).is_some()
+#[expect(clippy::disallowed_methods, reason = "the status of now: a lease ends by the clock")]
+pub(super) fn refusal(sources: &ResponseSources) -> Option<&'static str> {
+    sources.writer.refusal(Instant::now()).map(|refusal| refusal.code)
 }
 
-/// Everything, without names.
-pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis) -> Value {
+/// The whole status, without names.
+pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: UnixMillis) -> Value {
     let counts = &snapshot.counts;
     let oldest = snapshot.survey.oldest.filter(|_| health::waiting(snapshot) > 0);
     let age = |since: UnixMillis| now.saturating_sub(since) / 1000;
     let parked = snapshot.survey.parked.iter();
     let parked: Vec<_> =
         parked.map(|(reason, files)| json!({ "reason": reason, "files": files })).collect();
-    let outage = snapshot.outage.map(|outage| {
+    let outage = snapshot.outage.as_ref().map(|outage| {
         json!({
             "class": outage.class.as_str(),
+            "error_type": outage.code,
+            "cause": outage.cause,
             "since": rfc3339(outage.since),
             "seconds": age(outage.since),
         })
     });
-    let watch = &snapshot.watch;
-    let state = health::state(snapshot);
+    let refusal = refusal(sources);
+    let state = health::state(snapshot, refusal);
     let problem = sources.configured.borrow().problem.as_ref().map(|(kind, _)| *kind);
     json!({
         "schema": SCHEMA,
@@ -44,6 +46,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
         "started": rfc3339(sources.started),
         "state": state,
         "in_sync": state == "in-sync",
+        "cause": health::cause(snapshot, refusal, now),
         "phase": snapshot.phase.as_str(),
         "ready": health::unready(snapshot, now).is_empty(),
         "not_ready_because": health::unready(snapshot, now),
@@ -64,20 +67,14 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
         },
         "mirrored_files": counts.mirrored,
         "parked": { "files": counts.parked, "reasons": parked },
+        "uncovered": uncovered(snapshot),
         "deletes": {
             "held": if snapshot.deletes_held { counts.deletes } else { 0 },
             "approval_needed": snapshot.deletes_held,
-            "other_writer": is_other_writer(sources),
+            "in_window": snapshot.deleted_lately,
+            "other_writer": refusal.is_some_and(|code| code != RESTORE_INCOMPLETE),
         },
-        "watch": {
-            "mode": watch.mode.as_str(),
-            "complete": watch.coverage.armed && !watch.coverage.is_poor(),
-            "watched_directories": watch.coverage.watched,
-            "unwatched_directories": watch.coverage.unwatched,
-            "unreadable_directories": watch.coverage.unreadable,
-            "overflows": watch.coverage.overflows,
-            "compared_every_seconds": watch.interval.as_secs(),
-        },
+        "watch": watching(&snapshot.watch),
         "comparison": {
             "running": snapshot.comparing,
             "last": snapshot.history.last_comparison.as_ref().map(comparison),
@@ -85,21 +82,64 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &Sources, now: UnixMillis)
         "invalidations": sources.invalidations.get().map(|now| invalidations(&now())),
         "totals": totals(snapshot),
         "throughput": throughput(snapshot, now),
+        "bandwidth": bandwidth(sources, now),
+        "lag": lag(snapshot),
         "last_success": snapshot.history.last_success.map(rfc3339),
         "recent": recent(snapshot, None),
     })
 }
 
-/// What was sent in the last minutes, in slots of some seconds, the oldest first.
+fn watching(watch: &Watch) -> Value {
+    json!({
+        "mode": watch.mode.as_str(),
+        "complete": watch.coverage.armed && !watch.coverage.is_poor() && !watch.coverage.lost,
+        "watched_directories": watch.coverage.watched,
+        "unwatched_directories": watch.coverage.unwatched,
+        "unreadable_directories": watch.coverage.unreadable,
+        "overflows": watch.coverage.overflows,
+        "compared_every_seconds": watch.interval.as_secs(),
+    })
+}
+
+/// The coverage gaps by reason.
+fn uncovered(snapshot: &Snapshot) -> Value {
+    let reasons = snapshot.gaps.iter();
+    reasons.map(|(reason, count)| (reason.as_str().to_owned(), json!(count))).collect()
+}
+
+/// The uploads of the last minutes, in slots of some seconds, oldest first.
 fn throughput(snapshot: &Snapshot, now: UnixMillis) -> Value {
     json!({ "seconds": SLOT_MS / 1000, "bytes": snapshot.history.sent.until(now) })
 }
 
-/// The same with names, settings and what waits.
+/// The limit on bandwidth at this time, and when a part of the day with another one begins.
+fn bandwidth(sources: &ResponseSources, now: UnixMillis) -> Value {
+    let current = sources.configured.borrow().bandwidth.at(now);
+    json!({ "bytes_per_second": current.rate, "until": current.until.map(rfc3339) })
+}
+
+/// The time from detection to upload of the latest changes of each lane.
+fn lag(snapshot: &Snapshot) -> Value {
+    let seconds = |ms: UnixMillis| Duration::from_millis(ms).as_secs_f64();
+    let lane = |lane: Lane| {
+        let summary = snapshot.history.lags.of(lane).map(|lag| {
+            json!({
+                "changes": lag.changes,
+                "median_seconds": seconds(lag.median_ms),
+                "p95_seconds": seconds(lag.p95_ms),
+                "worst_seconds": seconds(lag.worst_ms),
+            })
+        });
+        (lane.as_str().to_owned(), json!(summary))
+    };
+    Lane::ALL.into_iter().map(lane).collect()
+}
+
+/// The status with names, settings and pending changes.
 pub(super) fn named(
     snapshot: &Snapshot,
-    sources: &Sources,
-    queue: &[Pending],
+    sources: &ResponseSources,
+    queue: &[QueueRow],
     now: UnixMillis,
 ) -> Value {
     let mut status = anonymous(snapshot, sources, now);
@@ -109,6 +149,9 @@ pub(super) fn named(
         .map(|(key, value, origin)| json!({ "key": key, "value": value, "origin": origin }))
         .collect();
     status["recent"] = recent(snapshot, Some(()));
+    let unread = snapshot.unread.iter();
+    let unread = unread.map(|(path, why)| json!({ "path": path.to_string(), "reason": why }));
+    status["unread"] = unread.collect();
     status["queue"] = queue.iter().map(|row| waiting(row, now)).collect();
     status["settings"] = settings.into();
     status["config"]["message"] = configured.problem.as_ref().map(|(_, why)| &**why).into();
@@ -116,7 +159,7 @@ pub(super) fn named(
 }
 
 /// A row of the queue.
-pub(super) fn waiting(row: &Pending, now: UnixMillis) -> Value {
+pub(super) fn waiting(row: &QueueRow, now: UnixMillis) -> Value {
     let operation = match row.operation {
         Operation::Put => "upload",
         Operation::Delete => "delete",
@@ -134,7 +177,7 @@ pub(super) fn waiting(row: &Pending, now: UnixMillis) -> Value {
     })
 }
 
-fn comparison(last: &Comparison) -> Value {
+fn comparison(last: &ScanResult) -> Value {
     let summary = &last.summary;
     json!({
         "ended": rfc3339(last.ended),
@@ -149,7 +192,7 @@ fn comparison(last: &Comparison) -> Value {
     })
 }
 
-fn invalidations(told: &Invalidating) -> Value {
+fn invalidations(told: &InvalidationStatus) -> Value {
     let error = |(at, code): &(UnixMillis, String)| json!({ "at": rfc3339(*at), "code": code });
     json!({
         "waiting_paths": told.waiting,
@@ -178,7 +221,7 @@ fn totals(snapshot: &Snapshot) -> Value {
 }
 
 fn recent(snapshot: &Snapshot, names: Option<()>) -> Value {
-    let entry = |done: &Done| {
+    let entry = |done: &FinishedOperation| {
         let mut entry = json!({
             "at": rfc3339(done.at),
             "operation": done.what,
@@ -191,10 +234,4 @@ fn recent(snapshot: &Snapshot, names: Option<()>) -> Value {
         entry
     };
     snapshot.history.recent.iter().map(entry).collect()
-}
-
-/// A moment as people and programs write it, to the second and more.
-pub(super) fn rfc3339(at: UnixMillis) -> String {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000_000);
-    at.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }

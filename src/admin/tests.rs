@@ -1,1 +1,1 @@
-//! What the addresses answer, over real connections.
+//! Tests of the endpoints over real connections.

@@ -1,92 +1,160 @@
-//! The HTTP endpoints and the status file, joined to what they tell of.
+//! Connects the HTTP endpoints and the status file to the engine.
 
-use super::reload::Reload;
-use super::{AppError, Console, Mode};
-use crate::admin::{self, Addresses, Bound, Invalidations, Serving, Sources};
+use super::reload::ConfigUpdate;
+use super::{AppError, Observability, RunMode};
+use crate::admin::{self, AdminServer, InvalidationSource, ListenAddresses, ResponseSources};
 use crate::clock::unix_millis;
-use crate::config::{Config, Loaded};
-use crate::engine::control::{self, Control, Requests};
+use crate::config::{self, Config, LoadedConfig};
+use crate::endpoints_file;
+use crate::engine::control::{self, Control, ControlRequests};
 use crate::engine::snapshot::Snapshot;
-use crate::writer::OneWriter;
+use crate::safe_file::{FilePublisher, FileReaders, OwnFile};
+use crate::shutdown::Shutdown;
+use crate::writer::DeleteGuard;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How the work speaks with what runs beside it.
-pub(super) struct Link {
-    /// Where it tells what there is to tell. Those who listen end with it.
+/// Connects the work with the tasks beside it.
+pub(super) struct EngineHandles {
+    /// Publishes snapshots. Its receivers end when it is dropped.
     pub(super) told: watch::Sender<Snapshot>,
-    /// What it is asked for.
-    pub(super) requests: Requests,
-    /// Where whoever tells CloudFront says how it stands.
-    pub(super) invalidations: Invalidations,
-    /// Whom it can ask itself.
+    /// Requests to the engine.
+    pub(super) requests: ControlRequests,
+    /// Receives the status of the CloudFront worker.
+    pub(super) invalidations: InvalidationSource,
+    /// Sends requests to the engine.
     pub(super) control: Control,
-    /// Whether it may delete.
-    pub(super) writer: Arc<OneWriter>,
-    /// What it is to go by.
-    pub(super) reload: Reload,
+    /// Decides whether this process may delete.
+    pub(super) writer: Arc<DeleteGuard>,
+    /// The configuration and its changes.
+    pub(super) reload: ConfigUpdate,
+    /// The endpoints of this process.
+    pub(super) serving: AdminServer,
 }
 
-/// What runs beside the work.
-pub(super) struct Endpoints {
-    serving: Serving,
+impl EngineHandles {
+    /// The state belongs to this instance: its socket answers commands from now on.
+    pub(super) fn state_is_ours(&self, config: &Config, mode: RunMode) {
+        if mode.is_once() {
+            return;
+        }
+        if let Some(socket) = &config.admin_socket {
+            self.serving.open_control_socket(socket.clone());
+        }
+        tokio::spawn(keep_endpoints_file(config.clone(), self.serving.reachable()));
+    }
+}
+
+/// Keeps the file with the addresses of the daemon up to date while it answers.
+async fn keep_endpoints_file(
+    config: Config,
+    mut reachable: watch::Receiver<endpoints_file::ReachableAt>,
+) {
+    let path = endpoints_file::path_in(&config.state_dir);
+    let mut file = FilePublisher::new(OwnFile::new(path, FileReaders::Owner).without_sync());
+    reachable.mark_changed();
+    while reachable.changed().await.is_ok() {
+        let latest = reachable.borrow_and_update().clone();
+        if let Err(error) = file.publish(move || endpoints_file::content(&latest)).await {
+            tracing::warn!(
+                event = "endpoints_file.write_failed",
+                path = %file.path().to_string_lossy().escape_debug(),
+                error.message = %error,
+                "the file with the addresses could not be written; commands use those of the configuration"
+            );
+        }
+    }
+}
+
+/// Whether a service manager waits for messages of this process.
+fn is_notified(mode: RunMode, sources: &config::ConfigSources) -> bool {
+    mode == RunMode::Daemon && sources.environment.contains_key(OsStr::new("NOTIFY_SOCKET"))
+}
+
+/// The tasks that run beside the work.
+pub(super) struct EndpointTasks {
+    serving: AdminServer,
     status_file: Option<JoinHandle<()>>,
 }
 
-impl Endpoints {
-    /// Listens, before anything else is done: a probe may ask from the first moment on. A single run
-    /// has nobody to ask it.
-    pub(super) async fn start(
-        loaded: Loaded,
-        mode: Mode,
-        console: Console,
-    ) -> Result<(Self, Link), AppError> {
-        let bound = match mode {
-            Mode::Once { .. } => admin::bind(Addresses::default()).await?,
-            Mode::Daemon => {
-                let Config { listen_address: listen, admin_address: admin, .. } = loaded.config;
-                admin::bind(Addresses { listen, admin }).await?
-            }
+impl EndpointTasks {
+    /// Starts to listen before anything else, because a health check may arrive at once. A single
+    /// run has no endpoints.
+    pub(super) fn start(
+        loaded: LoadedConfig,
+        mode: RunMode,
+        console: Observability,
+        shutdown: &Shutdown,
+    ) -> Result<(Self, EngineHandles), AppError> {
+        let addresses = match mode {
+            RunMode::Once { .. } => ListenAddresses::default(),
+            RunMode::Daemon => ListenAddresses {
+                listen: loaded.config.listen_address.clone(),
+                admin: loaded.config.admin_address.clone(),
+            },
         };
-        Ok(Self::join(loaded, mode, bound, console))
+        let bound = admin::bind(&addresses)?;
+        let notified = is_notified(mode, &console.sources).then(|| shutdown.clone());
+        let (endpoints, link, sources) = Self::join(loaded, mode, bound, console);
+        if let Some(shutdown) = notified {
+            let watchdog = sd_notify::watchdog_enabled();
+            let stopping = async move { shutdown.requested().await };
+            tokio::spawn(admin::notify_service_manager(sources, stopping, watchdog));
+        }
+        Ok((endpoints, link))
     }
 
-    fn join(loaded: Loaded, mode: Mode, bound: Bound, console: Console) -> (Self, Link) {
+    fn join(
+        loaded: LoadedConfig,
+        mode: RunMode,
+        bound: admin::BoundListeners,
+        console: Observability,
+    ) -> (Self, EngineHandles, ResponseSources) {
         let config = loaded.config.clone();
-        let Console { sources, log_level: level, telemetry, .. } = console;
-        let reload = Reload::start(loaded, sources, level.clone(), mode == Mode::Daemon);
+        let Observability { sources, log_level: level, telemetry, .. } = console;
+        let reload = ConfigUpdate::start(loaded, sources, level.clone(), mode == RunMode::Daemon);
         let (told, snapshot) = watch::channel(Snapshot::default());
         let (control, requests) = control::channel();
         let exposition = telemetry.exposition;
-        let sources = Sources {
+        let sources = ResponseSources {
             control,
             snapshot,
             configured: reload.configured.clone(),
             watch_path: config.watch_path,
             file_names: config.status_file_names,
+            token_file: config.admin_token_file,
             started: unix_millis(),
             log_level: Arc::new(move |text| level.set(text).map_err(|error| error.to_string())),
             metrics: Some(Arc::new(move || exposition.render())),
-            invalidations: Invalidations::default(),
+            invalidations: InvalidationSource::default(),
             writer: Arc::default(),
         };
         let invalidations = Arc::clone(&sources.invalidations);
-        let (control, writer) = (sources.control.clone(), Arc::clone(&sources.writer));
+        let control = sources.control.clone();
+        let writer = Arc::clone(&sources.writer);
         let status_file = config
             .status_file
             .map(|path| tokio::spawn(admin::keep_status_file(path, sources.clone())));
-        (
-            Self { serving: bound.serve(sources), status_file },
-            Link { told, requests, invalidations, control, writer, reload },
-        )
+        let serving = bound.serve(sources.clone());
+        let link = EngineHandles {
+            told,
+            requests,
+            invalidations,
+            control,
+            writer,
+            reload,
+            serving: serving.clone(),
+        };
+        (Self { serving, status_file }, link, sources)
     }
 
-    /// The work has ended.
+    /// Stops the endpoints after the work has ended.
     pub(super) async fn stop(self) {
         self.serving.stop().await;
         if let Some(status_file) = self.status_file {
-            // A panic has been told.
+            // The panic hook has reported a panic.
             drop(status_file.await);
         }
     }

@@ -1,52 +1,217 @@
-//! How the work ended, and what that means for whoever started the program.
+//! How the work ended, and what that means for the program's exit code.
 
-use super::Mode;
-use super::termination::Left;
+use super::RunMode;
+use super::termination::{NAMES_MAX, Remaining};
 use crate::cli::Exit;
-use crate::model::{FailureClass, UnixMillis};
+use crate::clock::unix_millis;
+use crate::engine::Engine;
+use crate::model::{CoverageGaps, FailureClass, GapReason, Operation, QueueRow, RelPath};
+use crate::store::{StateCounts, Store};
+use std::time::Duration;
+
+/// The end waits so long at most for the names of what is left.
+const NAMES_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the work ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Finish {
+#[derive(Debug, Clone, Default)]
+pub(super) struct RunSummary {
     pub(super) pending: u64,
+    /// Changes among them that wait for something else than time, deletes on hold included: they are
+    /// counted among the gaps as well.
+    pub(super) held: u64,
+    /// What is known not to be in S3 as it is, beside what waits.
+    pub(super) gaps: CoverageGaps,
     /// Bytes of the files among that.
     pub(super) bytes: u64,
-    /// Paths CloudFront was not told of.
+    /// Paths without a requested invalidation.
     pub(super) untold: u64,
     pub(super) expired: bool,
     pub(super) outage: Option<FailureClass>,
+    /// Paths of which something was heard, and that were not looked at.
+    pub(super) uninspected: u64,
+    /// There may be changes that nothing has looked for.
+    pub(super) uncompared: bool,
+    /// Some paths that are not in the queue.
+    pub(super) unqueued: Vec<RelPath>,
 }
 
-impl Finish {
-    pub(super) fn exit(self, mode: Mode, state_survives: bool) -> Exit {
-        let left = self.pending + self.untold;
-        if left == 0 && !(self.expired && mode.is_once()) {
-            return Exit::Success;
-        }
-        tracing::warn!(
-            event = "shutdown.left_over",
-            pending = self.pending,
-            invalidations = self.untold,
-            expired = self.expired,
-            state_survives,
-            "not everything is done; the rest is in the record and goes on at the next start"
-        );
-        match mode {
-            Mode::Daemon if state_survives => Exit::Success,
-            Mode::Once { .. } if self.outage == Some(FailureClass::Unavailable) => {
-                Exit::Unreachable
-            }
-            Mode::Daemon | Mode::Once { .. } => Exit::WorkLeft,
+impl RunSummary {
+    /// The end while another instance held the state: nothing is known of what is left.
+    pub(super) fn before_state(mode: RunMode, state_survives: bool) -> (Exit, Remaining) {
+        let finish = Self { expired: true, uncompared: true, ..Self::default() };
+        let left = Remaining { uncompared: true, state_survives, ..Remaining::default() };
+        (finish.exit(mode, &left), left)
+    }
+
+    /// The end before the watched directory was there.
+    pub(super) fn before_work(counts: StateCounts) -> Self {
+        Self {
+            pending: counts.pending,
+            // Nothing counts them among the gaps but those that are never sent.
+            held: counts.skipped,
+            bytes: counts.bytes,
+            expired: true,
+            ..Self::default()
         }
     }
 
-    /// What is left, the `oldest` of it wanted then.
-    pub(super) fn left(self, oldest: Option<UnixMillis>, now: UnixMillis) -> Left {
+    /// The end of an engine.
+    pub(super) fn of_engine(engine: &Engine, expired: bool) -> Self {
+        let counts = engine.counts();
+        Self {
+            pending: counts.pending,
+            held: counts.parked + engine.deletes_waiting(),
+            gaps: engine.gaps(),
+            bytes: counts.bytes,
+            untold: 0,
+            expired,
+            outage: engine.outage(),
+            // A drain that ends by itself has looked at everything.
+            uninspected: if expired { engine.uninspected() as u64 } else { 0 },
+            uncompared: expired && engine.is_uncompared(),
+            unqueued: engine.unqueued_paths(NAMES_MAX),
+        }
+    }
+
+    pub(super) fn exit(&self, mode: RunMode, left: &Remaining) -> Exit {
+        let skipped = self.gaps.of(GapReason::Skipped);
+        let strict = matches!(mode, RunMode::Once { strict: true, .. });
+        let strictly = if strict { skipped } else { 0 };
+        let is_done = left.missing + strictly + left.invalidations == 0 && !left.uncompared;
+        if skipped > 0 && is_done {
+            tracing::warn!(
+                event = "shutdown.skipped",
+                skipped,
+                "everything is in S3, but for files that S3 cannot take"
+            );
+        }
+        if is_done && !(self.expired && mode.is_once()) {
+            return Exit::Success;
+        }
+        self.log(left, skipped);
+        match mode {
+            RunMode::Daemon if left.state_survives => Exit::Success,
+            RunMode::Once { .. } if self.outage == Some(FailureClass::Unavailable) => {
+                Exit::Unreachable
+            }
+            RunMode::Daemon | RunMode::Once { .. } => Exit::WorkLeft,
+        }
+    }
+
+    fn log(&self, left: &Remaining, skipped: u64) {
+        tracing::warn!(
+            event = "shutdown.left_over",
+            missing = left.missing,
+            files = ?left.files,
+            pending = self.pending,
+            uncovered = self.gaps.failures(),
+            uninspected = self.uninspected,
+            uncompared = self.uncompared,
+            skipped,
+            cause = self.gaps.cause(),
+            invalidations = left.invalidations,
+            expired = self.expired,
+            state_survives = left.state_survives,
+            "{}",
+            left.reason()
+        );
+    }
+
+    /// What is left. `store` is asked for names.
+    pub(super) async fn left(&self, store: &Store, state_survives: bool) -> Remaining {
+        // What cannot be read any more is not reported.
+        let oldest = store.survey().await.ok().and_then(|survey| survey.oldest);
         let oldest = oldest.filter(|_| self.pending > 0);
-        Left {
+        Remaining {
             pending: self.pending,
             bytes: self.bytes,
-            oldest_age_seconds: oldest.map(|oldest| now.saturating_sub(oldest) / 1000),
+            oldest_age_seconds: oldest.map(|oldest| unix_millis().saturating_sub(oldest) / 1000),
+            missing: self.pending.saturating_sub(self.held)
+                + self.gaps.failures()
+                + self.uninspected,
+            uncompared: self.uncompared,
+            invalidations: self.untold,
+            files: self.names(store).await,
+            state_survives,
+        }
+    }
+
+    /// Some of the files that are not in S3 as they are.
+    async fn names(&self, store: &Store) -> Vec<RelPath> {
+        let mut names = self.unqueued.clone();
+        let queued = queued_names(store, NAMES_MAX);
+        // A database that does not answer keeps its names.
+        if let Ok(queued) = tokio::time::timeout(NAMES_PATIENCE, queued).await {
+            names.extend(queued);
+        }
+        names.sort();
+        names.dedup();
+        names.truncate(NAMES_MAX);
+        names
+    }
+}
+
+/// The first files in the queue that will not be in S3.
+async fn queued_names(store: &Store, limit: usize) -> Vec<RelPath> {
+    let is_missing = |row: &QueueRow| {
+        let reason = row.parked.as_deref().map(GapReason::of_parked);
+        row.operation == Operation::Put && reason != Some(GapReason::Skipped)
+    };
+    let mut names = Vec::new();
+    let mut after = None;
+    while names.len() < limit {
+        let rows = store.queued_after(after).await.unwrap_or_default();
+        after = rows.last().map(|row| row.path.clone());
+        if after.is_none() {
+            break;
+        }
+        names.extend(rows.into_iter().filter(is_missing).map(|row| row.path));
+    }
+    names.truncate(limit);
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(missing: u64, uncompared: bool, state_survives: bool) -> Remaining {
+        Remaining { missing, uncompared, state_survives, ..Remaining::default() }
+    }
+
+    #[test]
+    fn a_daemon_ends_with_0_only_if_nothing_is_lost_with_the_state() {
+        for (left, exit) in [
+            (left(0, false, false), Exit::Success),
+            (left(0, false, true), Exit::Success),
+            (left(1, false, true), Exit::Success),
+            (left(1, false, false), Exit::WorkLeft),
+            (left(0, true, true), Exit::Success),
+            (left(0, true, false), Exit::WorkLeft),
+        ] {
+            let finish = RunSummary { expired: true, ..RunSummary::default() };
+            assert_eq!(finish.exit(RunMode::Daemon, &left), exit, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn who_never_got_the_state_ends_with_0_only_where_the_next_start_has_it() {
+        let once = RunMode::Once { reapply_rules: false, strict: false };
+        for (mode, survives, exit) in [
+            (RunMode::Daemon, true, Exit::Success),
+            (RunMode::Daemon, false, Exit::WorkLeft),
+            (once, true, Exit::WorkLeft),
+            (once, false, Exit::WorkLeft),
+        ] {
+            assert_eq!(RunSummary::before_state(mode, survives).0, exit, "{mode:?} {survives}");
+        }
+    }
+
+    #[test]
+    fn a_single_run_ends_with_0_only_if_everything_is_in_s3() {
+        let once = RunMode::Once { reapply_rules: false, strict: false };
+        for (missing, exit) in [(0, Exit::Success), (1, Exit::WorkLeft)] {
+            assert_eq!(RunSummary::default().exit(once, &left(missing, false, true)), exit);
         }
     }
 }

@@ -1,62 +1,67 @@
-//! The worker that tells CloudFront: started with the daemon, ended with it.
+//! Starts and stops the CloudFront worker.
 
-use super::Mode;
+use super::RunMode;
 use crate::admin;
 use crate::aws::Aws;
 use crate::clock::unix_millis;
 use crate::config::Config;
-use crate::engine::Invalidate;
+use crate::engine::CdnChange;
 use crate::invalidate::{
-    Addresses, BatchSettings, CloudFront, Observer, Phase, Settings, Standing, Totals, Worker,
+    Addresses, BatchSettings, CloudFrontInvalidator, InvalidationObserver, InvalidationTotals,
+    InvalidationWorker, WorkerPhase, WorkerSettings, WorkerStatus,
 };
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
-use crate::store::{Backlog, Store};
+use crate::store::{InvalidationBacklog, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A single run waits for CloudFront to take its last paths for this long.
+/// Maximum time of a single run for CloudFront to accept its last paths.
 const ONCE_PATIENCE: Duration = Duration::from_secs(60);
-/// How often a daemon that ends tries what fails, and a single run.
-const TRIES: (u32, u32) = (2, 5);
+/// Attempts of a single run for a failing request. A daemon that ends has a deadline instead.
+const ONCE_TRIES: u32 = 10;
 
-/// What the engine has to note, if anything.
-pub(super) fn wanted(config: &Config, rules: &Arc<Rules>) -> Option<Invalidate> {
+/// What the engine records for invalidation, if it is enabled.
+pub(super) fn wanted(config: &Config, rules: &Arc<Rules>) -> Option<CdnChange> {
     let cloudfront = config.cloudfront.as_ref()?;
     let tagging = config.objects.cache_tags.as_ref().map(|_| Arc::clone(rules));
-    Some(Invalidate { new_objects: cloudfront.invalidate_new, tagging })
+    Some(CdnChange { new_objects: cloudfront.invalidate_new, tagging })
 }
 
-/// How it stands, for whoever asks.
-pub(super) fn standing(backlog: Backlog, totals: &Totals) -> admin::Invalidating {
-    let Standing { budget: (spent, limit), last_success, last_error } = totals.standing();
-    let (waiting, running) = (backlog.untold(), backlog.running);
-    admin::Invalidating { waiting, running, spent, limit, last_success, last_error }
+/// The status of the worker, for the endpoints.
+pub(super) fn standing(
+    backlog: InvalidationBacklog,
+    totals: &InvalidationTotals,
+) -> admin::InvalidationStatus {
+    let WorkerStatus { budget: (spent, limit), last_success, last_error } = totals.standing();
+    let waiting = backlog.untold();
+    let running = backlog.running;
+    admin::InvalidationStatus { waiting, running, spent, limit, last_success, last_error }
 }
 
-/// The worker, running.
-pub(super) struct Invalidating {
-    mode: Mode,
-    phase: watch::Sender<Phase>,
+/// The running worker.
+pub(super) struct InvalidationTask {
+    mode: RunMode,
+    phase: watch::Sender<WorkerPhase>,
     expired: JoinHandle<()>,
     task: JoinHandle<()>,
-    backlog: watch::Receiver<Backlog>,
+    backlog: watch::Receiver<InvalidationBacklog>,
 }
 
-impl Invalidating {
-    /// Starts it, where it is wanted.
+impl InvalidationTask {
+    /// Starts the worker, if invalidation is enabled.
     pub(super) fn start(
         config: &Config,
-        mode: Mode,
+        mode: RunMode,
         shutdown: &Shutdown,
         store: &Store,
         aws: &Aws,
-        (totals, observer): (Arc<Totals>, Arc<dyn Observer>),
+        (totals, observer): (Arc<InvalidationTotals>, Arc<dyn InvalidationObserver>),
     ) -> Option<Self> {
         let cloudfront = config.cloudfront.as_ref()?;
-        let settings = Settings {
+        let settings = WorkerSettings {
             distribution: cloudfront.distribution_id.clone(),
             addresses: Addresses::new(&cloudfront.path_prefix, cloudfront.index_paths)
                 .with_tags(config.objects.cache_tags.clone()),
@@ -69,25 +74,25 @@ impl Invalidating {
             },
             clock: unix_millis,
         };
-        let cdn = CloudFront::new(aws);
-        let worker = Worker::new(settings, cdn, store.clone(), totals, observer);
-        let (phase, phases) = watch::channel(Phase::Running);
+        let cdn = CloudFrontInvalidator::new(aws);
+        let worker = InvalidationWorker::new(settings, cdn, store.clone(), totals, observer);
+        let (phase, phases) = watch::channel(WorkerPhase::Running);
         let task = tokio::spawn(worker.run(phases));
         let expired =
             tokio::spawn(expire(shutdown.clone(), phase.clone(), config.shutdown_timeout));
         Some(Self { mode, phase, expired, task, backlog: store.backlog() })
     }
 
-    /// Nothing more will change: waits until CloudFront was told, or there is no more time. Answers how
-    /// many paths it was not told.
+    /// Waits until CloudFront has accepted all invalidations, or time is over. No more changes
+    /// arrive. Returns the number of paths that were not accepted.
     pub(super) async fn end(self) -> u64 {
         let Self { mode, phase, mut expired, mut task, backlog } = self;
-        let tries = if mode.is_once() { TRIES.1 } else { TRIES.0 };
-        phase.send_replace(Phase::Ending { tries });
+        let tries = if mode.is_once() { ONCE_TRIES } else { u32::MAX };
+        phase.send_replace(WorkerPhase::Ending { tries });
         let too_long = async {
             match mode {
-                Mode::Once { .. } => tokio::time::sleep(ONCE_PATIENCE).await,
-                Mode::Daemon => std::future::pending().await,
+                RunMode::Once { .. } => tokio::time::sleep(ONCE_PATIENCE).await,
+                RunMode::Daemon => std::future::pending().await,
             }
         };
         let ended = tokio::select! {
@@ -99,25 +104,25 @@ impl Invalidating {
         expired.abort();
         if !ended {
             task.abort();
-            // The record is closed when its last handle is gone, the worker's among them.
+            // The state is closed when its last handle is dropped; the worker has one.
             drop(task.await);
         }
         backlog.borrow().untold()
     }
 }
 
-/// Has the worker rush when the daemon is told to stop, and ends when there is no more time.
-async fn expire(shutdown: Shutdown, phase: watch::Sender<Phase>, patience: Duration) {
+/// Makes the worker send at once when shutdown is requested, and ends when time is over.
+async fn expire(shutdown: Shutdown, phase: watch::Sender<WorkerPhase>, patience: Duration) {
     shutdown.requested().await;
     phase.send_if_modified(|phase| {
-        let running = *phase == Phase::Running;
+        let running = *phase == WorkerPhase::Running;
         if running {
-            *phase = Phase::Rushing;
+            *phase = WorkerPhase::Rushing;
         }
         running
     });
     tokio::select! {
-        () = tokio::time::sleep(patience) => {}
+        () = tokio::time::sleep_until(shutdown.deadline(patience)) => {}
         () = shutdown.forced() => {}
     }
 }

@@ -1,12 +1,13 @@
-//! Keeps the lease of the prefix: looks at its object in time, and gives it up at the end.
+//! Keeps the lease of the prefix: reads its object periodically, and releases it at the end.
 
-use super::Bucket;
+use super::AppBucket;
 use crate::config::Config;
-use crate::engine::control::{Control, Request};
+use crate::engine::control::{Control, ControlRequest};
 use crate::model::{Failure, FailureClass, ObjectKey, RelPath};
 use crate::shutdown::Shutdown;
 use crate::writer::{
-    Claim, Condition, Holder, Lease, OneWriter, Seen, Standing, Write, lease_name,
+    Condition, DeleteGuard, Holder, LeaseClaim, LeaseObject, LeaseStatus, LeaseWrite, WriterLease,
+    lease_name,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,32 +15,32 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// The start waits for the first look so long at most. Nothing is deleted before it anyway.
+/// Maximum time that the start waits for the first read. Nothing is deleted before it.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
-/// And the end to have it given up: who comes next waits otherwise.
+/// Maximum time that the end waits for the release. Without a release, the next holder has to wait.
 const END_PATIENCE: Duration = Duration::from_secs(3);
-/// And the engine to hear that what has failed is to be tried again.
+/// Maximum time to send the engine a retry request.
 const RETRY_PATIENCE: Duration = Duration::from_secs(1);
-/// Looks in a row, where somebody else was faster each time.
+/// Maximum number of attempts in a row, while another process writes first.
 const LOOKS_MAX: usize = 3;
 
-/// The lease, kept.
-pub(super) struct Keeping {
+/// The running lease task.
+pub(super) struct LeaseTask {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl Keeping {
-    /// Begins, where a lease is wanted.
+impl LeaseTask {
+    /// Starts the task, if a lease is configured.
     pub(super) async fn start(
         config: &Config,
         owner: &str,
-        bucket: &Bucket,
-        (writer, control): (&Arc<OneWriter>, Control),
+        bucket: &AppBucket,
+        (writer, control): (&Arc<DeleteGuard>, Control),
         shutdown: &Shutdown,
     ) -> Option<Self> {
         let patience = config.lease?;
-        // There is no such prefix: a key of so few more bytes is always possible.
+        // No such prefix exists: a key with so few more bytes is always valid.
         let name = RelPath::new(lease_name(config.share).as_bytes()).ok()?;
         let key = config.prefix.key(&name).ok()?;
         let me = Holder {
@@ -47,11 +48,12 @@ impl Keeping {
             process: format!("{:016x}", fastrand::u64(..)),
             name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         };
-        let (bucket, writer) = (bucket.clone(), Arc::clone(writer));
-        let mut keeper = Keeper {
+        let bucket = bucket.clone();
+        let writer = Arc::clone(writer);
+        let mut keeper = LeaseKeeper {
             bucket,
             key,
-            lease: Lease::new(me, patience),
+            lease: WriterLease::new(me, patience),
             start: now(),
             writer,
             control,
@@ -61,7 +63,7 @@ impl Keeping {
             claimed: false,
         };
         keeper.tell();
-        // What it does not answer in time is asked again.
+        // A read without a response in time is repeated.
         tokio::select! {
             looked = timeout(FIRST_PATIENCE, keeper.look()) => drop(looked),
             () = shutdown.requested() => {}
@@ -70,7 +72,7 @@ impl Keeping {
         Some(Self { stop, task: tokio::spawn(keeper.keep(stopped)) })
     }
 
-    /// Nothing is deleted any more: another one may.
+    /// Stops deletes, because another process may start them now.
     pub(super) async fn end(self) {
         drop(self.stop);
         if let Err(panic) = self.task.await {
@@ -79,25 +81,25 @@ impl Keeping {
     }
 }
 
-struct Keeper {
-    bucket: Bucket,
+struct LeaseKeeper {
+    bucket: AppBucket,
     key: ObjectKey,
-    lease: Lease,
+    lease: WriterLease,
     start: Instant,
-    writer: Arc<OneWriter>,
-    /// Who has the deletes that failed tried again.
+    writer: Arc<DeleteGuard>,
+    /// Requests a retry of failed deletes.
     control: Control,
-    /// What was last logged: whose it is, and its name if it is another one's.
+    /// The last logged holder: this process, or the name of another one.
     told: Option<Result<(), String>>,
-    /// Whether the last look failed.
+    /// Whether the last read failed.
     failing: bool,
-    /// Whether the store does what it is asked only on condition, once that is known.
+    /// Whether the store supports conditions, once that is known.
     conditional: Option<bool>,
-    /// Whether the object may be this process's: a claim was sent, whatever became of it.
+    /// Whether the object may belong to this process: a claim was sent, whatever its result.
     claimed: bool,
 }
 
-impl Keeper {
+impl LeaseKeeper {
     async fn keep(mut self, mut stopped: oneshot::Receiver<()>) {
         loop {
             tokio::select! {
@@ -105,7 +107,7 @@ impl Keeper {
                 _ = &mut stopped => break,
             }
         }
-        // Who cannot be told waits for its time.
+        // If the release fails, the next holder waits for the full time.
         if self.claimed && !matches!(timeout(END_PATIENCE, self.give_up()).await, Ok(Ok(()))) {
             tracing::warn!(
                 event = "lease.kept",
@@ -130,8 +132,8 @@ impl Keeper {
         }
         self.failing = looked.is_err();
         if self.tell() {
-            // Who is not there to answer, at the end or while the directory is waited for, tries nothing.
-            let asked = self.control.ask(|answer| Request::Retry(None, answer));
+            // Best effort: the engine may be stopped, or waiting for the directory.
+            let asked = self.control.ask(|answer| ControlRequest::Retry(None, answer));
             drop(timeout(RETRY_PATIENCE, asked).await);
         }
     }
@@ -146,7 +148,7 @@ impl Keeper {
             self.claimed = true;
             let written = self.bucket.write_lease(&self.key, &write).await?;
             let Some(etag) = written else { continue };
-            let seen = Seen { etag, claim: Some(write.claim.clone()) };
+            let seen = LeaseObject { etag, claim: Some(write.claim.clone()) };
             self.prove_conditions(Some(&seen)).await?;
             self.lease.written(&write, &seen.etag, sent, self.start.elapsed());
             break;
@@ -154,27 +156,27 @@ impl Keeper {
         Ok(())
     }
 
-    /// Has the store refuse a write of what is this process's already. One that does not know conditions
-    /// takes it: then nobody holds anything.
-    async fn prove_conditions(&mut self, seen: Option<&Seen>) -> Result<(), Failure> {
+    /// Verifies that the store refuses a write that it must refuse. If it accepts the write, no
+    /// process holds a lease.
+    async fn prove_conditions(&mut self, seen: Option<&LeaseObject>) -> Result<(), Failure> {
         let mine = seen.and_then(|seen| seen.claim.as_ref()).filter(|it| self.lease.is_mine(it));
         if let (Some(claim), None) = (mine, self.conditional) {
-            let again = Write { claim: claim.clone(), condition: Condition::Absent };
+            let again = LeaseWrite { claim: claim.clone(), condition: Condition::Absent };
             let refused = self.bucket.write_lease(&self.key, &again).await?.is_none();
             self.conditional = Some(refused);
         }
         if self.conditional == Some(false) { Err(unconditional()) } else { Ok(()) }
     }
 
-    /// Tells whoever deletes, and whoever reads the log if it is news. Answers whether another one has held
-    /// the lease until now.
+    /// Publishes the lease status, and logs a change. Returns whether another process held the
+    /// lease until now.
     fn tell(&mut self) -> bool {
         let standing = self.lease.standing();
         self.writer.stands(standing.clone(), self.start);
         let news = match standing {
-            Standing::Unknown => return false,
-            Standing::Mine { .. } => Ok(()),
-            Standing::Other(name) => Err(name.clone()),
+            LeaseStatus::Unknown => return false,
+            LeaseStatus::Mine { .. } => Ok(()),
+            LeaseStatus::Other(name) => Err(name.clone()),
         };
         if self.told.as_ref() == Some(&news) {
             return false;
@@ -200,7 +202,7 @@ impl Keeper {
     async fn give_up(&self) -> Result<(), Failure> {
         for _ in 0..LOOKS_MAX {
             let Some(seen) = self.bucket.lease(&self.key).await? else { break };
-            if !seen.claim.as_ref().is_some_and(|claim: &Claim| self.lease.is_mine(claim)) {
+            if !seen.claim.as_ref().is_some_and(|claim: &LeaseClaim| self.lease.is_mine(claim)) {
                 break;
             }
             self.bucket.give_up_lease(&self.key, &seen.etag).await?;
@@ -214,10 +216,11 @@ fn unconditional() -> Failure {
         class: FailureClass::Object,
         code: "unconditional".into(),
         message:
-            "the store ignores conditions on writes, so that nobody can hold a lease there; set \
+            "the store ignores conditions on writes, so no daemon can hold a lease there; set \
                   s3_lease_seconds to 0"
                 .into(),
         answer_lost: false,
+        retry_after_ms: None,
     }
 }
 

@@ -1,39 +1,40 @@
-//! How things stand, for whoever measures: asked for, never pushed.
+//! Gauges that are read at each scrape or export.
 
 use crate::aws::Aws;
 use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::engine::snapshot::{Phase, Snapshot};
-use crate::invalidate::Totals;
-use crate::store::Backlog;
-use crate::telemetry::Levels;
-use crate::writer::OneWriter;
+use crate::invalidate::InvalidationTotals;
+use crate::store::InvalidationBacklog;
+use crate::telemetry::GaugeValues;
+use crate::writer::{DeleteGuard, RESTORE_INCOMPLETE};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// Where the kernel says how many watches a user may have.
+/// The kernel's limit of watches per user.
 const WATCH_LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
 
-/// Tells how things stand, each time it is called. Waits for nothing but the disk of `state_dir`.
+/// Returns a function that reads the present values. It waits only for the disk of `state_dir`.
 pub(super) fn of(
     snapshot: watch::Receiver<Snapshot>,
-    told: Option<(watch::Receiver<Backlog>, Arc<Totals>)>,
+    told: Option<(watch::Receiver<InvalidationBacklog>, Arc<InvalidationTotals>)>,
     aws: Aws,
     config: &Config,
-    writer: Arc<OneWriter>,
-) -> impl Fn() -> Levels + Send + Sync + 'static {
-    let (state_dir, share) = (config.state_dir.clone(), config.share);
+    writer: Arc<DeleteGuard>,
+) -> impl Fn() -> GaugeValues + Send + Sync + 'static {
+    let state_dir = config.state_dir.clone();
+    let share = config.share;
     move || {
         let levels = of_snapshot(&snapshot.borrow());
         let credentials = aws.standing();
         let volume = rustix::fs::statvfs(&state_dir);
         let volume = volume.as_ref().ok();
         let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
-        Levels {
-            other_writer: Some(writer.refusal(now()).is_some()),
+        GaugeValues {
+            other_writer: Some(is_held_by_other(&writer)),
             shard: Some((share.index(), share.count())),
             state_bytes: bytes_in(&state_dir),
             state_available: volume.map(|volume| bytes(volume.f_bavail, volume.f_frsize)),
@@ -49,23 +50,24 @@ pub(super) fn of(
     }
 }
 
-fn of_snapshot(snapshot: &Snapshot) -> Levels {
+fn of_snapshot(snapshot: &Snapshot) -> GaugeValues {
     let Snapshot { counts, survey, watch, outage, .. } = snapshot;
     let waits_ms = survey.oldest.map_or(0, |oldest| unix_millis().saturating_sub(oldest));
-    Levels {
+    GaugeValues {
         pending_files: Some(counts.pending),
         pending_bytes: Some(counts.bytes),
         oldest_pending: Some(waits_ms / 1000),
         parked: Some(survey.parked.clone()),
+        gaps: Some(snapshot.gaps),
         deletes_held: Some(if snapshot.deletes_held { counts.deletes } else { 0 }),
         mirrored_files: Some(counts.mirrored),
-        outage: Some(outage.map_or("", |outage| outage.class.as_str())),
+        outage: Some(outage.as_ref().map_or("", |outage| outage.class.as_str())),
         source_available: Some(snapshot.phase != Phase::WaitingForSource),
         watch_mode: Some(watch.mode.as_str()),
         watched: Some(watch.coverage.watched),
         unwatched: Some(watch.coverage.unwatched + watch.coverage.unreadable),
         overflows: Some(watch.coverage.overflows),
-        ..Levels::default()
+        ..GaugeValues::default()
     }
 }
 
@@ -78,7 +80,7 @@ fn watch_limit() -> Option<u64> {
     fs::read_to_string(WATCH_LIMIT).ok()?.trim().parse().ok()
 }
 
-/// Bytes of the files in `directory`. What is below does not count: there is nothing but marks.
+/// Bytes of the files in `directory`. Subdirectories do not count, because they contain only marks.
 fn bytes_in(directory: &Path) -> Option<u64> {
     let mut bytes = 0_u64;
     for entry in fs::read_dir(directory).ok()? {
@@ -87,4 +89,9 @@ fn bytes_in(directory: &Path) -> Option<u64> {
         bytes = bytes.saturating_add(file.map_or(0, |file| file.len()));
     }
     Some(bytes)
+}
+
+/// Whether another writer, or the doubt whether there is one, holds deletes back.
+fn is_held_by_other(writer: &DeleteGuard) -> bool {
+    writer.refusal(now()).is_some_and(|refusal| refusal.code != RESTORE_INCOMPLETE)
 }

@@ -1,26 +1,29 @@
-//! `plan` and `verify`: commands that look and change nothing, beside a running daemon or without one.
+//! `plan` and `verify`: commands that read and change nothing, with or without a running daemon.
 
-use super::parts::{self, Recorded, transfer_settings};
-use super::{AppError, Bound, Mode, source, target};
+use super::journal::Recorded;
+use super::parts::{self, transfer_settings};
+use super::source::{DirectoryRelation, WatchedSource};
+use super::{AppError, RunMode, StateBinding, memory_limit, target};
 use crate::aws::Aws;
-use crate::cli::{Exit, Report};
+use crate::cli::{Exit, ReportWriter};
 use crate::config::{Config, DeletePolicy};
 use crate::engine;
-use crate::engine::preview::{self, Doing, Preview, Step};
-use crate::model::Epoch;
+use crate::engine::preview::{self, PlanInputs, PlanStep, PlannedAction};
+use crate::model::BandwidthSchedule;
 use crate::reconcile::ReportError;
 use crate::root::Root;
-use crate::store::{Change, OpenError, Store, Unusable, Viewed};
-use crate::transfer::{self, PaceSettings, Rehearsed, S3, Transfer};
-use crate::verify::{self, Finding, Kind, Verify};
+use crate::store::{Change, ReadOnlyState, Store, StoreOpenError, UnusableState};
+use crate::transfer::{self, DryRun, PaceSettings, S3, Transfer};
+use crate::verify::{self, Finding, FindingKind, Verify};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Why there is nothing to tell.
+/// Why a command has no result.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+enum InputError {
     #[error(transparent)]
     App(#[from] AppError),
     #[error("{0}")]
@@ -29,7 +32,7 @@ enum LookError {
     Report(#[from] ReportError),
 }
 
-impl LookError {
+impl InputError {
     fn exit(&self) -> Exit {
         match self {
             Self::App(error) => error.exit(),
@@ -40,18 +43,19 @@ impl LookError {
     }
 }
 
-/// What both commands look at.
-struct View {
+/// The inputs of both commands.
+struct CommandView {
     root: Arc<Root>,
     store: Store,
-    bound: Bound,
+    bound: StateBinding,
     mirrored: u64,
     s3: S3,
 }
 
-/// Tells what `once` would do.
-pub async fn plan(config: Config, reapply_rules: bool, mut report: Report) -> Exit {
-    let mut counted = Planned::default();
+/// Reports what `once` would do.
+pub async fn plan(mut config: Config, reapply_rules: bool, mut report: ReportWriter) -> Exit {
+    fit_memory(&mut config);
+    let mut counted = PlannedTotals::default();
     let done = Box::pin(preview(&config, reapply_rules, &mut report, &mut counted)).await;
     match done {
         Ok(totals) => {
@@ -62,12 +66,13 @@ pub async fn plan(config: Config, reapply_rules: bool, mut report: Report) -> Ex
     }
 }
 
-/// Tells where directory, record and bucket differ.
-pub async fn verify(config: Config, checksum: bool, mut report: Report) -> Exit {
+/// Reports where directory, state and bucket differ.
+pub async fn verify(mut config: Config, checksum: bool, mut report: ReportWriter) -> Exit {
+    fit_memory(&mut config);
     let mut counted = BTreeMap::new();
     match Box::pin(compare(&config, checksum, &mut report, &mut counted)).await {
         Ok(totals) => {
-            let equal = !counted.keys().any(|kind: &Kind| kind.is_difference());
+            let equal = !counted.keys().any(|kind: &FindingKind| kind.is_difference());
             let exit = if equal { Exit::Success } else { Exit::Unexpected };
             let (totals, summary) = compared(&totals, &counted, equal);
             report.end(&totals, &summary, exit)
@@ -76,7 +81,14 @@ pub async fn verify(config: Config, checksum: bool, mut report: Report) -> Exit 
     }
 }
 
-fn failed(report: Report, error: &LookError) -> Exit {
+/// Reduces the memory as the daemon does: it determines which files are too large.
+fn fit_memory(config: &mut Config) {
+    if let Some(fitted) = memory_limit::fit(config) {
+        ReportWriter::note(&fitted.to_string());
+    }
+}
+
+fn failed(report: ReportWriter, error: &InputError) -> Exit {
     report.fail(&error.to_string());
     error.exit()
 }
@@ -84,24 +96,25 @@ fn failed(report: Report, error: &LookError) -> Exit {
 async fn preview(
     config: &Config,
     reapply_rules: bool,
-    report: &mut Report,
-    counted: &mut Planned,
-) -> Result<preview::Totals, LookError> {
+    report: &mut ReportWriter,
+    counted: &mut PlannedTotals,
+) -> Result<preview::PlanTotals, InputError> {
     let share = config.share;
-    let View { root, store, bound, mirrored, s3 } =
+    let CommandView { root, store, bound, mirrored, s3 } =
         view(config, move |directory, target| Store::copy_of(directory, target, share)).await?;
     store.write(vec![Change::Bound(bound.clone())]).await.map_err(AppError::from)?;
     let rules = parts::rules(config).map_err(AppError::Patterns)?;
     let settings = transfer_settings(config, &bound, Arc::clone(&rules), reapply_rules);
-    // Nothing is sent, and nothing tried out.
-    let pace = PaceSettings { bytes_per_second: None, ..settings.pace };
-    let settings = transfer::Settings { pace, probe: None, ..settings };
+    // Nothing is uploaded, and nothing is probed.
+    let pace = PaceSettings { bandwidth: BandwidthSchedule::default(), ..settings.pace };
+    let settings = transfer::TransferSettings { pace, probe: None, ..settings };
     let journal = Recorded::new(store.clone(), bound.clone());
-    let transfer = Transfer::new(Arc::clone(&root), Rehearsed::new(s3), journal, settings);
+    let transfer = Transfer::new(Arc::clone(&root), DryRun::new(s3), journal, settings);
     let transfer = transfer.map_err(AppError::Threads)?;
-    let (mode, reapply) = (Mode::Once { reapply_rules }, reapply_rules.then_some(rules));
+    let mode = RunMode::Once { reapply_rules, strict: false };
+    let reapply = reapply_rules.then_some(rules);
     let interval = config.rescan_interval;
-    let preview = Preview {
+    let preview = PlanInputs {
         root,
         filter: parts::filter(config).map_err(AppError::Patterns)?,
         store,
@@ -110,8 +123,8 @@ async fn preview(
         settings: parts::engine_settings(config, mode, bound.epoch, interval, reapply),
     };
     let mut tell = |told| match told {
-        preview::Told::Step(step) => report.entry(&counted.count(&step)),
-        preview::Told::Compared(files) => {
+        preview::PlanEvent::Step(step) => report.entry(&counted.count(&step)),
+        preview::PlanEvent::Compared(files) => {
             report.progress("files compared", files, Some(mirrored));
         }
     };
@@ -121,10 +134,10 @@ async fn preview(
 async fn compare(
     config: &Config,
     checksum: bool,
-    report: &mut Report,
-    counted: &mut BTreeMap<Kind, u64>,
-) -> Result<verify::Totals, LookError> {
-    let View { root, store, bound, mirrored, s3 } = view(config, Store::look_on).await?;
+    report: &mut ReportWriter,
+    counted: &mut BTreeMap<FindingKind, u64>,
+) -> Result<verify::VerifyTotals, InputError> {
+    let CommandView { root, store, bound, mirrored, s3 } = view(config, Store::look_on).await?;
     let verify = Verify {
         root,
         filter: parts::filter(config).map_err(AppError::Patterns)?,
@@ -134,101 +147,97 @@ async fn compare(
         epoch: bound.epoch,
         keeps: config.delete_policy == DeletePolicy::Keep,
         checksum,
+        metadata: config.refresh_metadata,
         requests: config.max_concurrent_transfers,
     };
     let mut tell = |told| match told {
-        verify::Told::Finding(finding) => {
+        verify::VerifyEvent::Finding(finding) => {
             *counted.entry(finding.kind).or_default() += 1;
             report.entry(&found(&finding));
         }
-        verify::Told::Progress(what, done) => report.progress(what, done, Some(mirrored)),
+        verify::VerifyEvent::Progress(what, done) => report.progress(what, done, Some(mirrored)),
     };
     Ok(verify.run(&mut tell).await?)
 }
 
-/// Opens what is looked at. What stands in the way of `once` is said.
+/// Opens the inputs. Reports what would prevent `once`.
 async fn view(
     config: &Config,
-    open: impl FnOnce(&Path, &str) -> Result<Viewed, OpenError> + Send + 'static,
-) -> Result<View, LookError> {
-    let (directory, target) = (config.state_dir.clone(), target(config));
+    open: impl FnOnce(&Path, &str) -> Result<ReadOnlyState, StoreOpenError> + Send + 'static,
+) -> Result<CommandView, InputError> {
+    let directory = config.state_dir.clone();
+    let target = target(config);
     let viewed = match tokio::task::spawn_blocking(move || open(&directory, &target)).await {
         Ok(viewed) => viewed.map_err(AppError::from)?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
     if let Some(why) = viewed.unusable {
-        Report::note(match why {
-            Unusable::Damaged => {
+        ReportWriter::note(match why {
+            UnusableState::Damaged => {
                 "the record is damaged: a daemon would move it aside and begin anew"
             }
-            Unusable::OtherTarget => {
-                "the record tells of another bucket or prefix: a daemon would move it aside and begin anew"
+            UnusableState::OtherTarget => {
+                "state_dir belongs to another bucket or prefix: a daemon would set it aside and start with a new state"
             }
         });
     }
-    let root = source::open(&config.watch_path, viewed.bound.as_ref()).map_err(|reason| {
-        LookError::Source(format!("the watched directory cannot be used: {reason}"))
-    })?;
+    let unusable = |reason: &dyn Display| format!("the watched directory cannot be used: {reason}");
+    let found = WatchedSource::new(config)
+        .map_err(|error| InputError::Source(unusable(&error)))?
+        .open(viewed.bound.as_ref())
+        .map_err(|reason| InputError::Source(unusable(&reason)))?;
     let owner = viewed.bound.as_ref().map(|bound| bound.owner.clone()).unwrap_or_default();
-    let bound = match viewed.bound {
-        Some(bound) if bound.source == source::name(&root) => bound,
-        Some(bound) => {
-            Report::note(
-                "this is another directory than the record tells of: what was mirrored from the other \
-                 one is not deleted",
-            );
-            Bound { source: source::name(&root), epoch: Epoch(bound.epoch.0 + 1), ..bound }
-        }
-        None => Bound {
-            target: super::target(config),
-            source: source::name(&root),
-            epoch: Epoch(1),
-            owner: owner.clone(),
-            listed: false,
-            heir: config.share.is_part(),
-            probed: None,
-        },
-    };
+    if found.generation == DirectoryRelation::Next {
+        ReportWriter::note(
+            "this is not the directory that the state belongs to: what was mirrored from the other \
+             one is not deleted",
+        );
+    }
+    let first = super::first_binding(config, &owner);
+    let bound = found.bind(viewed.bound, first);
     let aws = Aws::load(parts::aws(config)).await.map_err(AppError::from)?;
     let s3 = S3::new(&aws, parts::s3(config, &owner));
     let mirrored = viewed.counts.mirrored;
-    Ok(View { root: Arc::new(root), store: viewed.store, bound, mirrored, s3 })
+    Ok(CommandView { root: Arc::new(found.root), store: viewed.store, bound, mirrored, s3 })
 }
 
-/// How much would be done.
+/// The totals of a plan.
 #[derive(Debug, Default)]
-struct Planned {
-    upload: Sum,
-    copy: Sum,
-    delete: Sum,
-    held: Sum,
-    left: Sum,
+struct PlannedTotals {
+    upload: PlanSum,
+    copy: PlanSum,
+    delete: PlanSum,
+    held: PlanSum,
+    left: PlanSum,
 }
 
 #[derive(Debug, Default)]
-struct Sum {
+struct PlanSum {
     files: u64,
     bytes: u64,
 }
 
-impl Planned {
-    fn count(&mut self, step: &Step) -> Value {
+impl PlannedTotals {
+    fn count(&mut self, step: &PlanStep) -> Value {
         let (word, sum) = match step.doing {
-            Doing::Upload => ("upload", &mut self.upload),
-            Doing::Copy(_) => ("copy", &mut self.copy),
-            Doing::Delete => ("delete", &mut self.delete),
-            Doing::Hold => ("held", &mut self.held),
-            Doing::Leave => ("left", &mut self.left),
+            PlannedAction::Upload => ("upload", &mut self.upload),
+            PlannedAction::Copy(_) => ("copy", &mut self.copy),
+            PlannedAction::Delete => ("delete", &mut self.delete),
+            PlannedAction::Hold => ("held", &mut self.held),
+            PlannedAction::Leave => ("left", &mut self.left),
         };
         sum.files += 1;
         sum.bytes += step.size;
-        let bytes = matches!(step.doing, Doing::Upload | Doing::Copy(_)).then_some(step.size);
-        let from = if let Doing::Copy(from) = &step.doing { Some(from.to_string()) } else { None };
-        let (path, reason) = (step.path.to_string(), &step.reason);
+        let bytes = matches!(step.doing, PlannedAction::Upload | PlannedAction::Copy(_))
+            .then_some(step.size);
+        let from =
+            if let PlannedAction::Copy(from) = &step.doing { Some(from.to_string()) } else { None };
+        let path = step.path.to_string();
+        let reason = &step.reason;
         json!({ "kind": word, "path": path, "bytes": bytes, "from": from, "reason": reason })
     }
 
-    fn told(&self, totals: &preview::Totals) -> (Value, String) {
+    fn told(&self, totals: &preview::PlanTotals) -> (Value, String) {
         let sums = [
             ("upload", &self.upload),
             ("copy", &self.copy),
@@ -248,6 +257,9 @@ impl Planned {
         let done = done.replace("to held", "deletes held").replace("to left", "left");
         let mut summary =
             format!("{done}; {} bytes to send, of {} files", self.upload.bytes, totals.files);
+        if totals.unreadable > 0 {
+            summary.push_str("; what cannot be read is not known");
+        }
         if self.held.files > 0 {
             summary.push_str(
                 "; held deletes are more than delete_limit_percent and delete_limit_count allow",
@@ -258,15 +270,16 @@ impl Planned {
 }
 
 fn found(finding: &Finding) -> Value {
-    let (path, waiting) = (&finding.name, finding.waiting.then_some(true));
+    let path = &finding.name;
+    let waiting = finding.waiting.then_some(true);
     json!({
         "kind": finding.kind.as_str(), "path": path, "reason": finding.reason, "waiting": waiting,
     })
 }
 
 fn compared(
-    totals: &verify::Totals,
-    counted: &BTreeMap<Kind, u64>,
+    totals: &verify::VerifyTotals,
+    counted: &BTreeMap<FindingKind, u64>,
     equal: bool,
 ) -> (Value, String) {
     let mut told = json!({ "equal": equal, "files": totals.files, "objects": totals.objects });
@@ -277,6 +290,7 @@ fn compared(
     let kinds = kinds.collect::<Vec<_>>().join(", ");
     let verdict = if equal { "equal" } else { "not equal" };
     let beside = if kinds.is_empty() { String::new() } else { format!(" ({kinds})") };
-    let (files, objects) = (totals.files, totals.objects);
+    let files = totals.files;
+    let objects = totals.objects;
     (told, format!("{verdict}{beside}: {files} files, {objects} objects"))
 }

@@ -1,65 +1,85 @@
-//! The parts, each made from what the configuration says of it.
+//! Builds the parts from the configuration.
 
-use super::{App, AppError, Bucket, Mode, invalidation, source};
-use crate::aws::AwsSettings;
+use super::journal::{Recorded, last_probe};
+use super::{App, AppBucket, AppError, RunMode, invalidation, source};
+use crate::aws::{AwsSettings, RequestTimeouts};
 use crate::clock::unix_millis;
 use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
 use crate::engine::snapshot;
-use crate::engine::{self, Engine, Rescan};
+use crate::engine::{self, Engine, RescanTimer};
 use crate::filter::{self, Filter};
-use crate::model::{Epoch, Mirrored, RelPath, StoredPart, Tracing, UploadNote, UploadPlan, millis};
+use crate::model::{DeleteLimit, RootGeneration, TraceSettings, UploadRecord, millis};
 use crate::plan::Policy;
-use crate::queue::{self, Backoff};
-use crate::root::Root;
+use crate::queue::{self, Backoff, Patience};
+use crate::retry_file;
+use crate::root::{Root, STAGING};
 use crate::rules::{Checksum, Rules};
+use crate::safe_file::FileReaders;
 use crate::settle;
-use crate::store::{Bound, Change, Counts, Question, Store};
-use crate::transfer::{self, Journal, PaceSettings, Probe, S3Settings, Transfer};
+use crate::store::{StateBinding, StateCounts};
+use crate::transfer::{
+    self, CapabilityProbe, ConditionSupport, EndpointKind, PaceSettings, S3Settings, Transfer,
+};
 use crate::writer;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Paths that may wait for quiet at once; about 200 bytes each.
+/// Maximum number of paths in debounce; about 200 bytes each.
 const SETTLE_PATHS_MAX: usize = 65_536;
-/// Directories that may wait to be compared.
+/// Maximum number of directories that wait for a scan.
 const SETTLE_TREES_MAX: usize = 4_096;
-/// Rows of the queue in memory; about 500 bytes each.
+/// Maximum number of queue rows in memory; about 500 bytes each.
 const QUEUE_WINDOW_MAX: usize = 20_000;
-/// Small files under way for each request there may be at once: what is beyond has been read, and its row
-/// is on disk.
+/// Small files in progress per permitted request: further ones have been read, and their row is on
+/// disk.
 const PREPARED: usize = 4;
-/// Leftovers of a crash are cleared away for this long at the start.
+/// Maximum time at the start to clean up after a crash.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
-/// The wait after the first failure of a path.
+/// The pause after the first failure of a path.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
-/// Connections beside those for content: looks, deletes, listings.
+/// Connections besides those for content: inspections, deletes, listings.
 const CONTROL_CONNECTIONS: usize = 4;
-/// What the record says of a store that does not know conditions on deletes.
-const UNCONDITIONAL: &str = ", no conditions on deletes";
-/// What S3 copies in one request.
+/// The maximum size that S3 copies in one request.
 const COPY_BYTES_MAX: u64 = 5 << 30;
-/// The part of a larger one; S3 copies several of them at once.
+/// The part size of larger copies; S3 copies several parts at once.
 const COPY_PART_BYTES: u64 = 1 << 30;
 
-/// The filter, or the first pattern that is wrong.
+/// Builds the filter, or returns the first invalid pattern.
 pub(super) fn filter(config: &Config) -> Result<Arc<Filter>, String> {
-    let (defaults, mut patterns) = (config.ignore_defaults, config.ignore.clone());
+    let defaults = config.ignore_defaults;
+    let mut patterns = config.ignore.clone();
     let share = config.share;
     if config.lease.is_some() {
-        // A file of this name would take the place of the lease.
+        // A file of this name would replace the lease.
         patterns.push(format!("/{}", writer::lease_name(share)));
     }
-    let filter = Filter::new(&filter::Settings { defaults, patterns, share });
+    if !(defaults && patterns.is_empty()) {
+        // The defaults ignore it already. It is never mirrored, whatever the patterns say.
+        patterns.push(format!("/{STAGING}/"));
+    }
+    let filter = Filter::new(&filter::FilterSettings { defaults, patterns, share });
     filter
-        .map(Arc::new)
+        .map(|filter| Arc::new(filter.within(config.prefix.room())))
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
-/// The rules for objects, or the first pattern that is wrong.
+/// Builds the rules for objects, or returns the first invalid pattern.
 pub(super) fn rules(config: &Config) -> Result<Arc<Rules>, String> {
     Rules::new(&config.objects).map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// The report of the queue. It contains file names: in the state directory, only the owner can read
+/// it.
+pub(super) fn retry_file(config: &Config) -> retry_file::ReportNames {
+    let private = config.retry_file.starts_with(&config.state_dir);
+    retry_file::ReportNames {
+        path: config.retry_file.clone(),
+        readers: if private { FileReaders::Owner } else { FileReaders::Everyone },
+        watch_path: config.watch_path.clone(),
+        prefix: config.prefix.clone(),
+    }
 }
 
 pub(super) fn aws(config: &Config) -> AwsSettings {
@@ -67,6 +87,14 @@ pub(super) fn aws(config: &Config) -> AwsSettings {
         region: config.region.clone(),
         ca_bundle: config.ca_bundle.clone(),
         connections: config.max_concurrent_transfers + CONTROL_CONNECTIONS,
+        no_proxy: config.aws_environment.no_proxy.clone(),
+        credential_endpoints: config.aws_environment.credential_endpoints.clone(),
+        profile_files: config.aws_environment.profile_files.clone(),
+        timeouts: RequestTimeouts {
+            connect: config.timeouts.connect,
+            response: config.timeouts.response,
+            idle: config.timeouts.idle,
+        },
     }
 }
 
@@ -75,32 +103,42 @@ pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
         bucket: config.bucket.clone(),
         endpoint_url: config.endpoint_url.clone(),
         force_path_style: config.force_path_style,
+        endpoint_kind: EndpointKind {
+            accelerate: config.aws_endpoint.accelerate,
+            dual_stack: config.aws_endpoint.dual_stack,
+            fips: config.aws_endpoint.fips,
+        },
         checksum: config.checksum,
+        conditions: config.conditional_writes,
         owner: owner.to_owned(),
+        expected_bucket_owner: config.expected_bucket_owner.clone(),
+        requester_pays: config.requester_pays,
+        acl: config.objects.acl.clone(),
+        customer_key: config.customer_key.clone(),
     }
 }
 
 impl App {
-    /// The rules, where objects that are there have to follow them.
+    /// The rules, if existing objects are updated to them.
     pub(super) fn reapplied_rules(&self) -> Option<Arc<Rules>> {
-        let asked = matches!(self.mode, Mode::Once { reapply_rules: true });
+        let asked = matches!(self.mode, RunMode::Once { reapply_rules: true, .. });
         asked.then(|| Arc::clone(&self.rules))
     }
 
     pub(super) fn transfer(
         &self,
         root: &Arc<Root>,
-        bound: &Bound,
-    ) -> Result<Arc<Transfer<Bucket, Recorded>>, AppError> {
+        bound: &StateBinding,
+    ) -> Result<Arc<Transfer<AppBucket, Recorded>>, AppError> {
         let reapply = self.reapplied_rules().is_some();
         let settings = transfer_settings(&self.config, bound, Arc::clone(&self.rules), reapply);
-        let settings = transfer::Settings { writer: Arc::clone(&self.writer), ..settings };
+        let settings = transfer::TransferSettings { writer: Arc::clone(&self.writer), ..settings };
         let journal = Recorded::new(self.store.clone(), bound.clone());
         let transfer = Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings);
         transfer.map(Arc::new).map_err(AppError::Threads)
     }
 
-    /// Watches the directory, unless it is polled or compared once.
+    /// Watches the directory, unless it is polled or scanned once.
     pub(super) fn watch(&self, root: &Arc<Root>) -> Option<(Detector, Hints)> {
         if self.mode.is_once() || self.config.watch_mode == WatchMode::Poll {
             return None;
@@ -109,7 +147,7 @@ impl App {
         let wanted = Arc::new(move |path: &_, is_directory| {
             if is_directory { filter.wants_directory(path) } else { filter.wants_file(path) }
         });
-        let settings = detect::Settings::new(self.config.state_dir.join("cookies"));
+        let settings = detect::DetectSettings::new(self.config.state_dir.join("cookies"));
         match Detector::start(Arc::clone(root), wanted, settings) {
             Ok(watching) => Some(watching),
             Err(error) => {
@@ -124,16 +162,17 @@ impl App {
         }
     }
 
-    /// How often to compare everything.
-    pub(super) fn rescan(&self, root: &Root, watching: bool) -> Rescan {
+    /// The scan interval.
+    pub(super) fn rescan(&self, root: &Root, watching: bool) -> RescanTimer {
         let config = &self.config;
-        // Events of a network file system are hints, and welcome; but others may write to it, too.
+        // Events of a network file system are used as hints, but other machines may write to it
+        // too.
         let complete =
             watching && (config.watch_mode == WatchMode::Events || source::tells_everything(root));
-        let mode = if complete { snapshot::Mode::Events } else { snapshot::Mode::Poll };
+        let mode = if complete { snapshot::ActiveMode::Events } else { snapshot::ActiveMode::Poll };
         let blind = config.poll_interval;
         let watching = if complete { config.rescan_interval } else { blind };
-        let rescan = Rescan { mode, blind, watching, review: config.rescan_interval };
+        let rescan = RescanTimer { mode, blind, watching, review: config.rescan_interval };
         tracing::info!(
             event = "watch.mode",
             mode = mode.as_str(),
@@ -145,10 +184,10 @@ impl App {
 
     pub(super) fn engine(
         &self,
-        rescan: Rescan,
+        rescan: RescanTimer,
         watching: bool,
-        epoch: Epoch,
-        counts: Counts,
+        epoch: RootGeneration,
+        counts: StateCounts,
     ) -> Engine {
         let settings = engine_settings(
             &self.config,
@@ -158,26 +197,30 @@ impl App {
             self.reapplied_rules(),
         );
         let invalidate = invalidation::wanted(&self.config, &self.rules);
-        let settings = engine::Settings { tracing: self.tracing(), invalidate, ..settings };
+        let settings = engine::EngineSettings { tracing: self.tracing(), invalidate, ..settings };
         let mut engine = Engine::new(settings, counts, unix_millis());
         if !watching {
             engine.compare_all();
         }
+        if self.survival.is_end_announced() {
+            self.writer.begin_ending();
+            engine.expect_end();
+        }
         engine
     }
 
-    /// How changes are named in logs and traces: by the record they stand in.
-    pub(super) fn tracing(&self) -> Tracing {
+    /// How logs and traces identify changes: by the state that contains them.
+    pub(super) fn tracing(&self) -> TraceSettings {
         let seed = u64::from_str_radix(&self.owner, 16).unwrap_or_default();
-        Tracing { seed, sampling: self.telemetry.sampling }
+        TraceSettings { seed, sampling: self.telemetry.sampling }
     }
 
-    /// Aborts the multipart uploads that a crash left behind, before any new one begins. What does
-    /// not work in the time there is stays noted, and comes before the next try of its path.
+    /// Aborts the multipart uploads that a crash left, before new ones start. An abort that does
+    /// not succeed in time stays recorded, and is repeated before the next attempt of its path.
     pub(super) async fn sweep(
         &self,
-        transfer: &Transfer<Bucket, Recorded>,
-        uploads: Vec<UploadNote>,
+        transfer: &Transfer<AppBucket, Recorded>,
+        uploads: Vec<UploadRecord>,
     ) {
         let sweeping = async {
             for note in uploads {
@@ -194,14 +237,14 @@ impl App {
     }
 }
 
-/// How objects are made.
+/// How objects are created.
 pub(super) fn transfer_settings(
     config: &Config,
-    bound: &Bound,
+    bound: &StateBinding,
     rules: Arc<Rules>,
     reapply_rules: bool,
-) -> transfer::Settings {
-    transfer::Settings {
+) -> transfer::TransferSettings {
+    transfer::TransferSettings {
         prefix: config.prefix.clone(),
         multipart_threshold: config.multipart_threshold,
         multipart_part_size: config.multipart_part_size,
@@ -210,32 +253,41 @@ pub(super) fn transfer_settings(
         copy_part_size: COPY_PART_BYTES,
         pace: PaceSettings {
             requests: config.max_concurrent_transfers,
-            bytes_per_second: config.bandwidth_limit,
+            bandwidth: config.bandwidth.clone(),
         },
         listed: bound.listed,
         share: config.share,
         source: source::mark(bound).into(),
-        heir: bound.heir.then_some(bound.epoch),
+        heir: bound.heir,
+        epoch: bound.epoch,
+        overlap: bound.overlap,
         probe: probe(config, bound),
-        looks_before_delete: bound
-            .probed
-            .as_ref()
-            .is_some_and(|note| note.ends_with(UNCONDITIONAL)),
+        conditions: config.conditional_writes.then(|| condition_support(config, bound)),
         rules,
         writer: Arc::default(),
         reapply_rules,
+        refresh_metadata: config.refresh_metadata,
         rest: config.open_file_quiet,
     }
 }
 
-/// How to ask the store what it can do, where nobody knows what AWS's own does, and this version has not
-/// asked yet.
-fn probe(config: &Config, bound: &Bound) -> Option<Probe> {
+/// What is known of the store's conditions: S3 itself honours them, and others are probed.
+fn condition_support(config: &Config, bound: &StateBinding) -> ConditionSupport {
+    match last_probe(bound) {
+        _ if !config.is_other_store() => ConditionSupport::Honoured,
+        Some((_, support)) => support,
+        None => ConditionSupport::Unknown,
+    }
+}
+
+/// How to probe the store, if it is not AWS and this version has not probed it yet.
+fn probe(config: &Config, bound: &StateBinding) -> Option<CapabilityProbe> {
     let checksum = config.checksum;
-    let note = format!("{} {checksum:?}", env!("CARGO_PKG_VERSION"));
-    let asked = bound.probed.as_ref();
-    let asked = asked.is_some_and(|asked| asked.trim_end_matches(UNCONDITIONAL) == note);
-    (config.probe && config.is_other_store() && !asked).then(|| Probe {
+    // Without conditions, nothing is found out about them.
+    let without = if config.conditional_writes { "" } else { " without conditions" };
+    let note = format!("{} {checksum:?}{without}", env!("CARGO_PKG_VERSION"));
+    let asked = last_probe(bound).is_some_and(|(asked, _)| asked == note);
+    (config.probe && config.is_other_store() && !asked).then(|| CapabilityProbe {
         name: format!(".file-sync-service.probe-{}", bound.owner),
         note,
         own_checksum: checksum == Checksum::Crc64Nvme,
@@ -244,24 +296,24 @@ fn probe(config: &Config, bound: &Bound) -> Option<Probe> {
 
 pub(super) fn engine_settings(
     config: &Config,
-    mode: Mode,
-    epoch: Epoch,
+    mode: RunMode,
+    epoch: RootGeneration,
     rescan_interval: Duration,
     reapply: Option<Arc<Rules>>,
-) -> engine::Settings {
+) -> engine::EngineSettings {
     let propagate_deletes = config.delete_policy == DeletePolicy::Propagate;
-    engine::Settings {
+    engine::EngineSettings {
         prefix: config.prefix.clone(),
         bucket: config.bucket.clone(),
         policy: Policy { propagate_deletes, epoch },
-        settle: settle::Settings {
+        settle: settle::DebounceSettings {
             done: config.debounce,
             writing: config.open_file_quiet,
             longest: config.debounce_max,
             paths_max: SETTLE_PATHS_MAX,
             trees_max: SETTLE_TREES_MAX,
         },
-        queue: queue::Settings {
+        queue: queue::QueueSettings {
             concurrency: config.max_concurrent_transfers,
             prepared: config.max_concurrent_transfers * PREPARED,
             large_bytes: config.multipart_threshold,
@@ -270,116 +322,22 @@ pub(super) fn engine_settings(
                 first_ms: millis(RETRY_FIRST),
                 max_ms: millis(config.retry_interval),
             },
-            delete_limit_percent: config.delete_limit_percent,
-            delete_limit_count: config.delete_limit_count,
+            delete_limit: DeleteLimit {
+                percent: config.delete_limit_percent,
+                count: config.delete_limit_count,
+                window_ms: millis(config.delete_limit_window),
+            },
+            patience: mode.is_once().then_some(Patience::ONCE),
         },
+        largest: engine::Largest {
+            possible: transfer::largest_file(config.multipart_part_size, config.transfer_memory),
+            wanted: config.max_file_size.unwrap_or(u64::MAX),
+        },
+        min_age: config.min_age,
         rescan_interval,
         once: mode.is_once(),
         reapply,
-        tracing: Tracing::default(),
+        tracing: TraceSettings::default(),
         invalidate: None,
-    }
-}
-
-/// Notes in the record what the bucket may hold.
-#[derive(Debug)]
-pub(super) struct Recorded {
-    store: Store,
-    /// As it is on disk, or about to be.
-    bound: Mutex<Bound>,
-}
-
-impl Recorded {
-    pub(super) fn new(store: Store, bound: Bound) -> Self {
-        Self { store, bound: Mutex::new(bound) }
-    }
-
-    async fn note_bound(&self, change: impl FnOnce(&mut Bound)) {
-        let bound = {
-            let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut bound);
-            bound.clone()
-        };
-        self.note(vec![Change::Bound(bound)]).await;
-    }
-
-    fn is_heir(&self) -> bool {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner).heir
-    }
-
-    async fn note(&self, changes: Vec<Change>) {
-        if let Err(error) = self.store.write(changes).await {
-            tracing::error!(
-                event = "state.write_failed",
-                error.message = %error,
-                "what the bucket may hold could not be noted; a crash now would forget it"
-            );
-        }
-    }
-}
-
-impl Journal for Recorded {
-    async fn begun(&self, path: &RelPath, plan: &UploadPlan, upload_id: Option<&str>) {
-        let (path, upload_id) = (path.clone(), upload_id.map(str::to_owned));
-        let (begun, plan, parts) = (unix_millis(), *plan, Vec::new());
-        let note = UploadNote { path, upload_id, begun, plan, parts };
-        self.note(vec![Change::UploadNoted(note)]).await;
-    }
-
-    async fn stored(&self, path: &RelPath, part: &StoredPart) {
-        self.note(vec![Change::PartStored(path.clone(), part.clone())]).await;
-    }
-
-    async fn ended(&self, path: &RelPath, upload_id: Option<&str>) {
-        let upload_id = upload_id.map(str::to_owned);
-        self.note(vec![Change::UploadEnded(path.clone(), upload_id)]).await;
-    }
-
-    async fn listed(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
-        if !self.is_heir() {
-            let change = |(path, size, _)| Change::Listed(path, size);
-            self.note(objects.into_iter().map(change).collect()).await;
-            return Vec::new();
-        }
-        let paths: Vec<_> = objects.iter().map(|(path, ..)| path.clone()).collect();
-        let change = |(path, size, etag)| Change::Found(path, size, etag);
-        self.note(objects.into_iter().map(change).collect()).await;
-        let questions = paths.iter().cloned().map(Question::of).collect();
-        // What cannot be read now is looked at when the record can be.
-        let known = self.store.known(questions).await.unwrap_or_default();
-        let unknown = paths.into_iter().zip(known).filter(|(_, known)| known.mirrored.is_none());
-        unknown.map(|(path, _)| path).collect()
-    }
-
-    async fn inherited(&self, objects: Vec<(RelPath, Mirrored)>) {
-        self.note(objects.into_iter().map(|(path, row)| Change::Inherited(path, row)).collect())
-            .await;
-    }
-
-    async fn listing_ended(&self, complete: bool) {
-        if complete && self.is_heir() {
-            self.note(vec![Change::Reviewed]).await;
-        }
-        // Where nothing can be listed, nothing can be found later.
-        self.note_bound(|bound| (bound.listed, bound.heir) = (true, bound.heir && complete)).await;
-    }
-
-    async fn unrecorded(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
-        let questions = objects.iter().map(|(path, ..)| Question::of(path.clone())).collect();
-        // Of what cannot be read now nothing is taken over.
-        let known = self.store.known(questions).await.unwrap_or_default();
-        let unknown = objects.into_iter().zip(known).filter(|((_, size, _), known)| {
-            known.mirrored.is_none() && known.listed != Some(*size)
-        });
-        unknown.map(|((path, ..), _)| path).collect()
-    }
-
-    async fn heir_no_more(&self) {
-        self.note_bound(|bound| bound.heir = false).await;
-    }
-
-    async fn probed(&self, note: &str, conditions: bool) {
-        let note = format!("{note}{}", if conditions { "" } else { UNCONDITIONAL });
-        self.note_bound(|bound| bound.probed = Some(note)).await;
     }
 }

@@ -1,14 +1,14 @@
-//! How far a single run is, for whoever waits at a terminal.
+//! Shows the progress of a single run on a terminal.
 
-use crate::cli::SharedProgress;
+use crate::cli::ProgressHandle;
 use crate::engine::snapshot::{Phase, Snapshot};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Shows it until nobody tells any more.
+/// Shows the progress until its sender is dropped.
 pub(super) fn show(
     mut told: watch::Receiver<Snapshot>,
-    progress: SharedProgress,
+    progress: ProgressHandle,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         while told.changed().await.is_ok() {
@@ -19,22 +19,23 @@ pub(super) fn show(
     })
 }
 
-/// How many files are in S3, and of how many; that is known after the comparison.
+/// The number of files in S3, and the total, which is known after the scan.
 fn share(snapshot: &Snapshot) -> (u64, Option<u64>) {
     let counts = &snapshot.counts;
     let waiting = counts.pending.saturating_sub(counts.deletes) + snapshot.settling as u64;
-    let known = !matches!(snapshot.phase, Phase::Starting | Phase::Comparing);
+    let known =
+        !matches!(snapshot.phase, Phase::Starting | Phase::WaitingForInstance | Phase::Comparing);
     (counts.mirrored, known.then_some(counts.mirrored + waiting))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Counts;
+    use crate::store::StateCounts;
 
     #[test]
     fn what_there_is_in_all_is_known_after_the_comparison() {
-        let counts = Counts { mirrored: 6, pending: 5, deletes: 1, ..Counts::default() };
+        let counts = StateCounts { mirrored: 6, pending: 5, deletes: 1, ..StateCounts::default() };
         let comparing = Snapshot { phase: Phase::Comparing, counts, ..Snapshot::default() };
         assert_eq!(share(&comparing), (6, None));
         let sending = Snapshot { phase: Phase::Mirroring, ..comparing };

@@ -1,17 +1,18 @@
-//! The configuration while the program runs: its file is looked at again and again, checked when it has
-//! changed, and taken up where that is safe.
+//! Reloads the configuration: checks its file periodically, validates a change, and applies it if
+//! that is safe.
 //!
-//! - A configuration is taken up as a whole or not at all: what runs is always one that somebody wrote.
-//! - One look a second at the file that a path leads to sees every way in which it can be exchanged: a
-//!   mounted ConfigMap's link, a rename, a write in place. No event tells of all of them.
+//! - A configuration is applied as a whole or not at all: the running one is always one that an
+//!   operator wrote.
+//! - One check per second of the file that the path leads to detects every way to replace it: the
+//!   link of a mounted ConfigMap, a rename, a write in place. No event covers all of them.
 
-use super::{App, parts};
-use crate::admin::{Configured, Setting};
+use super::{App, memory_limit, parts};
+use crate::admin::{ConfigurationStatus, ShownSetting};
 use crate::aws::Aws;
-use crate::config::{self, Config, Effective, Loaded, Problems, Sources};
+use crate::config::{self, Config, ConfigSources, EffectiveSetting, LoadedConfig, Problems};
 use crate::root;
-use crate::telemetry::{LogLevel, Reloads};
-use crate::transfer::{Metered, S3};
+use crate::telemetry::{LogLevel, ReloadCounts};
+use crate::transfer::{Instrumented, S3};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -21,47 +22,54 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Time between two looks at the file.
+/// Time between two checks of the file.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What there is of the configuration, for the other parts.
+/// The configuration, as other parts receive it.
 #[derive(Debug)]
-pub(super) struct Reload {
-    /// The configuration to work by.
+pub(super) struct ConfigUpdate {
+    /// The current configuration.
     pub(super) wanted: watch::Receiver<Arc<Config>>,
-    /// What is told of it.
-    pub(super) configured: watch::Receiver<Configured>,
-    pub(super) tally: Tally,
+    /// The status of the configuration.
+    pub(super) configured: watch::Receiver<ConfigurationStatus>,
+    pub(super) tally: ReloadTally,
     task: Option<JoinHandle<()>>,
 }
 
-/// What became of changes. Cheap to clone.
+/// Counts the results of changes. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tally(Arc<Mutex<Reloads>>);
+pub(super) struct ReloadTally(Arc<Mutex<ReloadCounts>>);
 
-/// Tells one state of the file from another.
-type Stamp = Option<[i128; 5]>;
+/// Identifies one version of the file.
+type FileStamp = Option<[i128; 5]>;
 
-struct Keeper {
-    sources: Arc<Sources>,
+struct ConfigWatcher {
+    sources: Arc<ConfigSources>,
     level: LogLevel,
-    running: Loaded,
+    running: LoadedConfig,
     wanted: watch::Sender<Arc<Config>>,
-    configured: watch::Sender<Configured>,
-    tally: Tally,
-    /// The state that was dealt with; none at first, for it may have changed since it was read.
-    done: Option<Stamp>,
-    /// Another one, seen once: it may be half written.
-    fresh: Option<Stamp>,
+    configured: watch::Sender<ConfigurationStatus>,
+    tally: ReloadTally,
+    /// The version that was processed; none at first, because it may have changed since it was
+    /// read.
+    done: Option<FileStamp>,
+    /// A new version, seen once: it may be incomplete.
+    fresh: Option<FileStamp>,
 }
 
-impl Reload {
-    /// Looks at the file from now on, if it is `kept` in step at all.
-    pub(super) fn start(running: Loaded, sources: Sources, level: LogLevel, kept: bool) -> Self {
+impl ConfigUpdate {
+    /// Checks the file from now on, if it is `kept` in step.
+    pub(super) fn start(
+        running: LoadedConfig,
+        sources: ConfigSources,
+        level: LogLevel,
+        kept: bool,
+    ) -> Self {
         let (wanted, want) = watch::channel(Arc::new(running.config.clone()));
-        let (configured, tell) = watch::channel(Configured::of(settings(&running.effective)));
-        let (sources, tally) = (Arc::new(sources), Tally::default());
-        let keeper = Keeper {
+        let (configured, tell) = watch::channel(configured(&running));
+        let sources = Arc::new(sources);
+        let tally = ReloadTally::default();
+        let keeper = ConfigWatcher {
             sources,
             level,
             running,
@@ -79,9 +87,9 @@ impl Reload {
     }
 }
 
-/// Why changes of the file may not be seen, if so.
+/// Why changes of the file may not be detected, if so.
 #[must_use]
-pub fn unseen(sources: &Sources) -> Option<&'static str> {
+pub fn unseen(sources: &ConfigSources) -> Option<&'static str> {
     let path = sources.working_directory.join(&sources.file);
     root::is_mounted_alone(&path).then_some(
         "the configuration file is mounted by itself, as subPath does: a file that takes its place outside \
@@ -89,7 +97,7 @@ pub fn unseen(sources: &Sources) -> Option<&'static str> {
     )
 }
 
-impl Drop for Reload {
+impl Drop for ConfigUpdate {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -97,17 +105,17 @@ impl Drop for Reload {
     }
 }
 
-impl Tally {
-    pub(super) fn reloads(&self) -> Reloads {
+impl ReloadTally {
+    pub(super) fn reloads(&self) -> ReloadCounts {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, change: impl FnOnce(&mut Reloads)) {
+    fn note(&self, change: impl FnOnce(&mut ReloadCounts)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl Keeper {
+impl ConfigWatcher {
     async fn keep(mut self) {
         let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
@@ -121,10 +129,11 @@ impl Keeper {
         }
     }
 
-    /// Whether there is something to be read: another file than before, that rests, or somebody asks.
+    /// Whether the file has to be read: it has a new version that is complete, or a reload was
+    /// requested.
     async fn is_due(&mut self, asked: bool) -> bool {
         let path = self.sources.working_directory.join(&self.sources.file);
-        // Of a disk that hangs, nothing is known.
+        // A disk that hangs proves nothing.
         let Ok(stamp) = tokio::task::spawn_blocking(move || stamp(path)).await else {
             return false;
         };
@@ -145,15 +154,15 @@ impl Keeper {
         }
     }
 
-    fn compare(&mut self, loaded: Loaded, asked: bool) {
+    fn compare(&mut self, loaded: LoadedConfig, asked: bool) {
         let config::Changes { live, fixed } = config::changes(&self.running, &loaded);
         if !fixed.is_empty() {
             self.refuse(&fixed);
             return;
         }
         self.current();
-        // Values may stand in other places now.
-        self.configured.send_replace(Configured::of(settings(&loaded.effective)));
+        // The origins of values may have changed.
+        self.configured.send_replace(configured(&loaded));
         if live.is_empty() {
             if asked {
                 tracing::info!(event = "config.unchanged", "the configuration is what it was");
@@ -167,7 +176,7 @@ impl Keeper {
     fn take_up(&mut self, config: &Config, live: &[&str]) {
         let level = "log_level";
         if live.contains(&level) {
-            // It was checked when it was read.
+            // The level was validated when it was read.
             self.level.set(&config.log_level).ok();
         }
         self.tally.note(|reloads| reloads.applied += 1);
@@ -177,7 +186,11 @@ impl Keeper {
             "the configuration has changed and is taken up"
         );
         if live.iter().any(|key| *key != level) {
-            self.wanted.send_replace(Arc::new(config.clone()));
+            let mut config = config.clone();
+            if let Some(fitted) = memory_limit::fit(&mut config) {
+                fitted.log();
+            }
+            self.wanted.send_replace(Arc::new(config));
         }
     }
 
@@ -187,7 +200,7 @@ impl Keeper {
         tracing::warn!(
             event = "config.reload_refused",
             keys,
-            "the configuration has changed in what needs a restart; all of it stays as it was"
+            "change ignored until a restart; all of it stays as it was"
         );
         self.stale("refused", format!("needs a restart: {keys}"));
     }
@@ -220,8 +233,8 @@ async fn hung_up(hangup: &mut Option<Signal>) {
     }
 }
 
-/// The file that the path leads to now; none if there is none.
-fn stamp(path: PathBuf) -> Stamp {
+/// The version of the file that the path leads to; none if there is none.
+fn stamp(path: PathBuf) -> FileStamp {
     let file = fs::metadata(path).ok()?;
     let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     Some([
@@ -233,13 +246,17 @@ fn stamp(path: PathBuf) -> Stamp {
     ])
 }
 
-fn settings(effective: &[Effective]) -> Vec<Setting> {
+fn configured(loaded: &LoadedConfig) -> ConfigurationStatus {
+    ConfigurationStatus::of(settings(&loaded.effective), loaded.config.bandwidth.clone())
+}
+
+fn settings(effective: &[EffectiveSetting]) -> Vec<ShownSetting> {
     let settings = effective.iter();
     settings.map(|set| (set.key.into(), set.value.clone(), set.origin.to_string())).collect()
 }
 
 impl App {
-    /// Resolves when there is another configuration than the one that is worked by.
+    /// Resolves when the configuration differs from the one in use.
     pub(super) fn reconfigured(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut wanted = self.wanted.clone();
         async move {
@@ -250,14 +267,14 @@ impl App {
         }
     }
 
-    /// Works by the latest configuration from now on.
+    /// Uses the latest configuration from now on.
     pub(super) fn adopt(&mut self) {
         let config = Arc::clone(&self.wanted.borrow_and_update());
         if *config == self.config {
             return;
         }
         if let Err(why) = self.make_of(&config) {
-            // It was checked; but a file that it names may be gone.
+            // It was validated, but a file that it names may be gone.
             tracing::error!(
                 event = "config.reload_failed",
                 error.message = why,
@@ -269,12 +286,14 @@ impl App {
     }
 
     fn make_of(&mut self, config: &Config) -> Result<(), String> {
-        let (filter, rules) = (parts::filter(config)?, parts::rules(config)?);
-        if config.max_concurrent_transfers != self.config.max_concurrent_transfers {
-            let aws = self.aws.with_connections(&parts::aws(config));
+        let filter = parts::filter(config)?;
+        let rules = parts::rules(config)?;
+        let connections = parts::aws(config);
+        if connections != parts::aws(&self.config) {
+            let aws = self.aws.with_connections(&connections);
             let aws: Aws = aws.map_err(|error| error.to_string())?;
             let s3 = S3::new(&aws, parts::s3(config, &self.owner));
-            self.s3 = Metered::new(s3, self.telemetry.recorder.clone());
+            self.s3 = Instrumented::new(s3, self.telemetry.recorder.clone());
         }
         (self.filter, self.rules) = (filter, rules);
         Ok(())

@@ -1,12 +1,12 @@
-//! Of several processes for one directory, what there is to do at the start of one.
+//! The takeover at the start of a shard.
 
-use super::parts::Recorded;
-use super::{App, Bucket};
-use crate::store::Remapped;
+use super::journal::Recorded;
+use super::{App, AppBucket};
+use crate::store::RemappedShard;
 use crate::transfer::Transfer;
 
-pub(super) fn tell_remapped(remapped: Remapped) {
-    let Remapped { from, generation, forgotten } = remapped;
+pub(super) fn tell_remapped(remapped: RemappedShard) {
+    let RemappedShard { from, generation, forgotten } = remapped;
     tracing::info!(
         event = "shard.remapped",
         from = %from,
@@ -18,14 +18,14 @@ pub(super) fn tell_remapped(remapped: Remapped) {
 }
 
 impl App {
-    /// Has a single run know what another shard has left before it compares. A daemon does that while it
+    /// Takes over what another shard left before a single run scans. A daemon does that while it
     /// works.
-    pub(super) async fn take_over(&self, transfer: &Transfer<Bucket, Recorded>) {
+    pub(super) async fn take_over(&self, transfer: &Transfer<AppBucket, Recorded>) {
         if !(self.mode.is_once() && transfer.is_heir()) {
             return;
         }
         tokio::select! {
-            // What cannot be asked now is told by the first try.
+            // The first attempt reports what cannot be read now.
             prepared = transfer.prepare() => drop(prepared),
             () = self.shutdown.requested() => {}
         }

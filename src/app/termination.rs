@@ -1,41 +1,141 @@
 //! The termination message: why the program has failed and what it left, where Kubernetes looks for it.
 
 use crate::cli::Exit;
-use serde_json::json;
-use std::io::Write;
+use crate::escape::escaped_json;
+use crate::model::RelPath;
+use crate::safe_file::overwrite;
+use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 /// What Kubernetes keeps of it.
 const BYTES_MAX: usize = 4096;
 /// What of that the reason may take: escaped, a character is six bytes at most.
 const REASON_CHARS_MAX: usize = 600;
 
+/// Files that are named.
+pub const NAMES_MAX: usize = 20;
+/// A longer name loses its beginning.
+const NAME_CHARS_MAX: usize = 200;
+
+/// The end of the program does not wait longer for the file to be written.
+const WRITE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What is not in S3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Left {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remaining {
     /// Changes.
     pub pending: u64,
     /// Bytes of the files among them.
     pub bytes: u64,
     /// How long the oldest waits.
     pub oldest_age_seconds: Option<u64>,
+    /// How much is known not to be in S3 as it is, changes included that nothing holds in the queue.
+    pub missing: u64,
+    /// Whether there may be more that nothing has looked for.
+    pub uncompared: bool,
+    /// Invalidations that CloudFront did not accept yet.
+    pub invalidations: u64,
+    /// Some of the files among that.
+    pub files: Vec<RelPath>,
+    /// Whether the next start knows of it.
+    pub state_survives: bool,
+}
+
+impl Remaining {
+    /// Whether everything is in S3 that can be.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.pending == 0 && self.missing == 0 && !self.uncompared
+    }
+
+    /// What becomes of it, in a sentence.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        if self.missing == 0 && !self.uncompared {
+            return match self.invalidations {
+                0 => "everything is in S3, but for files that S3 cannot take",
+                _ => "everything is in S3, but not every invalidation was sent",
+            };
+        }
+        if self.missing == 0 {
+            return match self.state_survives {
+                true => "stopped before the directory was compared; the next start compares it",
+                false => {
+                    "stopped before the directory was compared, and the state does not survive: only a new \
+                     scan can find what is missing"
+                }
+            };
+        }
+        if self.state_survives {
+            "stopped with changes pending; they resume at the next start"
+        } else {
+            "stopped with changes pending, and the state does not survive: only a new scan can find them"
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "pending": self.pending,
+            "pending_bytes": self.bytes,
+            "oldest_age_seconds": self.oldest_age_seconds,
+            "missing": self.missing,
+            "state_survives": self.state_survives,
+            "files": [],
+        })
+    }
+}
+
+/// The end of a name that is too long.
+fn shortened(path: &RelPath) -> String {
+    let name = path.to_string();
+    match name.chars().count().checked_sub(NAME_CHARS_MAX) {
+        Some(more) if more > 0 => {
+            name.chars().skip(more).fold("…".to_owned(), |mut end, char| {
+                end.push(char);
+                end
+            })
+        }
+        _ => name,
+    }
+}
+
+/// The message as one line, with as many names as there is room for.
+fn line(exit: Exit, reason: &str, left: Option<&Remaining>) -> String {
+    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    let mut message = left.map_or_else(|| json!({ "pending": null }), Remaining::to_json);
+    message["exit_code"] = (exit as u8).into();
+    message["reason"] = reason.into();
+    let written = |message: &Value| format!("{}\n", escaped_json(&message.to_string()));
+    let mut line = written(&message);
+    for file in left.iter().flat_map(|left| &left.files) {
+        if let Some(files) = message["files"].as_array_mut() {
+            files.push(shortened(file).into());
+        }
+        let longer = written(&message);
+        if longer.len() > BYTES_MAX {
+            break;
+        }
+        line = longer;
+    }
+    line
 }
 
 /// Writes the reason as one JSON line, if the file is there: it is never made. That it could not be
 /// written is no reason to fail in yet another way.
-pub fn tell(path: &Path, exit: Exit, reason: &str, left: Option<Left>) {
-    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    let message = json!({
-        "exit_code": exit as u8,
-        "reason": reason,
-        "pending": left.map(|left| left.pending),
-        "pending_bytes": left.map(|left| left.bytes),
-        "oldest_age_seconds": left.and_then(|left| left.oldest_age_seconds),
-    });
-    let line = format!("{message}\n");
-    let file = std::fs::OpenOptions::new().write(true).truncate(true).open(path);
-    if let Ok(mut file) = file {
-        file.write_all(line.as_bytes().get(..BYTES_MAX).unwrap_or(line.as_bytes())).ok();
+pub fn tell(path: &Path, exit: Exit, reason: &str, left: Option<&Remaining>) {
+    let line = line(exit, reason, left);
+    let path = path.to_owned();
+    let (written, end) = sync_channel(1);
+    let write = move || {
+        let content = line.as_bytes().get(..BYTES_MAX).unwrap_or(line.as_bytes());
+        overwrite(&path, content).ok();
+        written.send(()).ok();
+    };
+    // A file system that hangs keeps the thread, and not the program.
+    if std::thread::Builder::new().name("termination".into()).spawn(write).is_ok() {
+        end.recv_timeout(WRITE_PATIENCE).ok();
     }
 }
 
@@ -44,18 +144,60 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_fifo_or_a_link_in_its_place_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("victim"), "precious").expect("written");
+        std::os::unix::fs::symlink("victim", at("link")).expect("a link");
+        let kind = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), kind, mode, 0).expect("made");
+        for name in ["link", "fifo"] {
+            tell(&at(name), Exit::WorkLeft, "left", None);
+        }
+        assert_eq!(std::fs::read_to_string(at("victim")).expect("read"), "precious");
+    }
+
+    #[test]
     fn the_reason_is_one_line_of_json_in_a_file_that_is_there() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("log");
-        let left = Left { pending: u64::MAX, bytes: u64::MAX, oldest_age_seconds: Some(u64::MAX) };
-        tell(&path, Exit::StateUnavailable, "locked", Some(left));
+        let left = Remaining {
+            pending: u64::MAX,
+            bytes: u64::MAX,
+            oldest_age_seconds: Some(u64::MAX),
+            missing: u64::MAX,
+            ..Remaining::default()
+        };
+        tell(&path, Exit::StateUnavailable, "locked", Some(&left));
         assert!(!path.try_exists().expect("known"), "it is never made");
         std::fs::write(&path, "older and longer than what comes").expect("written");
-        tell(&path, Exit::StateUnavailable, &"\n".repeat(10_000), Some(left));
+        tell(&path, Exit::StateUnavailable, &"\n".repeat(10_000), Some(&left));
         let text = std::fs::read_to_string(&path).expect("read");
         assert!(text.len() <= BYTES_MAX && text.lines().count() == 1, "{text}");
         let message: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!((&message["exit_code"], &message["pending"]), (&73.into(), &u64::MAX.into()));
         assert_eq!(message["oldest_age_seconds"], u64::MAX);
+    }
+
+    #[test]
+    fn names_are_escaped_and_as_many_as_there_is_room_for() {
+        let named = |name: &[u8], reason: &str| {
+            let name = RelPath::new(name).expect("a path");
+            let left =
+                Remaining { missing: 500, files: vec![name; NAMES_MAX], ..Remaining::default() };
+            let line = line(Exit::WorkLeft, reason, Some(&left));
+            assert!(line.len() <= BYTES_MAX && line.lines().count() == 1, "{line}");
+            assert!(!line.trim_end().chars().any(crate::escape::is_hostile), "{line}");
+            let message: Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(message["missing"], 500);
+            message["files"].as_array().expect("a list").clone()
+        };
+        assert_eq!(named(b"a\n\xe2\x80\xae\xff\"", "left"), ["a\\n\\u{202e}\\xff\""; NAMES_MAX]);
+        let long = named(&[b'"'; 1_000], "left");
+        assert!((5..NAMES_MAX).contains(&long.len()), "{long:?}");
+        let end = long[0].as_str().expect("a text");
+        assert!(end.starts_with('…') && end.chars().count() == NAME_CHARS_MAX + 1, "{end}");
+        assert_eq!(named(&[b'"'; 1_000], &"\u{1b}".repeat(10_000)).len(), 0);
     }
 }

@@ -1,85 +1,111 @@
-//! Credentials, renewed before they end, whether somebody needs them just then or not.
+//! Credentials that are renewed before they expire, independent of requests.
 //!
-//! The SDK's own cache renews when a request finds too little left, and fails that request if the
-//! renewal fails, though the old credentials still hold. Here they are used until their end, while
-//! renewal is tried in the background: minutes of an outage of STS are noticed by nobody but the log.
+//! The cache of the SDK renews when a request finds too little time left, and fails that request if
+//! the renewal fails, although the old credentials are still valid. This module uses them until
+//! they expire, and retries the renewal in the background: an STS outage of some minutes appears in
+//! the log only.
 
-use super::chain;
+use super::refusal::CredentialRefusal;
+use super::source::CredentialSource;
+use crate::error_causes::messages;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{
-    ProvideCredentials, Result as Answer, SharedCredentialsProvider, future,
-};
+use aws_credential_types::provider::{ProvideCredentials, Result as Answer, future};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, Notify};
 
-/// Renewed so long before their end at most, and
+/// Maximum time before expiry at which renewal starts.
 const EARLY_MAX: Duration = Duration::from_secs(300);
-/// in the last part of their life: sessions may be short.
+/// Renewal starts in this last part of their lifetime, because sessions may be short.
 const EARLY_PART: u32 = 4;
-/// With less than this left they are not used: the request has to arrive.
+/// Minimum remaining lifetime for use: the request has to arrive.
 const LEFT_MIN: Duration = Duration::from_secs(10);
-/// Looked at again after this, where nothing is said of an end.
+/// The time after which credentials without an expiry are checked again.
 const ENDLESS: Duration = Duration::from_secs(900);
-/// One renewal takes so long at most, the tries of the SDK included.
+/// Maximum time of one renewal, including the attempts of the SDK.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// The wait after a failure, which doubles up to
+/// The pause after the first failure, which doubles.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
-/// this. Also the longest sleep: the clock may be set meanwhile.
+/// The longest pause, and the longest sleep: the clock may be set meanwhile.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// The interval of checks for changed files.
+const CHANGE_EVERY: Duration = Duration::from_secs(10);
+/// Minimum time between two renewals because of responses that may have another reason.
+const UNEXPLAINED_EVERY: Duration = Duration::from_secs(300);
+/// The interval at which a lasting failure is logged.
+const SAID_EVERY: Duration = Duration::from_secs(300);
 
-/// What there is to tell of credentials.
+/// The status of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
-    /// When they were last renewed, in seconds since 1970.
+pub struct CredentialStatus {
+    /// The time of the last renewal, in seconds since 1970.
     pub renewed: Option<u64>,
-    /// When they end, likewise, if they do.
+    /// The expiry in seconds since 1970, if there is one.
     pub expiry: Option<u64>,
-    /// Renewals that worked, and that did not.
+    /// Successful and failed renewals.
     pub renewals: (u64, u64),
 }
 
 /// The credentials of the default chain. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Renewing(Arc<Inner>);
+pub(super) struct CachedCredentials(Arc<CredentialState>);
 
 #[derive(Debug)]
-struct Inner {
-    source: SharedCredentialsProvider,
-    held: Mutex<Held>,
-    /// One renewal at a time.
+struct CredentialState {
+    source: Box<dyn CredentialSource>,
+    held: Mutex<HeldCredentials>,
+    /// Notifies of a refusal.
+    refused: Notify,
+    /// Permits one renewal at a time.
     turn: Turn<()>,
 }
 
-/// What is held, and how it came: decides, and asks nobody.
+/// The cached credentials and their origin: decides, and does no I/O.
 #[derive(Debug, Default)]
-struct Held {
-    /// The latest, and when they came.
+struct HeldCredentials {
+    /// The latest credentials and the time of their renewal.
     credentials: Option<(Credentials, SystemTime)>,
-    /// The last failure, if nothing has worked since, and when it was.
+    /// The last failure since a success, and its time.
     failure: Option<(String, SystemTime)>,
     failures_in_a_row: u32,
+    /// The last logged failure since a success, and its time.
+    said: Option<(String, SystemTime)>,
+    /// The refusal of the latest credentials, if there was one.
+    refusal: Option<CredentialRefusal>,
+    /// How often in a row the source returned the same credentials.
+    unchanged_in_a_row: u32,
     worked: u64,
     failed: u64,
 }
 
-impl Renewing {
-    /// Renews what `source` gives for as long as somebody holds this.
-    pub(super) fn start(source: SharedCredentialsProvider) -> Self {
-        let renewing = Self::of(source);
+impl CachedCredentials {
+    /// Renews the credentials of `source` until the result is dropped.
+    pub(super) fn start(source: impl CredentialSource + 'static) -> Self {
+        let renewing = Self::new(source);
         tokio::spawn(keep(Arc::downgrade(&renewing.0)));
         renewing
     }
 
-    fn of(source: SharedCredentialsProvider) -> Self {
-        Self(Arc::new(Inner { source, held: Mutex::default(), turn: Turn::default() }))
+    fn new(source: impl CredentialSource + 'static) -> Self {
+        Self(Arc::new(CredentialState {
+            source: Box::new(source),
+            held: Mutex::default(),
+            refused: Notify::new(),
+            turn: Turn::default(),
+        }))
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    /// Renews the credentials soon, because a response refused them.
+    pub(super) fn note_refusal(&self, refusal: CredentialRefusal) {
+        self.0.held().note_refusal(refusal);
+        self.0.refused.notify_one();
+    }
+
+    pub(super) fn standing(&self) -> CredentialStatus {
         let held = self.0.held();
         let seconds = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Standing {
+        CredentialStatus {
             renewed: held.credentials.as_ref().map(|(_, came)| seconds(*came)),
             expiry: held.expiry().map(seconds),
             renewals: (held.worked, held.failed),
@@ -87,7 +113,7 @@ impl Renewing {
     }
 }
 
-impl ProvideCredentials for Renewing {
+impl ProvideCredentials for CachedCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -96,7 +122,7 @@ impl ProvideCredentials for Renewing {
     }
 }
 
-impl Inner {
+impl CredentialState {
     async fn current(&self) -> Answer {
         let (usable, failed) = {
             let held = self.held();
@@ -107,7 +133,7 @@ impl Inner {
         }
         let _turn = self.turn.lock().await;
         {
-            // Somebody else may have tried meanwhile: what came of it is for all who waited.
+            // Another task may have tried meanwhile: its result applies to all that waited.
             let held = self.held();
             if let Some(credentials) = held.usable(now()) {
                 return Ok(credentials);
@@ -119,7 +145,7 @@ impl Inner {
         self.renew().await
     }
 
-    /// To be called by whoever has the turn.
+    /// Renews the credentials. The caller holds the permit.
     async fn renew(&self) -> Answer {
         let answer = tokio::time::timeout(PATIENCE, self.source.provide_credentials()).await;
         let answer = answer.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(PATIENCE)));
@@ -127,61 +153,93 @@ impl Inner {
         answer
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldCredentials> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Renews in the background, until nobody holds `renewing` any more.
-async fn keep(renewing: Weak<Inner>) {
+/// Renews in the background, until the last handle of `renewing` is dropped.
+async fn keep(renewing: Weak<CredentialState>) {
     while let Some(inner) = renewing.upgrade() {
-        if inner.held().due() <= now() {
+        let is_due = || inner.held().due() <= now() || inner.source.has_changed();
+        if is_due() {
             let _turn = inner.turn.lock().await;
-            if inner.held().due() <= now() {
-                // What came of it is noted, and told.
+            if is_due() {
+                if inner.held().refusal.is_some() {
+                    inner.source.forget();
+                }
+                // The result is recorded and reported.
                 drop(inner.renew().await);
             }
         }
         let wait = inner.held().due().duration_since(now()).unwrap_or_default();
-        drop(inner);
-        tokio::time::sleep(wait.clamp(Duration::from_secs(1), RETRY_MAX)).await;
+        let wait = wait.clamp(Duration::from_secs(1), CHANGE_EVERY);
+        let refused = inner.refused.notified();
+        // A refusal that must not be followed yet must not keep this task awake.
+        tokio::select! {
+            () = refused => {}
+            () = tokio::time::sleep(wait) => {}
+        }
     }
 }
 
-impl Held {
+impl HeldCredentials {
     fn expiry(&self) -> Option<SystemTime> {
         self.credentials.as_ref().and_then(|(credentials, _)| credentials.expiry())
     }
 
     fn usable(&self, now: SystemTime) -> Option<Credentials> {
         let (credentials, came) = self.credentials.as_ref()?;
-        // Such as have just come are used, whatever this machine's clock makes of their end.
+        // Fresh credentials are used, even if their expiry is past by the clock of this machine.
         let fresh = now.duration_since(*came).is_ok_and(|age| age < LEFT_MIN);
         let holds = credentials.expiry().is_none_or(|end| now + LEFT_MIN < end);
         (fresh || holds).then(|| credentials.clone())
     }
 
-    /// When the next renewal is to be tried.
+    /// The time of the next renewal.
     fn due(&self) -> SystemTime {
         if let Some((_, failed)) = &self.failure {
             let doubled = RETRY_FIRST * 2_u32.saturating_pow(self.failures_in_a_row.min(8) - 1);
             return *failed + doubled.min(RETRY_MAX);
         }
         let Some((credentials, came)) = &self.credentials else { return UNIX_EPOCH };
-        let Some(end) = credentials.expiry() else { return *came + ENDLESS };
-        let life = end.duration_since(*came).unwrap_or_default();
-        let early = (life / EARLY_PART).min(EARLY_MAX);
-        (end - early).max(*came + RETRY_FIRST)
+        let planned = match credentials.expiry() {
+            None => *came + ENDLESS,
+            Some(end) => {
+                let life = end.duration_since(*came).unwrap_or_default();
+                let early = (life / EARLY_PART).min(EARLY_MAX);
+                (end - early).max(*came + RETRY_FIRST)
+            }
+        };
+        let doubled = RETRY_FIRST * 2_u32.saturating_pow(self.unchanged_in_a_row.min(8));
+        match self.refusal {
+            Some(CredentialRefusal::Credentials) => planned.min(*came + doubled.min(RETRY_MAX)),
+            Some(CredentialRefusal::Unexplained) => planned.min(*came + UNEXPLAINED_EVERY),
+            None => planned,
+        }
+    }
+
+    fn note_refusal(&mut self, refusal: CredentialRefusal) {
+        if self.refusal != Some(CredentialRefusal::Credentials) {
+            self.refusal = Some(refusal);
+        }
     }
 
     fn note(&mut self, answer: &Answer, now: SystemTime) {
         match answer {
             Ok(credentials) => {
-                let news = self.failure.is_some()
-                    || self.expiry() != credentials.expiry()
-                    || self.credentials.is_none();
+                let same = self.credentials.as_ref().is_some_and(|(held, _)| {
+                    held.access_key_id() == credentials.access_key_id()
+                        && held.secret_access_key() == credentials.secret_access_key()
+                        && held.session_token() == credentials.session_token()
+                });
+                let news = self.failure.is_some() || self.expiry() != credentials.expiry() || !same;
+                let unchanged = if same { self.unchanged_in_a_row.saturating_add(1) } else { 0 };
+                self.unchanged_in_a_row = unchanged;
+                self.refusal = None;
                 self.worked += 1;
                 self.failures_in_a_row = 0;
+                self.said = None;
                 self.failure = None;
                 self.credentials = Some((credentials.clone(), now));
                 if news {
@@ -195,19 +253,33 @@ impl Held {
             Err(error) => {
                 self.failed += 1;
                 self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-                let why = chain(error);
-                tracing::warn!(
-                    event = "credentials.renewal_failed",
-                    error.message = why,
-                    valid_seconds = self.left(now).unwrap_or(0),
-                    "credentials could not be renewed; tried again, and used as long as they hold"
-                );
+                let why = messages(error);
+                self.report_failure(&why, now);
                 self.failure = Some((why, now));
             }
         }
     }
 
-    /// Seconds that what is held is good for, if there is an end to it.
+    /// Logs a failure once per cause, and again every [`SAID_EVERY`], because every request that
+    /// waits for credentials tries.
+    fn report_failure(&mut self, why: &str, now: SystemTime) {
+        let said = self.said.as_ref().is_some_and(|(said, at)| {
+            said == why && now.duration_since(*at).unwrap_or_default() < SAID_EVERY
+        });
+        if said {
+            return;
+        }
+        self.said = Some((why.to_owned(), now));
+        tracing::warn!(
+            event = "credentials.renewal_failed",
+            error.message = why,
+            valid_seconds = self.left(now).unwrap_or(0),
+            failures = self.failures_in_a_row,
+            "credentials could not be renewed; tried again, and used as long as they hold"
+        );
+    }
+
+    /// The remaining lifetime in seconds, if there is an expiry.
     fn left(&self, now: SystemTime) -> Option<u64> {
         self.expiry().map(|end| end.duration_since(now).unwrap_or_default().as_secs())
     }
@@ -241,8 +313,25 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_of_failures_is_logged_once_and_again_after_a_while() {
+        let mut held = HeldCredentials::default();
+        let logged = |held: &HeldCredentials| held.said.as_ref().map(|(_, at)| *at);
+        for second in 0..299 {
+            held.note(&refused(), at(second));
+            assert_eq!(logged(&held), Some(at(0)), "{second}");
+        }
+        held.note(&refused(), at(300));
+        assert_eq!(logged(&held), Some(at(300)));
+        held.note(&Err(CredentialsError::provider_error("another cause")), at(301));
+        assert_eq!(logged(&held), Some(at(301)));
+        held.note(&Ok(ending(Some(at(3600)))), at(302));
+        held.note(&refused(), at(303));
+        assert_eq!(logged(&held), Some(at(303)), "it has worked meanwhile");
+    }
+
+    #[test]
     fn a_session_is_renewed_early_and_used_to_its_end_if_that_fails() {
-        let mut held = Held::default();
+        let mut held = HeldCredentials::default();
         assert_eq!(held.due(), UNIX_EPOCH, "at once");
         held.note(&Ok(ending(Some(at(3600)))), at(0));
         assert_eq!(held.due(), at(3300));
@@ -260,7 +349,7 @@ mod tests {
 
     #[test]
     fn short_sessions_and_wrong_clocks_do_not_ask_without_end() {
-        let mut held = Held::default();
+        let mut held = HeldCredentials::default();
         held.note(&Ok(ending(Some(at(60)))), at(0));
         assert_eq!(held.due(), at(45));
         held.note(&Ok(ending(Some(at(0)))), at(100));
@@ -271,14 +360,35 @@ mod tests {
 
     #[test]
     fn keys_without_an_end_are_looked_at_now_and_then() {
-        let mut held = Held::default();
+        let mut held = HeldCredentials::default();
         held.note(&Ok(ending(None)), at(0));
         assert_eq!(held.due(), at(900));
         assert!(held.usable(at(1_000_000)).is_some());
         assert_eq!(held.left(at(1)), None);
     }
 
-    /// Answers what it is told to, and counts.
+    #[test]
+    fn refused_credentials_are_asked_for_again_with_growing_pauses() {
+        let mut held = HeldCredentials::default();
+        held.note(&Ok(ending(None)), at(0));
+        held.note_refusal(CredentialRefusal::Unexplained);
+        assert_eq!(held.due(), at(300), "it may be about something else");
+        held.note_refusal(CredentialRefusal::Credentials);
+        held.note_refusal(CredentialRefusal::Unexplained);
+        assert_eq!(held.due(), at(5), "they may have been replaced");
+        for (came, due) in [(100, 110), (200, 220), (300, 340), (400, 460), (500, 560)] {
+            held.note(&Ok(ending(None)), at(came));
+            assert_eq!(held.due(), at(came + 900), "no refusal since");
+            held.note_refusal(CredentialRefusal::Credentials);
+            assert_eq!(held.due(), at(due), "the same were refused again");
+        }
+        let others = Credentials::new("another", "the-secret", None, None, "tests");
+        held.note(&Ok(others), at(600));
+        held.note_refusal(CredentialRefusal::Credentials);
+        assert_eq!(held.due(), at(605));
+    }
+
+    /// Returns prepared answers, and counts.
     #[derive(Debug, Default)]
     struct Source {
         asked: AtomicU32,
@@ -288,13 +398,15 @@ mod tests {
     #[derive(Debug)]
     struct Shared(Arc<Source>);
 
+    impl CredentialSource for Shared {}
+
     impl ProvideCredentials for Shared {
         fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
         where
             Self: 'a,
         {
             future::ProvideCredentials::new(async {
-                // Those who wait are waiting before there is an answer.
+                // All waiters are registered before there is an answer.
                 tokio::task::yield_now().await;
                 self.0.asked.fetch_add(1, Ordering::SeqCst);
                 let works = *self.0.works.lock().expect("no panic");
@@ -306,15 +418,14 @@ mod tests {
     #[tokio::test]
     async fn all_who_wait_share_one_renewal_and_its_failure() {
         let source = Arc::new(Source::default());
-        let shared = SharedCredentialsProvider::new(Shared(Arc::clone(&source)));
-        let renewing = Renewing::of(shared);
+        let renewing = CachedCredentials::new(Shared(Arc::clone(&source)));
         let ask = || async {
             let asked = (0..16).map(|_| renewing.provide_credentials());
             futures_util::future::join_all(asked).await
         };
         let answers = ask().await;
         assert!(answers.iter().all(|answer| {
-            answer.as_ref().is_err_and(|error| chain(error).contains("STS is away"))
+            answer.as_ref().is_err_and(|error| messages(error).contains("STS is away"))
         }));
         assert_eq!(source.asked.load(Ordering::SeqCst), 1);
         *source.works.lock().expect("no panic") = true;

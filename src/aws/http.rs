@@ -1,37 +1,46 @@
-//! The one HTTP client: for every service, and for whoever gives the credentials.
+//! The HTTP client of all services and of the sources of credentials.
 //!
-//! - There are never more connections to one host than were asked for; what is beyond waits.
-//! - `HTTPS_PROXY` and its kin count, and `AWS_CA_BUNDLE`, which the SDK does not read by itself.
+//! - The number of connections per host is bounded; further requests wait.
+//! - `HTTPS_PROXY` and similar variables apply, and `AWS_CA_BUNDLE`, which the SDK does not read
+//!   itself.
 
+use super::AwsSettings;
+use super::proxy::{ProxyBypass, RoutedClient};
+use super::stale_connection::{AnsweredConnections, StaleLimits};
+use super::upload_progress::ProgressLimits;
+use crate::safe_file::read_input;
 use aws_smithy_http_client::pool::{BuildError, Client, ClientBuildError, ConnectionPool};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection nobody uses is closed after this; S3 keeps them a little longer.
-const IDLE_MAX: Duration = Duration::from_secs(20);
-/// What asks whether the other end is still there, below the idle limits of NAT gateways.
+/// The time after which an idle connection is closed: below the idle limits of stores, load balancers and
+/// NAT gateways, which may forget a connection without a word.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(5);
+/// The time without data after which the kernel probes a connection, as while a store works on an answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// A file of authorities is a few hundred KiB.
+/// Maximum size of a file of authorities; a usual one has a few hundred KiB.
 const BUNDLE_BYTES_MAX: u64 = 16 << 20;
 
-/// Why there is no client.
+/// Why no client could be created.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The file of authorities.
     #[error("AWS_CA_BUNDLE names {path:?}, which cannot be used: {why}")]
     Bundle {
-        /// Its name.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
-    /// Anything else.
+    /// Any other reason.
     #[error("no HTTP client can be made: {0}")]
     Client(String),
 }
@@ -48,10 +57,22 @@ impl From<ClientBuildError> for HttpError {
     }
 }
 
-/// A client of at most `connections` to one host, that trusts the authorities of `bundle`, or those
-/// of the system.
-pub(super) fn client(connections: usize, bundle: Option<&Path>) -> Result<Client, HttpError> {
-    let trust_store = match bundle {
+/// Creates a client with this maximum of connections per host. It trusts the authorities of the
+/// bundle, or those of the system, and uses the proxy of the environment.
+pub(super) fn client(settings: &AwsSettings) -> Result<SharedHttpClient, HttpError> {
+    let bypass = ProxyBypass::new(&settings.no_proxy, &settings.credential_endpoints);
+    Ok(SharedHttpClient::new(RoutedClient {
+        proxied: pool(settings, ProxyConfig::from_env())?,
+        direct: pool(settings, ProxyConfig::disabled())?,
+        bypass: Arc::new(bypass),
+        answered_proxied: AnsweredConnections::default(),
+        answered_direct: AnsweredConnections::default(),
+        limits: StaleLimits::new(ProgressLimits::new(settings.timeouts)),
+    }))
+}
+
+fn pool(settings: &AwsSettings, proxy: ProxyConfig) -> Result<Client, HttpError> {
+    let trust_store = match &settings.ca_bundle {
         Some(path) => {
             let wrong = |why| HttpError::Bundle { path: path.to_owned(), why };
             TrustStore::empty().with_pem_certificate(authorities(path).map_err(wrong)?)
@@ -61,23 +82,19 @@ pub(super) fn client(connections: usize, bundle: Option<&Path>) -> Result<Client
     let context = TlsContext::builder().with_trust_store(trust_store).build();
     let context = context.map_err(|error| HttpError::Client(error.to_string()))?;
     let pool = ConnectionPool::builder()
-        .max_connections_per_host(connections)
+        .max_connections_per_host(settings.connections)
         .idle_timeout(IDLE_MAX)
         .tcp_keepalive(KEEPALIVE)
-        .proxy_config(ProxyConfig::from_env())
+        .proxy_config(proxy)
         .tls_provider(Provider::rustls(CryptoMode::AwsLc))
         .tls_context(context)
         .build_https()?;
     Ok(Client::new(&pool)?)
 }
 
-/// The file, if all in it is what it should be: the client would panic over anything else.
+/// Reads and validates the file, because the client would panic on an invalid one.
 fn authorities(path: &Path) -> Result<Vec<u8>, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > BUNDLE_BYTES_MAX {
-        return Err(format!("it has {size} bytes, which no bundle of certificates has"));
-    }
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let pem = read_input(path, BUNDLE_BYTES_MAX).map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
@@ -97,7 +114,12 @@ mod tests {
     fn a_bundle_that_is_none_is_an_error_and_no_panic() {
         let directory = tempfile::tempdir().expect("a directory");
         let bundle = directory.path().join("bundle.pem");
-        let told = || client(1, Some(&bundle)).expect_err("no bundle").to_string();
+        let settings = AwsSettings {
+            ca_bundle: Some(bundle.clone()),
+            connections: 1,
+            ..AwsSettings::default()
+        };
+        let told = || client(&settings).expect_err("no bundle").to_string();
         assert!(told().contains("No such file"));
         for (content, why) in [
             ("", "there is no PEM certificate in it"),

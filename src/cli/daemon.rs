@@ -1,73 +1,101 @@
-//! The commands that ask the running daemon. Thin: what they know is how to show an answer.
+//! The commands that send requests to the running daemon, and show the responses.
 
-use super::client::{self, Answer};
+use super::client::{self, ClientRequest, ClientResponse};
+use super::target::{Target, Targets};
 use super::terminal::Terminal;
-use super::{Command, Exit, Probe, QueueCommand, table};
+use super::{Cli, Command, DeletesCommand, Exit, ProbeArgs, QueueCommand, table};
+use crate::config::ConfigSources;
 use serde_json::{Value, json};
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{self, Write};
 use std::time::Duration;
 
-/// Answers that wait for nothing come within this time.
+/// Maximum time of responses that do not wait.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// A flush bounds its time by itself, an hour at the most.
+/// A flush limits its own time to at most an hour.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(3_660);
 
-/// Runs `command` against the daemon at `address`.
+/// Runs `command` against the daemon that `cli` and the settings lead to.
 #[must_use]
-pub fn call(command: &Command, address: SocketAddr) -> Exit {
+pub fn call(cli: &Cli, command: &Command, sources: &ConfigSources) -> Exit {
+    let targets = Targets::find(cli, command, sources);
+    if targets.invalid_configuration {
+        say(
+            "the configuration is not valid (check-config says why); asking the running daemon anyway",
+        );
+    }
     let answered = match command {
-        Command::Status { json } => status(address, *json),
-        Command::Flush { timeout } => flush(address, timeout),
-        Command::Queue(QueueCommand::List { limit, json }) => list(address, *limit, *json),
-        Command::Queue(QueueCommand::Retry { paths }) => retry(address, paths),
-        Command::Health(probe) => return health(address, *probe),
-        Command::Prestop => {
-            post(address, "/-/prestop", "", PATIENCE).and_then(|answer| fine(&answer))
-        }
+        Command::Status { json } => status(&targets, *json),
+        Command::Flush { timeout, strict } => flush(&targets, timeout, *strict),
+        Command::Queue(QueueCommand::List { limit, json }) => list(&targets, *limit, *json),
+        Command::Queue(QueueCommand::Retry { paths }) => retry(&targets, paths),
+        Command::Deletes(DeletesCommand::Approve { expect }) => approve(&targets, *expect),
+        Command::Health(probe) => return health(&targets, *probe),
+        Command::Prestop => prestop(&targets),
         Command::Run | Command::Once { .. } | Command::CheckConfig => Ok(Exit::Usage),
-        Command::Plan { .. } | Command::Verify { .. } => Ok(Exit::Usage),
+        Command::Plan { .. } | Command::Verify { .. } | Command::Restore(_) => Ok(Exit::Usage),
+        Command::Completions { .. } | Command::Man => Ok(Exit::Usage),
     };
     answered.unwrap_or_else(|exit| exit)
 }
 
-/// Where an address that stands for all of this machine's is reached from this machine.
-#[must_use]
-pub fn near(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        let local = if address.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        };
-        address.set_ip(local);
+fn get(targets: &Targets, path: &str) -> Result<ClientResponse, Exit> {
+    reached(ask(targets, "GET", path, "", PATIENCE))
+}
+
+fn post(
+    targets: &Targets,
+    path: &str,
+    body: &str,
+    patience: Duration,
+) -> Result<ClientResponse, Exit> {
+    reached(ask(targets, "POST", path, body, patience))
+}
+
+/// The response of the first target that gives one, or the reason why none does.
+fn ask(
+    targets: &Targets,
+    method: &'static str,
+    path: &str,
+    body: &str,
+    patience: Duration,
+) -> Result<ClientResponse, Vec<(Target, io::Error)>> {
+    let token = targets.token.as_deref();
+    let request = ClientRequest { method, path, body, token, patience };
+    let mut failed = Vec::new();
+    for target in &targets.all {
+        match client::ask(target, request) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => failed.push((target.clone(), error)),
+        }
     }
-    address
+    Err(failed)
 }
 
-fn get(address: SocketAddr, path: &str) -> Result<Answer, Exit> {
-    reached(address, client::ask(address, "GET", path, "", PATIENCE))
+fn unreached(failed: &[(Target, io::Error)]) -> String {
+    if failed.is_empty() {
+        return "there is no way to ask the daemon: admin_socket and admin_address are off, or belong to \
+                another container"
+            .to_owned();
+    }
+    let tried = failed.iter().map(|(target, error)| format!("{target} ({error})"));
+    format!("no daemon answers at {}; is it running?", tried.collect::<Vec<_>>().join(", "))
 }
 
-fn post(address: SocketAddr, path: &str, body: &str, patience: Duration) -> Result<Answer, Exit> {
-    reached(address, client::ask(address, "POST", path, body, patience))
-}
-
-fn reached(address: SocketAddr, answer: std::io::Result<Answer>) -> Result<Answer, Exit> {
-    answer.map_err(|error| {
-        say(&format!(
-            "no daemon answers at {address} ({error}); is it running, and is admin_address the same?"
-        ));
+fn reached(
+    answer: Result<ClientResponse, Vec<(Target, io::Error)>>,
+) -> Result<ClientResponse, Exit> {
+    answer.map_err(|failed| {
+        say(&table::escaped(&unreached(&failed)));
         Exit::Unreachable
     })
 }
 
-/// The answer if it was a good one; otherwise what was wrong is said.
-fn fine(answer: &Answer) -> Result<Exit, Exit> {
+/// Passes a successful response; otherwise prints the error.
+fn fine(answer: &ClientResponse) -> Result<Exit, Exit> {
     parsed(answer).map(|_| Exit::Success)
 }
 
-fn parsed(answer: &Answer) -> Result<Value, Exit> {
+fn parsed(answer: &ClientResponse) -> Result<Value, Exit> {
     let value: Option<Value> = serde_json::from_str(&answer.body).ok();
     match (answer.status, value) {
         (200, Some(value)) => Ok(value),
@@ -79,8 +107,8 @@ fn parsed(answer: &Answer) -> Result<Value, Exit> {
     }
 }
 
-fn status(address: SocketAddr, json: bool) -> Result<Exit, Exit> {
-    let answer = get(address, "/status")?;
+fn status(targets: &Targets, json: bool) -> Result<Exit, Exit> {
+    let answer = get(targets, "/status")?;
     let value = parsed(&answer)?;
     if json {
         print(&format!("{value:#}\n"))
@@ -89,23 +117,29 @@ fn status(address: SocketAddr, json: bool) -> Result<Exit, Exit> {
     }
 }
 
-fn flush(address: SocketAddr, timeout: &str) -> Result<Exit, Exit> {
+fn flush(targets: &Targets, timeout: &str, strict: bool) -> Result<Exit, Exit> {
     let digits = timeout.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !digits || timeout.is_empty() {
         say("--timeout: write seconds, such as 60s");
         return Err(Exit::Usage);
     }
-    let answer = post(address, &format!("/-/flush?timeout={timeout}"), "", FLUSH_PATIENCE)?;
+    let answer = post(targets, &format!("/-/flush?timeout={timeout}"), "", FLUSH_PATIENCE)?;
     if answer.status != 504 {
-        return parsed(&answer).map(|_| Exit::Success);
+        let skipped = parsed(&answer)?["skipped"].as_u64().unwrap_or(0);
+        if skipped > 0 {
+            say(&format!("everything is in S3, except {skipped} skipped files"));
+        }
+        return Ok(if strict && skipped > 0 { Exit::WorkLeft } else { Exit::Success });
     }
     let left: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    say(&format!("not everything is in S3: {}", table::pairs(&left["left"])));
+    let cause = left["cause"].as_str().map(|cause| format!(" ({})", table::escaped(cause)));
+    let cause = cause.unwrap_or_default();
+    say(&format!("not everything is in S3: {}{cause}", table::pairs(&left["left"])));
     Ok(Exit::WorkLeft)
 }
 
-fn list(address: SocketAddr, limit: usize, json: bool) -> Result<Exit, Exit> {
-    let answer = get(address, &format!("/queue?limit={limit}"))?;
+fn list(targets: &Targets, limit: usize, json: bool) -> Result<Exit, Exit> {
+    let answer = get(targets, &format!("/queue?limit={limit}"))?;
     let value = parsed(&answer)?;
     if json {
         print(&format!("{value:#}\n"))
@@ -114,27 +148,49 @@ fn list(address: SocketAddr, limit: usize, json: bool) -> Result<Exit, Exit> {
     }
 }
 
-fn retry(address: SocketAddr, paths: &[String]) -> Result<Exit, Exit> {
+fn retry(targets: &Targets, paths: &[String]) -> Result<Exit, Exit> {
     let body = if paths.is_empty() { String::new() } else { json!({ "paths": paths }).to_string() };
-    let answer = post(address, "/-/retry", &body, PATIENCE)?;
+    let answer = post(targets, "/-/retry", &body, PATIENCE)?;
     let value = parsed(&answer)?;
-    print(&format!("{} tried now\n", value["tried"]))
+    print(&format!("{} scheduled for retry\n", value["tried"]))
 }
 
-fn health(address: SocketAddr, probe: Probe) -> Exit {
+/// Exits with 1 if the number of held deletes is not the expected one.
+fn approve(targets: &Targets, expect: Option<u64>) -> Result<Exit, Exit> {
+    let expected = expect.map(|expect| format!("?expect={expect}")).unwrap_or_default();
+    let answer = post(targets, &format!("/-/approve-deletes{expected}"), "", PATIENCE)?;
+    let value = parsed(&answer)?;
+    print(&format!("{} deletes approved\n", value["approved"]))
+}
+
+/// An instance that waits for another one holds nothing, so there is nothing to announce.
+fn prestop(targets: &Targets) -> Result<Exit, Exit> {
+    let answer = ask(targets, "POST", "/-/prestop", "", PATIENCE);
+    if answer.as_ref().is_ok_and(|answer| answer.status == 200) {
+        return Ok(Exit::Success);
+    }
+    let status = ask(targets, "GET", "/status", "", PATIENCE).ok();
+    let status = status.and_then(|status| serde_json::from_str::<Value>(&status.body).ok());
+    if status.is_some_and(|status| status["phase"] == "waiting-for-instance") {
+        return Ok(Exit::Success);
+    }
+    fine(&reached(answer)?)
+}
+
+fn health(targets: &Targets, probe: ProbeArgs) -> Exit {
     let path = match probe {
-        Probe { ready: true, .. } => "/readyz",
-        Probe { started: true, .. } => "/startupz",
-        Probe { .. } => "/livez",
+        ProbeArgs { ready: true, .. } => "/readyz",
+        ProbeArgs { started: true, .. } => "/startupz",
+        ProbeArgs { .. } => "/livez",
     };
-    match client::ask(address, "GET", path, "", PATIENCE) {
+    match ask(targets, "GET", path, "", PATIENCE) {
         Ok(answer) if answer.status == 200 => Exit::Success,
         Ok(answer) => {
             say(&table::escaped(answer.body.trim_end()));
             Exit::Unexpected
         }
-        Err(error) => {
-            say(&format!("no daemon answers at {address} ({error})"));
+        Err(failed) => {
+            say(&table::escaped(&unreached(&failed)));
             Exit::Unexpected
         }
     }
@@ -146,6 +202,6 @@ fn print(text: &str) -> Result<Exit, Exit> {
 }
 
 pub(super) fn say(text: &str) {
-    // With nobody to tell, the code still says it.
+    // If stderr cannot be written, the exit code remains.
     writeln!(std::io::stderr(), "file-sync-service: {text}").ok();
 }

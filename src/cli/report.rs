@@ -1,53 +1,59 @@
-//! A report of many lines, told as it comes about: as text for people, or as one JSON document.
+//! A report of many lines, printed while it is created: as text, or as one JSON document.
 
 use super::Exit;
 use super::table::{bytes, escaped};
-use super::terminal::{Progress, Style, Terminal, head, tail};
+use super::terminal::{Terminal, TerminalProgress, WordStyle, head, tail};
 use serde_json::Value;
 use std::io::{BufWriter, Stdout, Write};
 use unicode_width::UnicodeWidthStr;
 
-/// Columns the longest kind takes.
+/// Columns of the longest kind.
 const KIND: usize = 10;
 /// Columns of a size.
 const SIZE: usize = 9;
-/// Columns a name has at least.
+/// Minimum columns of a name.
 const NAME_MIN: usize = 16;
 
 /// A report.
 #[derive(Debug)]
-pub struct Report<W: Write = BufWriter<Stdout>> {
+pub struct ReportWriter<W: Write = BufWriter<Stdout>> {
     out: W,
     terminal: Terminal,
-    progress: Progress,
-    /// The name of the list, if it is to be JSON.
+    progress: TerminalProgress,
+    /// The name of the list, for JSON.
     json: Option<&'static str>,
     entries: u64,
     failed: bool,
 }
 
-impl Report {
-    /// On stdout, with the progress on stderr; as JSON with its list under this name.
+impl ReportWriter {
+    /// Creates a report on stdout, with the progress on stderr; as JSON with its list under this
+    /// name.
     #[must_use]
     pub fn stdout(json: Option<&'static str>) -> Self {
         let out = BufWriter::new(std::io::stdout());
-        Self::new(out, Terminal::stdout(), Progress::stderr(), json)
+        Self::new(out, Terminal::stdout(), TerminalProgress::stderr(), json)
     }
 }
 
-impl Report {
-    /// Says something beside the report.
+impl ReportWriter {
+    /// Prints a note beside the report.
     pub fn note(text: &str) {
         super::daemon::say(text);
     }
 }
 
-impl<W: Write> Report<W> {
-    fn new(out: W, terminal: Terminal, progress: Progress, json: Option<&'static str>) -> Self {
+impl<W: Write> ReportWriter<W> {
+    fn new(
+        out: W,
+        terminal: Terminal,
+        progress: TerminalProgress,
+        json: Option<&'static str>,
+    ) -> Self {
         Self { out, terminal, progress, json, entries: 0, failed: false }
     }
 
-    /// One more line: a `kind`, `bytes` where there are any, a `path`, a `reason`.
+    /// Prints a line: a `kind`, `bytes` if there are any, a `path`, a `reason`.
     pub fn entry(&mut self, entry: &Value) {
         let text = match self.json {
             Some(name) if self.entries == 0 => format!("{{\n\"{name}\": [\n{entry}"),
@@ -62,12 +68,12 @@ impl<W: Write> Report<W> {
         }
     }
 
-    /// How far it is.
+    /// Shows the progress.
     pub fn progress(&mut self, what: &str, done: u64, of: Option<u64>) {
         self.progress.tell(what, done, of);
     }
 
-    /// All that is counted, and what that means. Ends with `exit`, if it could be told.
+    /// Prints the totals and their meaning. Returns `exit`, if everything could be printed.
     #[must_use]
     pub fn end(mut self, totals: &Value, summary: &str, exit: Exit) -> Exit {
         self.progress.clear();
@@ -83,10 +89,10 @@ impl<W: Write> Report<W> {
         if told { exit } else { Exit::Unexpected }
     }
 
-    /// It came to no end, for this reason.
+    /// Ends an incomplete report with this reason.
     pub fn fail(mut self, reason: &str) {
         self.progress.clear();
-        // What was told until then is so.
+        // The lines before are valid.
         self.out.flush().ok();
         super::daemon::say(&escaped(reason));
     }
@@ -98,7 +104,8 @@ impl<W: Write> Report<W> {
 
 fn row(terminal: Terminal, entry: &Value) -> String {
     let said = |name: &str| escaped(entry[name].as_str().unwrap_or_default());
-    let (kind, name) = (said("kind"), said("path"));
+    let kind = said("kind");
+    let name = said("path");
     let mut reason = said("reason");
     if let Some(from) = entry["from"].as_str() {
         reason = format!("from {}; {reason}", escaped(from));
@@ -114,21 +121,21 @@ fn row(terminal: Terminal, entry: &Value) -> String {
     let sized =
         if entry.get("bytes").is_some() { format!("{size:>SIZE$}  ") } else { String::new() };
     let left = terminal.left(before.len() + sized.len() + 2);
-    // The name has what the reason leaves, and half of it at least.
+    // The name gets what the reason leaves, and at least half of it.
     let for_name = left.saturating_sub(reason.width()).max(left / 2).max(NAME_MIN);
     let name = tail(&name, for_name);
     let reason = head(&reason, left.saturating_sub(name.width()));
     let kind = terminal.paint(style(&kind), before.trim_end());
     let gap = " ".repeat(before.len() - before.trim_end().len());
-    format!("{kind}{gap}{sized}{name}  {}\n", terminal.paint(Style::Faint, &reason))
+    format!("{kind}{gap}{sized}{name}  {}\n", terminal.paint(WordStyle::Faint, &reason))
 }
 
-fn style(kind: &str) -> Style {
+fn style(kind: &str) -> WordStyle {
     match kind {
-        "upload" | "copy" => Style::Good,
-        "delete" | "record" | "extra" | "foreign" => Style::Busy,
-        "kept" => Style::Faint,
-        _ => Style::Bad,
+        "upload" | "copy" | "restore" => WordStyle::Good,
+        "delete" | "record" | "extra" | "foreign" => WordStyle::Busy,
+        "kept" => WordStyle::Faint,
+        _ => WordStyle::Bad,
     }
 }
 
@@ -146,7 +153,8 @@ mod tests {
 
     fn told(json: Option<&'static str>, entries: &[Value]) -> String {
         let mut out = Vec::new();
-        let mut report = Report::new(&mut out, Terminal::default(), Progress::stderr(), json);
+        let mut report =
+            ReportWriter::new(&mut out, Terminal::default(), TerminalProgress::stderr(), json);
         entries.iter().for_each(|entry| report.entry(entry));
         assert_eq!(report.end(&json!({ "files": 1 }), "1 to upload", Exit::Success), Exit::Success);
         String::from_utf8(out).expect("text")

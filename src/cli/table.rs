@@ -1,17 +1,18 @@
-//! Answers of the daemon as text for people. Names are hostile: nothing in them reaches the terminal
-//! but printable characters.
+//! Formats responses of the daemon as text. Names are hostile: only their printable characters
+//! reach the terminal.
 
-use super::terminal::{Style, Terminal, head, tail};
+use super::terminal::{Terminal, WordStyle, head, tail};
+use crate::escape::Printable;
 use serde_json::Value;
 use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
-/// Columns of a reason where there is no terminal.
+/// Columns of a reason without a terminal.
 const REASON_COLUMNS_MAX: usize = 60;
 /// Columns of the names of facts.
 const NAMES: usize = 13;
 
-/// `status`.
+/// Formats `status`.
 pub(super) fn status(status: &Value, terminal: Terminal) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -24,16 +25,27 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
     };
     let said = |value: &Value| escaped(value.as_str().unwrap_or_default());
     line("state", said(&status["state"]));
-    for reason in status["not_ready_because"].as_array().into_iter().flatten() {
-        line("", said(reason));
+    match status["cause"].as_str() {
+        Some(cause) => line("", escaped(cause)),
+        // An older daemon.
+        None => {
+            for reason in status["not_ready_because"].as_array().into_iter().flatten() {
+                line("", said(reason));
+            }
+        }
+    }
+    for entry in status["unread"].as_array().into_iter().flatten() {
+        line("unread", format!("{}: {}", said(&entry["path"]), said(&entry["reason"])));
     }
     let pending = &status["pending"];
     let age = match pending["oldest_age_seconds"].as_u64() {
         Some(age) => format!(", the oldest for {age} s"),
         None => String::new(),
     };
-    let (files, size) = (&pending["files"], bytes(&pending["bytes"]));
-    let (running, settling) = (&pending["running"], &pending["settling"]);
+    let files = &pending["files"];
+    let size = bytes(&pending["bytes"]);
+    let running = &pending["running"];
+    let settling = &pending["settling"];
     line("waiting", format!("{files} ({size}){age}; {running} under way, {settling} settling"));
     line("in S3", format!("{} files", status["mirrored_files"]));
     for reason in status["parked"]["reasons"].as_array().into_iter().flatten() {
@@ -41,11 +53,17 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
     }
     if status["deletes"]["approval_needed"] == true {
         let held = &status["deletes"]["held"];
-        line("held", format!("{held} deletes wait for POST /-/approve-deletes"));
+        line(
+            "held",
+            format!(
+                "{held} deletes; do them by: file-sync-service deletes approve --expect {held}"
+            ),
+        );
     }
     let watch = &status["watch"];
     let unwatched = &watch["unwatched_directories"];
-    let (mode, watched) = (said(&watch["mode"]), &watch["watched_directories"]);
+    let mode = said(&watch["mode"]);
+    let watched = &watch["watched_directories"];
     line("watching", format!("by {mode}: {watched} directories, {unwatched} without a watch"));
     let last = &status["comparison"]["last"];
     if last.is_object() {
@@ -62,10 +80,12 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
     text
 }
 
-/// What CloudFront is told, and why it is not.
+/// The status of CloudFront invalidation.
 fn cloudfront(told: &Value) -> Vec<(&'static str, String)> {
-    let (waiting, running) = (&told["waiting_paths"], &told["running_requests"]);
-    let (month, limit) = (&told["month"]["paths"], &told["month"]["limit"]);
+    let waiting = &told["waiting_paths"];
+    let running = &told["running_requests"];
+    let month = &told["month"]["paths"];
+    let limit = &told["month"]["limit"];
     let limit = if limit.is_null() { String::new() } else { format!(" of {limit}") };
     let paths = format!("{waiting} waiting; {month}{limit} paths this month; {running} under way");
     let mut lines = vec![("CloudFront", paths)];
@@ -74,13 +94,14 @@ fn cloudfront(told: &Value) -> Vec<(&'static str, String)> {
     }
     if told["failing"] == true {
         let [at, code] = ["at", "code"].map(|name| told["last_error"][name].as_str());
-        let (at, code) = (at.unwrap_or_default(), code.unwrap_or_default());
+        let at = at.unwrap_or_default();
+        let code = code.unwrap_or_default();
         lines.push(("", escaped(&format!("{code} at {at}"))));
     }
     lines
 }
 
-/// `queue list`.
+/// Formats `queue list`.
 pub(super) fn queue(queue: &Value, terminal: Terminal) -> String {
     let entries: Vec<&Value> = queue["entries"].as_array().into_iter().flatten().collect();
     let mut text = String::new();
@@ -92,9 +113,9 @@ pub(super) fn queue(queue: &Value, terminal: Terminal) -> String {
         let left = terminal.left(before.len() + 2);
         let why = head(&why, REASON_COLUMNS_MAX.min(left / 2));
         let path = tail(&said("path"), left.saturating_sub(why.width()));
-        let style = if parked || !why.is_empty() { Style::Bad } else { Style::Busy };
+        let style = if parked || !why.is_empty() { WordStyle::Bad } else { WordStyle::Busy };
         let before = terminal.paint(style, before.trim_end());
-        let line = format!("{before}  {path}  {}", terminal.paint(Style::Faint, &why));
+        let line = format!("{before}  {path}  {}", terminal.paint(WordStyle::Faint, &why));
         writeln!(text, "{line}").unwrap_or_default();
     }
     let rest = queue["waiting"].as_u64().unwrap_or(0).saturating_sub(entries.len() as u64);
@@ -106,16 +127,16 @@ pub(super) fn queue(queue: &Value, terminal: Terminal) -> String {
     text
 }
 
-/// How the state of a daemon is to be seen.
-fn of_state(state: &str) -> Style {
+/// The style of a state.
+fn of_state(state: &str) -> WordStyle {
     match state {
-        "in-sync" => Style::Good,
-        "syncing" | "starting" | "stopping" => Style::Busy,
-        _ => Style::Bad,
+        "in-sync" => WordStyle::Good,
+        "syncing" | "starting" | "stopping" | "waiting-for-instance" => WordStyle::Busy,
+        _ => WordStyle::Bad,
     }
 }
 
-/// A text in lines no wider than that, broken between words where there are any.
+/// A text in lines of this width, broken between words if possible.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -133,7 +154,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// `name 1, other 2`, without what is nothing.
+/// `name 1, other 2`, without zeros.
 pub(super) fn pairs(value: &Value) -> String {
     let pairs = value.as_object().into_iter().flatten();
     let told = pairs.filter(|(_, value)| !value.is_null() && **value != 0);
@@ -146,17 +167,9 @@ pub(super) fn pairs(value: &Value) -> String {
     if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
 }
 
-/// Only what can be printed, in one line.
+/// The printable characters of a text, on one line.
 pub(super) fn escaped(text: &str) -> String {
-    let hostile = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut shown = String::with_capacity(text.len());
-    for char in text.chars() {
-        if hostile(char) { shown.extend(char.escape_default()) } else { shown.push(char) }
-    }
-    shown
+    Printable(text).to_string()
 }
 
 pub(super) fn bytes(value: &Value) -> String {
@@ -177,7 +190,7 @@ mod tests {
     fn held() -> Value {
         json!({
             "state": "deletes-held",
-            "not_ready_because": ["S3 takes nothing for 3 s: refused"],
+            "not_ready_because": ["S3 unreachable for 3 s: refused"],
             "pending": {
                 "files": 3, "bytes": 2048, "oldest_age_seconds": 9, "running": 1, "settling": 2,
             },
@@ -197,11 +210,11 @@ mod tests {
         let text = status(&told, Terminal::default());
         let expected = "\
 state        deletes-held
-             S3 takes nothing for 3 s: refused
+             S3 unreachable for 3 s: refused
 waiting      3 (2048 B), the oldest for 9 s; 1 under way, 2 settling
 in S3        7 files
 parked       2 denied
-held         3 deletes wait for POST /-/approve-deletes
+held         3 deletes; do them by: file-sync-service deletes approve --expect 3
 watching     by events: 4 directories, 0 without a watch
 done         uploads 5
 ";
@@ -219,7 +232,8 @@ done         uploads 5
             )
         );
         assert!(text.lines().skip(1).all(|line| line.width() <= 44), "{text}");
-        let (path, error) = ("a/long/way/down/to/the/file", "SlowDown: please reduce your rate");
+        let path = "a/long/way/down/to/the/file";
+        let error = "SlowDown: please reduce your rate";
         let entry =
             json!({ "operation": "upload", "age_seconds": 1, "path": path, "error": error });
         let terminal = Terminal { colour: false, ..terminal };

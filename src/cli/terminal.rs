@@ -1,6 +1,7 @@
-//! What is known of the terminal: how wide it is, whether it takes colours, how far something has come.
+//! The terminal: its width, its colours, and the progress on it.
 //!
-//! What is no terminal gets whole names, no colours and no progress: it is read by programs, and kept.
+//! An output that is not a terminal gets whole names, no colours and no progress, because programs
+//! read it.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -9,37 +10,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Columns nobody goes below.
+/// Minimum number of columns.
 const WIDTH_MIN: usize = 40;
-/// Time between two words on how far it is.
+/// The interval of progress updates.
 const PROGRESS: Duration = Duration::from_millis(100);
 /// Columns of a bar.
 const BAR: u64 = 16;
 
-/// Where a command prints to.
+/// The output of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Terminal {
-    /// Columns, if there is a terminal.
+    /// The number of columns, if there is a terminal.
     pub(super) width: Option<usize>,
-    /// Whether it shows colours.
+    /// Whether it supports colours.
     pub(super) colour: bool,
 }
 
-/// How a word is to be seen.
+/// The style of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
-    /// As it should be.
+pub(super) enum WordStyle {
+    /// As expected.
     Good,
-    /// Something is done, or waits.
+    /// In progress, or pending.
     Busy,
-    /// Somebody has to look.
+    /// Needs attention.
     Bad,
-    /// Beside the point.
+    /// Less important.
     Faint,
 }
 
 impl Terminal {
-    /// What stdout is.
+    /// Inspects stdout.
     #[expect(clippy::disallowed_methods, reason = "conventions of terminals, and no settings")]
     pub(super) fn stdout() -> Self {
         let out = std::io::stdout();
@@ -53,18 +54,18 @@ impl Terminal {
         Self { width: width.filter(|_| terminal), colour: terminal && !unwanted && !unable }
     }
 
-    /// The text in a colour, where there are any.
-    pub(super) fn paint(self, style: Style, text: &str) -> String {
+    /// Paints the text, if there are colours.
+    pub(super) fn paint(self, style: WordStyle, text: &str) -> String {
         let code = match style {
-            Style::Good => "32",
-            Style::Busy => "36",
-            Style::Bad => "1;31",
-            Style::Faint => "2",
+            WordStyle::Good => "32",
+            WordStyle::Busy => "36",
+            WordStyle::Bad => "1;31",
+            WordStyle::Faint => "2",
         };
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// Columns that are left beside so many.
+    /// The columns that remain beside `used`.
     pub(super) fn left(self, used: usize) -> usize {
         self.width.map_or(usize::MAX, |width| width.max(WIDTH_MIN).saturating_sub(used))
     }
@@ -80,13 +81,13 @@ pub(super) fn head(text: &str, width: usize) -> String {
     cut(text, width, text.chars(), |kept| format!("{}…", String::from_iter(kept)))
 }
 
-/// The end of a text, if it is wider than that: of a path it tells more.
+/// The end of a text, if it is wider than that: the end of a path is the most useful.
 pub(super) fn tail(text: &str, width: usize) -> String {
     let reversed = text.chars().rev();
     cut(text, width, reversed, |kept| format!("…{}", kept.iter().rev().collect::<String>()))
 }
 
-/// The text, or as many of its letters as have room beside what stands for the rest.
+/// Cuts the text to the letters that fit beside the ellipsis.
 fn cut(
     text: &str,
     width: usize,
@@ -104,16 +105,16 @@ fn cut(
     with_rest(letters.take_while(fits).collect())
 }
 
-/// How far something has come, on one line of a terminal that is written again and again.
+/// The progress, on one line of a terminal that is rewritten.
 #[derive(Debug)]
-pub struct Progress {
+pub struct TerminalProgress {
     width: Option<usize>,
     shown: bool,
     last: Option<Instant>,
 }
 
-impl Progress {
-    /// On stderr, if that is a terminal.
+impl TerminalProgress {
+    /// Shows it on stderr, if that is a terminal.
     #[must_use]
     pub fn stderr() -> Self {
         let err = std::io::stderr();
@@ -121,13 +122,13 @@ impl Progress {
         Self { width, shown: false, last: None }
     }
 
-    /// Whether anybody sees it.
+    /// Whether it is visible.
     #[must_use]
     pub fn is_shown(&self) -> bool {
         self.width.is_some()
     }
 
-    /// So much is done, of so much if that is known.
+    /// Shows the progress, with the total if it is known.
     #[expect(clippy::disallowed_methods, reason = "a terminal has its own pace")]
     pub fn tell(&mut self, what: &str, done: u64, of: Option<u64>) {
         let Some(width) = self.width else { return };
@@ -138,11 +139,11 @@ impl Progress {
         self.last = Some(now);
         self.shown = true;
         let line = head(&line(what, done, of), width.saturating_sub(1));
-        // Nobody is told that nobody can be told.
+        // Errors of the terminal are ignored.
         write!(std::io::stderr(), "\r\u{1b}[K{line}").ok();
     }
 
-    /// Makes room for something that stays.
+    /// Clears the line for permanent output.
     pub fn clear(&mut self) {
         if std::mem::replace(&mut self.shown, false) {
             write!(std::io::stderr(), "\r\u{1b}[K").ok();
@@ -150,49 +151,49 @@ impl Progress {
     }
 }
 
-/// The same, shown from several threads, beside lines that stay.
+/// A progress that several threads update, beside permanent lines.
 #[derive(Debug, Clone)]
-pub struct SharedProgress(Arc<Mutex<Progress>>);
+pub struct ProgressHandle(Arc<Mutex<TerminalProgress>>);
 
-impl SharedProgress {
-    /// On stderr, if that is a terminal.
+impl ProgressHandle {
+    /// Shows it on stderr, if that is a terminal.
     #[must_use]
     pub fn stderr() -> Option<Self> {
-        let progress = Progress::stderr();
+        let progress = TerminalProgress::stderr();
         progress.is_shown().then(|| Self(Arc::new(Mutex::new(progress))))
     }
 
-    /// So much is done, of so much if that is known.
+    /// Shows the progress, with the total if it is known.
     pub fn tell(&self, what: &str, done: u64, of: Option<u64>) {
         self.lock().tell(what, done, of);
     }
 
-    /// Makes room for something that stays.
+    /// Clears the line for permanent output.
     pub fn clear(&self) {
         self.lock().clear();
     }
 
-    /// Writes to `out` such that nothing of the progress is left between its lines.
+    /// Writes to `out` so that no progress remains between its lines.
     #[must_use]
-    pub fn beside<W: Write>(&self, out: W) -> Beside<W> {
-        Beside { out, progress: self.clone() }
+    pub fn beside<W: Write>(&self, out: W) -> BesideProgress<W> {
+        BesideProgress { out, progress: self.clone() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Progress> {
+    fn lock(&self) -> MutexGuard<'_, TerminalProgress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An output beside a progress.
 #[derive(Debug)]
-pub struct Beside<W> {
+pub struct BesideProgress<W> {
     out: W,
-    progress: SharedProgress,
+    progress: ProgressHandle,
 }
 
-impl<W: Write> Write for Beside<W> {
+impl<W: Write> Write for BesideProgress<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // Held until it is written, so that nothing comes in between.
+        // Held until it is written, so that no progress is printed in between.
         let mut progress = self.progress.lock();
         progress.clear();
         let written = self.out.write(bytes)?;
@@ -205,7 +206,7 @@ impl<W: Write> Write for Beside<W> {
     }
 }
 
-impl Drop for Progress {
+impl Drop for TerminalProgress {
     fn drop(&mut self) {
         self.clear();
     }
@@ -232,7 +233,7 @@ mod tests {
         assert!(!colour(true, [value("1"), value("xterm")]));
         assert!(!colour(true, [None, value("dumb")]));
         assert_eq!(Terminal::of(false, Some(80), [None, None]).width, None);
-        assert_eq!(Terminal::default().paint(Style::Bad, "x"), "x");
+        assert_eq!(Terminal::default().paint(WordStyle::Bad, "x"), "x");
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! What a text has to be. Each check knows a value's shape, not its key, and says what is right.
+//! Validates texts. Each check knows the form of a value, not its key, and states what is expected.
 
 use super::keys;
-use super::problem::Wrong;
-use std::net::SocketAddr;
+use super::problem::ValidationMessage;
+use crate::endpoint_url;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tracing_subscriber::filter::EnvFilter;
 
-/// Accepts `true` and `false` alone: `no` has been taken for both often enough.
-pub(super) fn boolean(text: &str) -> Result<bool, Wrong> {
+/// Accepts only `true` and `false`: `no` has been taken for both often enough.
+pub(super) fn boolean(text: &str) -> Result<bool, ValidationMessage> {
     match text {
         "true" | "True" | "TRUE" => Ok(true),
         "false" | "False" | "FALSE" => Ok(false),
@@ -14,18 +15,18 @@ pub(super) fn boolean(text: &str) -> Result<bool, Wrong> {
     }
 }
 
-/// A whole number within bounds.
+/// An integer within bounds.
 pub(super) fn whole(
     text: &str,
     unit: &str,
     min: u64,
     max: u64,
     example: &str,
-) -> Result<u64, Wrong> {
+) -> Result<u64, ValidationMessage> {
     let right = format!("write {unit} from {min} to {max}, such as {example}");
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("is no whole number; {right}"));
+        return Err(format!("is not a whole number; {right}"));
     }
     match text.parse::<u64>() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
@@ -33,9 +34,38 @@ pub(super) fn whole(
     }
 }
 
-/// A bucket's name by S3's rules, an access point's alias or its ARN. Other stores have rules of
-/// their own, and may take capitals and underscores.
-pub(super) fn bucket(text: &str, other_store: bool) -> Result<(), Wrong> {
+/// Units of a rate, in bytes.
+const RATE_UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+/// The minimum in bytes per second: with less, a request of one part takes minutes.
+const RATE_MIN: u64 = 16 << 10;
+const RATE_MAX: u64 = 1 << 40;
+
+/// Bytes per second, written as an integer and a unit.
+pub(super) fn rate(text: &str) -> Result<u64, ValidationMessage> {
+    const RIGHT: &str = "write a whole number and KiB, MiB or GiB, such as 500KiB";
+    let read = RATE_UNITS.iter().find_map(|(name, unit)| {
+        let digits = text.strip_suffix(name)?.trim_end();
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        Some((digits.parse::<u64>().ok().filter(|_| plain)?, *unit))
+    });
+    let Some((number, unit)) = read else {
+        return Err(format!("is not a rate; {RIGHT}"));
+    };
+    match number.checked_mul(unit) {
+        Some(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(rate),
+        _ => Err("is out of range; write 16KiB to 1024GiB".to_owned()),
+    }
+}
+
+/// Formats a rate with the largest unit that is exact.
+pub(super) fn shown_rate(rate: u64) -> String {
+    let whole = RATE_UNITS.iter().find(|(_, unit)| rate.is_multiple_of(*unit));
+    whole.map_or_else(|| rate.to_string(), |(name, unit)| format!("{}{name}", rate / unit))
+}
+
+/// A bucket name by the rules of S3, the alias of an access point, or its ARN. Other stores have
+/// their own rules, and may accept capitals and underscores.
+pub(super) fn bucket(text: &str, other_store: bool) -> Result<(), ValidationMessage> {
     if let Some(rest) = text.strip_prefix("s3://") {
         let name = rest.split('/').next().unwrap_or_default();
         return Err(format!(
@@ -64,12 +94,17 @@ pub(super) fn bucket(text: &str, other_store: bool) -> Result<(), Wrong> {
     } else {
         return Ok(());
     };
-    Err(format!("is no bucket name: it {why}; write it as S3 shows it"))
+    Err(format!("is not a valid bucket name: it {why}; write it as S3 shows it"))
 }
 
-fn bucket_arn(text: &str) -> Result<(), Wrong> {
+fn bucket_arn(text: &str) -> Result<(), ValidationMessage> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     match parts[..] {
+        [_, _, "s3", "", _, resource] if resource.starts_with("accesspoint") => Err(
+            "is a multi-Region access point, whose requests need a signature that this version does not \
+             make; write an access point of one region, or the bucket's name"
+                .to_owned(),
+        ),
         [_, _, "s3" | "s3-outposts" | "s3-object-lambda", _, _, resource]
             if resource.contains("accesspoint") =>
         {
@@ -78,83 +113,83 @@ fn bucket_arn(text: &str) -> Result<(), Wrong> {
         [_, _, "s3", "", "", name] => {
             Err(format!("is a bucket's ARN; write the name alone, {name}"))
         }
-        _ => Err("is no access point's ARN; write the bucket's name, or \
+        _ => Err("is not the ARN of an access point; write the bucket's name, or \
              arn:aws:s3:<region>:<account>:accesspoint/<name>"
             .to_owned()),
     }
 }
 
-/// A region's name. Other stores name theirs as they like.
-pub(super) fn region(text: &str) -> Result<(), Wrong> {
+/// A region name. Other stores use any name.
+pub(super) fn region(text: &str) -> Result<(), ValidationMessage> {
     let within = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if text.len() <= 64 && text.bytes().all(within) {
         return Ok(());
     }
-    Err("is no region; write its short name, such as us-east-1".to_owned())
+    Err("is not a region; write its short name, such as us-east-1".to_owned())
 }
 
-/// What is written where nothing is to be listened on.
+/// The value that disables an address.
 pub(super) const OFF: &str = "off";
 
-/// An IP address and a port, or `off`.
-pub(super) fn address(text: &str) -> Result<Option<SocketAddr>, Wrong> {
+/// An IP address and a port, `localhost` for both families of loopback, or `off`.
+pub(super) fn address(text: &str) -> Result<Vec<SocketAddr>, ValidationMessage> {
     if text == OFF {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let address = local.as_deref().unwrap_or(text).parse();
-    address.map(Some).map_err(|_| {
-        "is no IP address with a port; write one such as 0.0.0.0:9187 or [::]:9187, or off"
+    if let Some(port) = text.strip_prefix("localhost:")
+        && let Ok(port) = port.parse::<u16>()
+    {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
+    }
+    text.parse().map(|address| vec![address]).map_err(|_| {
+        "is not an IP address with a port; write one such as [::]:9187 or 0.0.0.0:9187, or off"
             .to_owned()
     })
 }
 
-/// The same, and nobody outside reaches it: what listens there takes orders.
-pub(super) fn loopback(text: &str) -> Result<Option<SocketAddr>, Wrong> {
-    match address(text)? {
-        Some(address) if !address.ip().is_loopback() => Err(
-            "can be reached from outside, and whoever reaches it may steer the daemon; write a loopback \
-             address such as 127.0.0.1:9188, or off"
-                .to_owned(),
-        ),
-        address => Ok(address),
+/// An address that is not reachable from other machines, because its endpoint shows file names.
+pub(super) fn loopback(text: &str) -> Result<Vec<SocketAddr>, ValidationMessage> {
+    let addresses = address(text)?;
+    if addresses.iter().all(|address| address.ip().to_canonical().is_loopback()) {
+        return Ok(addresses);
     }
+    Err("can be reached from outside, and shows file names; write a loopback address such as \
+         localhost:9188, or off"
+        .to_owned())
 }
 
 /// The URL of another store. Credentials in it would never be sent, only logged.
-pub(super) fn endpoint(text: &str) -> Result<(), Wrong> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
-    if host.is_some_and(|host| host.contains('@')) {
+pub(super) fn endpoint(text: &str) -> Result<(), ValidationMessage> {
+    if endpoint_url::holds_credentials(text) {
         return Err("holds credentials, which no request would use; take them out and set \
              AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             .to_owned());
     }
-    let proper = |host: &str| !host.is_empty() && !host.contains(|c: char| c.is_whitespace());
-    if host.is_some_and(proper) {
+    if endpoint_url::is_url(text) {
         return Ok(());
     }
-    Err("is no URL of a store; it has to start with http:// or https:// and a host, \
+    Err("is not the URL of a store; it has to start with http:// or https:// and a host, \
          such as http://minio:9000"
         .to_owned())
 }
 
 /// The id of a distribution, which is not its host name.
-pub(super) fn distribution_id(text: &str) -> Result<(), Wrong> {
+pub(super) fn distribution_id(text: &str) -> Result<(), ValidationMessage> {
     if text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Ok(());
     }
-    Err("is no distribution id; write the one CloudFront shows, such as E1234567890ABC".to_owned())
+    Err("is not a distribution id; write the one CloudFront shows, such as E1234567890ABC"
+        .to_owned())
 }
 
-/// What stands before the paths viewers ask for, as it is in S3: it is encoded later.
-pub(super) fn path_prefix(text: &str) -> Result<(), Wrong> {
+/// The prefix of the paths of viewers, as in S3: it is encoded later.
+pub(super) fn path_prefix(text: &str) -> Result<(), ValidationMessage> {
     let right = "write the names before it alone, such as site/v1";
     if text.contains("://") {
         return Err(format!("is a URL; {right}"));
     }
     if text.len() > 256 || text.contains(['*', '?', '#']) || text.chars().any(char::is_control) {
-        return Err(format!("is no path of a viewer; {right}"));
+        return Err(format!("is not a path of a viewer; {right}"));
     }
     if text.split('/').any(|name| matches!(name, "." | "..")) {
         return Err(format!("has a '.' or '..' component; {right}"));
@@ -162,7 +197,7 @@ pub(super) fn path_prefix(text: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// What S3 stores objects as.
+/// The storage classes of S3.
 const STORAGE_CLASSES: [&str; 11] = [
     "STANDARD",
     "REDUCED_REDUNDANCY",
@@ -177,8 +212,8 @@ const STORAGE_CLASSES: [&str; 11] = [
     "SNOW",
 ];
 
-/// A storage class of S3. Other stores have some of their own.
-pub(super) fn storage_class(text: &str, other_store: bool) -> Result<(), Wrong> {
+/// A storage class of S3. Other stores have their own.
+pub(super) fn storage_class(text: &str, other_store: bool) -> Result<(), ValidationMessage> {
     if STORAGE_CLASSES.contains(&text) {
         return Ok(());
     }
@@ -187,14 +222,22 @@ pub(super) fn storage_class(text: &str, other_store: bool) -> Result<(), Wrong> 
         return Ok(());
     }
     let nearest = keys::nearest_of(text, STORAGE_CLASSES.into_iter()).unwrap_or_default();
-    Err(format!("is no storage class; the nearest is {nearest}"))
+    Err(format!("is not a storage class; did you mean {nearest}?"))
 }
 
-/// All headers of a request have to fit into 8 KiB.
+/// The number of an AWS account.
+pub(super) fn account(text: &str) -> Result<(), ValidationMessage> {
+    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err("is not an AWS account; write its 12 digits in quotes, such as \"111122223333\"".to_owned())
+}
+
+/// Maximum length of a header value: all headers of a request have to fit into 8 KiB.
 const HEADER_BYTES_MAX: usize = 1024;
 
-/// A text that can stand in a header.
-pub(super) fn header(text: &str) -> Result<(), Wrong> {
+/// A text that is valid in a header.
+pub(super) fn header(text: &str) -> Result<(), ValidationMessage> {
     let visible = |byte: u8| (b' '..=b'~').contains(&byte);
     if !text.bytes().all(visible) {
         return Err("holds characters that no header takes; write visible ASCII, and other \
@@ -212,8 +255,8 @@ pub(super) fn header(text: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A content type: two words around a slash, and parameters behind them.
-pub(super) fn content_type(text: &str) -> Result<(), Wrong> {
+/// A content type: two words with a slash between them, and parameters.
+pub(super) fn content_type(text: &str) -> Result<(), ValidationMessage> {
     header(text)?;
     let essence = text.split(';').next().unwrap_or_default().trim_end();
     let token = |text: &str| {
@@ -222,22 +265,29 @@ pub(super) fn content_type(text: &str) -> Result<(), Wrong> {
     };
     match essence.split_once('/') {
         Some((kind, subkind)) if token(kind) && token(subkind) => Ok(()),
-        _ => Err("is no content type; write one such as text/html; charset=utf-8".to_owned()),
+        _ => Err("is not a content type; write one such as text/html; charset=utf-8".to_owned()),
     }
 }
 
 /// One pattern in gitignore syntax.
-pub(super) fn pattern(text: &str) -> Result<(), Wrong> {
+pub(super) fn pattern(text: &str) -> Result<(), ValidationMessage> {
+    if text.contains(['\n', '\r']) {
+        return Err(
+            "holds a line break, which no pattern matches; write each pattern as an entry of \
+             its own, such as *.bak"
+                .to_owned(),
+        );
+    }
     match ignore::gitignore::GitignoreBuilder::new("").add_line(None, text) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!(
-            "is no pattern in gitignore syntax: {}; write one such as *.bak",
+            "is not a pattern in gitignore syntax: {}; write one such as *.bak",
             kind(error)
         )),
     }
 }
 
-/// The message without the pattern, which is shown already.
+/// The message without the pattern, which is already shown.
 fn kind(error: ignore::Error) -> String {
     match error {
         ignore::Error::Glob { err, .. } => err,
@@ -248,9 +298,9 @@ fn kind(error: ignore::Error) -> String {
     }
 }
 
-/// A level, or directives as `RUST_LOG` takes them. A lone word that is no level would be taken for
-/// the name of a module, and silence everything else: `bare_targets` says whether that is meant.
-pub(super) fn log_level(text: &str, bare_targets: bool) -> Result<(), Wrong> {
+/// A level, or directives like those of `RUST_LOG`. A single word that is not a level would be a
+/// module name, and disable everything else: `bare_targets` permits that.
+pub(super) fn log_level(text: &str, bare_targets: bool) -> Result<(), ValidationMessage> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let right = "write off, error, warn, info, debug or trace, or directives such as \
                  info,file_sync_service=debug";
@@ -260,19 +310,38 @@ pub(super) fn log_level(text: &str, bare_targets: bool) -> Result<(), Wrong> {
         && let Some(word) = text.split(',').map(str::trim).find(|directive| doubtful(directive))
     {
         return Err(match text == word {
-            true => format!("is no log level; {right}"),
-            false => format!("holds '{word}', which is no log level; {right}"),
+            true => format!("is not a log level; {right}"),
+            false => format!("holds '{word}', which is not a log level; {right}"),
         });
     }
     match EnvFilter::builder().parse(text) {
         Ok(_) => Ok(()),
-        Err(_) => Err(format!("is no log level; {right}")),
+        Err(_) => Err(format!("is not a log level; {right}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_a_whole_number_and_a_unit() {
+        for (text, rate) in
+            [("16KiB", 16 << 10), ("500 KiB", 500 << 10), ("10MiB", 10 << 20), ("1GiB", 1 << 30)]
+        {
+            assert_eq!(super::rate(text), Ok(rate), "{text}");
+        }
+        for text in ["", "10", "MiB", "1.5MiB", "10MB", "-1MiB", "+1MiB", "10 mib", "1 0MiB"] {
+            assert!(super::rate(text).is_err_and(|wrong| wrong.contains("500KiB")), "{text}");
+        }
+        for text in
+            ["15KiB", "0MiB", "1025GiB", "99999999999999999999GiB", "18446744073709551615GiB"]
+        {
+            assert!(super::rate(text).is_err(), "{text}");
+        }
+        assert_eq!(shown_rate(1536 << 10), "1536KiB");
+        assert_eq!(shown_rate(1 << 30), "1GiB");
+    }
 
     #[test]
     fn bucket_names_follow_s3s_rules() {
@@ -286,7 +355,6 @@ mod tests {
             "doc-example-bucket--usw2-az1--x-s3",
             "arn:aws:s3:us-west-2:123456789012:accesspoint/test",
             "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint:test",
-            "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap",
         ] {
             assert_eq!(bucket(name, false), Ok(()), "{name}");
         }
@@ -302,7 +370,9 @@ mod tests {
             ("192.168.5.4", "IP address"),
             ("s3://my-bucket/uploads", "write the name alone, my-bucket,"),
             ("arn:aws:s3:::my-bucket", "write the name alone, my-bucket"),
-            ("arn:aws:iam::123456789012:role/x", "no access point's ARN"),
+            ("arn:aws:iam::123456789012:role/x", "not the ARN of an access point"),
+            ("arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap", "multi-Region"),
+            ("arn:aws-cn:s3::123456789012:accesspoint:x.mrap", "multi-Region"),
         ] {
             let wrong = bucket(name, false).expect_err(name);
             assert!(wrong.contains(why), "{name}: {wrong}");
@@ -321,7 +391,7 @@ mod tests {
             assert_eq!(seconds(text), Err(wrong.to_owned()), "{text}");
         }
         for text in ["5m", "1.5", "", "-", "+5", "0x5", "1_0", "five", "٣"] {
-            let wrong = "is no whole number; write seconds from 1 to 10, such as 5";
+            let wrong = "is not a whole number; write seconds from 1 to 10, such as 5";
             assert_eq!(seconds(text), Err(wrong.to_owned()), "{text}");
         }
     }
@@ -379,7 +449,7 @@ mod tests {
         }
         assert_eq!(
             pattern("[z-a]"),
-            Err("is no pattern in gitignore syntax: invalid range; 'z' > 'a'; \
+            Err("is not a pattern in gitignore syntax: invalid range; 'z' > 'a'; \
                  write one such as *.bak"
                 .to_owned())
         );

@@ -1,11 +1,11 @@
-//! Keeps `docs/CONFIGURATION.md` and `config.example.yml` in step with the table of keys.
+//! Keeps `docs/CONFIGURATION.md` and `config.example.yml` equal to the table of keys.
 //!
-//! `UPDATE_DOCS=1 cargo test --lib documented` writes the generated part anew.
+//! `UPDATE_DOCS=1 cargo test --lib documented` rewrites the generated part.
 
 use super::changes::is_live;
 use super::environment::variable;
-use super::keys::{Absent, Key, Kind, SECTIONS};
-use super::{Sources, load};
+use super::keys::{DefaultValue, Key, SECTIONS, ValueKind};
+use super::{ConfigSources, load};
 use crate::documented::{keep, project};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -30,7 +30,8 @@ fn tables() -> String {
         for key in *keys {
             let Key { name, meaning, .. } = key;
             let live = if is_live(name) { "yes" } else { "" };
-            let (value, default) = (value(key), default(key));
+            let value = value(key);
+            let default = default(key);
             writeln!(text, "| `{name}` | {value} | {default} | {live} | {meaning} |")
                 .expect("a string takes everything");
         }
@@ -40,23 +41,23 @@ fn tables() -> String {
 
 fn value(key: &Key) -> String {
     match key.kind {
-        Kind::Path => "path".to_owned(),
-        Kind::Text => "text".to_owned(),
-        Kind::Boolean => "`true` or `false`".to_owned(),
-        Kind::Whole { unit, min, max } => format!("{unit}, {min} to {max}"),
-        Kind::Choice(words) => format!("`{}`", words.join("`, `")),
-        Kind::List => "list of texts".to_owned(),
-        Kind::Tables => "list of rules".to_owned(),
+        ValueKind::Path => "path".to_owned(),
+        ValueKind::Text => "text".to_owned(),
+        ValueKind::Boolean => "`true` or `false`".to_owned(),
+        ValueKind::Whole { unit, min, max } => format!("{unit}, {min} to {max}"),
+        ValueKind::Choice(words) => format!("`{}`", words.join("`, `")),
+        ValueKind::List => "list of texts".to_owned(),
+        ValueKind::Tables => "list of rules".to_owned(),
     }
 }
 
 fn default(key: &Key) -> String {
     match (&key.absent, &key.kind) {
-        (Absent::Refused, _) => "**required**".to_owned(),
-        (Absent::Value(""), Kind::List | Kind::Tables) => "`[]`".to_owned(),
-        (Absent::Value(""), _) => "empty".to_owned(),
-        (Absent::Value(text), _) => format!("`{text}`"),
-        (Absent::Then(then), _) => format!("unset: {then}"),
+        (DefaultValue::Refused, _) => "**required**".to_owned(),
+        (DefaultValue::Value(""), ValueKind::List | ValueKind::Tables) => "`[]`".to_owned(),
+        (DefaultValue::Value(""), _) => "empty".to_owned(),
+        (DefaultValue::Value(text), _) => format!("`{text}`"),
+        (DefaultValue::Then(then), _) => format!("unset: {then}"),
     }
 }
 
@@ -79,7 +80,7 @@ fn the_example_loads_as_it_is_and_with_all_its_suggestions() {
     for content in [example, all.join("\n")] {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("config.yml"), &content).expect("a file");
-        let sources = Sources::new(BTreeMap::new(), directory.path().to_owned());
+        let sources = ConfigSources::new(BTreeMap::new(), directory.path().to_owned());
         if let Err(problems) = load(&sources) {
             panic!("{problems}\n{content}");
         }
@@ -95,7 +96,7 @@ fn the_error_on_the_page_is_the_error_that_is_printed() {
     };
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("config.yml"), shown("```yaml wrong\n")).expect("a file");
-    let mut sources = Sources::new(BTreeMap::new(), directory.path().to_owned());
+    let mut sources = ConfigSources::new(BTreeMap::new(), directory.path().to_owned());
     sources.environment.insert("FILE_SYNC__CLOUDFRONT_ENABLED".into(), "yes".into());
     let problems = load(&sources).expect_err("wrong on purpose");
     assert_eq!(format!("file-sync-service: {problems}\n"), shown("```text error\n"));

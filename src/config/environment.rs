@@ -2,26 +2,26 @@
 //!
 //! # Invariants
 //!
-//! - Every variable that starts with `FILE_SYNC__` is a key, or a problem. So is one that was
-//!   plainly meant for us and misses an underscore or the capitals, because it would be lost
-//!   without a word.
-//! - A key that takes several values has commas between them. An entry with a comma in it belongs in
-//!   the file. Tables are YAML or JSON here as well.
+//! - Every variable that starts with `FILE_SYNC__` is a key, or an error. So is a variable that
+//!   evidently was meant as a key and lacks an underscore or the capitals, because it would be lost
+//!   silently.
+//! - The value of a key with several values is separated by commas, or is a YAML or JSON list.
+//!   Tables are YAML or JSON here too.
 
-use super::Sources;
-use super::keys::{self, Kind};
+use super::ConfigSources;
+use super::inline;
+use super::keys;
 use super::problem::{Problem, Problems, escaped};
 use super::written::Layer;
-use super::yaml::{Raw, parse_value};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// What every variable of ours starts with. With one underscore alone Kubernetes would put the
-/// addresses of a service named `file-sync` among the settings.
+/// The prefix of our variables. With one underscore, Kubernetes would add the addresses of a
+/// service named `file-sync` to the settings.
 const VARIABLE_PREFIX: &str = "FILE_SYNC__";
 
-/// What the variables say.
-pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Layer {
+/// Reads the variables.
+pub(super) fn read(sources: &ConfigSources, problems: &mut Problems) -> Layer {
     let mut layer = Layer::new("environment");
     for (name, value) in &sources.environment {
         let taken = match settings_name(name) {
@@ -29,7 +29,7 @@ pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Layer {
             Named::Key(key) => match value.to_str() {
                 Some(text) => {
                     let origin = escaped(&name.to_string_lossy());
-                    split(&key, text, &origin)
+                    inline::parse(&key, text, &origin)
                         .and_then(|raw| layer.take(&key, raw, &origin, variable))
                 }
                 None => Err(not_utf8(name, &key)),
@@ -45,20 +45,21 @@ pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Layer {
             problems.push(problem);
         }
     }
-    // The Rust world's own name for this. It stands above our variable, and below a flag.
+    // The standard name in the Rust world. It overrides our variable, and a flag overrides it.
     match sources.variable("RUST_LOG").map(|value| value.to_str()) {
-        Some(Some(text)) => layer.put(&keys::LOG_LEVEL, text, "RUST_LOG"),
+        Some(Some(text)) if text.trim().is_empty() => {}
+        Some(Some(text)) => layer.put(&keys::LOG_LEVEL, text.trim(), "RUST_LOG"),
         Some(None) => problems.push(not_utf8(OsStr::new("RUST_LOG"), keys::LOG_LEVEL.name)),
         None => {}
     }
     layer
 }
 
-/// Whose setting a variable is, by its name.
+/// The setting that a variable names.
 enum Named {
-    /// Ours: the key, as far as it could be read.
+    /// A key, as far as it could be read.
     Key(String),
-    /// Meant for us and lost: one underscore, or small letters.
+    /// Meant as a key, but lost: one underscore, or lower case.
     Almost(&'static str),
     Other,
 }
@@ -89,33 +90,16 @@ fn not_utf8(variable: &OsStr, key: &str) -> Problem {
     Problem::key(&escaped(&variable.to_string_lossy()), key, "is not UTF-8; write it as UTF-8")
 }
 
-/// What the flags say.
-pub(super) fn read_flags(sources: &Sources, problems: &mut Problems) -> Layer {
+/// Reads the flags.
+pub(super) fn read_flags(sources: &ConfigSources, problems: &mut Problems) -> Layer {
     let mut layer = Layer::new("flags");
     for (key, text) in &sources.flags {
         let origin = format!("--set {}", escaped(key));
-        let taken =
-            split(key, text, &origin).and_then(|raw| layer.take(key, raw, &origin, str::to_owned));
+        let taken = inline::parse(key, text, &origin)
+            .and_then(|raw| layer.take(key, raw, &origin, str::to_owned));
         if let Err(problem) = taken {
             problems.push(problem);
         }
     }
     layer
-}
-
-/// Text without YAML's brackets: a key that takes several has commas between them. Tables are too
-/// much for that, and are written as they would be in the file, on one line or as JSON.
-fn split(key: &str, text: &str, origin: &str) -> Result<Raw, Problem> {
-    match keys::find(key).map(|key| &key.kind) {
-        Some(Kind::List) => {
-            let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-            Ok(Raw::List(entries.map(|entry| Raw::Text(entry.to_owned())).collect()))
-        }
-        Some(Kind::Tables) => parse_value(text).map_err(|error| {
-            let example =
-                r#"write YAML or JSON such as [{match: "*.html", cache_control: no-cache}]"#;
-            Problem::key(origin, key, format!("{}; {example}", error.message))
-        }),
-        _ => Ok(Raw::Text(text.to_owned())),
-    }
 }

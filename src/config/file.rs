@@ -1,25 +1,29 @@
-//! The configuration file: found, read whole, and taken key by key.
+//! The configuration file: located, read as a whole, and taken key by key.
 //!
-//! A file that cannot be read or understood says so once; nothing is guessed from the rest of it.
+//! A file that cannot be read or parsed causes one error; nothing is guessed from the rest of it.
 
-use super::Sources;
+use super::ConfigSources;
 use super::problem::{Problem, Problems, escaped};
 use super::written::Layer;
 use super::yaml;
-use std::io::{ErrorKind, Read};
+use crate::safe_file::read_input_or_pipe;
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
-/// No configuration is this long; a device or somebody's backup is.
+/// Maximum size. No configuration is this long, but a device or a backup may be.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Maximum time for a process that writes the settings into a pipe.
+const PIPE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the file says; `None` if it could not be read.
-pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Layer> {
+/// Reads the file. Returns `None` if that fails.
+pub(super) fn read(sources: &ConfigSources, problems: &mut Problems) -> Option<Layer> {
     let name = escaped(&sources.file.to_string_lossy());
     let mut layer = Layer::new("file");
     let path = sources.working_directory.join(&sources.file);
     let source = match contents(&path) {
         Ok(source) => source,
-        Err(Unread::Missing) if !sources.file_required => return Some(layer),
+        Err(FileUnread::Missing) if !sources.file_required => return Some(layer),
         Err(why) => {
             problems.push(Problem::source(&name, why.message()));
             return None;
@@ -42,15 +46,15 @@ pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Layer> 
     Some(layer)
 }
 
-/// Why there is nothing of a file.
-enum Unread {
+/// Why a file has no content.
+enum FileUnread {
     Missing,
     Failed(std::io::Error),
     TooLong,
     NotUtf8 { line: usize },
 }
 
-impl Unread {
+impl FileUnread {
     fn message(&self) -> String {
         match self {
             Self::Missing => {
@@ -69,19 +73,17 @@ impl Unread {
     }
 }
 
-fn contents(path: &Path) -> Result<String, Unread> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Unread::Missing,
-            _ => Unread::Failed(error),
+fn contents(path: &Path) -> Result<String, FileUnread> {
+    let bytes =
+        read_input_or_pipe(path, FILE_BYTES_MAX, PIPE_PATIENCE).map_err(|error| {
+            match error.kind() {
+                ErrorKind::NotFound => FileUnread::Missing,
+                ErrorKind::FileTooLarge => FileUnread::TooLong,
+                _ => FileUnread::Failed(error),
+            }
         })?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Unread::TooLong);
-    }
     String::from_utf8(bytes).map_err(|error| {
         let (before, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
-        Unread::NotUtf8 { line: 1 + before.iter().filter(|&&byte| byte == b'\n').count() }
+        FileUnread::NotUtf8 { line: 1 + before.iter().filter(|&&byte| byte == b'\n').count() }
     })
 }

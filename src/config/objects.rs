@@ -1,17 +1,17 @@
-//! What objects are to look like: rules for names of files, and what holds for all.
+//! The attributes of objects: rules for file names, and settings for all objects.
 //!
 //! # Invariants
 //!
-//! - Whatever passes here is a request that S3 takes: a rule that S3 refuses would stop every file it
-//!   is about, and only once there is one.
-//! - Each wrong field is a problem of its own, with its line.
+//! - S3 accepts every setting that passes here: a rule that S3 refuses would block every file
+//!   that it matches, and only when one exists.
+//! - Each invalid field is a separate error, with its line.
 
 use super::checks;
-use super::keys;
-use super::problem::{Problem, Wrong, escaped};
-use super::reader::Reader;
-use super::shown::{self, Origin};
-use super::yaml::{Entry, Raw};
+use super::keys::{self, ValueKind};
+use super::problem::{Problem, ValidationMessage, escaped};
+use super::reader::SettingReader;
+use super::shown::{self, ValueOrigin};
+use super::yaml::{Raw, YamlEntry};
 use crate::model::{CACHE_TAGS_BYTES_MAX, CacheTags, KeyPrefix};
 use crate::rules::{self, Attributes, Checksum, Encryption, Rule};
 
@@ -22,57 +22,59 @@ pub(super) const CHECKSUMS: &[(&str, Checksum)] = &[
     ("none", Checksum::None),
 ];
 /// Whether a key is used, and how often it encrypts.
-pub(super) const ENCRYPTIONS: &[(&str, Keyed)] =
-    &[("AES256", Keyed::No), ("aws:kms", Keyed::Once), ("aws:kms:dsse", Keyed::Twice)];
+pub(super) const ENCRYPTIONS: &[(&str, KeyedRule)] =
+    &[("AES256", KeyedRule::No), ("aws:kms", KeyedRule::Once), ("aws:kms:dsse", KeyedRule::Twice)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keyed {
+pub(super) enum KeyedRule {
     No,
     Once,
     Twice,
 }
 
-/// Nobody has so many, and each is held in memory, compiled.
+/// An upper bound far above practical numbers; each rule is held in memory, compiled.
 const RULES_MAX: usize = 500;
-/// A pattern is about a path, which is no longer than a key.
+/// A pattern matches a path, which is no longer than a key.
 const PATTERN_BYTES_MAX: usize = 1024;
-/// S3's limits.
+/// The limit of S3.
 const TAGS_MAX: usize = 10;
 const TAG_NAME_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
-/// What S3 takes is 2 KiB; ours are times, a mode and a mark.
+/// S3 accepts 2 KiB; our own metadata are times, a mode and a mark.
 const METADATA_BYTES_MAX: usize = 2048 - 128;
-/// What leaves room for the tags, and is a name that headers have.
+/// A length that leaves room for the tags, and is valid in a header.
 const CACHE_TAG_NAME_BYTES_MAX: usize = 64;
-/// Names of metadata that are ours.
+/// Names of our own metadata.
 const OURS: [&str; 3] = ["mtime", "mode", "file-sync-owner"];
 
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "match",
     "content_type",
     "cache_control",
     "content_disposition",
     "content_encoding",
     "storage_class",
+    "acl",
     "metadata",
     "tags",
 ];
 
-/// Takes the keys that say what objects look like. Stores other than AWS's have storage classes of
-/// their own.
-pub(super) fn settings(reader: &mut Reader<'_>, other_store: bool) -> rules::Settings {
+/// Reads the keys for object attributes. Stores other than AWS have their own storage classes.
+pub(super) fn settings(reader: &mut SettingReader<'_>, other_store: bool) -> rules::RuleSettings {
     let class = |text: &str| checks::storage_class(text, other_store);
-    rules::Settings {
+    rules::RuleSettings {
         rules: rules(reader, other_store),
         storage_class: reader.text(&keys::S3_STORAGE_CLASS, class),
         encryption: encryption(reader),
+        acl: reader.text(&keys::S3_ACL, acl),
         cache_tags: None,
     }
 }
 
-/// Takes the name of the metadata for the tags of a CDN. It must leave room for the tags, and to them.
+/// Reads the name of the metadata for CDN tags. It must leave room for the tags, and must not be
+/// used by a rule.
 pub(super) fn cache_tags(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingReader<'_>,
     rules: &[Rule],
     prefix: &KeyPrefix,
 ) -> Option<CacheTags> {
@@ -110,12 +112,12 @@ fn metadata_bytes(attributes: &Attributes) -> usize {
     attributes.metadata.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
-fn encryption(reader: &mut Reader<'_>) -> Option<Encryption> {
+fn encryption(reader: &mut SettingReader<'_>) -> Option<Encryption> {
     let keyed = reader.choice(&keys::S3_SERVER_SIDE_ENCRYPTION, ENCRYPTIONS);
     let key = reader.text(&keys::S3_KMS_KEY_ID, checks::header);
     match (keyed, key) {
-        (Some(Keyed::Once), key) => Some(Encryption::Kms { key, dual_layer: false }),
-        (Some(Keyed::Twice), key) => Some(Encryption::Kms { key, dual_layer: true }),
+        (Some(KeyedRule::Once), key) => Some(Encryption::Kms { key, dual_layer: false }),
+        (Some(KeyedRule::Twice), key) => Some(Encryption::Kms { key, dual_layer: true }),
         (other, Some(key)) if reader.sound(&[&keys::S3_SERVER_SIDE_ENCRYPTION]) => {
             let origin = reader.origin(&keys::S3_KMS_KEY_ID);
             let wrong = "is a key that nothing uses; \
@@ -127,10 +129,10 @@ fn encryption(reader: &mut Reader<'_>) -> Option<Encryption> {
     }
 }
 
-fn rules(reader: &mut Reader<'_>, other_store: bool) -> Vec<Rule> {
+fn rules(reader: &mut SettingReader<'_>, other_store: bool) -> Vec<Rule> {
     let key = &keys::OBJECT_RULES;
     let Some((entries, origin)) = reader.tables(key) else {
-        reader.note(key, "[]".to_owned(), Origin::Default);
+        reader.note(key, "[]".to_owned(), ValueOrigin::Default);
         return Vec::new();
     };
     let mut found = Vec::new();
@@ -139,7 +141,7 @@ fn rules(reader: &mut Reader<'_>, other_store: bool) -> Vec<Rule> {
         reader.push(Problem::key(&origin, key.name, wrong));
     }
     for (index, entry) in entries.iter().enumerate().take(RULES_MAX) {
-        let mut table = Table {
+        let mut table = RuleTable {
             name: format!("{}, rule {}", key.name, index + 1),
             origin: origin.clone(),
             other_store,
@@ -149,21 +151,21 @@ fn rules(reader: &mut Reader<'_>, other_store: bool) -> Vec<Rule> {
         table.problems.into_iter().for_each(|problem| reader.push(problem));
     }
     let shown: Vec<String> = found.iter().map(show).collect();
-    reader.note(key, format!("[{}]", shown.join(", ")), Origin::Given(origin));
+    reader.note(key, format!("[{}]", shown.join(", ")), ValueOrigin::Given(origin));
     found
 }
 
-/// One rule, as it is read.
-struct Table {
-    /// For people.
+/// A rule while it is read.
+struct RuleTable {
+    /// The name for messages.
     name: String,
-    /// Of the key; fields of a file have lines of their own.
+    /// The origin of the key; fields of a file have their own lines.
     origin: String,
     other_store: bool,
     problems: Vec<Problem>,
 }
 
-impl Table {
+impl RuleTable {
     fn rule(&mut self, entry: &Raw) -> Option<Rule> {
         let Raw::Table(fields) = entry else {
             let wrong = "is no rule; write 'match: \"*.html\"', and what holds for it below";
@@ -187,7 +189,7 @@ impl Table {
         self.problems.is_empty().then_some(rule)
     }
 
-    fn field(&mut self, field: &Entry, rule: &mut Rule) {
+    fn field(&mut self, field: &YamlEntry, rule: &mut Rule) {
         let other_store = self.other_store;
         let attributes = &mut rule.attributes;
         match field.key.as_str() {
@@ -202,6 +204,7 @@ impl Table {
                 attributes.storage_class =
                     self.text(field, |text| checks::storage_class(text, other_store));
             }
+            "acl" => attributes.acl = self.text(field, acl),
             "metadata" => {
                 attributes.metadata = self.pairs(field, metadata);
                 let size = metadata_bytes(attributes);
@@ -223,17 +226,17 @@ impl Table {
             }
             unknown => {
                 let nearest = keys::nearest_of(unknown, FIELDS.into_iter()).unwrap_or_default();
-                let wrong = format!("there is no such field; the nearest is {nearest}");
+                let wrong = format!("there is no such field; did you mean {nearest}?");
                 self.refuse(field, None, wrong);
             }
         }
     }
 
-    /// A text that `check` accepts; nothing written is as good as no field at all.
+    /// A text that `check` accepts; an empty one counts as no field.
     fn text(
         &mut self,
-        field: &Entry,
-        check: impl FnOnce(&str) -> Result<(), Wrong>,
+        field: &YamlEntry,
+        check: impl FnOnce(&str) -> Result<(), ValidationMessage>,
     ) -> Option<String> {
         let text = match &field.value {
             Raw::Nothing => "",
@@ -258,8 +261,8 @@ impl Table {
     /// Names and values that `check` accepts.
     fn pairs(
         &mut self,
-        field: &Entry,
-        check: fn(&str, &str) -> Result<(), Wrong>,
+        field: &YamlEntry,
+        check: fn(&str, &str) -> Result<(), ValidationMessage>,
     ) -> Vec<(String, String)> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         let Raw::Table(entries) = &field.value else {
@@ -290,7 +293,7 @@ impl Table {
         pairs
     }
 
-    fn refuse(&mut self, field: &Entry, written: Option<&str>, wrong: Wrong) {
+    fn refuse(&mut self, field: &YamlEntry, written: Option<&str>, wrong: ValidationMessage) {
         let name = format!("{}, {}", self.name, escaped(&field.key));
         let problem = Problem::key(&self.place(field.line), &name, wrong);
         self.problems.push(match written {
@@ -299,7 +302,7 @@ impl Table {
         });
     }
 
-    /// A line of the file, if that is where the rules stand.
+    /// A line of the file, if the rules are in a file.
     fn place(&self, line: u64) -> String {
         match self.origin.rsplit_once(':') {
             Some((file, _)) => format!("{file}:{line}"),
@@ -308,20 +311,33 @@ impl Table {
     }
 }
 
-fn pattern(text: &str) -> Result<(), Wrong> {
+fn pattern(text: &str) -> Result<(), ValidationMessage> {
     let right = "write one such as *.html or assets/**";
     if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
         return Err(format!("is no pattern of 1 to {PATTERN_BYTES_MAX} bytes; {right}"));
     }
+    if text.trim() != text {
+        return Err(format!("starts or ends with white space, which is part of no name; {right}"));
+    }
     rules::check_pattern(text).map_err(|error| format!("is no glob: {}; {right}", error.kind()))
 }
 
-fn metadata(name: &str, value: &str) -> Result<(), Wrong> {
+/// A canned ACL of S3.
+fn acl(text: &str) -> Result<(), ValidationMessage> {
+    let ValueKind::Choice(known) = keys::S3_ACL.kind else { return Ok(()) };
+    if known.contains(&text) {
+        return Ok(());
+    }
+    let nearest = keys::nearest_of(text, known.iter().copied()).unwrap_or_default();
+    Err(format!("is not a canned ACL; did you mean {nearest}?"))
+}
+
+fn metadata(name: &str, value: &str) -> Result<(), ValidationMessage> {
     metadata_name(name)?;
     checks::header(value)
 }
 
-fn metadata_name(name: &str) -> Result<(), Wrong> {
+fn metadata_name(name: &str) -> Result<(), ValidationMessage> {
     let plain =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     if name.is_empty() || !name.bytes().all(plain) {
@@ -334,7 +350,7 @@ fn metadata_name(name: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn tag(name: &str, value: &str) -> Result<(), Wrong> {
+fn tag(name: &str, value: &str) -> Result<(), ValidationMessage> {
     let plain = |char: char| char.is_alphanumeric() || char == ' ' || "+-=._:/@".contains(char);
     let right = format!(
         "names have 1 to {TAG_NAME_CHARS_MAX} and values up to {TAG_VALUE_CHARS_MAX} letters, \
@@ -353,7 +369,7 @@ fn tag(name: &str, value: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A rule as YAML, on one line.
+/// A rule as YAML on one line.
 fn show(rule: &Rule) -> String {
     let attributes = &rule.attributes;
     let mut fields = vec![format!("match: {}", shown::text(&rule.pattern))];
@@ -363,6 +379,7 @@ fn show(rule: &Rule) -> String {
         ("content_disposition", &attributes.content_disposition),
         ("content_encoding", &attributes.content_encoding),
         ("storage_class", &attributes.storage_class),
+        ("acl", &attributes.acl),
     ] {
         fields.extend(value.as_ref().map(|value| format!("{name}: {}", shown::text(value))));
     }

@@ -1,19 +1,19 @@
-//! The directories: where they are, and that none lies in another's way.
+//! Directories: locates them, and checks that they do not overlap.
 //!
-//! Nothing is created here, and nothing has to exist: a source that is missing is a state the
-//! daemon lives with, not a mistake. What exists is looked at, because a link can lead anywhere.
+//! Nothing is created here, and nothing has to exist: a missing source is a state that the daemon
+//! handles, not an error. Existing paths are inspected, because a link can lead anywhere.
 
-use super::problem::Wrong;
+use super::problem::ValidationMessage;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// How many links a path may lead through, as in the kernel.
+/// Maximum number of links in a path, as in the kernel.
 const LINKS_MAX: usize = 40;
 
-/// A path as it was written, made absolute from `base`.
-pub(super) fn absolute(base: &Path, text: &str) -> Result<PathBuf, Wrong> {
+/// Makes a path absolute, starting at `base`.
+pub(super) fn absolute(base: &Path, text: &str) -> Result<PathBuf, ValidationMessage> {
     if text.contains('\0') {
         return Err("holds a NUL character, which no path can; remove it".to_owned());
     }
@@ -22,12 +22,13 @@ pub(super) fn absolute(base: &Path, text: &str) -> Result<PathBuf, Wrong> {
             "starts with ~, which only a shell understands; write the whole path".to_owned()
         );
     }
-    // Leaves out `.` and doubled `/`. `..` stays: after a link it leads elsewhere than it looks.
+    // Removes `.` and doubled `/`. `..` stays: after a link it does not lead to the parent in the
+    // text.
     Ok(base.join(text).components().collect())
 }
 
-/// Refuses a path where something other than a directory is in the way.
-pub(super) fn directory_or_nothing(path: &Path) -> Result<(), Wrong> {
+/// Refuses a path that contains something other than a directory.
+pub(super) fn directory_or_nothing(path: &Path) -> Result<(), ValidationMessage> {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => {
             Err("is a file; write the path of a directory".to_owned())
@@ -39,18 +40,18 @@ pub(super) fn directory_or_nothing(path: &Path) -> Result<(), Wrong> {
     }
 }
 
-/// The first directory of `$STATE_DIRECTORY`: systemd puts colons between several.
+/// The first directory of `$STATE_DIRECTORY`: systemd separates several with colons.
 pub(super) fn systemd(variable: &OsString) -> Option<PathBuf> {
     let first = variable.as_bytes().split(|&byte| byte == b':').next()?;
     (!first.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(first)))
 }
 
-/// Whether `inner` is `outer` or lies in it, whatever links lead there.
+/// Whether `inner` is `outer` or inside it, with links resolved.
 pub(super) fn lies_in(inner: &Path, outer: &Path) -> bool {
     resolved(inner).starts_with(resolved(outer))
 }
 
-/// The path without links and `..`, as far as it exists; the rest is taken as it is written.
+/// The path without links and `..`, as far as it exists; the rest is used as written.
 fn resolved(path: &Path) -> PathBuf {
     let mut resolved = PathBuf::new();
     let mut links = 0;
@@ -72,7 +73,7 @@ fn resolved(path: &Path) -> PathBuf {
     resolved
 }
 
-/// The components, last first, ready to be taken from the end.
+/// The components in reverse order, to be taken from the end.
 fn reversed(path: &Path) -> Vec<OsString> {
     let names = path.components().rev().filter(|name| *name != Component::CurDir);
     names.map(|name| name.as_os_str().to_owned()).collect()

@@ -1,48 +1,50 @@
-//! What is wrong with a configuration, in the words of the person who wrote it.
+//! Configuration errors, in the terms of the person who wrote the configuration.
 //!
 //! # Invariants
 //!
-//! - Every problem is one line: what was written is escaped, and passwords in URLs are masked.
-//! - A problem never only says no: it says what would be right.
+//! - Every error is one line: values are escaped, and passwords in URLs are masked.
+//! - Every error states what is expected.
 
+use crate::endpoint_url::masked;
+use crate::escape::is_hostile;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// How much of a written value is shown; the rest would hide the message.
+/// Maximum number of characters of a value that are shown; more would hide the message.
 const SHOWN_CHARS_MAX: usize = 120;
 
-/// One thing that is wrong.
+/// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// File and line, variable or flag; `None` where nothing was written at all.
+    /// File and line, variable or flag; `None` if nothing was written.
     pub origin: Option<String>,
-    /// The key, where it is about one.
+    /// The key, if the error is about one.
     pub key: Option<String>,
-    /// What was written, ready to be shown. Left out for unknown keys: they may hold a secret.
+    /// The written value, ready to be shown. Omitted for unknown keys, because it may be a secret.
     pub value: Option<String>,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what is expected.
     pub message: String,
 }
 
-/// Everything that is wrong: never empty where it is returned as an error.
+/// All errors: never empty if returned as an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems {
     all: Vec<Problem>,
-    /// Where the end of the program is told, if that much could be read.
+    /// The file for the termination message, if that could be read.
     termination_message: Option<PathBuf>,
 }
 
-/// What is wrong with a value, found by a check that knows neither its key nor its origin.
-pub(super) type Wrong = String;
+/// What is wrong with a value, from a check that knows neither its key nor its origin.
+pub(super) type ValidationMessage = String;
 
 impl Problems {
-    /// All of them.
+    /// Iterates over all of them.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.all.iter()
     }
 
-    /// Where the end of the program is told, if that much could be read.
+    /// The file for the termination message, if that could be read.
     #[must_use]
     pub fn termination_message(&self) -> Option<&Path> {
         self.termination_message.as_deref()
@@ -60,7 +62,7 @@ impl Problems {
         self.all.iter().any(|problem| problem.key.as_deref().map(whole_key) == Some(key))
     }
 
-    /// Orders them by where `place` puts their keys.
+    /// Orders them by the `place` of their keys.
     pub(super) fn sort_by_key(&mut self, place: impl Fn(&str) -> Option<usize>) {
         self.all.sort_by_key(|problem| problem.key.as_deref().map(whole_key).and_then(&place));
     }
@@ -71,7 +73,7 @@ impl Problems {
 }
 
 impl Problem {
-    /// Something about a key.
+    /// An error about a key.
     pub(super) fn key(origin: &str, key: &str, message: impl Into<String>) -> Self {
         Self {
             origin: Some(origin.to_owned()),
@@ -81,12 +83,12 @@ impl Problem {
         }
     }
 
-    /// Something about the source as a whole.
+    /// An error about the whole source.
     pub(super) fn source(origin: &str, message: impl Into<String>) -> Self {
         Self { origin: Some(origin.to_owned()), key: None, value: None, message: message.into() }
     }
 
-    /// The same, showing what was written.
+    /// Adds the written value.
     #[must_use]
     pub(super) fn showing(mut self, written: &str) -> Self {
         self.value = Some(shown(written));
@@ -119,17 +121,17 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The key itself, where a problem is about a part of its value: `object_rules, rule 2, match`.
+/// The key itself, if an error is about a part of its value: `object_rules, rule 2, match`.
 fn whole_key(key: &str) -> &str {
     key.split(',').next().unwrap_or_default()
 }
 
-/// What was written, in quotes.
+/// The written value, in quotes.
 fn shown(written: &str) -> String {
     quoted(&shortened(&masked(written)))
 }
 
-/// No longer than a line takes.
+/// The beginning that fits on a line.
 fn shortened(written: &str) -> Cow<'_, str> {
     match written.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", written.split_at(end).0).into(),
@@ -137,22 +139,23 @@ fn shortened(written: &str) -> Cow<'_, str> {
     }
 }
 
-/// As a double-quoted YAML scalar on one line, which a terminal survives.
+/// A double-quoted YAML scalar on one line, safe for terminals.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(&text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
-/// Control characters and those that change what a person reads, as YAML escapes.
+/// Control characters, and those that change how text is displayed, as YAML escapes.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
-        let invisible = matches!(char, '\u{feff}' | '\u{200b}'..='\u{200f}')
-            || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match char {
             '\n' => escaped.push_str("\\n"),
             '\t' => escaped.push_str("\\t"),
             '\r' => escaped.push_str("\\r"),
-            char if char.is_control() || invisible => {
+            char if is_hostile(char) && u32::from(char) > 0xffff => {
+                escaped.push_str(&format!("\\U{:08x}", u32::from(char)));
+            }
+            char if is_hostile(char) => {
                 escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
             }
             char => escaped.push(char),
@@ -161,28 +164,9 @@ pub(super) fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Without the `user:password@` a URL may hold.
-pub(super) fn masked(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}{path}"),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_in_urls_are_masked() {
-        assert_eq!(masked("https://me:secret@host:9000/a"), "https://***@host:9000/a");
-        assert_eq!(masked("https://me:p@ss@host"), "https://***@host");
-        assert_eq!(masked("https://host/a@b"), "https://host/a@b");
-        assert_eq!(masked("plain"), "plain");
-    }
 
     #[test]
     fn a_problem_is_one_line_whatever_was_written() {

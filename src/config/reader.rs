@@ -1,36 +1,40 @@
-//! Takes values one by one: checks each, remembers what came of it, and collects what is wrong.
+//! Reads values one by one: checks each, remembers the result, and collects errors.
 //!
 //! # Invariants
 //!
-//! - A value that is wrong leaves a placeholder behind and a problem: [`Reader::finish`] lets no
-//!   placeholder out.
-//! - Checks over several keys run only where each of them is sound alone, so that one mistake makes
-//!   one problem.
+//! - An invalid value leaves a placeholder and an error: [`SettingReader::finish`] returns no
+//!   placeholder.
+//! - Checks over several keys run only if each of them is valid, so that one mistake causes one
+//!   error.
 
 use super::environment::variable;
-use super::keys::{self, Absent, Key, Kind};
-use super::problem::{Problem, Problems, Wrong};
-use super::shown::{self, Effective, Origin};
-use super::written::Written;
+use super::keys::{self, DefaultValue, Key, ValueKind};
+use super::problem::{Problem, Problems, ValidationMessage};
+use super::shown::{self, EffectiveSetting, ValueOrigin};
+use super::written::LayeredValues;
 use super::yaml::Raw;
-use super::{Sources, checks, places};
+use super::{ConfigSources, checks, places};
 use std::path::{Path, PathBuf};
 
-/// What is read, and what was found so far.
-pub(super) struct Reader<'a> {
-    pub(super) sources: &'a Sources,
-    written: &'a Written,
+/// The sources, and the results so far.
+pub(super) struct SettingReader<'a> {
+    pub(super) sources: &'a ConfigSources,
+    written: &'a LayeredValues,
     problems: Problems,
-    effective: Vec<Effective>,
+    effective: Vec<EffectiveSetting>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(sources: &'a Sources, written: &'a Written, problems: Problems) -> Self {
+impl<'a> SettingReader<'a> {
+    pub(super) fn new(
+        sources: &'a ConfigSources,
+        written: &'a LayeredValues,
+        problems: Problems,
+    ) -> Self {
         Self { sources, written, problems, effective: Vec::new() }
     }
 
-    /// Every key's value, or everything that is wrong, in the order of the table.
-    pub(super) fn finish(mut self) -> Result<Vec<Effective>, Problems> {
+    /// Returns the value of every key, or all errors, in the order of the table.
+    pub(super) fn finish(mut self) -> Result<Vec<EffectiveSetting>, Problems> {
         let place = |key: &str| keys::all().position(|known| known.name == key);
         if !self.problems.is_empty() {
             self.problems.sort_by_key(place);
@@ -40,12 +44,12 @@ impl<'a> Reader<'a> {
         Ok(self.effective)
     }
 
-    /// Takes a value through `check`; `show` writes what came of it as YAML. `None` if nothing was
-    /// written and there is no default, or if it is wrong.
+    /// Validates a value with `check`; `show` formats the result as YAML. Returns `None` if there
+    /// is neither a value nor a default, or if it is invalid.
     pub(super) fn checked<T>(
         &mut self,
         key: &'static Key,
-        check: impl FnOnce(&str, &Origin) -> Result<T, Wrong>,
+        check: impl FnOnce(&str, &ValueOrigin) -> Result<T, ValidationMessage>,
         show: impl FnOnce(&T) -> String,
     ) -> Option<T> {
         let (text, origin) = self.text_or_default(key)?;
@@ -61,16 +65,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn text_or_default(&mut self, key: &'static Key) -> Option<(String, Origin)> {
+    fn text_or_default(&mut self, key: &'static Key) -> Option<(String, ValueOrigin)> {
         if let Some((text, origin)) = self.written.text(key) {
-            return Some((text, Origin::Given(origin)));
+            return Some((text, ValueOrigin::Given(origin)));
         }
         match key.absent {
-            Absent::Value(text) => return Some((text.to_owned(), Origin::Default)),
-            Absent::Then(then) => self.note(key, String::new(), Origin::Unset(then)),
+            DefaultValue::Value(text) => return Some((text.to_owned(), ValueOrigin::Default)),
+            DefaultValue::Then(then) => self.note(key, String::new(), ValueOrigin::Unset(then)),
             // A value that was refused while it was read is not missing.
-            Absent::Refused if !self.problems.about(key.name) => self.missing(key),
-            Absent::Refused => {}
+            DefaultValue::Refused if !self.problems.about(key.name) => self.missing(key),
+            DefaultValue::Refused => {}
         }
         None
     }
@@ -79,9 +83,9 @@ impl<'a> Reader<'a> {
     pub(super) fn text(
         &mut self,
         key: &'static Key,
-        check: impl FnOnce(&str) -> Result<(), Wrong>,
+        check: impl FnOnce(&str) -> Result<(), ValidationMessage>,
     ) -> Option<String> {
-        let check = |text: &str, _: &Origin| check(text).map(|()| text.to_owned());
+        let check = |text: &str, _: &ValueOrigin| check(text).map(|()| text.to_owned());
         self.checked(key, check, |text| shown::text(text))
     }
 
@@ -91,30 +95,30 @@ impl<'a> Reader<'a> {
 
     pub(super) fn whole(&mut self, key: &'static Key) -> u64 {
         let example = default_text(key);
-        let check = |text: &str, _: &Origin| match key.kind {
-            Kind::Whole { unit, min, max } => checks::whole(text, unit, min, max, example),
-            _ => Err("is no whole number".to_owned()),
+        let check = |text: &str, _: &ValueOrigin| match key.kind {
+            ValueKind::Whole { unit, min, max } => checks::whole(text, unit, min, max, example),
+            _ => Err("is not a whole number".to_owned()),
         };
         self.checked(key, check, u64::to_string).unwrap_or_default()
     }
 
-    /// One of the key's words, and what it means.
+    /// One of the words of the key, and its meaning.
     pub(super) fn choice<T: Copy>(
         &mut self,
         key: &'static Key,
         meanings: &[(&'static str, T)],
     ) -> Option<T> {
-        let words = if let Kind::Choice(words) = key.kind { words } else { &[] };
-        let check = |text: &str, _: &Origin| {
+        let words = if let ValueKind::Choice(words) = key.kind { words } else { &[] };
+        let check = |text: &str, _: &ValueOrigin| {
             let meant = meanings.iter().copied().find(|(word, _)| *word == text);
             meant.ok_or_else(|| format!("is none of the choices; write {}", words.join(" or ")))
         };
         self.checked(key, check, |(word, _)| (*word).to_owned()).map(|(_, value)| value)
     }
 
-    /// A path, absolute from `base`.
+    /// A path, made absolute from `base`.
     pub(super) fn path(&mut self, key: &'static Key, base: &Path) -> Option<PathBuf> {
-        let check = |text: &str, _: &Origin| places::absolute(base, text);
+        let check = |text: &str, _: &ValueOrigin| places::absolute(base, text);
         self.checked(key, check, |path| shown::path(path))
     }
 
@@ -122,11 +126,11 @@ impl<'a> Reader<'a> {
     pub(super) fn list(
         &mut self,
         key: &'static Key,
-        check: impl Fn(&str) -> Result<(), Wrong>,
+        check: impl Fn(&str) -> Result<(), ValidationMessage>,
     ) -> Vec<String> {
         let (texts, origin) = match self.written.list(key) {
-            Some((texts, origin)) => (texts, Origin::Given(origin)),
-            None => (Vec::new(), Origin::Default),
+            Some((texts, origin)) => (texts, ValueOrigin::Given(origin)),
+            None => (Vec::new(), ValueOrigin::Default),
         };
         for text in &texts {
             if let Err(wrong) = check(text) {
@@ -137,43 +141,49 @@ impl<'a> Reader<'a> {
         texts
     }
 
-    /// The tables of a key that takes them, and where they were written.
+    /// The tables of a key, and their origin.
     pub(super) fn tables(&self, key: &'static Key) -> Option<(&'a [Raw], String)> {
         self.written.tables(key)
     }
 
-    /// Collects a problem.
+    /// Adds an error.
     pub(super) fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
-    /// Remembers a value in effect, over what was remembered of its key before.
-    pub(super) fn note(&mut self, key: &'static Key, value: String, origin: Origin) {
+    /// Records the effective value of a key, replacing the previous one.
+    pub(super) fn note(&mut self, key: &'static Key, value: String, origin: ValueOrigin) {
         self.effective.retain(|effective| effective.key != key.name);
-        self.effective.push(Effective { key: key.name, value, origin });
+        self.effective.push(EffectiveSetting { key: key.name, value, origin });
     }
 
-    /// Where a value comes from that was taken before.
-    pub(super) fn origin(&self, key: &Key) -> Origin {
+    /// The origin of a value that was read before.
+    pub(super) fn origin(&self, key: &Key) -> ValueOrigin {
         let effective = self.effective.iter().find(|effective| effective.key == key.name);
-        effective.map_or(Origin::Default, |effective| effective.origin.clone())
+        effective.map_or(ValueOrigin::Default, |effective| effective.origin.clone())
     }
 
-    /// Whether nothing is known against any of these.
+    /// Whether none of these keys has an error.
     pub(super) fn sound(&self, keys: &[&Key]) -> bool {
         !keys.iter().any(|key| self.problems.about(key.name))
     }
 
-    pub(super) fn refuse(&mut self, key: &Key, origin: &Origin, written: &str, wrong: Wrong) {
+    pub(super) fn refuse(
+        &mut self,
+        key: &Key,
+        origin: &ValueOrigin,
+        written: &str,
+        wrong: ValidationMessage,
+    ) {
         let mut problem = Problem::key("", key.name, wrong).showing(written);
         problem.origin = match origin {
-            Origin::Given(place) => Some(place.clone()),
-            Origin::Default | Origin::Unset(_) => None,
+            ValueOrigin::Given(place) => Some(place.clone()),
+            ValueOrigin::Default | ValueOrigin::Unset(_) => None,
         };
         self.problems.push(problem);
     }
 
-    /// Reports a key that has to be set, for whatever reason.
+    /// Reports a key that has to be set, with the reason.
     pub(super) fn missing_because(&mut self, key: &Key, why: &str) {
         let file = super::problem::escaped(&self.sources.file.to_string_lossy());
         let path = self.sources.working_directory.join(&self.sources.file);
@@ -190,10 +200,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a key has if nobody sets it, as it would be written.
+/// The default of a key, as it would be written.
 pub(super) fn default_text(key: &Key) -> &'static str {
     match key.absent {
-        Absent::Value(text) => text,
-        Absent::Refused | Absent::Then(_) => "",
+        DefaultValue::Value(text) => text,
+        DefaultValue::Refused | DefaultValue::Then(_) => "",
     }
 }

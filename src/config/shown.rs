@@ -1,33 +1,33 @@
-//! What `check-config` shows of each key.
+//! The output of `check-config` for each key.
 
 use super::problem::quoted;
 use crate::model::KeyPrefix;
 use std::fmt;
 use std::path::Path;
 
-/// A key's value in effect.
+/// The effective value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Effective {
-    /// The key as it stands in the file.
+pub struct EffectiveSetting {
+    /// The key as written in the file.
     pub key: &'static str,
-    /// The value as it would stand in the file; empty where there is none. No key holds a secret.
+    /// The value as it would be written in the file; empty if there is none. No key holds a secret.
     pub value: String,
-    /// Where it comes from.
-    pub origin: Origin,
+    /// The origin of the value.
+    pub origin: ValueOrigin,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody set it.
+pub enum ValueOrigin {
+    /// The default.
     Default,
-    /// Nobody set it, and there is no value; this is what holds then.
+    /// Not set, and without a default; this describes the effect.
     Unset(&'static str),
-    /// Somebody set it here: `config.yml:3`, a variable or a flag.
+    /// Set here: `config.yml:3`, a variable or a flag.
     Given(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -42,7 +42,7 @@ pub(super) fn text(text: &str) -> String {
     quoted(text)
 }
 
-/// A prefix as a person writes it, without the `/` that separates it from what follows.
+/// A prefix without the `/` that separates it from the rest of a key.
 pub(super) fn prefix(prefix: &KeyPrefix) -> String {
     match prefix.as_str().strip_suffix('/') {
         None | Some("") => quoted(prefix.as_str()),
@@ -50,7 +50,7 @@ pub(super) fn prefix(prefix: &KeyPrefix) -> String {
     }
 }
 
-/// A path as YAML. What is not UTF-8 in it cannot be written there, and shows as U+FFFD.
+/// A path as YAML. Bytes that are not UTF-8 cannot be written there, and show as U+FFFD.
 pub(super) fn path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
 }

@@ -1,28 +1,28 @@
-//! What was written, as text: file, environment and flags, the later over the earlier.
+//! The settings as text: file, environment and flags; later sources override earlier ones.
 //!
 //! # Invariants
 //!
-//! - Only keys of the table get in; every other one is a problem.
-//! - Nothing written is as good as no key at all: an empty variable, `key:` or `key: ""` let the
-//!   earlier source, or the default, hold.
-//! - Each value can tell where it was written.
+//! - Only keys of the table are stored; every other key is an error.
+//! - An empty value counts as not set: with an empty variable, `key:` or `key: ""`, the earlier
+//!   source or the default applies.
+//! - Each value has its origin.
 
-use super::keys::{self, Key, Kind};
+use super::keys::{self, Key, ValueKind};
 use super::problem::{Problem, Problems};
 use super::yaml::Raw;
-use super::{Sources, environment, file};
+use super::{ConfigSources, environment, file};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use std::collections::BTreeMap;
 
-/// All values, the later source over the earlier.
-pub(super) struct Written {
+/// All values; later sources override earlier ones.
+pub(super) struct LayeredValues {
     values: Figment,
-    /// By source and key: tables are handed on as they were written, with their lines.
+    /// By source and key: tables are passed on as written, with their lines.
     tables: BTreeMap<(String, &'static str), Vec<Raw>>,
 }
 
-/// One source: values by key, and where each was written.
+/// One source: values by key, and the origin of each.
 pub(super) struct Layer {
     name: &'static str,
     values: Dict,
@@ -30,37 +30,48 @@ pub(super) struct Layer {
     origins: BTreeMap<&'static str, String>,
 }
 
-impl Written {
-    /// Reads all sources. `None` if the file could not be read at all: what is missing then is
-    /// nobody's mistake.
-    pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Self> {
+impl LayeredValues {
+    /// Reads all sources. Returns `None` if the file could not be read at all: missing keys are
+    /// then no errors.
+    pub(super) fn read(sources: &ConfigSources, problems: &mut Problems) -> Option<Self> {
         let file = file::read(sources, problems);
+        let rest =
+            [environment::read(sources, problems), environment::read_flags(sources, problems)];
+        Some(Self::merge(std::iter::once(file?).chain(rest)))
+    }
+
+    /// Reads only variables and flags.
+    pub(super) fn without_file(sources: &ConfigSources, problems: &mut Problems) -> Self {
         let variables = environment::read(sources, problems);
         let flags = environment::read_flags(sources, problems);
-        let mut layers = [file?, variables, flags];
+        Self::merge([variables, flags].into_iter())
+    }
+
+    fn merge(layers: impl Iterator<Item = Layer>) -> Self {
         let mut tables = BTreeMap::new();
-        for layer in &mut layers {
+        let mut values = Figment::new();
+        for mut layer in layers {
             for (key, entries) in std::mem::take(&mut layer.tables) {
                 tables.insert((layer.name.to_owned(), key), entries);
             }
+            values = values.merge(layer);
         }
-        let values = layers.into_iter().fold(Figment::new(), Figment::merge);
-        Some(Self { values, tables })
+        Self { values, tables }
     }
 
-    /// The text of a key, and where it was written.
+    /// The text of a key, and its origin.
     pub(super) fn text(&self, key: &Key) -> Option<(String, String)> {
         let value = self.values.find_value(key.name).ok()?;
         Some((value.into_string()?, self.origin(key)))
     }
 
-    /// The texts of a key that takes several, and where they were written.
+    /// The texts of a key with several values, and their origin.
     pub(super) fn list(&self, key: &Key) -> Option<(Vec<String>, String)> {
         let values = self.values.find_value(key.name).ok()?.into_array()?;
         Some((values.into_iter().filter_map(Value::into_string).collect(), self.origin(key)))
     }
 
-    /// The entries of a key that takes tables, and where they were written.
+    /// The tables of a key, and their origin.
     pub(super) fn tables(&self, key: &Key) -> Option<(&[Raw], String)> {
         let layer = self.values.find_metadata(key.name)?.name.to_string();
         Some((self.tables.get(&(layer, key.name))?, self.origin(key)))
@@ -90,7 +101,7 @@ impl Layer {
         Self { name, values: Dict::new(), tables: BTreeMap::new(), origins: BTreeMap::new() }
     }
 
-    /// Takes one key, or says why not. `spell` writes a key as this source does.
+    /// Stores one key, or reports an error. `spell` formats a key for this source.
     pub(super) fn take(
         &mut self,
         written: &str,
@@ -106,9 +117,9 @@ impl Layer {
             return Err(Problem::key(origin, written, message));
         }
         let problem = |why| Problem::key(origin, written, why);
-        if matches!(key.kind, Kind::Tables) {
+        if matches!(key.kind, ValueKind::Tables) {
             if let Some(entries) = entries(raw).map_err(problem)? {
-                // The value only tells whose tables hold.
+                // The value only marks whose tables apply.
                 self.values.insert(key.name.to_owned(), Value::from(true));
                 self.tables.insert(key.name, entries);
             }
@@ -119,22 +130,22 @@ impl Layer {
         Ok(())
     }
 
-    /// Takes a text over whatever this source said before.
+    /// Stores a text, replacing the previous one of this source.
     pub(super) fn put(&mut self, key: &'static Key, text: &str, origin: &str) {
         self.values.insert(key.name.to_owned(), Value::from(text));
         self.origins.insert(key.name, origin.to_owned());
     }
 }
 
-/// Why a name is no key of this version, and what to do about it.
+/// Why a name is not a key of this version, and what to do.
 fn why_not(written: &str, spell: fn(&str) -> String) -> String {
     if let Some((_, instead)) = keys::REPLACED.iter().find(|(name, _)| *name == written) {
         return format!("belongs to an earlier build; {instead}");
     }
-    format!("there is no such key; the nearest is {}", spell(keys::nearest(written)))
+    format!("there is no such key; did you mean {}?", spell(keys::nearest(written)))
 }
 
-/// The tables of a key that takes any number of them; `None` for nothing at all.
+/// The tables of a key with any number of them; `None` for an empty value.
 fn entries(raw: Raw) -> Result<Option<Vec<Raw>>, String> {
     match raw {
         Raw::Nothing => Ok(None),
@@ -146,9 +157,9 @@ fn entries(raw: Raw) -> Result<Option<Vec<Raw>>, String> {
     }
 }
 
-/// What was written, in the shape its key takes; `None` for nothing at all.
+/// The value in the form of its key; `None` for an empty value.
 fn value(key: &Key, raw: Raw) -> Result<Option<Value>, String> {
-    let several = matches!(key.kind, Kind::List);
+    let several = matches!(key.kind, ValueKind::List);
     match raw {
         Raw::Nothing => Ok(None),
         Raw::Text(text) if text.is_empty() => Ok(None),
@@ -156,6 +167,9 @@ fn value(key: &Key, raw: Raw) -> Result<Option<Value>, String> {
             Err("takes a list; write [\"first\", \"second\"], or one '- entry' on each line"
                 .to_owned())
         }
+        Raw::Text(text) if text.trim() != text => Err("starts or ends with white space, which \
+             belongs to no value; remove it, and write a block as '|-', without its last line break"
+            .to_owned()),
         Raw::Text(text) => Ok(Some(Value::from(text))),
         Raw::List(entries) if several => {
             let text = |entry| match entry {

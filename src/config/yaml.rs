@@ -1,11 +1,10 @@
-//! The configuration file as YAML: keys and what stands behind them, each with its line.
+//! Parses the configuration file as YAML: keys and values, each with its line.
 //!
 //! # Invariants
 //!
-//! - A scalar is the text that was written. YAML's own idea of its type is not asked, so a bucket
-//!   named `0123456` keeps its zero, `no` is a word, and `300` and `"300"` mean the same. What a
-//!   text has to be is the key's business.
-//! - A key that stands twice is handed on twice, so that it can be reported.
+//! - A scalar is the written text. YAML's types do not apply: a bucket named `0123456` keeps its
+//!   zero, `no` is a word, and `300` and `"300"` are equal. The key determines the form of a text.
+//! - A duplicate key is passed on twice, so that it can be reported.
 
 use super::problem::escaped;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -13,26 +12,26 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPo
 use serde_saphyr::{Error, Options, Spanned};
 use std::fmt;
 
-/// What stands behind a key.
+/// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Raw {
     /// Nothing, or `null`.
     Nothing,
     Text(String),
     List(Vec<Raw>),
-    /// Keys and values of its own.
-    Table(Vec<Entry>),
+    /// Keys and values.
+    Table(Vec<YamlEntry>),
 }
 
-/// One line of the file that says something.
+/// A key with its value and line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct YamlEntry {
     pub(super) line: u64,
     pub(super) key: String,
     pub(super) value: Raw,
 }
 
-/// Where and why a file is no YAML, or not keys and values.
+/// Where and why a file is not YAML, or not a table.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
     pub(super) line: u64,
@@ -40,11 +39,11 @@ pub(super) struct SyntaxError {
     pub(super) message: String,
 }
 
-/// Reads keys and values. An empty file has none.
-pub(super) fn parse(source: &str) -> Result<Vec<Entry>, SyntaxError> {
+/// Parses keys and values. An empty file has none.
+pub(super) fn parse(source: &str) -> Result<Vec<YamlEntry>, SyntaxError> {
     let document: Document = serde_saphyr::from_str_with_options(source, options())
         .map_err(|error| syntax_error(source, &error))?;
-    let entry = |(key, value): (Spanned<String>, Spanned<Node>)| Entry {
+    let entry = |(key, value): (Spanned<String>, Spanned<Node>)| YamlEntry {
         line: key.referenced.line(),
         key: key.value,
         value: raw(source, value),
@@ -52,7 +51,7 @@ pub(super) fn parse(source: &str) -> Result<Vec<Entry>, SyntaxError> {
     Ok(document.0.into_iter().map(entry).collect())
 }
 
-/// Reads one value, such as a variable that holds a list of tables. JSON is YAML as well.
+/// Parses one value, such as a variable with a list of tables. JSON is YAML too.
 pub(super) fn parse_value(source: &str) -> Result<Raw, SyntaxError> {
     let value: Spanned<Node> = serde_saphyr::from_str_with_options(source, options())
         .map_err(|error| syntax_error(source, &error))?;
@@ -63,7 +62,7 @@ fn options() -> Options {
     serde_saphyr::options! {
         strict_booleans: true,
         with_snippet: false,
-        // A tag would change a value without a word: `[!keep.tmp]` is a tag on nothing.
+        // A tag would change a value silently: `[!keep.tmp]` is a tag on nothing.
         reject_unsupported_tags: true,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -71,7 +70,7 @@ fn options() -> Options {
     }
 }
 
-/// A value as the parser sees it. `Guessed` is what it takes for a number or a truth value.
+/// A value from the parser. `Guessed` is what it takes for a number or a boolean.
 enum Node {
     Nothing,
     Guessed,
@@ -96,27 +95,28 @@ fn raw(source: &str, node: Spanned<Node>) -> Raw {
                 let start = usize::try_from(start).ok()?;
                 source.get(start..start.checked_add(usize::try_from(length).ok()?)?)
             });
-            // A quoted scalar is guessed at only behind an explicit tag, such as `!!int "5"`.
+            // A quoted scalar is guessed only after an explicit tag, such as `!!int "5"`.
             Raw::Text(written.unwrap_or_default().trim_matches(['"', '\'']).to_owned())
         }
     }
 }
 
-/// A key of a table is taken as a text, whatever it looks like; one that is none is the empty text,
-/// which names nothing.
-fn field(source: &str, (key, value): (Spanned<Node>, Spanned<Node>)) -> Entry {
+/// The key of a table is always a text; a key that is not a text becomes the empty text, which
+/// names nothing.
+fn field(source: &str, (key, value): (Spanned<Node>, Spanned<Node>)) -> YamlEntry {
     let line = key.referenced.line();
     let key = match raw(source, key) {
         Raw::Text(key) => key,
         Raw::Nothing | Raw::List(_) | Raw::Table(_) => String::new(),
     };
-    Entry { line, key, value: raw(source, value) }
+    YamlEntry { line, key, value: raw(source, value) }
 }
 
-/// The parser's message, and what a person most likely has to do about it.
+/// The message of the parser, and the most likely fix.
 fn syntax_error(source: &str, error: &Error) -> SyntaxError {
     let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
-    let (line, column) = (location.line(), location.column());
+    let line = location.line();
+    let column = location.column();
     if let Some(line) = tab_before(source, line + 1) {
         let message = "the line is indented with a tab; YAML takes spaces only".to_owned();
         return SyntaxError { line, column: 1, message };
@@ -141,8 +141,8 @@ fn syntax_error(source: &str, error: &Error) -> SyntaxError {
     SyntaxError { line, column, message }
 }
 
-/// The last line down to `end` whose indentation holds a tab. The parser stumbles over what stands
-/// before it, and names that.
+/// The last line up to `end` whose indentation contains a tab. The parser fails on the text before
+/// it, and names that.
 fn tab_before(source: &str, end: u64) -> Option<u64> {
     let tabbed = |line: &str| {
         let content = line.trim_start();

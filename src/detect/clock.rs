@@ -11,36 +11,42 @@ const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// What there is to do, soon or later.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Needs {
-    /// Directories are to be listed again.
+pub(super) struct WorkerNeeds {
+    /// Directories must be listed again.
     pub(super) relist: bool,
-    /// Somebody waits for all of it but a rebuild, and cannot wait for the delay.
+    /// A flush waits for all of it but a rebuild, and skips the delay.
     pub(super) now: bool,
     /// Events were lost.
     pub(super) rebuild: bool,
-    /// Directories have no watch.
-    pub(super) retry: bool,
+    /// Directories without a watch.
+    pub(super) poor: u64,
 }
 
-/// What is to be done now.
+/// What the worker must do now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Due {
+pub(super) struct WorkerTasks {
     pub(super) relist: bool,
     pub(super) rebuild: bool,
     pub(super) retry: bool,
 }
 
-impl Due {
+impl WorkerTasks {
     pub(super) fn any(&self) -> bool {
         self.relist || self.rebuild || self.retry
     }
 }
 
+/// Before directories without a watch are tried again for the first time.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// When the worker has to do what nothing wakes it for.
 #[derive(Debug)]
-pub(super) struct Clock {
-    /// How often directories without a watch are tried again.
+pub(super) struct WorkerSchedule {
+    /// The longest pause before directories without a watch are tried again.
     retry_interval: Duration,
+    /// The pause of now, which doubles, and for how many directories it is.
+    retry_pause: Duration,
+    poor: u64,
     relist_at: Option<Instant>,
     retry_at: Option<Instant>,
     rebuild_at: Option<Instant>,
@@ -48,13 +54,27 @@ pub(super) struct Clock {
     rebuilt: Option<(Instant, Duration)>,
 }
 
-impl Clock {
+impl WorkerSchedule {
     pub(super) fn new(retry_interval: Duration) -> Self {
-        Self { retry_interval, relist_at: None, retry_at: None, rebuild_at: None, rebuilt: None }
+        Self {
+            retry_interval,
+            retry_pause: RETRY_PAUSE.min(retry_interval),
+            poor: 0,
+            relist_at: None,
+            retry_at: None,
+            rebuild_at: None,
+            rebuilt: None,
+        }
     }
 
     /// What is due at `now`, and taken for done.
-    pub(super) fn due(&mut self, needs: &Needs, now: Instant) -> Due {
+    pub(super) fn due(&mut self, needs: &WorkerNeeds, now: Instant) -> WorkerTasks {
+        if needs.poor > self.poor || needs.poor == 0 {
+            // It got worse: what keeps watches away may be over in a moment.
+            self.retry_pause = RETRY_PAUSE.min(self.retry_interval);
+            self.retry_at = None;
+        }
+        self.poor = needs.poor;
         let after_pause = self.rebuilt.map_or(now, |(rebuilt, pause)| rebuilt + pause);
         let reach = |at: &mut Option<Instant>, needed: bool, from: Instant| {
             if !needed {
@@ -66,12 +86,15 @@ impl Clock {
             }
             due
         };
-        let due = Due {
-            // A round that somebody waits for is due even if there is nothing to list.
+        let due = WorkerTasks {
+            // A round that a flush waits for is due even if there is nothing to list.
             relist: reach(&mut self.relist_at, needs.relist, now + RELIST_DELAY) || needs.now,
             rebuild: reach(&mut self.rebuild_at, needs.rebuild, after_pause),
-            retry: reach(&mut self.retry_at, needs.retry, now + self.retry_interval),
+            retry: reach(&mut self.retry_at, needs.poor > 0, now + self.retry_pause),
         };
+        if due.retry {
+            self.retry_pause = (self.retry_pause * 2).min(self.retry_interval);
+        }
         if due.rebuild {
             self.rebuilt = Some((now, self.pause_after_rebuild(now)));
         }
@@ -100,8 +123,8 @@ mod tests {
 
     #[test]
     fn rebuilds_that_follow_each_other_pause_longer_and_longer() {
-        let mut clock = Clock::new(Duration::from_secs(60));
-        let needs = Needs { rebuild: true, ..Needs::default() };
+        let mut clock = WorkerSchedule::new(Duration::from_secs(60));
+        let needs = WorkerNeeds { rebuild: true, ..WorkerNeeds::default() };
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let mut now = Instant::now();
         assert!(clock.due(&needs, now).rebuild, "the first one is not held up");
@@ -123,25 +146,42 @@ mod tests {
 
     #[test]
     fn listings_are_gathered_unless_somebody_waits() {
-        let mut clock = Clock::new(Duration::from_secs(60));
-        let needs = Needs { relist: true, ..Needs::default() };
+        let mut clock = WorkerSchedule::new(Duration::from_secs(60));
+        let needs = WorkerNeeds { relist: true, ..WorkerNeeds::default() };
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let now = Instant::now();
         assert!(!clock.due(&needs, now).any());
         assert_eq!(clock.next(), Some(now + RELIST_DELAY));
         assert!(clock.due(&needs, now + RELIST_DELAY).relist);
         assert!(!clock.due(&needs, now).any());
-        assert!(clock.due(&Needs { now: true, ..needs }, now).relist);
+        assert!(clock.due(&WorkerNeeds { now: true, ..needs }, now).relist);
+    }
+
+    #[test]
+    fn directories_without_a_watch_are_tried_again_soon_and_then_rarely() {
+        let mut clock = WorkerSchedule::new(Duration::from_secs(60));
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for poor in [7, 7, 7, 6, 6, 6, 6, 6, 9] {
+            let needs = WorkerNeeds { poor, ..WorkerNeeds::default() };
+            assert!(!clock.due(&needs, now).retry);
+            let next = clock.next().expect("it is still needed");
+            pauses.push((next - now).as_secs());
+            now = next;
+            assert!(clock.due(&needs, now).retry);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 1], "as before when it gets worse");
     }
 
     #[test]
     fn nothing_is_waited_for_if_nothing_is_needed() {
-        let mut clock = Clock::new(Duration::from_secs(60));
+        let mut clock = WorkerSchedule::new(Duration::from_secs(60));
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let now = Instant::now();
-        assert!(!clock.due(&Needs { retry: true, ..Needs::default() }, now).any());
+        assert!(!clock.due(&WorkerNeeds { poor: 1, ..WorkerNeeds::default() }, now).any());
         assert!(clock.next().is_some());
-        assert!(!clock.due(&Needs::default(), now).any());
+        assert!(!clock.due(&WorkerNeeds::default(), now).any());
         assert_eq!(clock.next(), None);
     }
 }

@@ -5,7 +5,7 @@
 //! An event whose meaning is not known means more, not less: both "look at the name" and "look
 //! whether it is a directory".
 
-use crate::model::{Activity, RelPath};
+use crate::model::{RelPath, WriteState};
 use notify::event::{
     AccessKind, AccessMode, CreateKind, Event, EventKind, ModifyKind, RemoveKind, RenameMode,
 };
@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// Why the worker has to look whether a path is a directory. A later one in this order says more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Doubt {
+pub(super) enum Recheck {
     /// Its permissions changed: it may have become readable.
     Permissions,
     /// It was removed or renamed away.
@@ -27,18 +27,18 @@ pub(super) enum Doubt {
 
 /// What an event means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum EventAction {
     /// Events were lost, or the watcher says what it never should.
     OutOfSync,
     /// The file system beneath a watched directory was unmounted.
     Unmounted,
-    /// Its path is to be looked at.
-    Look(Option<Activity>, Option<Doubt>),
+    /// Its path must be inspected.
+    Look(Option<WriteState>, Option<Recheck>),
 }
 
-impl Meaning {
+impl EventAction {
     pub(super) fn of(event: &Event) -> Self {
-        use Activity::{Done, Found, Gone, Writing};
+        use WriteState::{Done, Found, Gone, Writing};
         if event.need_rescan() {
             return Self::OutOfSync;
         }
@@ -47,23 +47,23 @@ impl Meaning {
             EventKind::Access(_) => Self::Look(None, None),
             EventKind::Modify(ModifyKind::Data(_)) => Self::Look(Some(Writing), None),
             EventKind::Modify(ModifyKind::Metadata(_)) => {
-                Self::Look(Some(Found), Some(Doubt::Permissions))
+                Self::Look(Some(Found), Some(Recheck::Permissions))
             }
-            // Its two halves were told before it.
+            // Events of its two halves came before it.
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => Self::Look(None, None),
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                Self::Look(Some(Gone), Some(Doubt::Left))
+                Self::Look(Some(Gone), Some(Recheck::Left))
             }
-            EventKind::Modify(ModifyKind::Name(_)) => Self::Look(Some(Done), Some(Doubt::Came)),
+            EventKind::Modify(ModifyKind::Name(_)) => Self::Look(Some(Done), Some(Recheck::Came)),
             EventKind::Create(CreateKind::File) => Self::Look(Some(Found), None),
-            EventKind::Create(CreateKind::Folder) => Self::Look(None, Some(Doubt::Came)),
+            EventKind::Create(CreateKind::Folder) => Self::Look(None, Some(Recheck::Came)),
             EventKind::Remove(RemoveKind::File) => Self::Look(Some(Gone), None),
             EventKind::Remove(RemoveKind::Other) if event.info() == Some("unmount") => {
                 Self::Unmounted
             }
-            EventKind::Remove(_) => Self::Look(Some(Gone), Some(Doubt::Left)),
+            EventKind::Remove(_) => Self::Look(Some(Gone), Some(Recheck::Left)),
             EventKind::Modify(_) | EventKind::Create(_) | EventKind::Any | EventKind::Other => {
-                Self::Look(Some(Found), Some(Doubt::Came))
+                Self::Look(Some(Found), Some(Recheck::Came))
             }
         }
     }
@@ -71,7 +71,7 @@ impl Meaning {
 
 /// Where an event happened.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum EventPath {
     /// At or below the watched directory.
     Below(RelPath),
     /// In the directory of the cookies, under this name.
@@ -82,12 +82,12 @@ pub(super) enum Place {
 
 /// The directories that are watched, as their paths were given to the watcher.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct WatchedPaths {
     root: Vec<u8>,
     cookies: Vec<u8>,
 }
 
-impl Places {
+impl WatchedPaths {
     /// Both paths are absolute.
     pub(super) fn new(root: &Path, cookies: &Path) -> Self {
         let bytes = |path: &Path| {
@@ -97,22 +97,22 @@ impl Places {
         Self { root: bytes(root), cookies: bytes(cookies) }
     }
 
-    pub(super) fn locate(&self, path: &Path) -> Place {
+    pub(super) fn locate(&self, path: &Path) -> EventPath {
         let bytes = path.as_os_str().as_bytes();
         if let Some([b'/', name @ ..]) = bytes.strip_prefix(&*self.cookies) {
-            return Place::Cookie(name.to_owned());
+            return EventPath::Cookie(name.to_owned());
         }
         let below = match bytes.strip_prefix(&*self.root) {
             Some(b"" | b"/") => Some(RelPath::root()),
             Some([b'/', below @ ..]) => RelPath::new(below).ok(),
             _ => None,
         };
-        below.map_or(Place::Elsewhere, Place::Below)
+        below.map_or(EventPath::Elsewhere, EventPath::Below)
     }
 }
 
 /// Whether a name is the one that the kernel gives to a file made without a name (`O_TMPFILE`).
-/// What is written to such a file after it got its real name is still told under this one.
+/// Events of later writes to such a file still have this name, even after it got its real one.
 pub(super) fn is_of_nameless_file(name: &[u8]) -> bool {
     match name {
         [b'#', digits @ ..] => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn events_mean_where_to_look() {
-        use Activity::{Done, Found, Gone, Writing};
+        use WriteState::{Done, Found, Gone, Writing};
         for (kind, activity, doubt) in [
             (EventKind::Access(AccessKind::Close(AccessMode::Write)), Some(Done), None),
             (EventKind::Access(AccessKind::Close(AccessMode::Read)), None, None),
@@ -135,33 +135,41 @@ mod tests {
             (
                 EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)),
                 Some(Found),
-                Some(Doubt::Permissions),
+                Some(Recheck::Permissions),
             ),
-            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), Some(Gone), Some(Doubt::Left)),
-            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(Done), Some(Doubt::Came)),
+            (
+                EventKind::Modify(ModifyKind::Name(RenameMode::From)),
+                Some(Gone),
+                Some(Recheck::Left),
+            ),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(Done), Some(Recheck::Came)),
             (EventKind::Create(CreateKind::File), Some(Found), None),
-            (EventKind::Create(CreateKind::Folder), None, Some(Doubt::Came)),
+            (EventKind::Create(CreateKind::Folder), None, Some(Recheck::Came)),
             (EventKind::Remove(RemoveKind::File), Some(Gone), None),
-            (EventKind::Remove(RemoveKind::Folder), Some(Gone), Some(Doubt::Left)),
-            (EventKind::Any, Some(Found), Some(Doubt::Came)),
+            (EventKind::Remove(RemoveKind::Folder), Some(Gone), Some(Recheck::Left)),
+            (EventKind::Any, Some(Found), Some(Recheck::Came)),
         ] {
-            assert_eq!(Meaning::of(&Event::new(kind)), Meaning::Look(activity, doubt), "{kind:?}");
+            assert_eq!(
+                EventAction::of(&Event::new(kind)),
+                EventAction::Look(activity, doubt),
+                "{kind:?}"
+            );
         }
         let unmount = Event::new(EventKind::Remove(RemoveKind::Other)).set_info("unmount");
-        assert_eq!(Meaning::of(&unmount), Meaning::Unmounted);
+        assert_eq!(EventAction::of(&unmount), EventAction::Unmounted);
         let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert_eq!(Meaning::of(&lost), Meaning::OutOfSync);
+        assert_eq!(EventAction::of(&lost), EventAction::OutOfSync);
     }
 
     #[test]
     fn paths_are_located_by_whole_components() {
-        let places = Places::new(Path::new("/data"), Path::new("/state/cookies"));
-        let below = |text: &str| Place::Below(RelPath::new(text.as_bytes()).expect("proper"));
+        let places = WatchedPaths::new(Path::new("/data"), Path::new("/state/cookies"));
+        let below = |text: &str| EventPath::Below(RelPath::new(text.as_bytes()).expect("proper"));
         assert_eq!(places.locate(Path::new("/data")), below(""));
         assert_eq!(places.locate(Path::new("/data/a/b")), below("a/b"));
-        assert_eq!(places.locate(Path::new("/database")), Place::Elsewhere);
-        assert_eq!(places.locate(Path::new("/state/cookies/7")), Place::Cookie(b"7".to_vec()));
-        let places = Places::new(Path::new("/"), Path::new("/state"));
+        assert_eq!(places.locate(Path::new("/database")), EventPath::Elsewhere);
+        assert_eq!(places.locate(Path::new("/state/cookies/7")), EventPath::Cookie(b"7".to_vec()));
+        let places = WatchedPaths::new(Path::new("/"), Path::new("/state"));
         assert_eq!(places.locate(Path::new("/a")), below("a"));
         assert_eq!(places.locate(Path::new("/")), below(""));
     }

@@ -3,34 +3,34 @@
 //! # Invariants
 //!
 //! - It never blocks, never calls the watcher and never touches the file system: while it runs,
-//!   nobody reads the kernel's queue.
+//!   nothing reads the kernel's queue.
 //! - The end of the thread is noticed, whatever ends it.
 
-use super::Wanted;
-use super::cookie::{self, Cookies};
-use super::event::{Doubt, Meaning, Place, Places, is_of_nameless_file};
+use super::PathPredicate;
+use super::cookie::{self, SyncCookies};
+use super::event::{EventAction, EventPath, Recheck, WatchedPaths, is_of_nameless_file};
 use super::inbox::Inbox;
-use crate::model::{Activity, Depth, Hint, RelPath};
+use crate::model::{Depth, Hint, RelPath, WriteState};
 use notify::{Event, EventHandler};
 use std::sync::Arc;
 
 /// What every instance needs.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct HandlerContext {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) places: Arc<Places>,
-    pub(super) cookies: Arc<Cookies>,
-    pub(super) wanted: Wanted,
+    pub(super) places: Arc<WatchedPaths>,
+    pub(super) cookies: Arc<SyncCookies>,
+    pub(super) wanted: PathPredicate,
 }
 
 /// Lives as long as the event thread it was given to.
-struct Thread {
+struct EventThread {
     inbox: Arc<Inbox>,
     generation: u64,
     instance: usize,
 }
 
-impl Drop for Thread {
+impl Drop for EventThread {
     fn drop(&mut self) {
         self.inbox.end_thread(self.generation, self.instance);
     }
@@ -38,25 +38,25 @@ impl Drop for Thread {
 
 /// Takes the events of one instance, on its thread.
 pub(super) struct Handler {
-    shared: Shared,
-    thread: Thread,
+    shared: HandlerContext,
+    thread: EventThread,
 }
 
 impl EventHandler for Handler {
     fn handle_event(&mut self, event: notify::Result<Event>) {
         let inbox = &self.shared.inbox;
         let Ok(event) = event else { return inbox.lost(false) };
-        match Meaning::of(&event) {
-            Meaning::OutOfSync => inbox.lost(true),
+        match EventAction::of(&event) {
+            EventAction::OutOfSync => inbox.lost(true),
             // The engine asks whether the watched directory is still there before it believes
             // anything.
-            Meaning::Unmounted => inbox.add(Hint::Tree(RelPath::root(), Depth::Whole)),
-            Meaning::Look(activity, doubt) => {
+            EventAction::Unmounted => inbox.add(Hint::Tree(RelPath::root(), Depth::Whole)),
+            EventAction::Look(activity, doubt) => {
                 for path in &event.paths {
                     match self.shared.places.locate(path) {
-                        Place::Below(path) => self.below(path, activity, doubt),
-                        Place::Cookie(name) => self.cookie(&name),
-                        Place::Elsewhere => {}
+                        EventPath::Below(path) => self.below(path, activity, doubt),
+                        EventPath::Cookie(name) => self.cookie(&name),
+                        EventPath::Elsewhere => {}
                     }
                 }
             }
@@ -66,17 +66,17 @@ impl EventHandler for Handler {
 
 impl Handler {
     /// The handler of the instance of this number.
-    pub(super) fn new(shared: Shared, instance: usize) -> Self {
+    pub(super) fn new(shared: HandlerContext, instance: usize) -> Self {
         let inbox = shared.inbox.clone();
-        let thread = Thread { generation: inbox.begin_thread(), inbox, instance };
+        let thread = EventThread { generation: inbox.begin_thread(), inbox, instance };
         Self { shared, thread }
     }
 
-    fn below(&self, path: RelPath, activity: Option<Activity>, doubt: Option<Doubt>) {
-        let Shared { inbox, wanted, .. } = &self.shared;
+    fn below(&self, path: RelPath, activity: Option<WriteState>, doubt: Option<Recheck>) {
+        let HandlerContext { inbox, wanted, .. } = &self.shared;
         if path.is_root() {
             // It was moved or removed: as after an unmount.
-            if doubt >= Some(Doubt::Left) {
+            if doubt >= Some(Recheck::Left) {
                 inbox.add(Hint::Tree(path, Depth::Whole));
             }
             return;

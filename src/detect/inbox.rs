@@ -2,14 +2,14 @@
 //!
 //! # Invariants
 //!
-//! - Nobody does I/O or waits for anything else while holding the lock, so that no event thread is
-//!   ever held up and the kernel's queue is read as fast as it fills.
+//! - No holder of the lock does I/O or waits for anything else, so no event thread is ever delayed
+//!   and the kernel's queue is read as fast as it fills.
 //! - Nothing here grows without bound: hints fold upward, too many doubts become a rebuild.
 
 use super::Coverage;
-use super::clock::{Clock, Due, Needs};
-use super::dirty::{Bounds, Dirty};
-use super::event::Doubt;
+use super::clock::{WorkerNeeds, WorkerSchedule, WorkerTasks};
+use super::dirty::{HintBounds, HintSet};
+use super::event::Recheck;
 use crate::model::{Depth, Hint, RelPath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ const HINTS_AT_ONCE: usize = 1_024;
 /// The shared state and those who wait for it.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     /// Wakes the worker.
     work: Condvar,
     /// Wakes the consumer of the hints.
@@ -35,9 +35,9 @@ pub(super) struct Inbox {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
-    dirty: Dirty,
-    doubts: BTreeMap<RelPath, Doubt>,
+pub(super) struct InboxState {
+    dirty: HintSet,
+    doubts: BTreeMap<RelPath, Recheck>,
     relist: BTreeSet<RelPath>,
     /// Events were lost: only a rebuild helps.
     pub(super) out_of_sync: bool,
@@ -49,40 +49,50 @@ pub(super) struct State {
     pub(super) placed: u64,
     /// The last cookie that each instance delivered.
     pub(super) delivered: Vec<u64>,
-    /// Counts the rebuilds, so that an event thread that was told to end is told from one that died.
+    /// Counts the rebuilds, which distinguishes an event thread that was stopped from one that died.
     generation: u64,
     /// Event threads that have not ended.
     alive: usize,
     pub(super) closed: bool,
     pub(super) coverage: Coverage,
+    /// Everything is being watched anew.
+    rebuilding: bool,
+    /// The coverage that the consumer was woken for.
+    told: Coverage,
 }
 
 /// What the worker has to do next.
 #[derive(Debug)]
-pub(super) struct Round {
-    pub(super) doubts: BTreeMap<RelPath, Doubt>,
+pub(super) struct WorkerRound {
+    pub(super) doubts: BTreeMap<RelPath, Recheck>,
     pub(super) relist: BTreeSet<RelPath>,
     pub(super) rebuild: bool,
     pub(super) retry: bool,
 }
 
-impl State {
-    fn needs(&self) -> Needs {
-        Needs {
+impl InboxState {
+    fn needs(&self) -> WorkerNeeds {
+        WorkerNeeds {
             relist: !self.relist.is_empty(),
             now: self.poked,
             rebuild: self.out_of_sync,
-            retry: self.coverage.is_poor(),
+            poor: self.coverage.unwatched + self.coverage.unreadable,
         }
     }
 
-    fn begin_round(&mut self, due: &Due) -> Round {
+    /// How much is watched, as of now.
+    pub(super) fn coverage_now(&self) -> Coverage {
+        Coverage { lost: self.out_of_sync || self.rebuilding, ..self.coverage }
+    }
+
+    fn begin_round(&mut self, due: &WorkerTasks) -> WorkerRound {
         self.rounds_begun += 1;
         self.poked = false;
         if due.rebuild {
             self.out_of_sync = false;
+            self.rebuilding = true;
         }
-        Round {
+        WorkerRound {
             doubts: std::mem::take(&mut self.doubts),
             relist: if due.relist { std::mem::take(&mut self.relist) } else { BTreeSet::new() },
             rebuild: due.rebuild,
@@ -94,8 +104,8 @@ impl State {
 impl Inbox {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
-                dirty: Dirty::new(Bounds::DEFAULT),
+            state: Mutex::new(InboxState {
+                dirty: HintSet::new(HintBounds::DEFAULT),
                 doubts: BTreeMap::new(),
                 relist: BTreeSet::new(),
                 out_of_sync: false,
@@ -109,6 +119,8 @@ impl Inbox {
                 alive: 0,
                 closed: false,
                 coverage: Coverage::default(),
+                rebuilding: false,
+                told: Coverage::default(),
             }),
             work: Condvar::new(),
             hinted: Notify::new(),
@@ -116,7 +128,7 @@ impl Inbox {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, InboxState> {
         // What a panicking thread left behind is whole: every change is one call.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,19 +143,20 @@ impl Inbox {
         }
     }
 
-    pub(super) fn doubt(&self, path: RelPath, doubt: Doubt) {
+    pub(super) fn doubt(&self, path: RelPath, doubt: Recheck) {
         let mut state = self.lock();
         // Permissions matter only where they kept us out.
-        if doubt == Doubt::Permissions && state.coverage.unreadable == 0 {
+        if doubt == Recheck::Permissions && state.coverage.unreadable == 0 {
             return;
         }
         if state.doubts.len() >= DOUBTS_MAX {
-            // Without this doubt the directory is tried again all the same, only later.
-            if doubt == Doubt::Permissions {
+            // Without this recheck the directory is tried again anyway, only later.
+            if doubt == Recheck::Permissions {
                 return;
             }
             state.doubts.clear();
             state.out_of_sync = true;
+            self.hinted.notify_one();
         } else {
             let known = state.doubts.entry(path).or_insert(doubt);
             *known = doubt.max(*known);
@@ -175,6 +188,7 @@ impl Inbox {
         state.coverage.overflows += u64::from(overflow);
         drop(state);
         self.work.notify_all();
+        self.hinted.notify_one();
     }
 
     /// An instance delivered a cookie.
@@ -194,7 +208,7 @@ impl Inbox {
     }
 
     /// Asks for a round that begins from now on; the number of the first that does.
-    pub(super) fn poke(&self, state: &mut State) -> u64 {
+    pub(super) fn poke(&self, state: &mut InboxState) -> u64 {
         state.poked = true;
         self.work.notify_all();
         state.rounds_begun + 1
@@ -211,7 +225,9 @@ impl Inbox {
             {
                 let mut state = self.lock();
                 let hints = state.dirty.take(HINTS_AT_ONCE);
-                if !hints.is_empty() {
+                let coverage = state.coverage_now();
+                if !hints.is_empty() || coverage != state.told {
+                    state.told = coverage;
                     return Some(hints);
                 }
                 if state.closed {
@@ -236,7 +252,7 @@ impl Inbox {
 
     /// Waits for something to do. `None` at the end.
     #[expect(clippy::disallowed_methods, reason = "the adapter reads the clock for its own pauses")]
-    pub(super) fn next_round(&self, clock: &mut Clock) -> Option<Round> {
+    pub(super) fn next_round(&self, clock: &mut WorkerSchedule) -> Option<WorkerRound> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -262,8 +278,11 @@ impl Inbox {
     pub(super) fn end_round(&self) {
         let mut state = self.lock();
         state.rounds_done = state.rounds_begun;
+        state.rebuilding = false;
         drop(state);
         self.progress.send_replace(());
+        // How much is watched may have changed.
+        self.hinted.notify_one();
     }
 
     /// An event thread begins; it belongs to the generation that is returned.
@@ -273,7 +292,7 @@ impl Inbox {
         state.generation
     }
 
-    /// An event thread ended. If nobody told it to, its directories are no longer watched.
+    /// An event thread ended. Unless it was stopped, its directories are no longer watched.
     pub(super) fn end_thread(&self, generation: u64, instance: usize) {
         let mut state = self.lock();
         state.alive -= 1;
@@ -282,9 +301,10 @@ impl Inbox {
         }
         drop(state);
         self.work.notify_all();
+        self.hinted.notify_one();
     }
 
-    /// From here on an event thread that ends was told to.
+    /// From here on an event thread that ends was stopped.
     pub(super) fn begin_generation(&self) {
         let mut state = self.lock();
         state.generation += 1;
@@ -310,14 +330,14 @@ mod tests {
     fn one_doubt_more_than_there_is_room_for_has_everything_watched_anew() {
         let inbox = Inbox::new();
         for number in 0..DOUBTS_MAX {
-            inbox.doubt(path(number), Doubt::Came);
+            inbox.doubt(path(number), Recheck::Came);
             // A second doubt about the first path takes no room.
             if number == 1 {
-                inbox.doubt(path(0), Doubt::Mounted);
+                inbox.doubt(path(0), Recheck::Mounted);
             }
         }
         assert!(!inbox.lock().out_of_sync);
-        inbox.doubt(path(DOUBTS_MAX), Doubt::Left);
+        inbox.doubt(path(DOUBTS_MAX), Recheck::Left);
         let state = inbox.lock();
         assert!(state.out_of_sync && state.doubts.is_empty());
     }

@@ -3,8 +3,8 @@
 //! # Invariant
 //!
 //! A directory is in here from the moment its watch is requested until the moment its end is
-//! requested. Whoever requests a watch for a directory that is in here has to end the old one in
-//! the same batch: the watcher would otherwise say yes and go on watching what was there before.
+//! requested. A request for a watch on a directory that is in here must end the old watch in the
+//! same batch: the watcher would otherwise accept it and continue to watch what was there before.
 
 use crate::model::RelPath;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::ops::Bound;
 
 /// How a directory is covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cover {
+pub(super) enum WatchState {
     /// Watched by this instance.
     Watched(usize),
     /// The limits of the system left no watch for it.
@@ -27,13 +27,13 @@ const POOR_MAX: u64 = 65_536;
 /// The known directories, sorted, so that a subtree is one range.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    directories: BTreeMap<RelPath, Cover>,
-    counts: Counts,
+    directories: BTreeMap<RelPath, WatchState>,
+    counts: WatchCounts,
 }
 
 /// How many directories are covered in which way.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Counts {
+pub(super) struct WatchCounts {
     pub(super) watched: u64,
     pub(super) unwatched: u64,
     pub(super) unreadable: u64,
@@ -42,10 +42,10 @@ pub(super) struct Counts {
 }
 
 impl Index {
-    pub(super) fn insert(&mut self, directory: RelPath, cover: Cover) {
+    pub(super) fn insert(&mut self, directory: RelPath, cover: WatchState) {
         self.remove(&directory);
         let poor = self.counts.unwatched + self.counts.unreadable;
-        if !matches!(cover, Cover::Watched(_)) && poor >= POOR_MAX {
+        if !matches!(cover, WatchState::Watched(_)) && poor >= POOR_MAX {
             self.counts.forgotten += 1;
             return;
         }
@@ -53,11 +53,11 @@ impl Index {
         self.directories.insert(directory, cover);
     }
 
-    pub(super) fn get(&self, directory: &RelPath) -> Option<Cover> {
+    pub(super) fn get(&self, directory: &RelPath) -> Option<WatchState> {
         self.directories.get(directory).copied()
     }
 
-    pub(super) fn remove(&mut self, directory: &RelPath) -> Option<Cover> {
+    pub(super) fn remove(&mut self, directory: &RelPath) -> Option<WatchState> {
         let cover = self.directories.remove(directory)?;
         *self.count(cover) -= 1;
         Some(cover)
@@ -70,8 +70,8 @@ impl Index {
     }
 
     /// Removes the directory and all below it.
-    pub(super) fn remove_subtree(&mut self, directory: &RelPath) -> Vec<(RelPath, Cover)> {
-        let within = |(path, _): &(&RelPath, &Cover)| path.is_within(directory);
+    pub(super) fn remove_subtree(&mut self, directory: &RelPath) -> Vec<(RelPath, WatchState)> {
+        let within = |(path, _): &(&RelPath, &WatchState)| path.is_within(directory);
         let paths: Vec<RelPath> = self
             .directories
             .range(directory..)
@@ -86,21 +86,21 @@ impl Index {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.directories
             .range::<RelPath, _>((from, Bound::Unbounded))
-            .filter(|(_, cover)| !matches!(cover, Cover::Watched(_)))
+            .filter(|(_, cover)| !matches!(cover, WatchState::Watched(_)))
             .map(|(path, _)| path.clone())
             .take(count)
             .collect()
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> WatchCounts {
         self.counts
     }
 
-    fn count(&mut self, cover: Cover) -> &mut u64 {
+    fn count(&mut self, cover: WatchState) -> &mut u64 {
         match cover {
-            Cover::Watched(_) => &mut self.counts.watched,
-            Cover::Unwatched => &mut self.counts.unwatched,
-            Cover::Unreadable => &mut self.counts.unreadable,
+            WatchState::Watched(_) => &mut self.counts.watched,
+            WatchState::Unwatched => &mut self.counts.unwatched,
+            WatchState::Unreadable => &mut self.counts.unreadable,
         }
     }
 }
@@ -117,9 +117,9 @@ mod tests {
     fn a_subtree_is_removed_and_nothing_beside_it() {
         let mut index = Index::default();
         for directory in ["", "a", "a/b", "a/b/c", "a b", "a.d"] {
-            index.insert(path(directory), Cover::Watched(0));
+            index.insert(path(directory), WatchState::Watched(0));
         }
-        index.insert(path("a/b/d"), Cover::Unreadable);
+        index.insert(path("a/b/d"), WatchState::Unreadable);
         assert!(index.knows_of(&path("a/b/c")) && !index.knows_of(&path("a/c")));
         let removed: Vec<_> =
             index.remove_subtree(&path("a")).into_iter().map(|(path, _)| path).collect();
@@ -131,9 +131,11 @@ mod tests {
     #[test]
     fn directories_without_a_watch_are_found_again_in_turn() {
         let mut index = Index::default();
-        for (directory, cover) in
-            [("a", Cover::Unwatched), ("b", Cover::Watched(1)), ("c", Cover::Unreadable)]
-        {
+        for (directory, cover) in [
+            ("a", WatchState::Unwatched),
+            ("b", WatchState::Watched(1)),
+            ("c", WatchState::Unreadable),
+        ] {
             index.insert(path(directory), cover);
         }
         assert_eq!(index.poor(None, 1), [path("a")]);
@@ -144,9 +146,9 @@ mod tests {
     fn directories_without_a_watch_are_counted_where_there_is_no_room_for_their_names() {
         let mut index = Index::default();
         for number in 0..POOR_MAX + 3 {
-            index.insert(path(&number.to_string()), Cover::Unwatched);
+            index.insert(path(&number.to_string()), WatchState::Unwatched);
         }
-        index.insert(path("watched"), Cover::Watched(0));
+        index.insert(path("watched"), WatchState::Watched(0));
         let counts = index.counts();
         assert_eq!((counts.unwatched, counts.forgotten, counts.watched), (POOR_MAX, 3, 1));
     }

@@ -11,8 +11,8 @@
 //!
 //! An instance is used only if it watches the cookies, or no barrier could be trusted.
 
-use super::Settings;
-use super::handler::{Handler, Shared};
+use super::DetectSettings;
+use super::handler::{Handler, HandlerContext};
 use notify::{
     Config, ErrorKind, EventKindMask, INotifyWatcher, PathOp, RecursiveMode, WatchPathConfig,
     Watcher,
@@ -23,29 +23,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The instances of one generation: from one rebuild to the next.
-pub(super) struct Instances {
-    shared: Shared,
-    settings: Settings,
-    list: Vec<Instance>,
+pub(super) struct InotifyInstances {
+    shared: HandlerContext,
+    settings: DetectSettings,
+    list: Vec<InotifyInstance>,
     /// No further instance can be made.
     complete: bool,
     /// The system has no watch left, as far as we know.
     full: bool,
-    /// The log was told of a limit.
+    /// A limit was logged.
     told: bool,
 }
 
-struct Instance {
+struct InotifyInstance {
     watcher: INotifyWatcher,
     directories: usize,
 }
 
 /// Why a directory is not watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum WatchRefusal {
     /// It may not be read.
     Denied,
-    /// Anything else: there is no watch left, or it is gone, which a listing tells.
+    /// Anything else: there is no watch left, or the directory is gone, which a listing shows.
     Other,
 }
 
@@ -57,8 +57,8 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 /// fill our own queue.
 const EVENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CLOSE);
 
-impl Instances {
-    pub(super) fn new(shared: Shared, settings: Settings) -> Self {
+impl InotifyInstances {
+    pub(super) fn new(shared: HandlerContext, settings: DetectSettings) -> Self {
         Self { shared, settings, list: Vec::new(), complete: false, full: false, told: false }
     }
 
@@ -97,12 +97,12 @@ impl Instances {
         }
     }
 
-    /// Watches and ends watches, in this order; tells which directories are not watched.
+    /// Adds and removes watches, in this order; returns the directories that are not watched.
     pub(super) fn apply(
         &mut self,
         instance: usize,
         operations: Vec<PathOp>,
-    ) -> Vec<(PathBuf, Refusal)> {
+    ) -> Vec<(PathBuf, WatchRefusal)> {
         let mut refused = Vec::new();
         let mut operations = operations.into_iter().peekable();
         while operations.peek().is_some() {
@@ -116,14 +116,14 @@ impl Instances {
         &mut self,
         instance: usize,
         mut batch: Vec<PathOp>,
-        refused: &mut Vec<(PathBuf, Refusal)>,
+        refused: &mut Vec<(PathBuf, WatchRefusal)>,
     ) {
         loop {
             if self.full {
                 batch.retain(|operation| match operation {
                     PathOp::Unwatch(_) => true,
                     PathOp::Watch(path, _) => {
-                        refused.push((path.clone(), Refusal::Other));
+                        refused.push((path.clone(), WatchRefusal::Other));
                         false
                     }
                 });
@@ -143,7 +143,7 @@ impl Instances {
         }
     }
 
-    fn refusal(&mut self, error: &notify::Error) -> Refusal {
+    fn refusal(&mut self, error: &notify::Error) -> WatchRefusal {
         match &error.kind {
             ErrorKind::MaxFilesWatch => {
                 if !std::mem::replace(&mut self.told, true) {
@@ -154,12 +154,12 @@ impl Instances {
                     );
                 }
                 self.full = true;
-                Refusal::Other
+                WatchRefusal::Other
             }
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Refusal::Denied
+                WatchRefusal::Denied
             }
-            _ => Refusal::Other,
+            _ => WatchRefusal::Other,
         }
     }
 
@@ -173,7 +173,7 @@ impl Instances {
         }
         match self.try_create() {
             Ok(watcher) => {
-                self.list.push(Instance { watcher, directories: 0 });
+                self.list.push(InotifyInstance { watcher, directories: 0 });
                 Some(self.list.len() - 1)
             }
             Err(error) => {

@@ -1,5 +1,5 @@
 //! Mounts at and below the watched directory. They give no event: neither that something was mounted
-//! or unmounted, nor what happens in it. But the kernel wakes whoever polls its table of mounts.
+//! or unmounted, nor what happens in it. But the kernel wakes a thread that polls its mount table.
 //!
 //! # Invariants
 //!
@@ -8,8 +8,8 @@
 //! - What is said is only where to look. Whether something is mounted there is asked of the directory
 //!   itself.
 
-use super::event::Doubt;
-use super::handler::Shared;
+use super::event::Recheck;
+use super::handler::HandlerContext;
 use crate::model::{Depth, Hint, RelPath};
 use crate::root::Root;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,16 +25,19 @@ use std::sync::Arc;
 const TABLE: &str = "/proc/self/mountinfo";
 /// Between two readings at least: on some nodes something is mounted all the time.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// Neither an event nor the table shows that a link on the way leads elsewhere, or that a directory
+/// above was exchanged. The target of the path is inspected at this interval.
+const WAY_INTERVAL: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// Mount points below the watched directory, and the number of the mount on top.
-type Mounted = BTreeMap<RelPath, u64>;
+type MountPoints = BTreeMap<RelPath, u64>;
 
 /// Follows the table until the returned end of a pipe is dropped.
-pub(super) fn follow(root: Arc<Root>, shared: Shared) -> io::Result<PipeWriter> {
+pub(super) fn follow(root: Arc<Root>, shared: HandlerContext) -> io::Result<PipeWriter> {
     // Opened first: what changes from here on wakes us.
     let table = File::open(TABLE)?;
     let (end, ended) = io::pipe()?;
-    let mut follower = Follower { mounted: read(&root)?, root, shared };
+    let mut follower = MountFollower { mounted: read(&root)?, root, shared };
     let work = move || {
         if let Err(error) = follower.run(&table, &end) {
             tracing::warn!(
@@ -48,19 +51,23 @@ pub(super) fn follow(root: Arc<Root>, shared: Shared) -> io::Result<PipeWriter> 
     Ok(ended)
 }
 
-struct Follower {
+struct MountFollower {
     root: Arc<Root>,
-    shared: Shared,
-    mounted: Mounted,
+    shared: HandlerContext,
+    mounted: MountPoints,
 }
 
-impl Follower {
+impl MountFollower {
     fn run(&mut self, table: &File, end: &PipeReader) -> io::Result<()> {
         loop {
             // PRI: the table is not what it was when it was last asked.
             let mut waited = [PollFd::new(table, PollFlags::PRI), PollFd::new(end, PollFlags::IN)];
-            match poll(&mut waited, None) {
+            match poll(&mut waited, Some(&WAY_INTERVAL)) {
                 Err(Errno::INTR) => continue,
+                Ok(0) => {
+                    self.confirm();
+                    continue;
+                }
                 polled => polled?,
             };
             if !waited[1].revents().is_empty() {
@@ -75,17 +82,21 @@ impl Follower {
         }
     }
 
-    fn changed(&mut self) -> io::Result<()> {
-        let inbox = &self.shared.inbox;
+    fn confirm(&self) {
         if self.root.confirm().is_err() {
             // The engine asks the same before it believes anything.
-            inbox.add(Hint::Tree(RelPath::root(), Depth::Whole));
+            self.shared.inbox.add(Hint::Tree(RelPath::root(), Depth::Whole));
         }
+    }
+
+    fn changed(&mut self) -> io::Result<()> {
+        self.confirm();
+        let inbox = &self.shared.inbox;
         let now = read(&self.root)?;
         for path in differing(&self.mounted, &now) {
             if (self.shared.wanted)(path, true) {
                 tracing::debug!(event = "detect.mount", file.path = %path, "mounted or unmounted");
-                inbox.doubt(path.clone(), Doubt::Mounted);
+                inbox.doubt(path.clone(), Recheck::Mounted);
             }
         }
         self.mounted = now;
@@ -93,22 +104,25 @@ impl Follower {
     }
 }
 
-fn differing<'a>(before: &'a Mounted, now: &'a Mounted) -> impl Iterator<Item = &'a RelPath> {
+fn differing<'a>(
+    before: &'a MountPoints,
+    now: &'a MountPoints,
+) -> impl Iterator<Item = &'a RelPath> {
     let gone = before.keys().filter(|path| !now.contains_key(*path));
     let other = now.iter().filter(|(path, number)| before.get(*path) != Some(*number));
     gone.chain(other.map(|(path, _)| path))
 }
 
-fn read(root: &Root) -> io::Result<Mounted> {
+fn read(root: &Root) -> io::Result<MountPoints> {
     let table = fs::read(TABLE)?;
     // Links on the way to it are followed, and the table knows of none. One that is away for the
     // moment has nothing below it.
     let top = fs::canonicalize(root.path()).ok();
-    Ok(top.map_or_else(Mounted::new, |top| below(&table, &top)))
+    Ok(top.map_or_else(MountPoints::new, |top| below(&table, &top)))
 }
 
 /// The mount points below `top`. A later line lies on top of an earlier one.
-fn below(table: &[u8], top: &Path) -> Mounted {
+fn below(table: &[u8], top: &Path) -> MountPoints {
     let top = top.as_os_str().as_bytes();
     let top = top.strip_suffix(b"/").unwrap_or(top);
     table.split(|&byte| byte == b'\n').filter_map(|line| mount_below(line, top)).collect()
@@ -162,7 +176,7 @@ mod tests {
             40 20 8:4 /x /data/with\\040space/and\\134 rw - ext4 c rw\n\
             50 30 8:5 / /data/a rw - tmpfs d rw\n\
             what is this\n";
-        let expected = |numbers: &[(&str, u64)]| -> Mounted {
+        let expected = |numbers: &[(&str, u64)]| -> MountPoints {
             numbers.iter().map(|(text, number)| (path(text), *number)).collect()
         };
         let found = below(table, Path::new("/data"));
@@ -172,8 +186,8 @@ mod tests {
 
     #[test]
     fn a_mount_in_the_place_of_another_is_a_change() {
-        let before = Mounted::from([(path("a"), 1), (path("b"), 2), (path("c"), 3)]);
-        let now = Mounted::from([(path("b"), 2), (path("c"), 4), (path("d"), 5)]);
+        let before = MountPoints::from([(path("a"), 1), (path("b"), 2), (path("c"), 3)]);
+        let now = MountPoints::from([(path("b"), 2), (path("c"), 4), (path("d"), 5)]);
         let changed: Vec<_> = differing(&before, &now).cloned().collect();
         assert_eq!(changed, ["a", "c", "d"].map(path));
     }

@@ -3,7 +3,7 @@
 mod storm;
 
 use super::*;
-use crate::model::{Activity, Depth};
+use crate::model::{Depth, WriteState};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -25,14 +25,14 @@ fn path(text: &str) -> RelPath {
 }
 
 fn done(text: &str) -> Hint {
-    Hint::Path(path(text), Activity::Done)
+    Hint::Path(path(text), WriteState::Done)
 }
 
 fn whole(text: &str) -> Hint {
     Hint::Tree(path(text), Depth::Whole)
 }
 
-/// Whether a hint makes somebody look at the path.
+/// Whether a hint causes an inspection of the path.
 fn covers(hint: &Hint, path: &RelPath) -> bool {
     match hint {
         Hint::Path(name, _) => name == path,
@@ -47,7 +47,7 @@ impl Watched {
         Self::with(prepare, |_| {})
     }
 
-    fn with(prepare: impl FnOnce(&Path), adjust: impl FnOnce(&mut Settings)) -> Self {
+    fn with(prepare: impl FnOnce(&Path), adjust: impl FnOnce(&mut DetectSettings)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let state = tempfile::tempdir().expect("a directory");
         for open in [&dir, &state] {
@@ -55,10 +55,10 @@ impl Watched {
             fs::set_permissions(open.path(), all).expect("changes");
         }
         prepare(dir.path());
-        let mut settings = Settings::new(state.path().join("cookies"));
+        let mut settings = DetectSettings::new(state.path().join("cookies"));
         adjust(&mut settings);
         let root = Arc::new(Root::open(dir.path()).expect("opens"));
-        let wanted: Wanted = Arc::new(|path, _| {
+        let wanted: PathPredicate = Arc::new(|path, _| {
             let name = path.file_name();
             assert_ne!(name, b"poison", "an event thread is to die");
             !name.windows(7).any(|part| part == b"ignored")
@@ -171,16 +171,16 @@ async fn what_is_done_with_a_file_is_told_by_the_last_event() {
     watched = watched.settled().await;
     let mut file = fs::File::create(watched.at("open")).expect("creates");
     io::Write::write_all(&mut file, b"x").expect("writes");
-    assert_eq!(watched.hints().await, [Hint::Path(path("open"), Activity::Writing)]);
+    assert_eq!(watched.hints().await, [Hint::Path(path("open"), WriteState::Writing)]);
     drop(file);
     assert_eq!(watched.hints().await, [done("open")]);
     fs::rename(watched.at("open"), watched.at("new")).expect("renames");
-    let gone = |name| Hint::Path(path(name), Activity::Gone);
+    let gone = |name| Hint::Path(path(name), WriteState::Gone);
     assert_eq!(watched.hints().await, [done("new"), gone("open")]);
     fs::remove_file(watched.at("new")).expect("removes");
     assert_eq!(watched.hints().await, [gone("new")]);
     fs::hard_link(watched.at("old"), watched.at("linked")).expect("links");
-    let linked = Hint::Path(path("linked"), Activity::Found);
+    let linked = Hint::Path(path("linked"), WriteState::Found);
     assert!(watched.hints().await.contains(&linked));
 }
 
@@ -193,8 +193,19 @@ async fn directories_that_are_not_wanted_are_not_watched() {
     watched.write("ignored/file");
     watched.write("ignored.file");
     watched.write("b/ignored/c/file");
-    assert_eq!(watched.hints().await, []);
+    let arrived = Hint::Path(path("b"), WriteState::Gone);
+    assert_eq!(watched.hints().await, [arrived]);
     assert_eq!(watched.detector.coverage().watched, 2);
+}
+
+/// Before it was watched, a comparison may have seen files in it that went without an event.
+#[tokio::test]
+async fn a_new_directory_is_named_once_it_is_watched() {
+    let mut watched = Watched::new(|_| {}).settled().await;
+    fs::create_dir_all(watched.at("new/below")).expect("creates");
+    let hints = watched.hints().await;
+    assert!(hints.contains(&Hint::Path(path("new"), WriteState::Gone)), "{hints:?}");
+    watched.probe().await;
 }
 
 #[tokio::test]
@@ -249,7 +260,9 @@ async fn a_watch_follows_the_path_and_not_the_directory() {
     .await;
     for round in 0..20 {
         let flags = rustix::fs::RenameFlags::EXCHANGE;
-        let (cwd, a, b) = (rustix::fs::CWD, watched.at("a"), watched.at("b"));
+        let cwd = rustix::fs::CWD;
+        let a = watched.at("a");
+        let b = watched.at("b");
         rustix::fs::renameat_with(cwd, a, cwd, b, flags).expect("swaps");
         watched.hints().await;
         let name = format!("a/{round}");
@@ -281,7 +294,7 @@ async fn many_names_become_their_directory() {
     assert!(hints.contains(&Hint::Tree(path("many"), Depth::Entries)), "{hints:?}");
 }
 
-/// The kernel tells writes to a file that was made without a name under a name it never had.
+/// The kernel reports writes to a file that was made without a name under a name it never had.
 #[tokio::test]
 async fn a_file_made_without_a_name_is_found_by_listing() {
     use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -320,7 +333,7 @@ async fn a_dead_event_thread_is_replaced() {
     watched = watched.settled().await;
     watched.write("a/poison");
     fs::remove_file(watched.at("a/poison")).expect("removes");
-    watched.write("a/b/while-nobody-looked");
+    watched.write("a/b/while-unwatched");
     assert!(watched.hints().await.contains(&whole("")));
     assert!(watched.detector.coverage().rebuilds > 0);
     watched.probe().await;
@@ -400,7 +413,7 @@ async fn a_root_reached_through_a_link_is_watched() {
     std::os::unix::fs::symlink("data", dir.path().join("link")).expect("links");
     for name in ["link", "link/", "data/", "./link/."] {
         let root = Arc::new(Root::open(&dir.path().join(name)).expect("opens"));
-        let settings = Settings::new(dir.path().join("cookies"));
+        let settings = DetectSettings::new(dir.path().join("cookies"));
         let (detector, mut hints) =
             Detector::start(root, Arc::new(|_, _| true), settings).expect("watches");
         detector.barrier(PATIENCE).await.expect("all is delivered");
@@ -418,7 +431,10 @@ async fn hints_end_with_the_detector() {
     let watched = Watched::new(|_| {}).settled().await;
     let Watched { detector, mut hints, .. } = watched;
     detector.stop();
-    assert_eq!(hints.next().await, None);
+    // That nothing is watched any more is news, which comes without a hint.
+    while let Some(told) = hints.next().await {
+        assert_eq!(told, []);
+    }
 }
 
 #[tokio::test]
@@ -427,13 +443,32 @@ async fn a_wrong_root_or_cookie_directory_is_an_error() {
     let data = dir.path().join("data");
     fs::create_dir(&data).expect("creates");
     let root = Arc::new(Root::open(&data).expect("opens"));
-    let wanted: Wanted = Arc::new(|_, _| true);
+    let wanted: PathPredicate = Arc::new(|_, _| true);
     fs::write(dir.path().join("file"), "").expect("writes");
-    let settings = Settings::new(dir.path().join("file"));
+    let settings = DetectSettings::new(dir.path().join("file"));
     let started = Detector::start(root.clone(), wanted.clone(), settings);
     assert!(matches!(started, Err(DetectError::Cookies(_))), "{started:?}");
     fs::rename(&data, dir.path().join("away")).expect("renames");
-    let settings = Settings::new(dir.path().join("cookies"));
+    let settings = DetectSettings::new(dir.path().join("cookies"));
     let started = Detector::start(root, wanted, settings);
     assert!(matches!(started, Err(DetectError::Source(_))), "{started:?}");
+}
+
+#[test]
+fn where_the_state_is_for_a_group_the_cookies_are_as_well() {
+    let state = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("a directory");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
+    let start = |name: &str| {
+        let root = Arc::new(Root::open(data.path()).expect("opens"));
+        let settings = DetectSettings::new(state.path().join(name));
+        let (detector, _hints) =
+            Detector::start(root, Arc::new(|_, _| true), settings).expect("watches");
+        detector.stop();
+    };
+    start("own");
+    assert_eq!(mode(&state.path().join("own")) & 0o7000, 0);
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o2770)).expect("changes");
+    start("shared");
+    assert_eq!(mode(&state.path().join("shared")), 0o2770);
 }

@@ -6,22 +6,22 @@
 //!   listing, whatever comes later gives an event.
 //! - Every directory that is created or renamed arrives again, with all below it, even if its path
 //!   is known: the watch may be on what had this name before.
-//! - A directory that vanished takes its subtree out of the index, and the engine is told to
+//! - A directory that vanished takes its subtree out of the index, and a hint makes the engine
 //!   look for what is absent now.
-//! - Lost events, a dead event thread and a full inbox all end in [`Tree::rebuild`].
+//! - Lost events, a dead event thread and a full inbox all end in [`WatchTree::rebuild`].
 //! - Watches are requested by path, but what is believed comes from listings beneath the root's
 //!   descriptor. A link in the way can at worst make us watch something useless.
 
-use super::clock::Clock;
-use super::event::Doubt;
-use super::handler::Shared;
-use super::inbox::{Inbox, Round};
-use super::index::Cover;
-use super::instances::Instances;
+use super::clock::WorkerSchedule;
+use super::event::Recheck;
+use super::handler::HandlerContext;
+use super::inbox::{Inbox, WorkerRound};
+use super::index::WatchState;
+use super::instances::InotifyInstances;
 use super::watches::Watches;
-use super::{Coverage, Settings, Wanted};
-use crate::model::{Activity, Depth, Hint, RelPath};
-use crate::root::{Kind, LookError, Root, SourceGone};
+use super::{Coverage, DetectSettings, PathPredicate};
+use crate::model::{Depth, Hint, RelPath, WriteState};
+use crate::root::{FileKind, InspectError, Root, SourceGone};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -33,9 +33,9 @@ const DIRECTORIES_AT_ONCE: usize = 512;
 const NAMES_MAX: usize = 128;
 
 /// The worker's own state.
-pub(super) struct Tree {
+pub(super) struct WatchTree {
     root: Arc<Root>,
-    wanted: Wanted,
+    wanted: PathPredicate,
     inbox: Arc<Inbox>,
     watches: Watches,
     /// The last directory without a watch that was tried again.
@@ -46,20 +46,20 @@ pub(super) struct Tree {
 
 /// What is said of the files in a directory that arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Announce {
+enum AnnounceMode {
     /// Nothing: a hint for all of them follows.
     Later,
     /// Each by its name.
     Names,
 }
 
-impl Tree {
-    pub(super) fn new(root: Arc<Root>, shared: Shared, settings: Settings) -> Self {
+impl WatchTree {
+    pub(super) fn new(root: Arc<Root>, shared: HandlerContext, settings: DetectSettings) -> Self {
         Self {
             wanted: shared.wanted.clone(),
             inbox: shared.inbox.clone(),
             retry_interval: settings.retry_interval,
-            watches: Watches::new(root.path().to_owned(), Instances::new(shared, settings)),
+            watches: Watches::new(root.path().to_owned(), InotifyInstances::new(shared, settings)),
             root,
             tried: None,
             rebuilds: 0,
@@ -74,10 +74,10 @@ impl Tree {
 
     /// Works until the inbox is closed; closes it, should this thread end in any other way.
     pub(super) fn run(mut self) {
-        let _closer = Closer(self.inbox.clone());
+        let _closer = InboxCloser(self.inbox.clone());
         self.arm();
         self.end_round();
-        let mut clock = Clock::new(self.retry_interval);
+        let mut clock = WorkerSchedule::new(self.retry_interval);
         while let Some(round) = self.inbox.next_round(&mut clock) {
             self.round(round);
             self.end_round();
@@ -88,15 +88,15 @@ impl Tree {
     /// Watches everything below the watched directory, and has everything compared after that.
     fn arm(&mut self) {
         let mut below = Vec::new();
-        self.list(&RelPath::root(), Announce::Later, &mut below);
-        self.arrive(below, Announce::Later);
+        self.list(&RelPath::root(), AnnounceMode::Later, &mut below);
+        self.arrive(below, AnnounceMode::Later);
         self.watches.flush();
         // Who follows the hint may ask at once.
         self.tell();
         self.inbox.add(Hint::Tree(RelPath::root(), Depth::Whole));
     }
 
-    fn round(&mut self, round: Round) {
+    fn round(&mut self, round: WorkerRound) {
         if round.rebuild {
             // Whatever was in doubt is watched and listed anew.
             return self.rebuild();
@@ -127,11 +127,12 @@ impl Tree {
             instances: self.watches.instances(),
             rebuilds: self.rebuilds,
             overflows: state.coverage.overflows,
+            lost: false,
         };
     }
 
     /// Starts over with new instances: what the old ones missed is not known, and asking them to
-    /// watch a directory again would not tell the kernel.
+    /// watch a directory again would not reach the kernel.
     fn rebuild(&mut self) {
         self.rebuilds += 1;
         tracing::warn!(
@@ -150,8 +151,10 @@ impl Tree {
     }
 
     /// Looks at paths that may have become, or may no longer be, directories.
-    fn settle(&mut self, doubts: BTreeMap<RelPath, Doubt>) {
-        let (mut new, mut again, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    fn settle(&mut self, doubts: BTreeMap<RelPath, Recheck>) {
+        let mut new = Vec::new();
+        let mut again = Vec::new();
+        let mut changed = Vec::new();
         let mut settled: Option<RelPath> = None;
         for (path, doubt) in doubts {
             // It went or arrived with the directory above it, and the doubt is older than that.
@@ -160,21 +163,21 @@ impl Tree {
             }
             let known = self.watches.know_of(&path);
             let idle = match doubt {
-                Doubt::Came | Doubt::Mounted => false,
-                Doubt::Left => !known,
-                Doubt::Permissions => self.watches.cover(&path) != Some(Cover::Unreadable),
+                Recheck::Came | Recheck::Mounted => false,
+                Recheck::Left => !known,
+                Recheck::Permissions => self.watches.cover(&path) != Some(WatchState::Unreadable),
             };
             if idle {
                 continue;
             }
             let directory = match self.root.look(&path) {
-                Ok(stat) => stat.kind == Kind::Directory,
-                Err(LookError::Gone | LookError::NotBelow(_)) => false,
-                // Nobody knows; watching it will tell.
-                Err(LookError::Denied | LookError::Io(_)) => true,
+                Ok(stat) => stat.kind == FileKind::Directory,
+                Err(InspectError::Gone | InspectError::NotBelow(_)) => false,
+                // Unknown; an attempt to watch it shows it.
+                Err(InspectError::Denied | InspectError::Io(_)) => true,
             };
             // Nothing that was recorded below a mount point is known to the watches.
-            let known = known || doubt == Doubt::Mounted;
+            let known = known || doubt == Recheck::Mounted;
             if !known && !directory {
                 continue;
             }
@@ -187,44 +190,69 @@ impl Tree {
             }
             settled = Some(path);
         }
-        self.arrive(new, Announce::Names);
-        self.arrive(again, Announce::Later);
+        let arrived = new.clone();
+        self.arrive(new, AnnounceMode::Names);
+        self.arrive(again, AnnounceMode::Later);
         self.watches.flush();
         // Only now, so that whatever is created during the comparison gives an event.
         for path in changed {
             self.inbox.add(Hint::Tree(path, Depth::Whole));
         }
+        // What a comparison has seen there, and what went before there was a watch, gave no event.
+        for path in arrived {
+            self.inbox.add(Hint::Path(path, WriteState::Gone));
+        }
     }
 
     /// Watches and then lists the directories of `frontier` and all below them.
-    fn arrive(&mut self, mut frontier: Vec<RelPath>, announce: Announce) {
+    fn arrive(&mut self, mut frontier: Vec<RelPath>, announce: AnnounceMode) {
         while !frontier.is_empty() && !self.inbox.is_closed() {
             let batch = frontier.split_off(frontier.len().saturating_sub(DIRECTORIES_AT_ONCE));
             self.watches.request(&batch);
             for directory in batch {
-                if self.watches.cover(&directory) != Some(Cover::Unreadable) {
-                    self.list(&directory, announce, &mut frontier);
+                // One that may not be watched may still be listed; otherwise the engine gets a hint.
+                let denied = self.watches.cover(&directory) == Some(WatchState::Unreadable);
+                if self.list(&directory, announce, &mut frontier) && denied {
+                    self.watches.give_up(directory, WatchState::Unwatched);
                 }
             }
         }
     }
 
-    /// Lists a directory: its sub-directories join `frontier`, its files are announced.
-    fn list(&mut self, directory: &RelPath, announce: Announce, frontier: &mut Vec<RelPath>) {
+    /// Lists a directory: its sub-directories join `frontier`, its files are announced. Answers whether
+    /// it was listed to its end.
+    fn list(
+        &mut self,
+        directory: &RelPath,
+        announce: AnnounceMode,
+        frontier: &mut Vec<RelPath>,
+    ) -> bool {
         let mut names = Vec::new();
-        let (root, wanted) = (&self.root, &self.wanted);
+        let mut unknown = Vec::new();
+        let root = &self.root;
+        let wanted = &self.wanted;
         let listed = root.list(directory, &mut |name, kind| {
-            if announce == Announce::Later && kind.is_some_and(|kind| kind != Kind::Directory) {
+            if announce == AnnounceMode::Later
+                && kind.is_some_and(|kind| kind != FileKind::Directory)
+            {
                 return ControlFlow::Continue(());
             }
             // Never fails: the kernel gave the name.
             let Ok(path) = directory.join(name) else { return ControlFlow::Continue(()) };
-            let kind = kind.or_else(|| root.look(&path).ok().map(|stat| stat.kind));
-            if kind == Some(Kind::Directory) {
+            let kind = match kind.map_or_else(|| root.look(&path).map(|stat| stat.kind), Ok) {
+                Ok(kind) => Some(kind),
+                Err(InspectError::Gone | InspectError::NotBelow(_)) => None,
+                Err(InspectError::Denied | InspectError::Io(_)) => {
+                    // Whether it is a directory is unknown: an attempt to watch it shows it.
+                    unknown.push(path);
+                    return ControlFlow::Continue(());
+                }
+            };
+            if kind == Some(FileKind::Directory) {
                 if wanted(&path, true) {
                     frontier.push(path);
                 }
-            } else if announce == Announce::Names
+            } else if announce == AnnounceMode::Names
                 && names.len() <= NAMES_MAX
                 && wanted(&path, false)
             {
@@ -236,27 +264,35 @@ impl Tree {
             self.inbox.add(Hint::Tree(directory.clone(), Depth::Entries));
         } else {
             for path in names {
-                self.inbox.add(Hint::Path(path, Activity::Found));
+                self.inbox.add(Hint::Path(path, WriteState::Found));
             }
         }
-        match listed {
-            Ok(()) => {}
-            Err(LookError::Gone | LookError::NotBelow(_)) => self.watches.forget(directory),
-            Err(error) => self.not_listed(directory, &error),
+        for path in unknown {
+            if (self.wanted)(&path, true) || (self.wanted)(&path, false) {
+                self.inbox.add(Hint::Tree(path.clone(), Depth::Whole));
+                self.watches.give_up(path, WatchState::Unwatched);
+            }
         }
+        match &listed {
+            Ok(()) => {}
+            Err(InspectError::Gone | InspectError::NotBelow(_)) => self.watches.forget(directory),
+            Err(error) => self.not_listed(directory, error),
+        }
+        listed.is_ok()
     }
 
-    /// What is below this directory is not known: it is tried again, and the engine told.
-    fn not_listed(&mut self, directory: &RelPath, error: &LookError) {
+    /// What is below this directory is not known: it is tried again, and the engine gets a hint.
+    fn not_listed(&mut self, directory: &RelPath, error: &InspectError) {
         let cover = match error {
-            LookError::Denied => Cover::Unreadable,
-            _ => Cover::Unwatched,
+            InspectError::Denied => WatchState::Unreadable,
+            _ => WatchState::Unwatched,
         };
-        tracing::warn!(
+        // The engine meets the same, and says so.
+        tracing::debug!(
             event = "detect.not_listed",
             path = %directory,
             error.message = %error,
-            "a directory cannot be listed; it is tried again later"
+            "directory cannot be listed; will retry"
         );
         self.watches.forget(directory);
         self.watches.give_up(directory.clone(), cover);
@@ -272,9 +308,9 @@ impl Tree {
             self.watches.request(&batch);
             let mut watched = Vec::new();
             for directory in batch {
-                if matches!(self.watches.cover(&directory), Some(Cover::Watched(_))) {
+                if matches!(self.watches.cover(&directory), Some(WatchState::Watched(_))) {
                     watched.push(directory);
-                } else if let Err(LookError::Gone | LookError::NotBelow(_)) =
+                } else if let Err(InspectError::Gone | InspectError::NotBelow(_)) =
                     self.root.look(&directory)
                 {
                     self.watches.forget(&directory);
@@ -282,9 +318,9 @@ impl Tree {
             }
             let mut below = Vec::new();
             for directory in &watched {
-                self.list(directory, Announce::Later, &mut below);
+                self.list(directory, AnnounceMode::Later, &mut below);
             }
-            self.arrive(below, Announce::Later);
+            self.arrive(below, AnnounceMode::Later);
             for directory in &watched {
                 self.inbox.add(Hint::Tree(directory.clone(), Depth::Whole));
             }
@@ -295,16 +331,16 @@ impl Tree {
         self.watches.flush();
         let counts = self.watches.counts();
         if counts.unwatched == 0 && counts.forgotten > 0 {
-            // There is room again, and nobody remembers for which directories.
+            // There is room again; for which directories is not recorded.
             self.inbox.lost(false);
         }
     }
 }
 
-/// Closes the inbox when the worker ends, even by a panic, so that nobody waits in vain.
-struct Closer(Arc<Inbox>);
+/// Closes the inbox when the worker ends, even by a panic, so that no caller waits in vain.
+struct InboxCloser(Arc<Inbox>);
 
-impl Drop for Closer {
+impl Drop for InboxCloser {
     fn drop(&mut self) {
         self.0.close();
     }

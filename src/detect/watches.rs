@@ -2,11 +2,11 @@
 //!
 //! # Invariant
 //!
-//! Whatever ends is told to its instance before the next watch is requested, so that a path is
-//! never asked for while its instance believes to watch it (see [`Index`]).
+//! An instance receives the end of a watch before the next watch is requested, so that a path is
+//! never requested while its instance still has a watch for it (see [`Index`]).
 
-use super::index::{Counts, Cover, Index};
-use super::instances::{Instances, Refusal, watch};
+use super::index::{Index, WatchCounts, WatchState};
+use super::instances::{InotifyInstances, WatchRefusal, watch};
 use crate::model::RelPath;
 use notify::PathOp;
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use std::path::{Path, PathBuf};
 pub(super) struct Watches {
     /// The path of the watched directory.
     root: PathBuf,
-    instances: Instances,
+    instances: InotifyInstances,
     index: Index,
     /// Watches to end, by instance. Their directories are not in the index any more.
     ending: BTreeMap<usize, Vec<PathOp>>,
 }
 
 impl Watches {
-    pub(super) fn new(root: PathBuf, instances: Instances) -> Self {
+    pub(super) fn new(root: PathBuf, instances: InotifyInstances) -> Self {
         Self { root, instances, index: Index::default(), ending: BTreeMap::new() }
     }
 
@@ -40,11 +40,11 @@ impl Watches {
         for directory in directories {
             match self.instances.assign() {
                 Some(instance) => {
-                    self.index.insert(directory.clone(), Cover::Watched(instance));
+                    self.index.insert(directory.clone(), WatchState::Watched(instance));
                     let operation = watch(self.absolute(directory), directory.is_root());
                     operations.entry(instance).or_default().push(operation);
                 }
-                None => self.index.insert(directory.clone(), Cover::Unwatched),
+                None => self.index.insert(directory.clone(), WatchState::Unwatched),
             }
         }
         for (instance, operations) in operations {
@@ -70,11 +70,11 @@ impl Watches {
     }
 
     /// Notes that a directory has no watch.
-    pub(super) fn give_up(&mut self, directory: RelPath, cover: Cover) {
+    pub(super) fn give_up(&mut self, directory: RelPath, cover: WatchState) {
         self.index.insert(directory, cover);
     }
 
-    pub(super) fn cover(&self, directory: &RelPath) -> Option<Cover> {
+    pub(super) fn cover(&self, directory: &RelPath) -> Option<WatchState> {
         self.index.get(directory)
     }
 
@@ -86,7 +86,7 @@ impl Watches {
         self.index.poor(after, count)
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> WatchCounts {
         self.index.counts()
     }
 
@@ -106,20 +106,20 @@ impl Watches {
         self.ending.clear();
     }
 
-    fn refused(&mut self, path: &Path, instance: usize, refusal: Refusal) {
+    fn refused(&mut self, path: &Path, instance: usize, refusal: WatchRefusal) {
         self.instances.release(instance);
         let below = path.strip_prefix(&self.root).map(|path| path.as_os_str().as_bytes());
         // Never fails: it is one of our own paths.
         let Some(directory) = below.ok().and_then(|path| RelPath::new(path).ok()) else { return };
         let cover = match refusal {
-            Refusal::Denied => Cover::Unreadable,
-            Refusal::Other => Cover::Unwatched,
+            WatchRefusal::Denied => WatchState::Unreadable,
+            WatchRefusal::Other => WatchState::Unwatched,
         };
         self.index.insert(directory, cover);
     }
 
-    fn end(&mut self, directory: &RelPath, cover: Cover) {
-        if let Cover::Watched(instance) = cover {
+    fn end(&mut self, directory: &RelPath, cover: WatchState) {
+        if let WatchState::Watched(instance) = cover {
             let operation = PathOp::Unwatch(self.absolute(directory));
             self.ending.entry(instance).or_default().push(operation);
             self.instances.release(instance);

@@ -1,63 +1,75 @@
 //! What one event changes in the record, made as short as it can be.
 
-use crate::model::{Changed, Context, Effort, Outcome, Pending, RelPath, Staleness, UnixMillis};
-use crate::queue::Lease;
+use crate::model::{
+    ChangedObject, Outcome, QueueRow, RelPath, SpanReference, Staleness, UnixMillis,
+    UploadDisposition,
+};
+use crate::queue::Attempt;
 use crate::rules::Rules;
 use crate::store::Change;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What a CDN has to be told.
+/// A change to invalidate in a CDN.
 #[derive(Debug, Clone)]
-pub struct Invalidate {
+pub struct CdnChange {
     /// New objects as well: their being absent may be remembered.
     pub new_objects: bool,
     /// By which objects carry tags that copies are known by, if they do.
     pub tagging: Option<Arc<Rules>>,
 }
 
-impl Invalidate {
+impl CdnChange {
     /// The head by which an object is known to carry its tags.
     fn tagged(&self, path: &RelPath) -> Option<u64> {
         self.tagging.as_ref().map(|rules| rules.head(path).digest())
     }
 }
 
-/// The end of a try as a CDN has to be told of it, if it has changed the object. To be written with the
-/// end, and before it.
+/// The invalidation for the end of an attempt that has changed the object. It must be written with
+/// the end, and before it.
 pub(super) fn stale(
-    invalidate: Option<&Invalidate>,
-    lease: &Lease,
+    invalidate: Option<&CdnChange>,
+    lease: &Attempt,
     outcome: &Outcome,
-    context: Option<Context>,
+    context: Option<SpanReference>,
     at: UnixMillis,
 ) -> Option<Change> {
     let invalidate = invalidate?;
     let certain = lease.sent_before.is_some() || invalidate.new_objects;
     let staleness = match outcome {
         Outcome::Deleted => Staleness::Certain,
-        Outcome::Mirrored(_, Effort::Sent | Effort::Copied) if certain => Staleness::Certain,
-        Outcome::Mirrored(_, Effort::Sent | Effort::Copied) => Staleness::IfReplaced,
+        Outcome::Mirrored(_, UploadDisposition::Sent | UploadDisposition::Copied) if certain => {
+            Staleness::Certain
+        }
+        Outcome::Mirrored(_, UploadDisposition::Sent | UploadDisposition::Copied) => {
+            Staleness::IfReplaced
+        }
         // An earlier try has changed it, and was not answered.
-        Outcome::Mirrored(_, Effort::Found) if lease.sent_before.is_some() => Staleness::Certain,
-        Outcome::Mirrored(..) | Outcome::LookAgain(_) | Outcome::Failed(_) => return None,
+        Outcome::Mirrored(_, UploadDisposition::Found) if lease.sent_before.is_some() => {
+            Staleness::Certain
+        }
+        Outcome::Mirrored(..) | Outcome::Yielded | Outcome::LookAgain(_) | Outcome::Failed(_) => {
+            return None;
+        }
     };
     let path = lease.pending.path.clone();
-    // What an earlier try may have put in the place of the recorded one, nobody knows.
+    // What an earlier attempt may have put in the place of the recorded object is unknown.
     let known = lease.sent_before.is_none();
     let tagged = if known { invalidate.tagged(&path) } else { None };
-    Some(Change::Stale(Changed { path, staleness, at, tagged, context }))
+    Some(Change::Stale(ChangedObject { path, staleness, at, tagged, context }))
 }
 
-/// The same for a row that goes while nobody knows what its last try has done.
+/// The same for a row that is removed while the result of its last attempt is unknown.
 pub(super) fn stale_in_doubt(
-    invalidate: Option<&Invalidate>,
-    row: Option<&Pending>,
+    invalidate: Option<&CdnChange>,
+    row: Option<&QueueRow>,
     at: UnixMillis,
 ) -> Option<Change> {
     let row = row.filter(|row| invalidate.is_some() && row.sent.is_some())?;
-    let (path, staleness) = (row.path.clone(), Staleness::Certain);
-    Some(Change::Stale(Changed { path, staleness, at, tagged: None, context: None }))
+    let path = row.path.clone();
+    let staleness = Staleness::Certain;
+    Some(Change::Stale(ChangedObject { path, staleness, at, tagged: None, context: None }))
 }
 
 /// A row that is queued and started at once needs to be written only as it is in the end.
@@ -83,7 +95,10 @@ pub(super) fn last_of_each_path(changes: impl Iterator<Item = Change>) -> Vec<Ch
             | Change::Found(..)
             | Change::Reviewed
             | Change::Inherited(..)
+            | Change::Replaced(..)
             | Change::Bound(_)
+            | Change::Restoring(_)
+            | Change::RecentDeletes(_)
             | Change::Stale(..)
             | Change::Invalidation(_) => {}
         }

@@ -1,13 +1,14 @@
 //! What people and programs may ask of the engine while it runs, and how they are answered.
 //!
-//! Requests come by a bounded channel; each has a channel of its own for its answer. Whoever asks and
-//! goes away costs nothing: an answer that nobody takes is dropped.
+//! Requests come by a bounded channel; each has a channel of its own for its reply. A client that
+//! disconnects costs nothing: its reply is dropped.
 
-use super::flush::Flushed;
+use super::flush::FlushResult;
 use crate::detect::Detector;
-use crate::model::{Pending, RelPath};
+use crate::model::{QueueRow, RelPath};
 use crate::store::Store;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,39 +16,44 @@ use tokio::sync::{mpsc, oneshot};
 const REQUESTS_MAX: usize = 64;
 /// Flushes that may be under way at once.
 const FLUSHES_MAX: usize = 64;
-/// Parked paths that are looked at again when everything is to be tried.
+/// Parked paths that are inspected again when everything is retried.
 pub(super) const PARKED_MAX: usize = 10_000;
 
 /// Something is asked for.
 #[derive(Debug)]
-pub enum Request {
+pub enum ControlRequest {
     /// Is the loop alive?
-    Ping(Answer<()>),
+    Ping(ControlReply<()>),
     /// Compare the whole tree now.
-    Rescan(Answer<()>),
+    Rescan(ControlReply<()>),
     /// Do the deletes that are held now; answers how many there are.
-    ApproveDeletes(Answer<u64>),
+    ApproveDeletes {
+        /// Do nothing if there are not so many.
+        expect: Option<u64>,
+        /// Where to answer.
+        answer: ControlReply<u64>,
+    },
     /// Try these at once, or everything that waits; answers how many.
-    Retry(Option<Vec<RelPath>>, Answer<u64>),
+    Retry(Option<Vec<RelPath>>, ControlReply<u64>),
     /// What waits, the oldest first; so many rows at most.
-    Queued(usize, Answer<Vec<Pending>>),
-    /// The daemon will be told to stop soon.
-    EndSoon(Answer<()>),
+    Queued(usize, ControlReply<Vec<QueueRow>>),
+    /// A shutdown is announced.
+    EndSoon(ControlReply<()>),
     /// Answer when every change that was made before this is in S3.
     Flush {
         /// The last events are waited for this long.
         patience: Duration,
         /// Where to answer.
-        answer: Answer<Flushed>,
+        answer: ControlReply<FlushResult>,
     },
 }
 
 /// Where an answer goes.
-pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+pub type ControlReply<T> = oneshot::Sender<Result<T, ControlError>>;
 
 /// Why nothing was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ControlError {
     /// There is nothing to mirror.
     #[error("the watched directory is not there")]
     NoSource,
@@ -60,6 +66,9 @@ pub enum Refusal {
     /// What was asked went with the configuration of then.
     #[error("the configuration has changed meanwhile; ask again")]
     Reconfigured,
+    /// Another instance has the state.
+    #[error("this instance waits for the one that holds the state directory")]
+    WaitingForInstance,
     /// The daemon is coming to its end.
     #[error("the daemon is stopping")]
     Stopping,
@@ -67,16 +76,19 @@ pub enum Refusal {
 
 /// A handle for those who ask. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Control(mpsc::Sender<Request>);
+pub struct Control {
+    requests: mpsc::Sender<ControlRequest>,
+    end_announced: Arc<AtomicBool>,
+}
 
 /// The other end, for those who answer.
-pub type Requests = mpsc::Receiver<Request>;
+pub type ControlRequests = mpsc::Receiver<ControlRequest>;
 
 /// Both ends.
 #[must_use]
-pub fn channel() -> (Control, Requests) {
+pub fn channel() -> (Control, ControlRequests) {
     let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
-    (Control(sender), receiver)
+    (Control { requests: sender, end_announced: Arc::default() }, receiver)
 }
 
 impl Control {
@@ -85,52 +97,85 @@ impl Control {
     /// # Errors
     ///
     /// If nothing was done.
-    pub async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Refusal> {
+    pub async fn ask<T>(
+        &self,
+        request: impl FnOnce(ControlReply<T>) -> ControlRequest,
+    ) -> Result<T, ControlError> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(request(answer)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
-            mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
+        self.requests.try_send(request(answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ControlError::Busy,
+            mpsc::error::TrySendError::Closed(_) => ControlError::Stopping,
         })?;
-        answered.await.unwrap_or(Err(Refusal::Stopping))
+        answered.await.unwrap_or(Err(ControlError::Stopping))
+    }
+
+    /// Announces that the pod is ending, also where no engine listens.
+    ///
+    /// # Errors
+    ///
+    /// If the engine could not be reached. The shutdown counts as announced anyway.
+    pub async fn announce_end(&self) -> Result<(), ControlError> {
+        self.end_announced.store(true, Ordering::Relaxed);
+        self.ask(ControlRequest::EndSoon).await
+    }
+
+    /// Whether the end of the pod was announced.
+    #[must_use]
+    pub fn is_end_announced(&self) -> bool {
+        self.end_announced.load(Ordering::Relaxed)
     }
 }
 
-pub(super) fn reply<T>(answer: Answer<T>, result: Result<T, Refusal>) {
-    // Whoever asked may have gone.
+pub(super) fn reply<T>(answer: ControlReply<T>, result: Result<T, ControlError>) {
+    // The client may have disconnected.
     answer.send(result).ok();
 }
 
 /// Answers what is asked for in the record.
-pub(super) async fn queued(store: &Store, limit: usize, answer: Answer<Vec<Pending>>) {
+pub(super) async fn queued(store: &Store, limit: usize, answer: ControlReply<Vec<QueueRow>>) {
     let rows = store.queued(limit).await.map(|(rows, _)| rows);
-    reply(answer, rows.map_err(|_| Refusal::Record));
+    reply(answer, rows.map_err(|_| ControlError::Record));
 }
 
 /// Answers while there is no engine.
-pub async fn without_source(request: Request, store: &Store) {
+pub async fn without_source(request: ControlRequest, store: &Store) {
     match request {
-        Request::Ping(answer) | Request::EndSoon(answer) => reply(answer, Ok(())),
-        Request::Queued(limit, answer) => queued(store, limit, answer).await,
-        Request::Rescan(answer) => reply(answer, Err(Refusal::NoSource)),
-        Request::ApproveDeletes(answer) | Request::Retry(_, answer) => {
-            reply(answer, Err(Refusal::NoSource));
+        ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),
+        ControlRequest::Queued(limit, answer) => queued(store, limit, answer).await,
+        ControlRequest::Rescan(answer) => reply(answer, Err(ControlError::NoSource)),
+        ControlRequest::ApproveDeletes { answer, .. } | ControlRequest::Retry(_, answer) => {
+            reply(answer, Err(ControlError::NoSource));
         }
-        Request::Flush { answer, .. } => reply(answer, Err(Refusal::NoSource)),
+        ControlRequest::Flush { answer, .. } => reply(answer, Err(ControlError::NoSource)),
+    }
+}
+
+/// Answers while there is no state: another instance holds it, or it is being opened.
+pub fn without_state(request: ControlRequest) {
+    let refusal = ControlError::WaitingForInstance;
+    match request {
+        ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),
+        ControlRequest::Rescan(answer) => reply(answer, Err(refusal)),
+        ControlRequest::Queued(_, answer) => reply(answer, Err(refusal)),
+        ControlRequest::ApproveDeletes { answer, .. } | ControlRequest::Retry(_, answer) => {
+            reply(answer, Err(refusal));
+        }
+        ControlRequest::Flush { answer, .. } => reply(answer, Err(refusal)),
     }
 }
 
 /// Those who wait for a flush.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct FlushWaiters {
     last: u64,
-    answers: Vec<(u64, Answer<Flushed>)>,
+    answers: Vec<(u64, ControlReply<FlushResult>)>,
 }
 
-impl Waiting {
+impl FlushWaiters {
     /// The number of one more who waits, if there is room.
-    pub(super) fn add(&mut self, answer: Answer<Flushed>) -> Option<u64> {
+    pub(super) fn add(&mut self, answer: ControlReply<FlushResult>) -> Option<u64> {
         if self.answers.len() >= FLUSHES_MAX {
-            reply(answer, Err(Refusal::Busy));
+            reply(answer, Err(ControlError::Busy));
             return None;
         }
         self.last += 1;
@@ -139,7 +184,7 @@ impl Waiting {
     }
 
     /// Answers those whose flush has ended.
-    pub(super) fn answer(&mut self, ended: Vec<(u64, Flushed)>) {
+    pub(super) fn answer(&mut self, ended: Vec<(u64, FlushResult)>) {
         for (id, flushed) in ended {
             if let Some(index) = self.answers.iter().position(|(known, _)| *known == id) {
                 let (_, answer) = self.answers.swap_remove(index);
@@ -149,7 +194,7 @@ impl Waiting {
     }
 
     /// Answers all of them that nothing comes of it.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, refusal: ControlError) {
         self.answers.drain(..).for_each(|(_, answer)| reply(answer, Err(refusal)));
     }
 
@@ -160,9 +205,9 @@ impl Waiting {
     }
 }
 
-/// Waits until all that happened before is in the hints. Answers whether the tree has to be compared
-/// besides, because hints do not tell of everything.
-pub(super) async fn gather(
+/// Waits until all that happened before is in the hints. Returns whether the tree must be scanned
+/// as well, because hints do not cover everything.
+pub async fn gather(
     detector: Option<Arc<Detector>>,
     tells_everything: bool,
     patience: Duration,

@@ -1,17 +1,19 @@
-//! What the engine is told, and what it answers.
+//! The input of the engine, and its effects.
 
-use crate::look::Looked;
-use crate::model::{Hint, Outcome, Pending, RelPath, UploadNote};
-use crate::queue::Lease;
-use crate::reconcile::{Range, ReconcileError, Summary};
+use super::StopRequest;
+use super::snapshot::Watch;
+use crate::look::Inspection;
+use crate::model::{AttemptOutcome, Hint, QueueRow, RelPath, UploadRecord};
+use crate::queue::Attempt;
+use crate::reconcile::{ReconcileError, ScanScope, Summary};
 use crate::root::SourceGone;
-use crate::settle::Rested;
-use crate::store::{Change, Counts, Known, Survey};
+use crate::settle::ReadyPath;
+use crate::store::{Change, QueueStats, RecordedState, StateCounts};
 use std::time::Duration;
 
 /// The time, as an argument.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub struct EngineTime {
     /// Since the engine started; never goes back.
     pub elapsed: Duration,
     /// Randomness for the back-off, between 0 and 1.
@@ -24,44 +26,46 @@ pub enum Event {
     /// The detector says where to look.
     Hinted(Vec<Hint>),
     /// Paths were looked at, and what the record says of them.
-    Looked(Vec<(Looked, Known)>),
+    Looked(Vec<(Inspection, RecordedState)>),
     /// A look failed as a whole; these paths are as they were.
-    LookFailed(Vec<Rested>, LookFailure),
+    LookFailed(Vec<ReadyPath>, LookFailure),
     /// A comparison found paths that differ.
     Differing(Vec<RelPath>),
     /// A comparison has ended.
-    Compared(Range, Result<Summary, ReconcileError>),
+    Compared(ScanScope, Result<Summary, ReconcileError>),
     /// Rows are on disk: the number of their commit, for receipts may overtake each other, and how
     /// much the record held then.
-    Written(u64, Counts),
+    Written(u64, StateCounts),
     /// Tries have ended; those of deletes end together.
-    Ended(Vec<(Lease, Outcome)>),
+    Ended(Vec<(Attempt, AttemptOutcome)>),
     /// Rows of the record for the queue.
-    Refilled(Vec<Pending>),
+    Refilled(Vec<QueueRow>),
     /// The record was surveyed.
-    Surveyed(Survey),
-    /// The bucket was looked through for what another shard has left, and whether that is to be done
-    /// again: there was something, or it was the first time.
+    Surveyed(QueueStats),
+    /// The bucket was listed for a takeover from another shard, and whether that must be repeated:
+    /// there was something, or it was the first time.
     Reviewed {
         /// Whether it is.
         again: bool,
     },
+    /// Changes are seen otherwise than before.
+    Watched(Watch),
     /// A person or a program asks for something.
-    Asked(Ask),
+    Asked(EngineCommand),
     /// Time went by.
     Tick,
     /// Come to an end: drain what there is.
-    Stop,
+    Stop(StopRequest),
 }
 
 /// What may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// Tell when all that was hinted so far is in S3. The number is the asker's.
+pub enum EngineCommand {
+    /// Report when all that was hinted so far is in S3. The number identifies the request.
     Flush {
         /// Of this flush.
         id: u64,
-        /// Whether hints do not tell of everything, so that the tree has to be compared as well.
+        /// Whether hints do not cover everything, so that the tree must be scanned as well.
         compare: bool,
     },
     /// Compare the whole tree now.
@@ -83,17 +87,17 @@ pub enum LookFailure {
     Store(String),
 }
 
-/// Something is to be done.
+/// Work for the loop to perform.
 #[derive(Debug)]
 pub enum Effect {
     /// Look at these.
-    Look(Vec<Rested>),
+    Look(Vec<ReadyPath>),
     /// Compare this with the record.
-    Compare(Range),
+    Compare(ScanScope),
     /// Write these, and begin the tries when they are on disk.
-    Write(Vec<Change>, Vec<Lease>),
+    Write(Vec<Change>, Vec<Attempt>),
     /// Abort this multipart upload: its file has no need of it any more.
-    Abandon(UploadNote),
+    Abandon(UploadRecord),
     /// Read so many rows for the queue.
     Refill(usize),
     /// The watched directory is gone: end this run, and wait for it.

@@ -1,6 +1,6 @@
 //! Flushes: when is all that was hinted before a moment in S3?
 //!
-//! Every hint has a [`Mark`], which goes with what comes of it: the wait for quiet, the look, the
+//! Every hint has a [`FlushGeneration`], which goes with what comes of it: the wait for quiet, the look, the
 //! comparison, the row in the queue, the look after a try. A flush is done when no such thing has a
 //! mark as low as its own, and what came of them is on disk. Changes that come later have higher
 //! marks, so a flush ends while others go on writing.
@@ -8,17 +8,17 @@
 //! Rows that wait in the record alone have lost theirs. As long as there may be any, no flush ends,
 //! nor before the first comparison, which finds what happened before the start.
 
-use super::event::Ask;
-use super::{Engine, Now};
-use crate::model::{Depth, Hint, RelPath};
-use crate::settle::Mark;
-use crate::store::Counts;
+use super::event::EngineCommand;
+use super::{Engine, EngineTime};
+use crate::model::{CoverageGaps, Depth, Hint, RelPath};
+use crate::settle::FlushGeneration;
+use crate::store::StateCounts;
 use std::time::Duration;
 
 /// The flushes under way.
 #[derive(Debug)]
 pub(super) struct Flushes {
-    open: Vec<Flush>,
+    open: Vec<FlushState>,
     /// Commits handed in so far.
     commits: u64,
     /// Rows may wait in the record alone, since this commit.
@@ -26,32 +26,30 @@ pub(super) struct Flushes {
 }
 
 #[derive(Debug)]
-struct Flush {
+struct FlushState {
     id: u64,
-    mark: Mark,
+    mark: FlushGeneration,
     /// The commit with the last of what came of its hints.
     commit: Option<u64>,
 }
 
 /// How a flush ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flushed {
-    /// Files that cannot be mirrored until they change.
-    pub parked: u64,
-    /// Deletes that wait for a person.
-    pub held: u64,
+pub struct FlushResult {
+    /// What is not in S3 as it is, and why.
+    pub gaps: CoverageGaps,
 }
 
-impl Flushed {
-    /// Whether everything is in S3.
+impl FlushResult {
+    /// Whether everything is in S3, but for files that are skipped.
     #[must_use]
     pub fn is_complete(self) -> bool {
-        self.parked == 0 && self.held == 0
+        self.gaps.failures() == 0
     }
 }
 
 impl Flushes {
-    pub(super) fn new(counts: Counts) -> Self {
+    pub(super) fn new(counts: StateCounts) -> Self {
         let partial = (counts.pending > counts.parked).then_some(0);
         Self { open: Vec::new(), commits: 0, partial }
     }
@@ -85,15 +83,18 @@ impl Engine {
 
     /// The flushes that have ended, by the numbers of those who asked. Looks at everything that is
     /// under way, so it is not for every event.
-    pub fn flushed(&mut self) -> Vec<(u64, Flushed)> {
+    pub fn flushed(&mut self) -> Vec<(u64, FlushResult)> {
         let unknown = !self.has_compared() || self.flushes.partial.is_some();
+        // An error that passes by itself is given time to do so.
+        let unknown = unknown || !self.unread.is_given_up();
         if self.flushes.open.is_empty() || unknown {
             return Vec::new();
         }
         let waiting = self.settle.lowest_mark().into_iter().chain(self.queue.lowest_mark());
         let lowest = waiting.chain(self.looks.iter().copied()).chain(self.comparing).min();
-        let (commits, written) = (self.flushes.commits, self.newest_write);
-        let flushed = Flushed { parked: self.counts().parked, held: self.deletes_waiting() };
+        let commits = self.flushes.commits;
+        let written = self.newest_write;
+        let flushed = FlushResult { gaps: self.gaps() };
         let mut ended = Vec::new();
         self.flushes.open.retain_mut(|flush| {
             if lowest.is_some_and(|lowest| lowest <= flush.mark) {
@@ -109,30 +110,33 @@ impl Engine {
         ended
     }
 
-    /// Nobody waits for these any more.
+    /// The clients of these flushes have disconnected.
     pub fn forget_flushes(&mut self, gone: &[u64]) {
         self.flushes.open.retain(|flush| !gone.contains(&flush.id));
     }
 
-    pub(super) fn asked(&mut self, ask: Ask, now: Now) {
+    pub(super) fn asked(&mut self, ask: EngineCommand, now: EngineTime) {
         match ask {
-            Ask::Flush { id, compare } => {
-                if compare {
+            EngineCommand::Flush { id, compare } => {
+                for hint in self.unread.take_all(now.elapsed) {
+                    self.settle.hint_of(hint, now.elapsed, self.unread_mark, true);
+                }
+                if compare || !self.has_complete_events() {
                     self.settle.hint(Hint::Tree(RelPath::root(), Depth::Whole), now.elapsed);
                 }
                 let mark = self.settle.flush(now.elapsed);
                 self.queue.retry(self.wall(now));
-                self.flushes.open.push(Flush { id, mark, commit: None });
+                self.flushes.open.push(FlushState { id, mark, commit: None });
             }
-            Ask::Rescan => self.next_rescan = Duration::ZERO,
-            Ask::ApproveDeletes => {
+            EngineCommand::Rescan => self.next_rescan = Duration::ZERO,
+            EngineCommand::ApproveDeletes => {
                 self.queue.approve_deletes(self.wall(now));
                 // Those that another daemon held back have failed, and wait.
                 self.queue.retry(self.wall(now));
                 super::report::approved(&self.queue);
             }
-            Ask::Retry => self.queue.retry(self.wall(now)),
-            Ask::EndSoon => {
+            EngineCommand::Retry => self.queue.retry(self.wall(now)),
+            EngineCommand::EndSoon => {
                 self.ending = true;
                 self.settle.end_soon(now.elapsed);
                 self.queue.retry(self.wall(now));
@@ -141,7 +145,7 @@ impl Engine {
     }
 
     /// A look has ended, of paths with these marks.
-    pub(super) fn look_ended(&mut self, marks: impl Iterator<Item = Mark>) {
+    pub(super) fn look_ended(&mut self, marks: impl Iterator<Item = FlushGeneration>) {
         let lowest = marks.min();
         if let Some(index) = self.looks.iter().position(|mark| Some(*mark) == lowest) {
             self.looks.swap_remove(index);

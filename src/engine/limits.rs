@@ -13,8 +13,10 @@ pub(super) const LOOKS_MAX: usize = 2;
 pub(super) const WRITES_MAX: usize = 64;
 /// When the content of a file written within the tick of its look is compared once more.
 pub(super) const RACY_WAIT: Duration = Duration::from_millis(2_100);
-/// How often a single run tries a path before it leaves it behind.
-pub(super) const ONCE_TRIES: u32 = 5;
+/// Before the end of the drain, everything that waits is tried a last time.
+pub(super) const LAST_TRY: Duration = Duration::from_secs(1);
+/// A drain that took longer than this since its first comparison compares a second time.
+pub(super) const CLOSING_AFTER: Duration = Duration::from_secs(2);
 
 /// The threads that look at paths: as many as there are looks at once.
 ///

@@ -6,17 +6,20 @@
 
 use super::run::perform_look;
 use super::run::tries::perform_tries;
-use super::wanted::Wanted;
-use super::{Event, LookFailure, Settings};
+use super::settings::BELOW_MIN_AGE;
+use super::wanted::PlannedChange;
+use super::{EngineSettings, Event, LookFailure};
 use crate::filter::Filter;
-use crate::look::Looked;
-use crate::model::{Effort, FailureClass, Mirrored, Operation, Outcome, Pending, RelPath};
-use crate::plan::Observed;
-use crate::queue::{Lease, Queue};
-use crate::reconcile::{Comparison, Expected, Range, ReportError, Summary};
+use crate::look::Inspection;
+use crate::model::{
+    FailureClass, ObjectRecord, Operation, Outcome, QueueRow, RelPath, UploadDisposition,
+};
+use crate::plan::FileState;
+use crate::queue::{Attempt, Lane, Queue};
+use crate::reconcile::{Expected, ReportError, ScanScope, ScanTask, Summary, UnreadPath};
 use crate::root::Root;
-use crate::settle::Rested;
-use crate::store::{Change, Counts, Known, Store};
+use crate::settle::ReadyPath;
+use crate::store::{Change, RecordedState, StateCounts, Store};
 use crate::threads::Threads;
 use crate::transfer::{self, Journal, ObjectStore, Transfer, is_rehearsed};
 use futures_util::{StreamExt, stream};
@@ -35,7 +38,7 @@ const PROGRESS: Duration = Duration::from_millis(200);
 
 /// What a preview works with.
 #[derive(Debug)]
-pub struct Preview<S, J> {
+pub struct PlanInputs<S, J> {
     /// The watched directory.
     pub root: Arc<Root>,
     /// Which names are mirrored.
@@ -47,12 +50,12 @@ pub struct Preview<S, J> {
     /// Who looks at paths: [`looking`](super::looking).
     pub looking: Arc<Threads>,
     /// What a single run would go by.
-    pub settings: Settings,
+    pub settings: EngineSettings,
 }
 
 /// What would be done about a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doing {
+pub enum PlannedAction {
     /// The file is sent.
     Upload,
     /// The object is copied within S3, from that of this path.
@@ -67,29 +70,29 @@ pub enum Doing {
 
 /// One thing that would be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct PlanStep {
     /// About what.
     pub path: RelPath,
     /// What.
-    pub doing: Doing,
+    pub doing: PlannedAction,
     /// Bytes of the file.
     pub size: u64,
     /// Why.
     pub reason: String,
 }
 
-/// What a preview tells while it goes on.
+/// An event of a running preview.
 #[derive(Debug)]
-pub enum Told {
+pub enum PlanEvent {
     /// One more step.
-    Step(Step),
+    Step(PlanStep),
     /// So many files were compared.
     Compared(u64),
 }
 
 /// What there is in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct PlanTotals {
     /// Files in the directory.
     pub files: u64,
     /// Files that would be read, found to be in the bucket as they are, and only recorded.
@@ -98,17 +101,17 @@ pub struct Totals {
     pub unreadable: u64,
 }
 
-type Tell<'a> = &'a mut (dyn FnMut(Told) + Send);
+type PlanReporter<'a> = &'a mut (dyn FnMut(PlanEvent) + Send);
 
-impl<S: ObjectStore, J: Journal> Preview<S, J> {
-    /// Tells every step a single run would make: first what is sent and copied, then the rest.
+impl<S: ObjectStore, J: Journal> PlanInputs<S, J> {
+    /// Reports every step of a single run: first uploads and copies, then the rest.
     ///
     /// # Errors
     ///
-    /// If it cannot be known. What was told until then is so.
-    pub async fn run(&self, tell: Tell<'_>) -> Result<Totals, ReportError> {
+    /// If it cannot be known. What was reported until then is valid.
+    pub async fn run(&self, tell: PlanReporter<'_>) -> Result<PlanTotals, ReportError> {
         self.transfer.prepare().await.map_err(ReportError::Asked)?;
-        let mut totals = Totals::default();
+        let mut totals = PlanTotals::default();
         let mut after = None;
         loop {
             // What waits is tried, whether a comparison finds it or not.
@@ -119,20 +122,26 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
             self.consider(paths, &mut totals, tell).await?;
         }
         let found = self.compare(&mut totals, tell).await?;
-        (totals.files, totals.unreadable) = (found.files, found.unreadable);
+        totals.files = found.files;
+        totals.unreadable = found.unreadable;
+        tell_unread(found, tell);
         self.tell_rest(tell).await?;
         Ok(totals)
     }
 
-    async fn compare(&self, totals: &mut Totals, tell: Tell<'_>) -> Result<Summary, ReportError> {
+    async fn compare(
+        &self,
+        totals: &mut PlanTotals,
+        tell: PlanReporter<'_>,
+    ) -> Result<Summary, ReportError> {
         let expected = Expected::new(self.settings.policy.epoch, self.settings.reapply.clone());
         let visited = Arc::clone(&expected.visited);
-        let comparison = Comparison {
+        let comparison = ScanTask {
             root: Arc::clone(&self.root),
             store: self.store.clone(),
             filter: Arc::clone(&self.filter),
             expected,
-            range: Range::everything(),
+            range: ScanScope::everything(),
         };
         let (mut differences, comparing) = comparison.start(DIFFERENCES_MAX);
         let mut progress = tokio::time::interval(PROGRESS);
@@ -142,7 +151,7 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
                     Some(paths) => self.consider(paths, totals, tell).await?,
                     None => break,
                 },
-                _ = progress.tick() => tell(Told::Compared(visited.load(Ordering::Relaxed))),
+                _ = progress.tick() => tell(PlanEvent::Compared(visited.load(Ordering::Relaxed))),
             }
         }
         Ok(comparing.end().await?)
@@ -152,8 +161,8 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
     async fn consider(
         &self,
         paths: Vec<RelPath>,
-        totals: &mut Totals,
-        tell: Tell<'_>,
+        totals: &mut PlanTotals,
+        tell: PlanReporter<'_>,
     ) -> Result<(), ReportError> {
         let mut left = paths;
         for _ in 0..LOOKS_MAX {
@@ -166,21 +175,21 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
                     continue;
                 }
                 match self.decide(looked, &known) {
-                    Decided::Change(change) => changes.extend(change),
-                    Decided::Put(put) => puts.push((*put, known)),
+                    PreviewDecision::Change(change) => changes.extend(change),
+                    PreviewDecision::Put(put) => puts.push((*put, known)),
                 }
             }
             self.store.write(changes).await?;
             let tries = puts.into_iter().map(|(put, known)| self.rehearse(put, known));
             let mut tries = stream::iter(tries).buffered(READS_MAX);
             while let Some(tried) = tries.next().await {
-                let Rehearsal { change, step, again } = tried?;
+                let PutPreview { change, step, again } = tried?;
                 totals.recorded +=
                     u64::from(step.is_none() && matches!(change, Change::Mirrored(..)));
                 self.store.write(vec![change]).await?;
                 left.extend(again);
                 if let Some(step) = step {
-                    tell(Told::Step(step));
+                    tell(PlanEvent::Step(step));
                 }
             }
             if left.is_empty() {
@@ -190,9 +199,13 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
         Ok(())
     }
 
-    async fn look(&self, paths: Vec<RelPath>) -> Result<Vec<(Looked, Known)>, ReportError> {
-        let paths = paths.into_iter().map(Rested::as_it_is).collect();
-        let (root, looking) = (Arc::clone(&self.root), Arc::clone(&self.looking));
+    async fn look(
+        &self,
+        paths: Vec<RelPath>,
+    ) -> Result<Vec<(Inspection, RecordedState)>, ReportError> {
+        let paths = paths.into_iter().map(ReadyPath::as_it_is).collect();
+        let root = Arc::clone(&self.root);
+        let looking = Arc::clone(&self.looking);
         match perform_look(looking, root, self.store.clone(), paths).await {
             Event::Looked(looked) => Ok(looked),
             Event::LookFailed(_, LookFailure::Source(gone)) => Err(gone.into()),
@@ -201,86 +214,107 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
         }
     }
 
-    fn decide(&self, looked: Looked, known: &Known) -> Decided {
+    fn decide(&self, looked: Inspection, known: &RecordedState) -> PreviewDecision {
         let path = looked.rested.path;
-        match self.settings.wanted(&path, &looked.observed, known, 0) {
-            Wanted::Do(mut wish, reason) => {
-                // What waits in the copy is told at the end, and why.
+        match self.settings.wanted(&path, &looked.observed, known, 0, looked.at_ns) {
+            PlannedChange::Do(mut wish, reason) => {
+                // What waits in the copy is reported at the end, with the reason.
                 wish.error = Some(reason.to_owned());
-                let Observed::File(fingerprint) = looked.observed else {
-                    return Decided::Change(Some(Change::Queue(wish)));
+                let FileState::File(fingerprint) = looked.observed else {
+                    return PreviewDecision::Change(Some(Change::Queue(wish)));
                 };
-                let (epoch, head) = (self.settings.policy.epoch, self.settings.head(&path));
-                let (crc64nvme, etag, racy) = (0, None, false);
-                let sent = Mirrored { fingerprint, crc64nvme, etag, racy, epoch, head };
-                Decided::Put(Box::new(Put { wish, reason, sent }))
+                let epoch = self.settings.policy.epoch;
+                let head = self.settings.head(&path);
+                let crc64nvme = 0;
+                let etag = None;
+                let racy = false;
+                let sent = ObjectRecord { fingerprint, crc64nvme, etag, racy, epoch, head };
+                PreviewDecision::Put(Box::new(PreviewPut { wish, reason, sent }))
             }
-            Wanted::Nothing => {
-                Decided::Change(known.pending.as_ref().map(|_| Change::Settled(path)))
+            PlannedChange::Nothing => {
+                PreviewDecision::Change(known.pending.as_ref().map(|_| Change::Settled(path)))
             }
-            Wanted::Leave(wish, _, why) => {
-                let row = Pending { parked: Some(why), ..wish };
-                Decided::Change(Some(Change::Queue(row)))
+            PlannedChange::Later(wish, ..) => {
+                let row = QueueRow { parked: Some(BELOW_MIN_AGE.to_owned()), ..wish };
+                PreviewDecision::Change(Some(Change::Queue(row)))
+            }
+            PlannedChange::Leave(wish, _, why) => {
+                let row = QueueRow { parked: Some(why), ..wish };
+                PreviewDecision::Change(Some(Change::Queue(row)))
             }
         }
     }
 
     /// Tries to put a file, without anything being made.
-    async fn rehearse(&self, put: Put, known: Known) -> Result<Rehearsal, ReportError> {
-        let Put { wish, reason, sent } = put;
-        let (path, from, size) = (wish.path.clone(), wish.copy_from.clone(), wish.version.size);
+    async fn rehearse(
+        &self,
+        put: PreviewPut,
+        known: RecordedState,
+    ) -> Result<PutPreview, ReportError> {
+        let PreviewPut { wish, reason, sent } = put;
+        let path = wish.path.clone();
+        let from = wish.copy_from.clone();
+        let size = wish.version.size;
         let sent_before = known.pending.as_ref().and_then(|pending| pending.sent);
         // Wanted by this run, as far as it matters.
-        let lease = Lease { pending: wish, sent_before, queued: 1 };
-        let row = transfer::Known {
+        let lease = Attempt { pending: wish, sent_before, queued: 1, lane: Lane::Backlog };
+        let row = transfer::AttemptRecord {
             mirrored: known.mirrored,
             listed: known.listed,
-            ..transfer::Known::default()
+            ..transfer::AttemptRecord::default()
         };
         let step = |doing| {
-            let (path, reason) = (path.clone(), reason.to_owned());
-            Some(Step { path, doing, size, reason })
+            let path = path.clone();
+            let reason = reason.to_owned();
+            Some(PlanStep { path, doing, size, reason })
         };
         let mirrored = |mirrored, step, again| {
-            Ok(Rehearsal { change: Change::Mirrored(path.clone(), mirrored), step, again })
+            Ok(PutPreview { change: Change::Mirrored(path.clone(), mirrored), step, again })
         };
         if Transfer::<S, J>::sends_for_sure(&lease, &row) {
-            return mirrored(sent, step(Doing::Upload), None);
+            return mirrored(sent, step(PlannedAction::Upload), None);
         }
-        let (epoch, wish) = (sent.epoch, lease.pending.clone());
+        let epoch = sent.epoch;
+        let wish = lease.pending.clone();
         let tries =
             perform_tries(&self.transfer, &self.store, epoch, vec![lease], None, None).await;
         let left = |why: String| {
-            let row = Pending { parked: Some(why), ..wish };
-            Ok(Rehearsal { change: Change::Queue(row), step: None, again: None })
+            let row = QueueRow { parked: Some(why), ..wish };
+            Ok(PutPreview { change: Change::Queue(row), step: None, again: None })
         };
-        match tries.into_iter().next().map(|(_, outcome)| outcome) {
+        match tries.into_iter().next().map(|(_, attempted)| attempted.outcome) {
             Some(Outcome::Mirrored(found, effort)) => {
                 // Once is enough here.
-                let found = Mirrored { racy: false, ..found };
+                let found = ObjectRecord { racy: false, ..found };
                 let step = match effort {
-                    Effort::Sent => step(Doing::Upload),
-                    Effort::Copied => step(Doing::Copy(from.clone().unwrap_or(path.clone()))),
-                    Effort::Unchanged | Effort::Found => None,
+                    UploadDisposition::Sent => step(PlannedAction::Upload),
+                    UploadDisposition::Copied => {
+                        step(PlannedAction::Copy(from.clone().unwrap_or(path.clone())))
+                    }
+                    UploadDisposition::Unchanged | UploadDisposition::Found => None,
                 };
                 // Its delete counts as one of a moved file from now on.
                 mirrored(found, step, from)
             }
             Some(Outcome::Failed(failure)) if is_rehearsed(&failure) => {
-                mirrored(sent, step(Doing::Upload), from)
+                mirrored(sent, step(PlannedAction::Upload), from)
             }
-            Some(Outcome::Failed(failure)) if failure.class != FailureClass::File => {
+            Some(Outcome::Failed(failure))
+                if !matches!(failure.class, FailureClass::File | FailureClass::Read) =>
+            {
                 Err(ReportError::Asked(failure))
             }
             Some(Outcome::Failed(failure)) => left(failure.message),
             Some(Outcome::LookAgain(why)) => left(why.to_owned()),
-            Some(Outcome::Deleted) | None => left("it cannot be read".to_owned()),
+            Some(Outcome::Deleted | Outcome::Yielded) | None => {
+                left("it cannot be read".to_owned())
+            }
         }
     }
 
     /// What is left in the queue of the copy: deletes, and what cannot be done.
-    async fn tell_rest(&self, tell: Tell<'_>) -> Result<(), ReportError> {
-        let counts: Counts = self.store.write(Vec::new()).await?;
+    async fn tell_rest(&self, tell: PlanReporter<'_>) -> Result<(), ReportError> {
+        let counts: StateCounts = self.store.write(Vec::new()).await?;
         let held = Queue::new(self.settings.queue.clone(), counts).deletes_held();
         let mut after = None;
         loop {
@@ -289,40 +323,48 @@ impl<S: ObjectStore, J: Journal> Preview<S, J> {
             after = Some(last.path.clone());
             for row in rows {
                 let doing = match (&row.parked, row.operation) {
-                    (None, Operation::Delete) if held => Doing::Hold,
-                    (None, Operation::Delete) => Doing::Delete,
-                    (_, Operation::Put | Operation::Delete) => Doing::Leave,
+                    (None, Operation::Delete) if held => PlannedAction::Hold,
+                    (None, Operation::Delete) => PlannedAction::Delete,
+                    (_, Operation::Put | Operation::Delete) => PlannedAction::Leave,
                 };
                 let reason = if row.moved { Some("moved".to_owned()) } else { None };
                 let reason = row.parked.or(reason).or(row.error).unwrap_or_default();
-                let (path, size) = (row.path, row.version.size);
-                tell(Told::Step(Step { path, doing, size, reason }));
+                let path = row.path;
+                let size = row.version.size;
+                tell(PlanEvent::Step(PlanStep { path, doing, size, reason }));
             }
         }
     }
 }
 
+/// What could not be read is left: nothing is known of what lies there.
+fn tell_unread(found: Summary, tell: PlanReporter<'_>) {
+    for UnreadPath { path, why, .. } in found.unread {
+        tell(PlanEvent::Step(PlanStep { path, doing: PlannedAction::Leave, size: 0, reason: why }));
+    }
+}
+
 /// What a look at a path leads to.
-enum Decided {
+enum PreviewDecision {
     /// A change of the copy.
     Change(Option<Change>),
     /// A file that may have to be sent.
-    Put(Box<Put>),
+    Put(Box<PreviewPut>),
 }
 
 /// A file that may have to be sent.
-struct Put {
-    wish: Pending,
+struct PreviewPut {
+    wish: QueueRow,
     reason: &'static str,
     /// What the record would say of it then.
-    sent: Mirrored,
+    sent: ObjectRecord,
 }
 
 /// What became of it.
-struct Rehearsal {
+struct PutPreview {
     change: Change,
     /// Nothing where the object is there already.
-    step: Option<Step>,
+    step: Option<PlanStep>,
     /// To be looked at once more.
     again: Option<RelPath>,
 }

@@ -1,25 +1,25 @@
-//! When a [`Snapshot`] is told: only after something happened, and [`PAUSE`] after the one before at
-//! the earliest. A daemon that has nothing to do tells nothing.
+//! When a [`Snapshot`] is published: only after something happened, and [`PAUSE`] after the one before
+//! at the earliest. An idle daemon publishes nothing.
 
-use super::snapshot::{Snapshot, Watch};
+use super::snapshot::Snapshot;
 use super::{Engine, Event};
-use crate::store::Counts;
+use crate::store::StateCounts;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Time between two snapshots.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Tells whoever listens.
+/// Publishes snapshots.
 #[derive(Debug)]
 pub(super) struct Publisher {
     to: watch::Sender<Snapshot>,
-    /// When the next may be told.
+    /// When the next may be published.
     free: Duration,
     /// Whether there may be something new.
     touched: bool,
     /// How much the record held when it was last surveyed.
-    surveyed: Option<Counts>,
+    surveyed: Option<StateCounts>,
     surveying: bool,
 }
 
@@ -34,19 +34,19 @@ impl Publisher {
         self.touched |= !matches!(event, Event::Tick);
     }
 
-    /// When there will be something to tell.
+    /// When there will be something to publish.
     pub(super) fn due(&self) -> Option<Duration> {
         self.touched.then_some(self.free)
     }
 
-    /// Tells what is new, if it is time. Answers whether the record has to be surveyed.
-    pub(super) fn publish(&mut self, engine: &Engine, watch: Watch, now: Duration) -> bool {
+    /// Publishes what is new, if it is time. Returns whether the statistics of the queue must be read.
+    pub(super) fn publish(&mut self, engine: &Engine, now: Duration) -> bool {
         if !self.touched || now < self.free {
             return false;
         }
         self.touched = false;
         self.free = now + PAUSE;
-        self.tell(engine, watch);
+        self.tell(engine);
         let counts = engine.counts();
         let survey = !self.surveying && self.surveyed != Some(counts);
         if survey {
@@ -56,9 +56,9 @@ impl Publisher {
         survey
     }
 
-    /// Tells what there is, whatever the time.
-    pub(super) fn tell(&self, engine: &Engine, watch: Watch) {
-        let snapshot = engine.snapshot(watch);
+    /// Publishes at once, whatever the time.
+    pub(super) fn tell(&self, engine: &Engine) {
+        let snapshot = engine.snapshot();
         self.to.send_if_modified(|told| {
             let new = *told != snapshot;
             if new {
@@ -74,23 +74,24 @@ mod tests {
     use super::*;
     use crate::engine::snapshot::Phase;
     use crate::engine::tests::world::engine;
-    use crate::store::Survey;
+    use crate::store::QueueStats;
 
     #[test]
     fn snapshots_are_told_on_change_only_and_with_pauses() {
-        let engine = engine(Duration::ZERO, Counts { mirrored: 3, ..Counts::default() }, true);
+        let engine =
+            engine(Duration::ZERO, StateCounts { mirrored: 3, ..StateCounts::default() }, true);
         let (to, mut told) = watch::channel(Snapshot::default());
         let mut publisher = Publisher::new(to);
-        assert!(publisher.publish(&engine, Watch::default(), Duration::ZERO), "surveyed once");
+        assert!(publisher.publish(&engine, Duration::ZERO), "surveyed once");
         assert!(told.has_changed().expect("open"));
         let snapshot = told.borrow_and_update().clone();
         assert_eq!((snapshot.phase, snapshot.counts.mirrored), (Phase::Comparing, 3));
         assert_eq!(publisher.due(), None, "an idle daemon does nothing");
         publisher.heard(&Event::Tick);
         assert_eq!(publisher.due(), None);
-        publisher.heard(&Event::Surveyed(Survey::default()));
+        publisher.heard(&Event::Surveyed(QueueStats::default()));
         assert_eq!(publisher.due(), Some(PAUSE));
-        assert!(!publisher.publish(&engine, Watch::default(), PAUSE), "the record is as it was");
+        assert!(!publisher.publish(&engine, PAUSE), "the record is as it was");
         assert!(!told.has_changed().expect("open"), "nothing is new");
     }
 }

@@ -1,15 +1,16 @@
-//! What the engine tells the log: every upload, delete and failure, and each turn for the worse or
-//! the better once. `error` means that data is at risk; what is tried again is a `warn`.
+//! What the engine logs: every upload, delete and failure, and each outage and recovery once.
+//! `error` means that data is at risk; what is retried is a `warn`.
 
-use super::Settings;
+use super::EngineSettings;
 use super::snapshot::History;
 use crate::model::{
-    Effort, Failure, FailureClass, KeyPrefix, Operation, Outcome, Pending, RelPath, Trace, Tracing,
-    UnixMillis, UploadNote,
+    Failure, FailureClass, KeyPrefix, Operation, Outcome, QueueRow, RelPath, Trace, TraceSettings,
+    UnixMillis, UploadDisposition, UploadRecord,
 };
-use crate::queue::{Lease, Queue, Turn};
-use crate::reconcile::{Range, ReconcileError, Summary};
-use std::collections::HashSet;
+use crate::queue::{Attempt, BreakerTransition, Queue};
+use crate::reconcile::{ReconcileError, ScanScope, Summary};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 /// A file that could not be read in one state for so long is worth a word.
 const RESTLESS_MS: UnixMillis = 60_000;
@@ -17,42 +18,68 @@ const RESTLESS_MS: UnixMillis = 60_000;
 /// Links, devices and the like that are named in the log; the rest is counted by comparisons.
 pub(super) const SKIPPED_MAX: usize = 1_000;
 
-/// What has been told already.
+/// Files that are remembered because an attempt could not read them.
+const UNREAD_MAX: usize = 1_000;
+
+/// What keeps an attempt from reading a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadTrouble {
+    /// It changes whenever it is read.
+    Restless,
+    /// An error, or permissions.
+    Unreadable,
+}
+/// Lines about files that wait for a change, between two comparisons of everything.
+const LEFT_MAX: u64 = 1_000;
+
+/// What was logged already.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct EventLog {
     bucket: String,
     prefix: KeyPrefix,
-    tracing: Tracing,
+    tracing: TraceSettings,
     held: bool,
     /// What is not mirrored because of what it is.
     skipped: HashSet<RelPath>,
+    /// Files whose last attempts could not read them, which was said.
+    unread: HashMap<RelPath, ReadTrouble>,
+    /// Lines about single files that wait for a change, since the last comparison of everything.
+    left: u64,
+    /// Deletes fail because of another writer or a restore, which was said.
+    withheld: bool,
     pub(super) history: History,
 }
 
-impl Report {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let Settings { bucket, prefix, tracing, .. } = settings;
-        let (bucket, prefix) = (bucket.clone(), prefix.clone());
+impl EventLog {
+    pub(super) fn new(settings: &EngineSettings) -> Self {
+        let EngineSettings { bucket, prefix, tracing, .. } = settings;
+        let bucket = bucket.clone();
+        let prefix = prefix.clone();
         Self {
             bucket,
             prefix,
             tracing: *tracing,
             held: false,
             skipped: HashSet::new(),
+            unread: HashMap::new(),
+            left: 0,
+            withheld: false,
             history: History::default(),
         }
     }
 
     /// A try has ended.
-    pub(super) fn ended(&mut self, lease: &Lease, outcome: &Outcome, now: UnixMillis) {
+    pub(super) fn ended(&mut self, lease: &Attempt, outcome: &Outcome, now: UnixMillis) {
         self.history.ended(lease, outcome, now);
         let pending = &lease.pending;
         let failed = pending.attempts > 1 || matches!(outcome, Outcome::Failed(_));
         let _change = span(self.tracing.of_row(pending), failed).entered();
         let key = self.prefix.key(&pending.path).map(|key| key.to_string()).unwrap_or_default();
         let lag_ms = now.saturating_sub(pending.since);
+        let news = self.note_trouble(&pending.path, outcome, lag_ms);
+        self.note_withheld(pending, outcome);
         match outcome {
-            Outcome::Mirrored(_, Effort::Sent) => tracing::info!(
+            Outcome::Mirrored(_, UploadDisposition::Sent) => tracing::info!(
                 event = "upload.completed",
                 aws.s3.bucket = self.bucket,
                 aws.s3.key = key,
@@ -62,7 +89,7 @@ impl Report {
                 lag_ms,
                 "uploaded"
             ),
-            Outcome::Mirrored(_, Effort::Copied) => tracing::info!(
+            Outcome::Mirrored(_, UploadDisposition::Copied) => tracing::info!(
                 event = "copy.completed",
                 aws.s3.bucket = self.bucket,
                 aws.s3.key = key,
@@ -77,7 +104,7 @@ impl Report {
                 event = "upload.unneeded",
                 aws.s3.key = key,
                 file.path = %pending.path,
-                found = *effort == Effort::Found,
+                found = *effort == UploadDisposition::Found,
                 "the object has these bytes already"
             ),
             Outcome::Deleted => tracing::info!(
@@ -89,7 +116,14 @@ impl Report {
                 lag_ms,
                 "deleted"
             ),
-            Outcome::LookAgain(reason) if lag_ms > RESTLESS_MS => tracing::warn!(
+            Outcome::Yielded => tracing::warn!(
+                event = "upload.yielded",
+                aws.s3.bucket = self.bucket,
+                aws.s3.key = key,
+                file.path = %pending.path,
+                "not uploaded: another writer wrote the object, and this instance is ending"
+            ),
+            Outcome::LookAgain(reason) if news && lag_ms > RESTLESS_MS => tracing::warn!(
                 event = "file.restless",
                 file.path = %pending.path,
                 reason,
@@ -102,19 +136,113 @@ impl Report {
                 reason,
                 "not sent, looked at again"
             ),
-            Outcome::Failed(failure) => self.failed(lease, failure, &key),
+            Outcome::Failed(failure) => self.failed(lease, failure, &key, news),
         }
     }
 
-    fn failed(&self, lease: &Lease, failure: &Failure, key: &str) {
+    /// Says once that another writer or a restore keeps deletes from being done, and once that this is over.
+    fn note_withheld(&mut self, pending: &QueueRow, outcome: &Outcome) {
+        match outcome {
+            Outcome::Failed(failure) if is_withheld(failure) && !self.withheld => {
+                self.withheld = true;
+                tracing::warn!(
+                    event = "deletes.withheld",
+                    error.type = failure.code,
+                    error.message = failure.message,
+                    "deletes are held back; uploads go on"
+                );
+            }
+            Outcome::Deleted if self.withheld && pending.operation == Operation::Delete => {
+                self.withheld = false;
+                tracing::info!(event = "deletes.resumed", "deletes are no longer held back");
+            }
+            Outcome::Failed(_) | Outcome::Deleted => {}
+            Outcome::Mirrored(..) | Outcome::Yielded | Outcome::LookAgain(_) => {}
+        }
+    }
+
+    /// Notes whether an attempt could read its file. Answers whether that is new.
+    fn note_trouble(&mut self, path: &RelPath, outcome: &Outcome, lag_ms: UnixMillis) -> bool {
+        let trouble = match outcome {
+            Outcome::LookAgain(_) if lag_ms > RESTLESS_MS => ReadTrouble::Restless,
+            Outcome::Failed(Failure { class: FailureClass::File | FailureClass::Read, .. }) => {
+                ReadTrouble::Unreadable
+            }
+            Outcome::LookAgain(_) | Outcome::Failed(_) => return true,
+            Outcome::Mirrored(..) | Outcome::Yielded | Outcome::Deleted => {
+                self.file_readable(path);
+                return true;
+            }
+        };
+        // Where there is no room, it is said each time.
+        let room = self.unread.len() < UNREAD_MAX || self.unread.contains_key(path);
+        !room || self.unread.insert(path.clone(), trouble) != Some(trouble)
+    }
+
+    /// There is nothing left to read of a file, or it was read.
+    pub(super) fn file_readable(&mut self, path: &RelPath) {
+        if self.unread.remove(path).is_some() {
+            tracing::info!(event = "file.readable", file.path = %path, "readable again");
+        }
+    }
+
+    /// Files that change whenever they are read.
+    pub(super) fn restless(&self) -> u64 {
+        let restless = self.unread.values().filter(|trouble| **trouble == ReadTrouble::Restless);
+        restless.count() as u64
+    }
+
+    /// A path cannot be read. It is tried again with pauses, of which nothing is said.
+    pub(super) fn unreadable(&self, path: &RelPath, why: &str) {
+        tracing::warn!(
+            event = "source.unreadable",
+            file.path = %path,
+            error.message = why,
+            "cannot be read; nothing at or below it is sent or deleted until it can"
+        );
+    }
+
+    /// A path can be read again, or is gone.
+    pub(super) fn readable(&self, path: &RelPath) {
+        tracing::info!(event = "source.readable", file.path = %path, "readable again, or gone");
+    }
+
+    /// Whether one more line about a file that waits for a change is logged; that there are more is, once.
+    fn names_one_more(&mut self) -> bool {
+        self.left += 1;
+        if self.left == LEFT_MAX + 1 {
+            tracing::warn!(
+                event = "file.parked_more",
+                "more files that wait for a change are only counted until the next comparison"
+            );
+        }
+        self.left <= LEFT_MAX
+    }
+
+    fn failed(&mut self, lease: &Attempt, failure: &Failure, key: &str, news: bool) {
         let pending = &lease.pending;
+        let reading = matches!(failure.class, FailureClass::File | FailureClass::Read);
+        let known = reading && !(news && self.names_one_more());
+        if known || is_withheld(failure) {
+            tracing::debug!(
+                event = if reading { "file.unreadable" } else { "delete.failed" },
+                file.path = %pending.path,
+                error.type = failure.code,
+                error.message = failure.message,
+                attempts = pending.attempts,
+                "failed again for a reason that was logged before"
+            );
+            return;
+        }
         let (event, message) = match (failure.class, pending.operation) {
-            (FailureClass::File, _) => (
-                "file.unreadable",
-                "not readable; looked at again when it changes, or at the next rescan",
-            ),
-            (_, Operation::Put) => ("upload.failed", "upload failed; tried again later"),
-            (_, Operation::Delete) => ("delete.failed", "delete failed; tried again later"),
+            (FailureClass::Read, _) => {
+                ("file.unreadable", "could not be read; tried again within seconds")
+            }
+            (FailureClass::File, _) => {
+                ("file.unreadable", "not readable; skipped until it changes or the next scan")
+            }
+            (_, Operation::Put) => ("upload.failed", "upload failed; will retry"),
+            (_, Operation::Delete) => ("delete.failed", "delete failed; will retry"),
         };
         tracing::warn!(
             event,
@@ -130,7 +258,7 @@ impl Report {
     }
 
     /// A change was decided on; `known` is what was queued for its path before.
-    pub(super) fn decided(&self, wish: &Pending, known: Option<&Pending>, reason: &str) {
+    pub(super) fn decided(&self, wish: &QueueRow, known: Option<&QueueRow>, reason: &str) {
         let since = known.map_or(wish.since, |known| known.since.min(wish.since));
         let _change = span(self.tracing.of(&wish.path, since), false).entered();
         tracing::debug!(
@@ -143,13 +271,27 @@ impl Report {
     }
 
     /// A path has nothing done to it until it changes.
-    pub(super) fn parked(&self, row: &Pending, reason: &str) {
+    pub(super) fn parked(&mut self, row: &QueueRow, reason: &str) {
+        if !self.names_one_more() {
+            return;
+        }
         let _change = span(self.tracing.of_row(row), false).entered();
         tracing::warn!(
             event = "file.parked",
             file.path = %row.path,
             reason,
-            "not mirrored; looked at again when it changes, or at the next rescan"
+            "skipped until it changes or the next scan"
+        );
+    }
+
+    /// A file is not old enough to be sent.
+    pub(super) fn too_young(&self, row: &QueueRow, left: Duration) {
+        let _change = span(self.tracing.of_row(row), false).entered();
+        tracing::debug!(
+            event = "file.too_young",
+            file.path = %row.path,
+            inspected_in_seconds = left.as_secs() + 1,
+            "not sent before it is min_age_seconds old"
         );
     }
 
@@ -169,7 +311,7 @@ impl Report {
             event = "file.skipped",
             file.path = %path,
             kind,
-            "not a regular file of this file system: not mirrored"
+            "skipped: not a regular file"
         );
     }
 
@@ -180,8 +322,11 @@ impl Report {
     }
 
     /// A comparison of the tree with the record has ended.
-    pub(super) fn compared(&mut self, range: &Range, summary: &Summary, now: UnixMillis) {
+    pub(super) fn compared(&mut self, range: &ScanScope, summary: &Summary, now: UnixMillis) {
         self.history.compared(range, summary, now);
+        if range.is_everything() {
+            self.left = 0;
+        }
         for (path, kind) in &summary.skipped {
             self.skipped(path, kind);
         }
@@ -201,8 +346,7 @@ impl Report {
                 event = "deletes.held",
                 deletes = counts.deletes,
                 mirrored = counts.mirrored,
-                "more deletes are wanted than delete_limit_percent and delete_limit_count allow: \
-                 none is done until the files return, the deletes are approved or the limits are raised"
+                "deletes on hold: the limit is exceeded; restore the files, approve them, or raise the limit"
             );
         } else {
             tracing::info!(
@@ -213,6 +357,11 @@ impl Report {
             );
         }
     }
+}
+
+/// Whether a delete waits because of another writer or a restore: one cause, however many deletes there are.
+fn is_withheld(failure: &Failure) -> bool {
+    matches!(&*failure.code, "other-writer" | "lease-unknown" | "restore-incomplete")
 }
 
 /// What marks the lines of a change, in which something has `failed` or not. At the highest level,
@@ -229,27 +378,34 @@ pub(super) fn approved(queue: &Queue) {
         event = "deletes.approved",
         deletes = counts.deletes,
         mirrored = counts.mirrored,
-        "the deletes that are wanted now are done, however many they are"
+        "held deletes approved"
     );
 }
 
-/// S3 went away or came back.
-pub(super) fn turned(turn: Option<Turn>) {
+/// S3 went away, with this outcome, or came back.
+pub(super) fn turned(turn: Option<BreakerTransition>, outcome: &Outcome) {
+    let failure = match outcome {
+        Outcome::Failed(failure) => Some(failure),
+        _ => None,
+    };
     match turn {
         None => {}
-        Some(Turn::Opened) => tracing::error!(
+        Some(BreakerTransition::Opened) => tracing::error!(
             event = "s3.unavailable",
-            "S3 does not take anything; changes wait on disk, and one try at a time asks again"
+            class = failure.map(|failure| failure.class.as_str()),
+            error.type = failure.map(|failure| &*failure.code),
+            error.message = failure.map(|failure| &*failure.message),
+            "S3 unavailable; changes are queued on disk, probing until it recovers"
         ),
-        Some(Turn::Closed(after_ms)) => {
+        Some(BreakerTransition::Closed(after_ms)) => {
             tracing::info!(event = "s3.available", after_ms, "S3 takes changes again");
         }
     }
 }
 
 /// A comparison of the tree with the record has ended.
-fn compared(range: &Range, summary: &Summary) {
-    let Summary { files, new, changed, gone, unreadable, special, mounts, skipped: _ } = summary;
+fn compared(range: &ScanScope, summary: &Summary) {
+    let Summary { files, new, changed, gone, unreadable, special, mounts, .. } = summary;
     if range.start.is_root() {
         tracing::info!(
             event = "reconcile.completed",
@@ -277,7 +433,7 @@ fn compared(range: &Range, summary: &Summary) {
 }
 
 /// A comparison could not be done, and will be tried again.
-pub(super) fn compare_failed(range: &Range, error: &ReconcileError) {
+pub(super) fn compare_failed(range: &ScanScope, error: &ReconcileError) {
     tracing::warn!(
         event = "reconcile.failed",
         file.path = %range.start,
@@ -305,8 +461,18 @@ pub(super) fn not_listed(failure: &Failure) {
     );
 }
 
+/// The bucket could not be compared with the records.
+pub(super) fn not_reviewed(failure: &Failure) {
+    tracing::warn!(
+        event = "bucket.listing_failed",
+        error.type = failure.code,
+        error.message = failure.message,
+        "the bucket cannot be compared after another writer was noticed; will retry"
+    );
+}
+
 /// A multipart upload could not be aborted; it stays noted, and the next start tries again.
-pub fn not_abandoned(note: &UploadNote, failure: &Failure) {
+pub fn not_abandoned(note: &UploadRecord, failure: &Failure) {
     tracing::warn!(
         event = "upload.abort_failed",
         file.path = %note.path,

@@ -3,24 +3,30 @@
 //! Each effect is a task that ends in an event. The loop ends when the engine is drained or the
 //! deadline has passed; tasks that are still under way are dropped then, which is as safe as a kill.
 
+mod overlap;
 mod requests;
+mod rescan;
 pub(super) mod tries;
 
-use super::control::{Refusal, Requests, Waiting};
+pub use rescan::RescanTimer;
+
+use super::control::{ControlError, ControlRequests, FlushWaiters};
 use super::publish::Publisher;
-use super::snapshot::{Mode, Snapshot, Watch};
-use super::{Ask, Effect, Engine, Event, LookFailure, Now, Observer};
+use super::snapshot::Snapshot;
+use super::{
+    Effect, Engine, EngineCommand, EngineObserver, EngineTime, Event, LookFailure, StopRequest,
+};
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
-use crate::look::{Looked, look};
-use crate::model::{Epoch, Hint, Operation, Tracing};
-use crate::plan::Observed;
-use crate::queue::Lease;
-use crate::reconcile::{Comparison, Expected, Range};
+use crate::look::{Inspection, look};
+use crate::model::{Hint, Operation, RootGeneration, TraceSettings};
+use crate::plan::FileState;
+use crate::queue::Attempt;
+use crate::reconcile::{Expected, ScanScope, ScanTask};
 use crate::root::Root;
 use crate::rules::Rules;
-use crate::settle::Rested;
-use crate::store::{Change, Question, Receipt, Store, StoreError};
+use crate::settle::ReadyPath;
+use crate::store::{Change, CommitReceipt, StateLookup, Store, StoreError};
 use crate::threads::Threads;
 use crate::transfer::{Journal, ObjectStore, Transfer};
 use std::future::Future;
@@ -31,7 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument as _;
-use tries::{Permit, known_of, questions};
+use tries::{AttemptPermit, known_of, questions};
 
 /// Batches of differences a comparison may be ahead of the engine.
 const DIFFERENCES_MAX: usize = 4;
@@ -46,7 +52,7 @@ const HANDOVER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the loop works with.
 #[derive(Debug)]
-pub struct Parts<S, J> {
+pub struct LoopInputs<S, J> {
     /// The watched directory.
     pub root: Arc<Root>,
     /// Which names are mirrored.
@@ -56,48 +62,35 @@ pub struct Parts<S, J> {
     /// The way to the bucket.
     pub transfer: Arc<Transfer<S, J>>,
     /// The watched directory, counted.
-    pub epoch: Epoch,
+    pub epoch: RootGeneration,
     /// Rules that objects which are there have to follow as well.
     pub reapply: Option<Arc<Rules>>,
     /// Who looks at paths: [`looking`](super::looking).
     pub looking: Arc<Threads>,
     /// Watches the directory, and gives hints; none where it is polled or compared once.
     pub watching: Option<(Arc<Detector>, Hints)>,
-    /// Time between two comparisons of the whole tree: while every change is told of, and while not.
-    pub rescan: Rescan,
-    /// Where it is told what there is to tell.
+    /// Time between two scans of the whole tree: while every change gives an event, and while not.
+    pub rescan: RescanTimer,
+    /// Publishes engine snapshots.
     pub snapshots: watch::Sender<Snapshot>,
-    /// Looks on.
-    pub observer: Arc<dyn Observer>,
-    /// How changes are named in the log and by who looks on.
-    pub tracing: Tracing,
+    /// Receives attempts and scans for metrics and traces.
+    pub observer: Arc<dyn EngineObserver>,
+    /// How changes are named in the log and in traces.
+    pub tracing: TraceSettings,
 }
 
-/// Time between two comparisons of the whole tree.
-#[derive(Debug, Clone, Copy)]
-pub struct Rescan {
-    /// How changes are seen while every directory is watched.
-    pub mode: Mode,
-    /// While there are directories that are not watched, or none is.
-    pub blind: Duration,
-    /// While every directory is watched.
-    pub watching: Duration,
-    /// Time until an heir looks again for what another shard has left. However often the tree is
-    /// looked at: what there is to find comes while pods are exchanged, and a listing costs money.
-    pub review: Duration,
-}
-
-/// How the loop is told to end.
-pub struct Stop {
-    /// Resolves when everything that happened before the request is in the hints.
-    pub requested: Pin<Box<dyn Future<Output = ()> + Send>>,
+/// The signals that end the loop.
+pub struct StopSignals {
+    /// Resolves when everything that happened before the request is in the hints, as far as they
+    /// cover it.
+    pub requested: Pin<Box<dyn Future<Output = StopRequest> + Send>>,
     /// Resolves when there is no more time.
     pub expired: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Resolves when the loop is to go on with other parts.
     pub replaced: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-impl std::fmt::Debug for Stop {
+impl std::fmt::Debug for StopSignals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stop").finish_non_exhaustive()
     }
@@ -105,7 +98,7 @@ impl std::fmt::Debug for Stop {
 
 /// Why the loop has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum RunEnd {
     /// Nothing was left to do.
     Drained,
     /// There was no more time.
@@ -118,35 +111,36 @@ pub enum End {
     DetectorLost,
 }
 
-/// Runs `engine` until it is told to stop, or cannot go on.
+/// Runs `engine` until it is stopped, or cannot continue.
 pub async fn run<S: ObjectStore, J: Journal>(
     engine: &mut Engine,
-    parts: Parts<S, J>,
-    requests: &mut Requests,
-    mut stop: Stop,
-) -> End {
+    parts: LoopInputs<S, J>,
+    requests: &mut ControlRequests,
+    mut stop: StopSignals,
+) -> RunEnd {
     let (comparison, mut compared) = mpsc::channel(DIFFERENCES_MAX);
     let started = Instant::now();
-    let mut work = Work::new(parts, comparison, started);
+    let mut work = EffectRunner::new(parts, comparison, started);
     let (detector, mut hints) = work.parts.watching.take().unzip();
     let mut publisher = Publisher::new(work.parts.snapshots.clone());
     work.take_over();
-    let (mut stopping, mut handover) = (false, None);
+    work.review_overlaps();
+    let mut stopping = false;
+    let mut handover = None;
     let mut events = Vec::new();
     let end = loop {
-        let watch = work.parts.rescan.watch(detector.as_deref());
-        if publisher.publish(engine, watch, started.elapsed()) {
-            work.survey();
+        if let Some(end) = work.publish(engine, &mut publisher, detector.as_deref()).await {
+            break end;
         }
         let flushed = work.answer_flushes(engine);
         let due = [engine.next_tick(), publisher.due(), flushed, handover];
         let tick = due.into_iter().flatten().min().map(|due| started + due);
         let event = tokio::select! {
             biased;
-            () = &mut stop.expired => break End::Expired,
-            () = &mut stop.requested, if !stopping => {
+            () = &mut stop.expired => break RunEnd::Expired,
+            request = &mut stop.requested, if !stopping => {
                 (stopping, handover) = (true, None);
-                Event::Stop
+                Event::Stop(request)
             }
             () = &mut stop.replaced, if !stopping && handover.is_none() => {
                 engine.hold();
@@ -163,44 +157,30 @@ pub async fn run<S: ObjectStore, J: Journal>(
             },
             next = next_hints(&mut hints) => match next {
                 Some(hints) => Event::Hinted(hints),
-                None => break End::DetectorLost,
+                None => break RunEnd::DetectorLost,
             },
             Some(event) = compared.recv(), if engine.has_room() => event,
             () = sleep_until(tick) => Event::Tick,
         };
         publisher.heard(&event);
         match &event {
-            // What the detector was told before the request comes before it here, too.
-            Event::Stop | Event::Asked(Ask::Flush { .. }) => {
+            // What the detector received before the request comes before it here, too.
+            Event::Stop(_) | Event::Asked(EngineCommand::Flush { .. }) => {
                 events.extend(hints.iter_mut().flat_map(hints_now))
             }
-            _ => work.follow(&event, engine, detector.as_deref()),
+            _ => work.follow(&event),
         }
         events.push(event);
         if let Some(end) = work.take_in(engine, events.drain(..)).await {
             break end;
         }
         if handover.is_some_and(|until| engine.is_at_rest() || started.elapsed() >= until) {
-            work.waiting.refuse(Refusal::Reconfigured);
-            break End::Replaced;
+            work.waiting.refuse(ControlError::Reconfigured);
+            break RunEnd::Replaced;
         }
     };
-    publisher.tell(engine, work.parts.rescan.watch(detector.as_deref()));
+    publisher.tell(engine);
     end
-}
-
-impl Rescan {
-    /// How changes are seen now.
-    fn watch(&self, detector: Option<&Detector>) -> Watch {
-        let coverage = detector.map(Detector::coverage).unwrap_or_default();
-        Watch { mode: self.mode, coverage, interval: self.interval(detector) }
-    }
-
-    /// What nobody watches has to be looked at more often.
-    fn interval(&self, detector: Option<&Detector>) -> Duration {
-        let watched = detector.is_some_and(|detector| detector.coverage().unwatched == 0);
-        if watched { self.watching } else { self.blind }
-    }
 }
 
 /// What came of a task.
@@ -228,41 +208,58 @@ async fn sleep_until(tick: Option<Instant>) {
     }
 }
 
-struct Work<S, J> {
-    parts: Parts<S, J>,
+struct EffectRunner<S, J> {
+    parts: LoopInputs<S, J>,
     /// Differences, and the end of a comparison after the last of them.
     comparison: mpsc::Sender<Event>,
     tasks: JoinSet<Option<Event>>,
     started: Instant,
     /// Commits handed in.
     writes: u64,
-    waiting: Waiting,
+    waiting: FlushWaiters,
     /// When flushes are looked after next.
     next_check: Duration,
 }
 
-impl<S: ObjectStore, J: Journal> Work<S, J> {
-    fn new(parts: Parts<S, J>, comparison: mpsc::Sender<Event>, started: Instant) -> Self {
+impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
+    fn new(parts: LoopInputs<S, J>, comparison: mpsc::Sender<Event>, started: Instant) -> Self {
         Self {
             parts,
             comparison,
             tasks: JoinSet::new(),
             started,
             writes: 0,
-            waiting: Waiting::default(),
+            waiting: FlushWaiters::default(),
             next_check: Duration::ZERO,
         }
     }
 
-    /// Does what an event entails whatever the engine makes of it.
-    fn follow(&mut self, event: &Event, engine: &mut Engine, detector: Option<&Detector>) {
-        match event {
-            // What nobody watches is compared more often, from the next time on.
-            Event::Compared(..) => {
-                engine.set_rescan_interval(self.parts.rescan.interval(detector));
+    /// Publishes a snapshot if it is time, after the engine knows how changes are seen now.
+    async fn publish(
+        &mut self,
+        engine: &mut Engine,
+        publisher: &mut Publisher,
+        detector: Option<&Detector>,
+    ) -> Option<RunEnd> {
+        let watch = self.parts.rescan.watch(detector);
+        if engine.watch() != watch {
+            let event = Event::Watched(watch);
+            publisher.heard(&event);
+            let end = self.take_in(engine, std::iter::once(event)).await;
+            if end.is_some() {
+                return end;
             }
-            Event::Reviewed { again: true } => self.review_later(),
-            _ => {}
+        }
+        if publisher.publish(engine, self.started.elapsed()) {
+            self.survey();
+        }
+        None
+    }
+
+    /// Does what an event entails whatever the engine makes of it.
+    fn follow(&mut self, event: &Event) {
+        if let Event::Reviewed { again: true } = event {
+            self.review_later();
         }
     }
 
@@ -271,23 +268,24 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         &mut self,
         engine: &mut Engine,
         events: impl Iterator<Item = Event>,
-    ) -> Option<End> {
+    ) -> Option<RunEnd> {
         for event in events {
-            let now = Now { elapsed: self.started.elapsed(), jitter: fastrand::f64() };
+            let now = EngineTime { elapsed: self.started.elapsed(), jitter: fastrand::f64() };
             for effect in engine.apply(event, now) {
                 if let Effect::SourceLost(reason) = effect {
-                    return Some(End::SourceLost(reason));
+                    return Some(RunEnd::SourceLost(reason));
                 }
                 self.perform(effect).await;
             }
         }
-        engine.is_drained().then_some(End::Drained)
+        engine.is_drained().then_some(RunEnd::Drained)
     }
 
     async fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Look(paths) => {
-                let (root, store) = (Arc::clone(&self.parts.root), self.parts.store.clone());
+                let root = Arc::clone(&self.parts.root);
+                let store = self.parts.store.clone();
                 let threads = Arc::clone(&self.parts.looking);
                 let looking = perform_look(threads, root, store, paths);
                 self.tasks.spawn(async move { Some(looking.await) });
@@ -341,7 +339,8 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
 
     /// Looks again when the shards of before have had time to end.
     fn review_later(&mut self) {
-        let (transfer, pause) = (Arc::clone(&self.parts.transfer), self.parts.rescan.review);
+        let transfer = Arc::clone(&self.parts.transfer);
+        let pause = self.parts.rescan.review;
         self.tasks.spawn(async move {
             loop {
                 tokio::time::sleep(pause).await;
@@ -356,21 +355,22 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
     fn survey(&mut self) {
         let store = self.parts.store.clone();
         self.tasks.spawn(async move {
-            // What cannot be read is told by those who need it.
+            // The operation that needs it reports what cannot be read.
             Some(Event::Surveyed(store.survey().await.unwrap_or_default()))
         });
     }
 
-    fn compare(&mut self, range: Range) {
-        let Parts { root, filter, store, epoch, reapply, .. } = &self.parts;
-        let comparison = Comparison {
+    fn compare(&mut self, range: ScanScope) {
+        let LoopInputs { root, filter, store, epoch, reapply, .. } = &self.parts;
+        let comparison = ScanTask {
             root: Arc::clone(root),
             store: store.clone(),
             filter: Arc::clone(filter),
             expected: Expected::new(*epoch, reapply.clone()),
             range,
         };
-        let (to, observer) = (self.comparison.clone(), Arc::clone(&self.parts.observer));
+        let to = self.comparison.clone();
+        let observer = Arc::clone(&self.parts.observer);
         self.tasks.spawn_blocking(move || {
             let began = Instant::now();
             let result = comparison.send(&to, Event::Differing);
@@ -383,7 +383,7 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
     }
 
     /// Hands the changes in here, so that the record gets them in the order they came about.
-    async fn write(&mut self, changes: Vec<Change>, leases: Vec<Lease>) {
+    async fn write(&mut self, changes: Vec<Change>, leases: Vec<Attempt>) {
         self.writes += 1;
         let number = self.writes;
         let (deletes, puts): (Vec<_>, Vec<_>) =
@@ -397,14 +397,15 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         let (permits, permissions): (Vec<_>, Vec<_>) =
             tries.iter().map(|_| oneshot::channel()).unzip();
         let permits: Vec<_> = permits.into_iter().zip(tries.clone()).collect();
-        let (store, epoch) = (self.parts.store.clone(), self.parts.epoch);
+        let store = self.parts.store.clone();
+        let epoch = self.parts.epoch;
         self.tasks.spawn(async move {
-            let Receipt { counts, known } = written(&store, receipt, asked).await;
+            let CommitReceipt { counts, known } = written(&store, receipt, asked).await;
             let mut answers = known.map(Vec::into_iter);
             for (permit, leases) in permits {
                 let answers = answers.as_mut().map_err(|error| error.clone());
                 let known = answers.map(|answers| known_of(&leases, epoch, answers));
-                // Whoever waited may have gone with the loop.
+                // The client may have gone with the loop.
                 drop(permit.send(prepared.then_some(known)));
             }
             Some(Event::Written(number, counts))
@@ -415,13 +416,14 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
     }
 
     /// Tries when the record has the rows.
-    fn attempt(&mut self, leases: Vec<Lease>, permission: oneshot::Receiver<Permit>) {
-        let (transfer, store, epoch) =
-            (Arc::clone(&self.parts.transfer), self.parts.store.clone(), self.parts.epoch);
+    fn attempt(&mut self, leases: Vec<Attempt>, permission: oneshot::Receiver<AttemptPermit>) {
+        let transfer = Arc::clone(&self.parts.transfer);
+        let store = self.parts.store.clone();
+        let epoch = self.parts.epoch;
         let observer = Arc::clone(&self.parts.observer);
         let tracing = self.parts.tracing;
         let traces: Vec<_> = leases.iter().map(|lease| tracing.of_row(&lease.pending)).collect();
-        // Requests for many deletes are told of in the trace of the first.
+        // Requests for many deletes are in the trace of the first.
         let Some((trace, first)) = traces.first().zip(leases.first()) else { return };
         let span = super::report::span(*trace, first.pending.attempts > 1);
         self.tasks.spawn(async move {
@@ -433,8 +435,8 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
             leases.iter().for_each(|lease| observer.begun(lease));
             let trying = tries::perform_tries(&transfer, &store, epoch, leases, permit, read);
             let tries = trying.instrument(span).await;
-            for ((lease, outcome), trace) in tries.iter().zip(traces) {
-                observer.ended(lease, outcome, trace);
+            for ((lease, attempted), trace) in tries.iter().zip(traces) {
+                observer.ended(lease, &attempted.outcome, trace);
             }
             Some(Event::Ended(tries))
         });
@@ -444,9 +446,9 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
 /// Waits until the changes of `receipt` are on disk.
 async fn written(
     store: &Store,
-    receipt: impl Future<Output = Result<Receipt, StoreError>>,
-    asked: Vec<Question>,
-) -> Receipt {
+    receipt: impl Future<Output = Result<CommitReceipt, StoreError>>,
+    asked: Vec<StateLookup>,
+) -> CommitReceipt {
     let mut result = receipt.await;
     loop {
         let error = match result {
@@ -468,24 +470,24 @@ pub(super) async fn perform_look(
     threads: Arc<Threads>,
     root: Arc<Root>,
     store: Store,
-    paths: Vec<Rested>,
+    paths: Vec<ReadyPath>,
 ) -> Event {
     let looked = threads.run(move || look_and_ask(&root, &store, paths)).await;
     looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Looks at paths, and asks the record about them. Blocks.
-fn look_and_ask(root: &Root, store: &Store, paths: Vec<Rested>) -> Event {
+fn look_and_ask(root: &Root, store: &Store, paths: Vec<ReadyPath>) -> Event {
     let looked = match look(root, paths.clone()) {
         Ok(looked) => looked,
         Err(gone) => return Event::LookFailed(paths, LookFailure::Source(gone)),
     };
-    let question = |looked: &Looked| Question {
+    let question = |looked: &Inspection| StateLookup {
         file: match &looked.observed {
-            Observed::File(fingerprint) => Some(*fingerprint),
-            Observed::Absent | Observed::Unknown(_) => None,
+            FileState::File(fingerprint) => Some(*fingerprint),
+            FileState::Absent | FileState::Unknown(_) => None,
         },
-        ..Question::of(looked.rested.path.clone())
+        ..StateLookup::of(looked.rested.path.clone())
     };
     match store.known_blocking(looked.iter().map(question).collect()) {
         Ok(known) => Event::Looked(looked.into_iter().zip(known).collect()),

@@ -1,19 +1,19 @@
 //! How much was sent in the last minutes, for the chart on the status page: kept here, so that it is
-//! there when somebody opens the page.
+//! there when the page is opened.
 
 use crate::model::UnixMillis;
 use std::collections::VecDeque;
 
 /// Length of a slot.
 pub const SLOT_MS: UnixMillis = 2_000;
-/// Slots that are told: five minutes.
+/// Slots that are shown: five minutes.
 const SLOTS: UnixMillis = 150;
 
 /// Bytes by the slot in which their upload ended, those without any left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sent(VecDeque<(UnixMillis, u64)>);
+pub struct UploadThroughput(VecDeque<(UnixMillis, u64)>);
 
-impl Sent {
+impl UploadThroughput {
     /// Something was sent. A clock that was set back counts on in the latest slot.
     pub(super) fn add(&mut self, bytes: u64, now: UnixMillis) {
         let slot = now / SLOT_MS;
@@ -48,12 +48,12 @@ mod tests {
 
     #[test]
     fn the_last_five_minutes_are_told_and_no_more_is_kept() {
-        let mut sent = Sent::default();
+        let mut sent = UploadThroughput::default();
         let start = 1_000_000 * SLOT_MS;
         sent.add(1, start);
         sent.add(2, start + SLOT_MS - 1);
         sent.add(5, start + 3 * SLOT_MS);
-        let told = |sent: &Sent, slots| {
+        let told = |sent: &UploadThroughput, slots| {
             let told = sent.until(start + slots * SLOT_MS);
             assert_eq!(told.len(), 150);
             told

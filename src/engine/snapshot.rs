@@ -1,14 +1,18 @@
-//! What the engine tells of itself: plain data, taken a few times a second at most and only when
+//! The published status of the engine: plain data, taken a few times a second at most and only when
 //! something has changed, for metrics, probes and the status page.
 //!
-//! File names stand in [`Done`] alone; whoever shows them decides whether they may be seen.
+//! Only [`FinishedOperation`] and `unread` contain file names; the output decides whether they may be seen.
 
-use super::{Engine, Sent};
+use super::linked::LinkedFiles;
+use super::{Engine, Lags, UploadThroughput};
 use crate::detect::Coverage;
-use crate::model::{Effort, FailureClass, Operation, Outcome, RelPath, UnixMillis};
-use crate::queue::Lease;
-use crate::reconcile::{Range, Summary};
-use crate::store::{Counts, Survey};
+use crate::model::{
+    CoverageGaps, FailureClass, Operation, Outcome, RecentDeletes, RelPath, UnixMillis,
+    UploadDisposition,
+};
+use crate::queue::Attempt;
+use crate::reconcile::{ScanScope, Summary};
+use crate::store::{QueueStats, StateCounts};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -25,15 +29,21 @@ pub struct Snapshot {
     /// How changes are seen.
     pub watch: Watch,
     /// How much the record holds.
-    pub counts: Counts,
+    pub counts: StateCounts,
     /// How long the queue has waited, and why what is parked is.
-    pub survey: Survey,
+    pub survey: QueueStats,
     /// Paths and directories that wait for quiet or are being looked at.
     pub settling: usize,
     /// Tries under way.
     pub running: usize,
+    /// What is known not to be in S3 as it is, beside what waits for its turn.
+    pub gaps: CoverageGaps,
+    /// Some of the paths that could not be read, and why. Who shows them decides who may see them.
+    pub unread: Vec<(RelPath, String)>,
     /// Whether deletes wait for a person.
     pub deletes_held: bool,
+    /// Deletes that were done lately, and count with those that are wanted.
+    pub deleted_lately: u64,
     /// What keeps S3 from taking anything, if something does.
     pub outage: Option<Outage>,
     /// Whether a comparison of tree and record is under way.
@@ -48,15 +58,17 @@ pub enum Phase {
     /// The parts are made.
     #[default]
     Starting,
+    /// Another instance holds the state directory.
+    WaitingForInstance,
     /// The watched directory is not there, or cannot be used.
     WaitingForSource,
     /// The tree is compared with the record for the first time.
     Comparing,
     /// Changes are mirrored as they come.
     Mirroring,
-    /// It was told that it will have to stop soon.
+    /// Its shutdown was announced.
     Ending,
-    /// It was told to stop, and sends what there is.
+    /// It is shutting down, and uploads what is left.
     Stopping,
 }
 
@@ -66,6 +78,7 @@ impl Phase {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::WaitingForInstance => "waiting-for-instance",
             Self::WaitingForSource => "waiting-for-source",
             Self::Comparing => "comparing",
             Self::Mirroring => "mirroring",
@@ -79,7 +92,7 @@ impl Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Watch {
     /// In which of the ways.
-    pub mode: Mode,
+    pub mode: ActiveMode,
     /// How much of the tree is watched.
     pub coverage: Coverage,
     /// Time between two comparisons of the whole tree.
@@ -88,7 +101,7 @@ pub struct Watch {
 
 /// The ways of seeing changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+pub enum ActiveMode {
     /// Comparing again and again; events of the kernel are welcome where there are any.
     #[default]
     Poll,
@@ -96,7 +109,7 @@ pub enum Mode {
     Events,
 }
 
-impl Mode {
+impl ActiveMode {
     /// The name in logs, metrics and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -108,10 +121,14 @@ impl Mode {
 }
 
 /// S3 takes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
     /// Why.
     pub class: FailureClass,
+    /// The code of the latest failure.
+    pub code: String,
+    /// Its innermost cause.
+    pub cause: String,
     /// Since when.
     pub since: UnixMillis,
 }
@@ -120,22 +137,24 @@ pub struct Outage {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History {
     /// Sums.
-    pub totals: Totals,
+    pub totals: HistoryTotals,
     /// How much was sent lately.
-    pub sent: Sent,
+    pub sent: UploadThroughput,
+    /// How long the latest changes took.
+    pub lags: Lags,
     /// When an operation last succeeded.
     pub last_success: Option<UnixMillis>,
     /// The last comparison of the whole tree.
-    pub last_comparison: Option<Comparison>,
+    pub last_comparison: Option<ScanResult>,
     /// The latest operations, the newest first.
-    pub recent: VecDeque<Done>,
+    pub recent: VecDeque<FinishedOperation>,
     /// When the comparison of the whole tree that is under way began.
     began: Option<UnixMillis>,
 }
 
 /// Sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
+pub struct HistoryTotals {
     /// Files sent.
     pub uploads: u64,
     /// Their bytes.
@@ -152,7 +171,7 @@ pub struct Totals {
 
 /// A comparison of the whole tree with the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Comparison {
+pub struct ScanResult {
     /// When it ended.
     pub ended: UnixMillis,
     /// How long it took.
@@ -163,7 +182,7 @@ pub struct Comparison {
 
 /// An operation that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct FinishedOperation {
     /// When.
     pub at: UnixMillis,
     /// What: `upload`, `copy`, `delete`.
@@ -178,24 +197,24 @@ pub struct Done {
 
 impl History {
     /// A try has ended.
-    pub(super) fn ended(&mut self, lease: &Lease, outcome: &Outcome, now: UnixMillis) {
+    pub(super) fn ended(&mut self, lease: &Attempt, outcome: &Outcome, now: UnixMillis) {
         let totals = &mut self.totals;
         let bytes = lease.pending.version.size;
         let what = match (outcome, lease.pending.operation) {
-            (Outcome::LookAgain(_), _) => return,
-            (Outcome::Mirrored(_, Effort::Sent), _) => {
+            (Outcome::LookAgain(_) | Outcome::Yielded, _) => return,
+            (Outcome::Mirrored(_, UploadDisposition::Sent), _) => {
                 totals.uploads += 1;
                 totals.upload_bytes += bytes;
                 self.sent.add(bytes, now);
                 "upload"
             }
-            (Outcome::Mirrored(_, Effort::Copied), _) => {
+            (Outcome::Mirrored(_, UploadDisposition::Copied), _) => {
                 totals.copies += 1;
                 "copy"
             }
             (Outcome::Mirrored(_, effort), _) => {
                 totals.unneeded += 1;
-                if *effort == Effort::Found {
+                if *effort == UploadDisposition::Found {
                     self.last_success = Some(now);
                 }
                 return;
@@ -215,54 +234,71 @@ impl History {
         };
         if failure.is_none() {
             self.last_success = Some(now);
+            self.lags.add(lease.lane, now.saturating_sub(lease.pending.since));
         }
         self.recent.truncate(RECENT_MAX - 1);
         let path = lease.pending.path.clone();
-        self.recent.push_front(Done { at: now, what, path, bytes, failure });
+        self.recent.push_front(FinishedOperation { at: now, what, path, bytes, failure });
     }
 
     /// A comparison begins.
-    pub(super) fn comparing(&mut self, range: &Range, now: UnixMillis) {
+    pub(super) fn comparing(&mut self, range: &ScanScope, now: UnixMillis) {
         if range.is_everything() {
             self.began = Some(now);
         }
     }
 
     /// A comparison has ended.
-    pub(super) fn compared(&mut self, range: &Range, summary: &Summary, now: UnixMillis) {
+    pub(super) fn compared(&mut self, range: &ScanScope, summary: &Summary, now: UnixMillis) {
         if !range.is_everything() {
             return;
         }
         let took = now.saturating_sub(self.began.take().unwrap_or(now));
         let took = Duration::from_millis(took);
         // Their names are in the log.
-        let summary = Summary { skipped: Vec::new(), ..summary.clone() };
-        self.last_comparison = Some(Comparison { ended: now, took, summary });
+        let summary = Summary {
+            skipped: Vec::new(),
+            unread: Vec::new(),
+            linked: Vec::new(),
+            ..summary.clone()
+        };
+        self.last_comparison = Some(ScanResult { ended: now, took, summary });
     }
 }
 
 /// What an engine leaves to the one that comes after it.
 #[derive(Debug, Clone, Default)]
-pub struct Legacy {
+pub struct CarriedState {
     history: History,
     /// Whether the whole tree was compared.
     compared: bool,
     approved_until: Option<UnixMillis>,
+    recent_deletes: RecentDeletes,
+    linked: LinkedFiles,
 }
 
-impl Legacy {
+impl CarriedState {
+    /// What the process before left: deletes that count for a while longer.
+    #[must_use]
+    pub fn of_state(recent_deletes: RecentDeletes) -> Self {
+        Self { recent_deletes, ..Self::default() }
+    }
+
     /// The same where the directory was away meanwhile: what it was found to be, and the deletes that
     /// were approved because of that, count no more.
     #[must_use]
     pub fn after_a_loss(self) -> Self {
-        Self { history: self.history, ..Self::default() }
+        let Self { history, recent_deletes, .. } = self;
+        Self { history, recent_deletes, ..Self::default() }
     }
 }
 
 impl Engine {
     /// Goes on where another engine ended.
-    pub fn resume(&mut self, legacy: Legacy) {
-        let Legacy { history, compared, approved_until } = legacy;
+    pub fn resume(&mut self, legacy: CarriedState) {
+        let CarriedState { history, compared, approved_until, recent_deletes, linked } = legacy;
+        self.linked = linked;
+        self.queue.set_recent_deletes(recent_deletes);
         self.report.history = history;
         self.compared_before = compared;
         self.queue.set_approved_until(approved_until);
@@ -270,10 +306,18 @@ impl Engine {
 
     /// What was done so far.
     #[must_use]
-    pub fn into_legacy(self) -> Legacy {
+    pub fn into_legacy(self) -> CarriedState {
         let compared = self.is_known();
         let approved_until = self.queue.approved_until();
-        Legacy { history: self.report.history, compared, approved_until }
+        let recent_deletes = self.queue.recent_deletes().clone();
+        let linked = self.linked;
+        CarriedState {
+            history: self.report.history,
+            compared,
+            approved_until,
+            recent_deletes,
+            linked,
+        }
     }
 
     /// Whether the whole tree was compared, by this engine or the one whose place it took.
@@ -281,11 +325,25 @@ impl Engine {
         self.has_compared() || self.compared_before
     }
 
-    /// What there is to tell at this moment.
+    /// Remembers why S3 takes nothing.
+    pub(super) fn note_outage(&mut self, outcome: &Outcome) {
+        if self.queue.outage().is_none() {
+            self.outage_cause = None;
+        } else if let Outcome::Failed(failure) = outcome
+            && matches!(
+                failure.class,
+                FailureClass::Unavailable | FailureClass::Throttled | FailureClass::Refused
+            )
+        {
+            self.outage_cause = Some((failure.code.clone(), failure.public_cause()));
+        }
+    }
+
+    /// The status at this moment.
     #[must_use]
-    pub fn snapshot(&self, watch: Watch) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         let phase = match self.is_known() {
-            _ if self.stopping => Phase::Stopping,
+            _ if self.is_stopping() => Phase::Stopping,
             _ if self.ending => Phase::Ending,
             true => Phase::Mirroring,
             false => Phase::Comparing,
@@ -294,13 +352,19 @@ impl Engine {
         Snapshot {
             phase,
             source_problem: None,
-            watch,
+            watch: self.watch,
             counts: self.queue.counts(),
             survey: self.survey.clone(),
             settling: self.settle.len() + self.looks.len(),
             running: self.queue.running(),
+            gaps: self.gaps(),
+            unread: self.unread.named(),
             deletes_held: self.queue.deletes_wait(),
-            outage: outage.map(|(class, since)| Outage { class, since }),
+            deleted_lately: self.queue.deleted_lately(),
+            outage: outage.map(|(class, since)| {
+                let (code, cause) = self.outage_cause.clone().unwrap_or_default();
+                Outage { class, code, cause, since }
+            }),
             comparing: self.comparing.is_some(),
             history: self.report.history.clone(),
         }

@@ -4,8 +4,10 @@
 //! The reference is as naive as can be: after quiet, the bucket is the directory. A seed that fails
 //! is printed; `ENGINE_SEEDS=from..to` runs others.
 
+mod attempts;
 mod bounds;
 mod comparisons;
+mod disk;
 mod flushing;
 mod history;
 mod resting;
@@ -29,7 +31,8 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn after_quiet_the_bucket_is_the_directory_whatever_happened() {
-    let (mut puts, mut flushes) = (0, 0);
+    let mut puts = 0;
+    let mut flushes = 0;
     for seed in seeds() {
         let told = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
@@ -48,7 +51,7 @@ fn after_quiet_the_bucket_is_the_directory_whatever_happened() {
                 world.bucket.iter().map(|(path, object)| (path.clone(), object.content)).collect();
             assert_eq!(bucket, expected);
             assert_eq!(world.engine.counts(), world.counts(), "the counts are in step");
-            assert!(world.stale.is_empty(), "no CDN was told of {:?}", world.stale);
+            assert!(world.stale.is_empty(), "no invalidation of {:?}", world.stale);
             (world.puts, world.flushing.kept)
         });
         match told {

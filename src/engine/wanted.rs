@@ -1,67 +1,94 @@
 //! What is wanted of a path, from a look at it: for the engine, and for its preview.
 
-use super::Settings;
-use crate::model::{Operation, Pending, RelPath, UnixMillis, Version};
-use crate::plan::{Decision, Observed, plan};
-use crate::store::Known;
+use super::EngineSettings;
+use crate::model::{Operation, QueueRow, RelPath, UnixMillis, Version};
+use crate::plan::{Decision, FileState, plan};
+use crate::store::RecordedState;
+use std::time::Duration;
 
 /// What is wanted of a path.
-pub(super) enum Wanted {
+pub(super) enum PlannedChange {
     /// This row, and why.
-    Do(Pending, &'static str),
+    Do(QueueRow, &'static str),
     /// Nothing; what waits is void.
     Nothing,
-    /// This row, and why if anything is to be done at all; then why nothing can be until the file
+    /// This row, and why, if there is anything to do; then why nothing can be done until the file
     /// changes.
-    Leave(Pending, Option<&'static str>, String),
+    Leave(QueueRow, Option<&'static str>, String),
+    /// This row, and why, but not before this time has passed.
+    Later(QueueRow, &'static str, Duration),
 }
 
-impl Settings {
+impl EngineSettings {
     /// What the object of `path` has to look like, where that is asked for.
     pub(super) fn head(&self, path: &RelPath) -> Option<u64> {
         self.reapply.as_ref().map(|rules| rules.head(path).digest())
     }
 
-    pub(super) fn plan(&self, path: &RelPath, observed: &Observed, known: &Known) -> Decision {
-        let (mirrored, pending) = (known.mirrored.as_ref(), known.pending.as_ref());
+    /// The time until a file is old enough to be sent, if it is not.
+    fn younger_by(&self, observed: &FileState, now_ns: i64) -> Option<Duration> {
+        let FileState::File(fingerprint) = observed else { return None };
+        fingerprint.is_younger_by(self.min_age, now_ns)
+    }
+
+    pub(super) fn plan(
+        &self,
+        path: &RelPath,
+        observed: &FileState,
+        known: &RecordedState,
+    ) -> Decision {
+        let mirrored = known.mirrored.as_ref();
+        let pending = known.pending.as_ref();
         plan(observed, mirrored, pending, self.head(path), self.policy)
     }
 
-    /// Decides about a path of which something was heard at `since`.
+    /// Decides about a path of which something was heard at `since`; `now_ns` is the wall clock at its
+    /// inspection.
     pub(super) fn wanted(
         &self,
         path: &RelPath,
-        observed: &Observed,
-        known: &Known,
+        observed: &FileState,
+        known: &RecordedState,
         since: UnixMillis,
-    ) -> Wanted {
-        let row = |operation, version| Pending::new(path.clone(), operation, version, since);
+        now_ns: i64,
+    ) -> PlannedChange {
+        let row =
+            |operation, version: Version| QueueRow::new(path.clone(), operation, version, since);
         match self.plan(path, observed, known) {
             Decision::Do(operation, reason) => {
                 let version = match observed {
-                    Observed::File(fingerprint) => Version::of(fingerprint),
-                    Observed::Absent | Observed::Unknown(_) => Version::default(),
+                    FileState::File(fingerprint) => Version::of(fingerprint),
+                    FileState::Absent | FileState::Unknown(_) => Version::default(),
                 };
                 let mut wish = row(operation, version);
                 match operation {
                     Operation::Put => wish.copy_from.clone_from(&known.twin),
                     Operation::Delete => wish.moved = known.twin.is_some(),
                 }
-                match self.prefix.key(path) {
-                    Ok(_) => Wanted::Do(wish, reason),
-                    Err(error) => Wanted::Leave(wish, Some(reason), error.to_string()),
+                let size = (operation == Operation::Put).then_some(version.size);
+                if let Some(why) = size.and_then(|size| self.largest.refuses(size)) {
+                    return PlannedChange::Leave(wish, Some(reason), why.to_owned());
+                }
+                if let Err(error) = self.prefix.key(path) {
+                    return PlannedChange::Leave(wish, Some(reason), error.to_string());
+                }
+                match self.younger_by(observed, now_ns) {
+                    Some(left) if operation == Operation::Put => {
+                        PlannedChange::Later(wish, reason, left)
+                    }
+                    _ => PlannedChange::Do(wish, reason),
                 }
             }
-            Decision::Nothing(_) => Wanted::Nothing,
+            Decision::Nothing(_) => PlannedChange::Nothing,
             Decision::Wait => {
                 let why = match observed {
-                    Observed::Unknown(why) => why.clone(),
-                    Observed::File(_) | Observed::Absent => String::new(),
+                    FileState::Unknown(why) => why.clone(),
+                    FileState::File(_) | FileState::Absent => String::new(),
                 };
                 let pending = known.pending.as_ref();
                 let operation = pending.map_or(Operation::Put, |pending| pending.operation);
                 let version = pending.map(|pending| pending.version).unwrap_or_default();
-                Wanted::Leave(row(operation, version), None, why)
+                PlannedChange::Leave(row(operation, version), None, why)
             }
         }
     }

@@ -1,138 +1,145 @@
-//! When to send what to the CDN: quiet times, budgets, quotas, waits after failures. Pure.
+//! Decides when to send what to the CDN: quiet times, budgets, quotas, pauses after failures. Pure.
 //!
 //! # Invariants
 //!
-//! - What waits is sent after a quiet time, after a longest wait at the latest, and never while the
-//!   month's budget is spent.
-//! - Nothing new is made while a batch waits to be accepted: what comes meanwhile joins the next one.
-//! - In any second there is at most one call, one wildcard, and [`PATHS_AT_ONCE`] and a half paths;
-//!   in progress are never more than [`RUNNING_PATHS_MAX`], [`RUNNING_WILDCARDS_MAX`] and
+//! - Pending paths are sent after a quiet time, after a longest wait at the latest, and never
+//!   while the budget of the month is used up.
+//! - No new batch is created while one waits to be accepted: later paths join the next one.
+//! - In any second there is at most one call, one wildcard, and [`PATHS_AT_ONCE`] and a half
+//!   paths; in progress are never more than [`RUNNING_PATHS_MAX`], [`RUNNING_WILDCARDS_MAX`] and
 //!   [`RUNNING_MAX`].
 
-use super::bucket::Bucket;
-use super::port::{Kind, Status, Trouble};
-use crate::cover::Limits;
-use crate::model::{Batch, Month, UnixMillis, millis};
+use super::bucket::TokenBucket;
+use super::port::{InvalidateError, RequestStatus, RetryKind};
+use crate::cover::CoverLimits;
+use crate::model::{MonthCount, PathBatch, UnixMillis, millis};
 use crate::queue::Backoff;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Paths in one request; the quota is 150 a second.
+/// Maximum number of paths in one request; the quota is 150 per second.
 pub(super) const PATHS_AT_ONCE: u32 = 100;
-/// Paths in progress; CloudFront allows 3,000.
+/// Maximum number of paths in progress; CloudFront allows 3,000.
 pub(super) const RUNNING_PATHS_MAX: u64 = 2_000;
-/// Wildcards in progress, and so those made at once; CloudFront allows 15.
+/// Maximum number of wildcards in progress, and therefore of those created at once; CloudFront
+/// allows 15.
 pub(super) const RUNNING_WILDCARDS_MAX: u64 = 10;
-/// Requests in progress, each of which is asked about.
+/// Maximum number of requests in progress, of which each is polled.
 pub(super) const RUNNING_MAX: usize = 100;
 
-/// Longest wait, in quiet times.
+/// The longest wait, as a multiple of the quiet time.
 pub(super) const LONGEST_WAIT: u32 = 6;
-/// The last part of the budget is spent on wildcards only.
+/// The last part of the budget, which is used for wildcards only.
 const LOW_BUDGET_PART: u64 = 10;
-/// How long until it is asked how far an invalidation is; P95 of completion is 25 s.
+/// The pauses between two polls of an invalidation; P95 of completion is 25 s.
 const ASK: Backoff = Backoff { first_ms: 5_000, max_ms: 30_000 };
-/// An invalidation nobody can tell of is taken for completed after this time.
+/// The longest pause after a failure during shutdown.
+const RUSHED_WAIT_MAX: Duration = Duration::from_secs(2);
+/// The time after which an invalidation that cannot be polled counts as completed.
 const ASSUMED_AFTER: Duration = Duration::from_secs(900);
-/// Wait after the first failure.
+/// The pause after the first failure.
 const RETRY_FIRST_MS: UnixMillis = 1_000;
-/// Wait for others to end, the first and the longest one.
+/// The first and the longest pause while too many invalidations are in progress.
 const CROWDED: Backoff = Backoff { first_ms: 5_000, max_ms: 60_000 };
-/// While the budget is spent the calendar is looked at this often.
+/// The interval of calendar checks while the budget is used up.
 const CALENDAR: Duration = Duration::from_secs(60);
 
-/// What the batcher goes by.
+/// The settings of the batcher.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Rest after the last change.
+pub struct BatchSettings {
+    /// The quiet time after the last change.
     pub quiet: Duration,
-    /// Entries of one directory; more become a wildcard.
+    /// The number of entries of one directory above which it becomes a wildcard.
     pub wildcard_threshold: usize,
-    /// Paths made at once, 100 at the most.
+    /// Maximum number of paths per batch, at most 100.
     pub paths_at_once: usize,
-    /// Paths a month; 0 for no limit.
+    /// Maximum number of paths per month; 0 for no limit.
     pub monthly_limit: u64,
-    /// The longest wait after a failure.
+    /// The longest pause after a failure.
     pub retry_max: Duration,
 }
 
 /// The time, as an argument.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    /// Since the start; never goes back.
+pub(super) struct BatchTime {
+    /// Time since the start, which is monotonic.
     pub(super) elapsed: Duration,
-    /// Wall clock, for the calendar.
+    /// The wall clock, for the calendar.
     pub(super) wall: UnixMillis,
-    /// Randomness for waits, between 0 and 1.
+    /// Randomness for pauses, between 0 and 1.
     pub(super) jitter: f64,
 }
 
-/// What to do next.
+/// The next action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Make batches of all that waits, within these limits.
-    Take(Limits),
-    /// Count this batch in this month's budget: the one it was made in is over.
-    Recount(Batch),
+pub(super) enum BatchStep {
+    /// Create batches of all pending paths, within these limits.
+    Take(CoverLimits),
+    /// Count this batch in the budget of the present month: the one of its creation is over.
+    Recount(PathBatch),
     /// Send this batch.
-    Create(Batch),
-    /// Ask how far this batch is.
-    Ask(Batch),
-    /// Nothing before this time, or before something changes.
+    Create(PathBatch),
+    /// Poll this batch.
+    Ask(PathBatch),
+    /// Wait until this time, or until something changes.
     Wait(Option<Duration>),
 }
 
-/// What an answer means.
+/// The meaning of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is under way.
+pub(super) enum BatchVerdict {
+    /// It is in progress.
     Accepted,
-    /// It is done.
+    /// It is completed.
     Completed,
     /// It is sent again later.
     Later,
-    /// It has to be made anew.
+    /// It has to be replaced.
     Unfit,
 }
 
 #[derive(Debug)]
-struct Running {
-    batch: Batch,
+struct RunningBatch {
+    batch: PathBatch,
     since: Duration,
     next_ask: Duration,
     asks: u32,
 }
 
-/// All that is known of what waits, is sent, and is in progress.
+/// Pending paths, open batches and batches in progress.
 #[derive(Debug)]
 pub(super) struct Batcher {
-    settings: Settings,
+    settings: BatchSettings,
     waiting: u64,
-    /// When the first and the last of what waits was noticed.
+    /// The time of the first and the last pending change.
     noticed: Option<(Duration, Duration)>,
     rushing: bool,
-    open: VecDeque<Batch>,
+    open: VecDeque<PathBatch>,
     next_try: Duration,
     failures: u32,
     refused: bool,
-    running: Vec<Running>,
-    spent: BTreeMap<Month, u64>,
-    calls: Bucket,
-    paths: Bucket,
-    wildcards: Bucket,
+    running: Vec<RunningBatch>,
+    spent: BTreeMap<MonthCount, u64>,
+    calls: TokenBucket,
+    paths: TokenBucket,
+    wildcards: TokenBucket,
 }
 
 impl Batcher {
-    /// A batcher over what the record holds: batches, and what was spent in which month.
+    /// Creates a batcher from the state: batches, and the paths used in which month.
     pub(super) fn new(
-        settings: Settings,
-        batches: Vec<Batch>,
-        spent: impl IntoIterator<Item = (Month, u64)>,
+        settings: BatchSettings,
+        batches: Vec<PathBatch>,
+        spent: impl IntoIterator<Item = (MonthCount, u64)>,
     ) -> Self {
         let (running, open): (Vec<_>, Vec<_>) =
             batches.into_iter().partition(|batch| batch.accepted.is_some());
-        let started =
-            |batch| Running { batch, since: Duration::ZERO, next_ask: Duration::ZERO, asks: 0 };
+        let started = |batch| RunningBatch {
+            batch,
+            since: Duration::ZERO,
+            next_ask: Duration::ZERO,
+            asks: 0,
+        };
         Self {
             settings,
             waiting: 0,
@@ -144,14 +151,14 @@ impl Batcher {
             refused: false,
             running: running.into_iter().map(started).collect(),
             spent: spent.into_iter().collect(),
-            calls: Bucket::new(1, 1.0),
-            paths: Bucket::new(PATHS_AT_ONCE, f64::from(PATHS_AT_ONCE) / 2.0),
-            wildcards: Bucket::new(1, 0.8),
+            calls: TokenBucket::new(1, 1.0),
+            paths: TokenBucket::new(PATHS_AT_ONCE, f64::from(PATHS_AT_ONCE) / 2.0),
+            wildcards: TokenBucket::new(1, 0.8),
         }
     }
 
-    /// So many paths wait now.
-    pub(super) fn waiting(&mut self, paths: u64, now: Now) {
+    /// Sets the number of pending paths.
+    pub(super) fn waiting(&mut self, paths: u64, now: BatchTime) {
         if paths > self.waiting {
             let first = self.noticed.map_or(now.elapsed, |(first, _)| first);
             self.noticed = Some((first, now.elapsed));
@@ -161,20 +168,20 @@ impl Batcher {
         self.waiting = paths;
     }
 
-    /// Nothing rests any longer, and what failed is tried at once.
-    pub(super) fn rush(&mut self, now: Now) {
+    /// Ends the quiet time, and retries failed batches at once.
+    pub(super) fn rush(&mut self, now: BatchTime) {
         self.rushing = true;
         (self.failures, self.refused) = (0, false);
         self.next_try = self.next_try.min(now.elapsed);
     }
 
-    /// Whether it was told to rush.
+    /// Whether shutdown was requested.
     pub(super) fn is_rushing(&self) -> bool {
         self.rushing
     }
 
-    /// These were made of all that waited, `left` of which came since.
-    pub(super) fn made(&mut self, batches: Vec<Batch>, left: u64, now: Now) {
+    /// Adds batches of all pending paths; `left` of them arrived since.
+    pub(super) fn made(&mut self, batches: Vec<PathBatch>, left: u64, now: BatchTime) {
         for batch in &batches {
             *self.spent.entry(batch.month).or_default() += batch.size();
         }
@@ -183,22 +190,22 @@ impl Batcher {
         self.waiting(left, now);
     }
 
-    /// This batch takes the place of the first open one, which counted for `counted` in its month.
-    pub(super) fn replaced(&mut self, batch: Batch, counted: u64) {
+    /// Replaces the first open batch, which counted as `counted` in its month.
+    pub(super) fn replaced(&mut self, batch: PathBatch, counted: u64) {
         *self.spent.entry(batch.month).or_default() += counted;
         self.open.pop_front();
         self.open.push_front(batch);
     }
 
-    /// What to do now.
-    pub(super) fn step(&mut self, now: Now) -> Step {
-        let month = Month::at(now.wall);
+    /// Returns the present action.
+    pub(super) fn step(&mut self, now: BatchTime) -> BatchStep {
+        let month = MonthCount::at(now.wall);
         let mut next = [None, None, None];
         if let Some(batch) = self.open.front() {
             if batch.month == month {
                 next[0] = self.open_at(batch);
             } else if self.room(month) >= batch.size() {
-                return Step::Recount(Batch { month, ..batch.clone() });
+                return BatchStep::Recount(PathBatch { month, ..batch.clone() });
             } else {
                 next[0] = Some(now.elapsed + CALENDAR);
             }
@@ -216,56 +223,60 @@ impl Batcher {
             self.calls.spend(1, now.elapsed);
             self.paths.spend(batch.size(), now.elapsed);
             self.wildcards.spend(batch.wildcards(), now.elapsed);
-            return Step::Create(batch);
+            return BatchStep::Create(batch);
         }
         if is_due(next[1]) {
-            return Step::Take(self.limits(month));
+            return BatchStep::Take(self.limits(month));
         }
         if let (true, Some((index, _))) = (is_due(next[2]), asked) {
             self.calls.spend(1, now.elapsed);
-            return Step::Ask(self.running[index].batch.clone());
+            return BatchStep::Ask(self.running[index].batch.clone());
         }
-        Step::Wait(next.into_iter().flatten().min())
+        BatchStep::Wait(next.into_iter().flatten().min())
     }
 
-    /// The first open batch was sent, and this was the answer.
-    pub(super) fn created(&mut self, answer: &Result<Status, Trouble>, now: Now) -> Verdict {
+    /// Processes the response to the first open batch.
+    pub(super) fn created(
+        &mut self,
+        answer: &Result<RequestStatus, InvalidateError>,
+        now: BatchTime,
+    ) -> BatchVerdict {
         match answer {
             Ok(status) => {
                 (self.failures, self.refused, self.next_try) = (0, false, now.elapsed);
-                let Some(batch) = self.open.pop_front() else { return Verdict::Completed };
+                let Some(batch) = self.open.pop_front() else { return BatchVerdict::Completed };
                 if status.completed {
-                    return Verdict::Completed;
+                    return BatchVerdict::Completed;
                 }
-                let batch = Batch { accepted: Some(status.id.clone()), ..batch };
+                let batch = PathBatch { accepted: Some(status.id.clone()), ..batch };
                 let wait = ASK.wait_ms(1, now.jitter);
                 let next_ask = now.elapsed + Duration::from_millis(wait);
-                self.running.push(Running { batch, since: now.elapsed, next_ask, asks: 0 });
-                Verdict::Accepted
+                self.running.push(RunningBatch { batch, since: now.elapsed, next_ask, asks: 0 });
+                BatchVerdict::Accepted
             }
             Err(trouble) => {
                 self.failures = self.failures.saturating_add(1);
-                self.refused = trouble.kind == Kind::Refused;
+                self.refused = trouble.kind == RetryKind::Refused;
                 self.next_try = now.elapsed + self.wait_after(trouble.kind, now);
-                let everything = |batch: &Batch| batch.size() == 1 && batch.wildcards() == 1;
-                if trouble.kind == Kind::Unfit && !self.open.front().is_some_and(everything) {
-                    return Verdict::Unfit;
+                let everything = |batch: &PathBatch| batch.size() == 1 && batch.wildcards() == 1;
+                if trouble.kind == RetryKind::Unfit && !self.open.front().is_some_and(everything) {
+                    return BatchVerdict::Unfit;
                 }
-                Verdict::Later
+                BatchVerdict::Later
             }
         }
     }
 
-    /// It was asked how far `batch` is, and this was the answer.
+    /// Processes the response to a poll of `batch`.
     pub(super) fn asked(
         &mut self,
-        batch: &Batch,
-        answer: &Result<Status, Trouble>,
-        now: Now,
-    ) -> Verdict {
+        batch: &PathBatch,
+        answer: &Result<RequestStatus, InvalidateError>,
+        now: BatchTime,
+    ) -> BatchVerdict {
         let Some(index) = self.running.iter().position(|running| running.batch.id == batch.id)
         else {
-            return Verdict::Completed;
+            return BatchVerdict::Completed;
         };
         let running = &mut self.running[index];
         running.asks = running.asks.saturating_add(1);
@@ -274,19 +285,19 @@ impl Batcher {
         let assumed = now.elapsed >= running.since + ASSUMED_AFTER;
         let completed = match answer {
             Ok(status) => status.completed,
-            Err(trouble) => assumed || trouble.kind == Kind::Unknown,
+            Err(trouble) => assumed || trouble.kind == RetryKind::Unknown,
         };
         if !completed {
-            return Verdict::Later;
+            return BatchVerdict::Later;
         }
         self.running.swap_remove(index);
-        Verdict::Completed
+        BatchVerdict::Completed
     }
 
-    /// Whether nothing is left that a process that ends should still wait for: all is accepted, or
-    /// cannot be, within `tries`.
-    pub(super) fn is_drained(&self, tries: u32, now: Now) -> bool {
-        let month = Month::at(now.wall);
+    /// Whether a process that ends has nothing to wait for: everything is accepted, or cannot be
+    /// within `tries`.
+    pub(super) fn is_drained(&self, tries: u32, now: BatchTime) -> bool {
+        let month = MonthCount::at(now.wall);
         match self.open.front() {
             Some(batch) => {
                 let held = batch.month != month && self.room(month) < batch.size();
@@ -296,49 +307,50 @@ impl Batcher {
         }
     }
 
-    /// Whether the month's budget is spent.
-    pub(super) fn is_exhausted(&self, now: Now) -> bool {
-        self.room(Month::at(now.wall)) == 0
+    /// Whether the budget of the month is used up.
+    pub(super) fn is_exhausted(&self, now: BatchTime) -> bool {
+        self.room(MonthCount::at(now.wall)) == 0
     }
 
-    /// Whether what is left of the month's budget is for wildcards only.
-    pub(super) fn is_low(&self, now: Now) -> bool {
+    /// Whether the rest of the month's budget is for wildcards only.
+    pub(super) fn is_low(&self, now: BatchTime) -> bool {
         self.settings.monthly_limit > 0
-            && self.room(Month::at(now.wall)) <= self.settings.monthly_limit / LOW_BUDGET_PART
+            && self.room(MonthCount::at(now.wall)) <= self.settings.monthly_limit / LOW_BUDGET_PART
     }
 
-    /// Paths spent in the month of `now`.
-    pub(super) fn spent(&self, now: Now) -> u64 {
-        self.spent.get(&Month::at(now.wall)).copied().unwrap_or_default()
+    /// Paths used in the month of `now`.
+    pub(super) fn spent(&self, now: BatchTime) -> u64 {
+        self.spent.get(&MonthCount::at(now.wall)).copied().unwrap_or_default()
     }
 
-    fn room(&self, month: Month) -> u64 {
+    fn room(&self, month: MonthCount) -> u64 {
         match self.settings.monthly_limit {
             0 => u64::MAX,
             limit => limit.saturating_sub(self.spent.get(&month).copied().unwrap_or_default()),
         }
     }
 
-    fn limits(&self, month: Month) -> Limits {
-        let (room, limit) = (self.room(month), self.settings.monthly_limit);
+    fn limits(&self, month: MonthCount) -> CoverLimits {
+        let room = self.room(month);
+        let limit = self.settings.monthly_limit;
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let low = limit > 0 && self.room(month) <= limit / LOW_BUDGET_PART;
         let items = if low { 1 } else { self.settings.paths_at_once.min(room) };
-        Limits {
+        CoverLimits {
             entries: self.settings.wildcard_threshold,
             items,
             wholes: usize::try_from(RUNNING_WILDCARDS_MAX).unwrap_or(usize::MAX).min(items),
         }
     }
 
-    /// When the first open batch may be sent, if not only after others have ended.
-    fn open_at(&self, batch: &Batch) -> Option<Duration> {
-        let sum = |size: fn(&Batch) -> u64| {
+    /// When the first open batch may be sent, unless it waits for others to end.
+    fn open_at(&self, batch: &PathBatch) -> Option<Duration> {
+        let sum = |size: fn(&PathBatch) -> u64| {
             size(batch) + self.running.iter().map(|running| size(&running.batch)).sum::<u64>()
         };
         let fits = self.running.len() < RUNNING_MAX
-            && sum(Batch::size) <= RUNNING_PATHS_MAX
-            && sum(Batch::wildcards) <= RUNNING_WILDCARDS_MAX;
+            && sum(PathBatch::size) <= RUNNING_PATHS_MAX
+            && sum(PathBatch::wildcards) <= RUNNING_WILDCARDS_MAX;
         let ready = [
             self.next_try,
             self.calls.ready_at(1),
@@ -353,16 +365,17 @@ impl Batcher {
         if self.rushing {
             return Some(first);
         }
-        let Settings { quiet, .. } = self.settings;
+        let BatchSettings { quiet, .. } = self.settings;
         Some((last + quiet).min(first + quiet * LONGEST_WAIT))
     }
 
-    fn wait_after(&self, kind: Kind, now: Now) -> Duration {
-        let longest = millis(self.settings.retry_max);
+    fn wait_after(&self, kind: RetryKind, now: BatchTime) -> Duration {
+        let bound = if self.rushing { RUSHED_WAIT_MAX } else { Duration::MAX };
+        let longest = millis(self.settings.retry_max.min(bound));
         let wait = match kind {
-            Kind::Unavailable => Backoff { first_ms: RETRY_FIRST_MS, max_ms: longest },
-            Kind::Crowded => Backoff { max_ms: CROWDED.max_ms.min(longest), ..CROWDED },
-            Kind::Refused | Kind::Unfit | Kind::Unknown => {
+            RetryKind::Unavailable => Backoff { first_ms: RETRY_FIRST_MS, max_ms: longest },
+            RetryKind::Crowded => Backoff { max_ms: CROWDED.max_ms.min(longest), ..CROWDED },
+            RetryKind::Refused | RetryKind::Unfit | RetryKind::Unknown => {
                 Backoff { first_ms: longest, max_ms: longest }
             }
         };

@@ -1,30 +1,30 @@
-//! A token bucket: so many at once, and so many a second.
+//! A token bucket: a capacity, and a rate per second.
 
 use std::time::Duration;
 
-/// Holds what may be spent.
+/// The tokens that may be spent.
 #[derive(Debug, Clone)]
-pub(super) struct Bucket {
+pub(super) struct TokenBucket {
     capacity: f64,
     per_second: f64,
     level: f64,
     at: Duration,
 }
 
-impl Bucket {
-    /// A full bucket.
+impl TokenBucket {
+    /// Creates a full bucket.
     pub(super) fn new(capacity: u32, per_second: f64) -> Self {
         let capacity = f64::from(capacity);
         Self { capacity, per_second, level: capacity, at: Duration::ZERO }
     }
 
-    /// When `amount` can be spent. More than there is room for waits for a full bucket.
+    /// When `amount` can be spent. More than the capacity waits for a full bucket.
     pub(super) fn ready_at(&self, amount: u64) -> Duration {
         let missing = self.wanted(amount) - self.level;
         if missing <= 0.0 { self.at } else { self.at + wait(missing / self.per_second) }
     }
 
-    /// Spends `amount`, which is there at `now`.
+    /// Spends `amount`, which is available at `now`.
     pub(super) fn spend(&mut self, amount: u64, now: Duration) {
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.level = self.capacity.min(self.level + passed * self.per_second);

@@ -1,10 +1,11 @@
-//! CloudFront by the AWS SDK. The only module that names it.
+//! CloudFront through the AWS SDK. The only module that names it.
 //!
-//! The SDK's own retries are off: the worker owns them, and every request is one it knows of.
+//! The retries of the SDK are disabled: the worker owns them, and knows every request.
 
-use super::port::{Heard, Invalidator, Kind, Status, Trouble};
-use crate::aws::{Aws, chain};
-use crate::model::Batch;
+use super::port::{InvalidateError, Invalidator, RequestStatus, ResponseMeta, RetryKind};
+use crate::aws::Aws;
+use crate::error_causes::messages;
+use crate::model::PathBatch;
 use aws_sdk_cloudfront::Client;
 use aws_sdk_cloudfront::config::Region;
 use aws_sdk_cloudfront::config::http::HttpResponse;
@@ -17,14 +18,14 @@ use aws_sdk_cloudfront::types::{Invalidation, InvalidationBatch, Paths};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Time to reach the endpoint.
+/// Maximum time to connect.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// Time for a request and its answer.
+/// Maximum time of a request and its response.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
-/// CloudFront is in no region; the partition is found by one.
+/// CloudFront has no region; one is needed to determine the partition.
 const FALLBACK_REGION: &str = "us-east-1";
 
-/// What CloudFront says when it wants fewer requests, or is not itself. Its Throttling has status 400.
+/// Error codes for throttling and outages. CloudFront's Throttling has status 400.
 const UNAVAILABLE: [&str; 7] = [
     "InternalError",
     "InternalFailure",
@@ -35,7 +36,7 @@ const UNAVAILABLE: [&str; 7] = [
     "TooManyRequestsException",
 ];
 
-/// What it says of a request it will never take.
+/// Error codes of requests that will never be accepted.
 const UNFIT: [&str; 6] = [
     "BatchTooLarge",
     "InconsistentQuantities",
@@ -47,12 +48,12 @@ const UNFIT: [&str; 6] = [
 
 /// CloudFront.
 #[derive(Debug, Clone)]
-pub struct CloudFront {
+pub struct CloudFrontInvalidator {
     client: Client,
 }
 
-impl CloudFront {
-    /// A client. Makes no request.
+impl CloudFrontInvalidator {
+    /// Creates a client. Sends no request.
     pub fn new(aws: &Aws) -> Self {
         let region = aws.shared().region().cloned();
         let timeouts = TimeoutConfig::builder()
@@ -62,24 +63,28 @@ impl CloudFront {
         let config = aws_sdk_cloudfront::config::Builder::from(aws.shared())
             .region(region.unwrap_or(Region::from_static(FALLBACK_REGION)))
             .retry_config(RetryConfig::disabled())
+            .interceptor(aws.refusal_watch())
             .timeout_config(timeouts)
             .build();
         Self { client: Client::from_conf(config) }
     }
 }
 
-impl Invalidator for CloudFront {
-    async fn create(&self, batch: &Batch) -> (Result<Status, Trouble>, Heard) {
+impl Invalidator for CloudFrontInvalidator {
+    async fn create(
+        &self,
+        batch: &PathBatch,
+    ) -> (Result<RequestStatus, InvalidateError>, ResponseMeta) {
         let document = match document(batch) {
             Ok(document) => document,
-            Err(error) => return (Err(unfit(&error)), Heard::default()),
+            Err(error) => return (Err(unfit(&error)), ResponseMeta::default()),
         };
         let request = self
             .client
             .create_invalidation()
             .distribution_id(&batch.distribution)
             .invalidation_batch(document);
-        let listening = Listening::default();
+        let listening = ResponseListener::default();
         let answer = request.customize().interceptor(listening.clone()).send().await;
         let answer = answer
             .map_err(|error| trouble(&error))
@@ -87,24 +92,24 @@ impl Invalidator for CloudFront {
         (answer, listening.heard())
     }
 
-    async fn status(&self, distribution: &str, id: &str) -> Result<Status, Trouble> {
+    async fn status(&self, distribution: &str, id: &str) -> Result<RequestStatus, InvalidateError> {
         let request = self.client.get_invalidation().distribution_id(distribution).id(id);
         let answer = request.send().await.map_err(|error| trouble(&error))?;
         answer.invalidation.as_ref().map(status).ok_or_else(incomplete)
     }
 }
 
-/// Notes what the answer to one request says of itself.
+/// Records the metadata of one response.
 #[derive(Debug, Clone, Default)]
-struct Listening(Arc<Mutex<Heard>>);
+struct ResponseListener(Arc<Mutex<ResponseMeta>>);
 
-impl Listening {
-    fn heard(&self) -> Heard {
+impl ResponseListener {
+    fn heard(&self) -> ResponseMeta {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Intercept for Listening {
+impl Intercept for ResponseListener {
     fn name(&self) -> &'static str {
         "Listening"
     }
@@ -116,7 +121,7 @@ impl Intercept for Listening {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Heard {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ResponseMeta {
             status: Some(response.status().as_u16()),
             request_id: response.headers().get("x-amzn-requestid").map(str::to_owned),
         };
@@ -124,65 +129,68 @@ impl Intercept for Listening {
     }
 }
 
-fn document(batch: &Batch) -> Result<InvalidationBatch, BuildError> {
+fn document(batch: &PathBatch) -> Result<InvalidationBatch, BuildError> {
     let quantity = i32::try_from(batch.paths.len()).unwrap_or(i32::MAX);
     let paths = Paths::builder().quantity(quantity).set_items(Some(batch.paths.clone())).build()?;
     InvalidationBatch::builder().paths(paths).caller_reference(&batch.reference).build()
 }
 
-fn status(invalidation: &Invalidation) -> Status {
+fn status(invalidation: &Invalidation) -> RequestStatus {
     let completed = invalidation.status().eq_ignore_ascii_case("completed");
-    Status { id: invalidation.id().to_owned(), completed }
+    RequestStatus { id: invalidation.id().to_owned(), completed }
 }
 
-/// Sorts an error by what happens next.
-fn trouble<E>(error: &SdkError<E, HttpResponse>) -> Trouble
+/// Classifies an error by the next action.
+fn trouble<E>(error: &SdkError<E, HttpResponse>) -> InvalidateError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let made = |kind, code: &str| Trouble { kind, code: code.into(), message: chain(error) };
+    let made =
+        |kind, code: &str| InvalidateError { kind, code: code.into(), message: messages(error) };
     match error {
-        SdkError::ConstructionFailure(_) => made(Kind::Unfit, "request"),
-        SdkError::TimeoutError(_) => made(Kind::Unavailable, "timeout"),
-        SdkError::ResponseError(_) => made(Kind::Unavailable, "response"),
+        SdkError::ConstructionFailure(_) => made(RetryKind::Unfit, "request"),
+        SdkError::TimeoutError(_) => made(RetryKind::Unavailable, "timeout"),
+        SdkError::ResponseError(_) => made(RetryKind::Unavailable, "response"),
         SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
-            made(Kind::Unavailable, "timeout")
+            made(RetryKind::Unavailable, "timeout")
         }
         SdkError::DispatchFailure(dispatch) if dispatch.is_io() => {
-            made(Kind::Unavailable, "connection")
+            made(RetryKind::Unavailable, "connection")
         }
-        // What is neither came up before the connection: the credentials.
-        SdkError::DispatchFailure(_) => made(Kind::Refused, "credentials"),
+        // All others occurred before the connection: the credentials.
+        SdkError::DispatchFailure(_) => made(RetryKind::Refused, "credentials"),
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             let code = service.err().code();
             let code = code.map_or_else(|| format!("http-{status}"), str::to_owned);
             let message = service.err().message();
-            let message = message.map_or_else(|| chain(error), str::to_owned);
-            Trouble { kind: kind(&code, status), code, message }
+            let message = message.map_or_else(|| messages(error), str::to_owned);
+            InvalidateError { kind: kind(&code, status), code, message }
         }
-        _ => made(Kind::Unavailable, "unknown"),
+        _ => made(RetryKind::Unavailable, "unknown"),
     }
 }
 
-/// What an answer means. What is not known has to be looked at by somebody.
-fn kind(code: &str, status: u16) -> Kind {
+/// The class of an error. An operator has to look at unknown ones.
+fn kind(code: &str, status: u16) -> RetryKind {
     match code {
-        "TooManyInvalidationsInProgress" => Kind::Crowded,
-        "NoSuchInvalidation" => Kind::Unknown,
-        code if UNAVAILABLE.contains(&code) || status >= 500 || status == 429 => Kind::Unavailable,
-        code if UNFIT.contains(&code) => Kind::Unfit,
-        _ => Kind::Refused,
+        "TooManyInvalidationsInProgress" => RetryKind::Crowded,
+        "NoSuchInvalidation" => RetryKind::Unknown,
+        code if UNAVAILABLE.contains(&code) || status >= 500 || status == 429 => {
+            RetryKind::Unavailable
+        }
+        code if UNFIT.contains(&code) => RetryKind::Unfit,
+        _ => RetryKind::Refused,
     }
 }
 
-fn unfit(error: &BuildError) -> Trouble {
-    Trouble { kind: Kind::Unfit, code: "request".into(), message: error.to_string() }
+fn unfit(error: &BuildError) -> InvalidateError {
+    InvalidateError { kind: RetryKind::Unfit, code: "request".into(), message: error.to_string() }
 }
 
-fn incomplete() -> Trouble {
+fn incomplete() -> InvalidateError {
     let message = "CloudFront answered without an invalidation".into();
-    Trouble { kind: Kind::Unavailable, code: "incomplete-answer".into(), message }
+    InvalidateError { kind: RetryKind::Unavailable, code: "incomplete-answer".into(), message }
 }
 
 #[cfg(test)]
@@ -197,18 +205,18 @@ mod tests {
             .endpoint_url(server.endpoint())
             .retry_config(RetryConfig::disabled())
             .build();
-        let cdn = CloudFront { client: Client::from_conf(config) };
-        let mut batch = Batch {
+        let cdn = CloudFrontInvalidator { client: Client::from_conf(config) };
+        let mut batch = PathBatch {
             id: "b".into(),
             reference: "r".into(),
             distribution: file_sync_dev_s3::DISTRIBUTION.into(),
             paths: vec!["/a".into()],
-            month: crate::model::Month(0),
+            month: crate::model::MonthCount(0),
             created: 0,
             accepted: None,
             links: Vec::new(),
         };
-        let heard = |status| Heard { status: Some(status), request_id: Some("1".into()) };
+        let heard = |status| ResponseMeta { status: Some(status), request_id: Some("1".into()) };
         let (taken, said) = cdn.create(&batch).await;
         assert_eq!((taken.is_ok(), said), (true, heard(201)));
         batch.distribution = "E0".into();
@@ -216,22 +224,22 @@ mod tests {
         assert_eq!((refused.is_err(), said), (true, heard(404)));
         drop(server);
         let (_, said) = cdn.create(&batch).await;
-        assert_eq!(said, Heard::default(), "nobody answers");
+        assert_eq!(said, ResponseMeta::default(), "no server answers");
     }
 
     #[test]
     fn errors_are_told_apart_by_what_happens_next() {
         for (code, status, expected) in [
-            ("TooManyInvalidationsInProgress", 400, Kind::Crowded),
-            ("Throttling", 400, Kind::Unavailable),
-            ("ServiceUnavailable", 503, Kind::Unavailable),
-            ("http-502", 502, Kind::Unavailable),
-            ("AccessDenied", 403, Kind::Refused),
-            ("NoSuchDistribution", 404, Kind::Refused),
-            ("ExpiredToken", 403, Kind::Refused),
-            ("InvalidArgument", 400, Kind::Unfit),
-            ("BatchTooLarge", 413, Kind::Unfit),
-            ("NoSuchInvalidation", 404, Kind::Unknown),
+            ("TooManyInvalidationsInProgress", 400, RetryKind::Crowded),
+            ("Throttling", 400, RetryKind::Unavailable),
+            ("ServiceUnavailable", 503, RetryKind::Unavailable),
+            ("http-502", 502, RetryKind::Unavailable),
+            ("AccessDenied", 403, RetryKind::Refused),
+            ("NoSuchDistribution", 404, RetryKind::Refused),
+            ("ExpiredToken", 403, RetryKind::Refused),
+            ("InvalidArgument", 400, RetryKind::Unfit),
+            ("BatchTooLarge", 413, RetryKind::Unfit),
+            ("NoSuchInvalidation", 404, RetryKind::Unknown),
         ] {
             assert_eq!(kind(code, status), expected, "{code}");
         }

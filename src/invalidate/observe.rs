@@ -1,58 +1,58 @@
-//! Who is told of requests to the CDN beside the log, and what there is to know at one moment.
+//! The observer of requests to the CDN, and the present status.
 
-use super::port::{Heard, Status, Trouble};
-use crate::model::{Batch, UnixMillis};
+use super::port::{InvalidateError, RequestStatus, ResponseMeta};
+use crate::model::{PathBatch, UnixMillis};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Looks on. It is called from the worker, and must neither block nor fail.
-pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// The CDN was asked to throw copies away.
-    fn asked(&self, request: &Request<'_>);
+/// Receives events for metrics and traces. The worker calls it; it must neither block nor fail.
+pub trait InvalidationObserver: fmt::Debug + Send + Sync + 'static {
+    /// An invalidation was requested.
+    fn asked(&self, request: &InvalidationRequest<'_>);
 }
 
-/// A request that has ended.
+/// A finished request.
 #[derive(Debug)]
-pub struct Request<'a> {
-    /// What it was for.
-    pub batch: &'a Batch,
+pub struct InvalidationRequest<'a> {
+    /// The batch that was sent.
+    pub batch: &'a PathBatch,
     /// When it began.
     pub began: UnixMillis,
     /// When it ended.
     pub ended: UnixMillis,
-    /// What came of it.
-    pub answer: &'a Result<Status, Trouble>,
-    /// What the answer said of itself.
-    pub heard: &'a Heard,
-    /// Whether one before it has failed.
+    /// The result.
+    pub answer: &'a Result<RequestStatus, InvalidateError>,
+    /// The metadata of the response.
+    pub heard: &'a ResponseMeta,
+    /// Whether a previous attempt has failed.
     pub failed_before: bool,
 }
 
-/// What became of paths since the start, and how things stand.
+/// Counts of paths since the start, and the present status.
 #[derive(Debug, Default)]
-pub struct Totals {
-    /// Taken by the CDN.
+pub struct InvalidationTotals {
+    /// Paths that the CDN accepted.
     pub(super) accepted: AtomicU64,
-    /// Done at every edge.
+    /// Paths whose invalidation is completed.
     pub(super) completed: AtomicU64,
-    /// In requests that failed, each time.
+    /// Paths of failed requests, counted each time.
     pub(super) failed: AtomicU64,
-    standing: Mutex<Standing>,
+    standing: Mutex<WorkerStatus>,
 }
 
-/// How things stand. No file name is in it.
+/// The present status, without file names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Standing {
-    /// Paths spent this month, and how many may be; 0 for no limit.
+pub struct WorkerStatus {
+    /// Paths used this month, and the maximum; 0 for no limit.
     pub budget: (u64, u64),
-    /// When the CDN last took something.
+    /// The time of the last accepted request.
     pub last_success: Option<UnixMillis>,
-    /// When it last did not, and the short stable name of why.
+    /// The time of the last failed request, and the short stable name of its cause.
     pub last_error: Option<(UnixMillis, String)>,
 }
 
-impl Totals {
+impl InvalidationTotals {
     /// The value of the label `result`, and the number.
     #[must_use]
     pub fn by_result(&self) -> [(&'static str, u64); 3] {
@@ -63,9 +63,9 @@ impl Totals {
         ]
     }
 
-    /// How things stand.
+    /// The present status.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> WorkerStatus {
         self.lock().clone()
     }
 
@@ -73,7 +73,7 @@ impl Totals {
         self.lock().budget = (spent, limit);
     }
 
-    pub(super) fn asked(&self, request: &Request<'_>) {
+    pub(super) fn asked(&self, request: &InvalidationRequest<'_>) {
         let mut standing = self.lock();
         match request.answer {
             Ok(_) => standing.last_success = Some(request.ended),
@@ -81,7 +81,7 @@ impl Totals {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, WorkerStatus> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

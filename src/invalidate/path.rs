@@ -1,19 +1,20 @@
-//! How files map to what viewers ask CloudFront for.
+//! Maps files to the paths that viewers request from CloudFront.
 //!
-//! `{cloudfront_path_prefix}/a/b.txt` is asked for as `/a/b.txt`: what S3 has before it is the origin's
-//! path. CloudFront compares invalidation paths with the addresses as viewers send them, so they are
-//! encoded the way its documentation says: what is not ASCII and what RFC 1738 calls unsafe, and
-//! nothing else. A whole directory is `/dir/*`, or its tag where every copy carries it.
+//! `{cloudfront_path_prefix}/a/b.txt` is requested as `/a/b.txt`: the rest of the key in S3 is the
+//! path of the origin. CloudFront compares invalidation paths with addresses as viewers send them.
+//! Therefore they are encoded as its documentation says: characters that are not ASCII, and those
+//! that RFC 1738 calls unsafe, and no others. A whole directory is `/dir/*`, or its tag if every
+//! copy carries it.
 
 use crate::cover::Covered;
-use crate::model::{CacheTags, Stale};
+use crate::model::{CacheTags, PendingInvalidation};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// What a directory's address shows.
+/// The file that the address of a directory shows.
 const INDEX: &[u8] = b"index.html";
 
-/// RFC 1738's unsafe characters, and `?`, behind which the query would begin. A `~` or `[` as it is
-/// makes CloudFront refuse the whole request.
+/// The unsafe characters of RFC 1738, and `?`, which starts the query. CloudFront refuses a request
+/// with an unencoded `~` or `[`.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -32,10 +33,10 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'}')
     .add(b'~');
 
-/// How files map to addresses.
+/// The mapping of files to addresses.
 #[derive(Debug, Clone)]
 pub struct Addresses {
-    /// Before every path; no `/` at either end.
+    /// The prefix of every path, without `/` at either end.
     prefix: String,
     /// Whether `/dir/` and `/dir` show `/dir/index.html`.
     index: bool,
@@ -43,33 +44,33 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Addresses below `prefix`, written with or without `/` at its ends.
+    /// Addresses below `prefix`, with or without `/` at its ends.
     #[must_use]
     pub fn new(prefix: &str, index: bool) -> Self {
         let names: Vec<_> = prefix.split('/').filter(|name| !name.is_empty()).collect();
         Self { prefix: names.join("/"), index, tags: None }
     }
 
-    /// The same, of objects that carry `tags`.
+    /// The same mapping, for objects that carry `tags`.
     #[must_use]
     pub fn with_tags(self, tags: Option<CacheTags>) -> Self {
         Self { tags, ..self }
     }
 
-    /// What viewers may have asked for to see this, not encoded and without the first `/`.
+    /// The paths by which viewers may have requested this, not encoded and without the first `/`.
     #[must_use]
-    pub fn of(&self, stale: &Stale) -> Vec<Covered> {
+    pub fn of(&self, stale: &PendingInvalidation) -> Vec<Covered> {
         let path = self.prefixed(stale.path.as_bytes());
         if let Some(star) = path.iter().position(|&byte| byte == b'*') {
-            // A `*` stands for anything, and only the last one may: the directory of the name it is in
-            // covers it.
+            // A `*` matches anything, and only the last character may be one: the directory of the
+            // name that contains it covers it.
             let directory = path[..star].iter().rposition(|&byte| byte == b'/').unwrap_or(0);
             return vec![Covered { path: path[..directory].to_vec(), below: true }];
         }
         let mut covered = vec![Covered { path: path.clone(), below: stale.below }];
         let directory = match (stale.below, path.strip_suffix(INDEX)) {
             _ if !self.index => None,
-            // Which file it was is not known any more.
+            // The exact file is no longer known.
             (true, _) => Some(&*path),
             (false, Some(directory)) if directory.is_empty() || directory.ends_with(b"/") => {
                 covered.push(Covered { path: directory.to_vec(), below: false });
@@ -88,21 +89,22 @@ impl Addresses {
         written(&Covered { path: self.prefix.clone().into_bytes(), below: true })
     }
 
-    /// A part of a cover as CloudFront wants it. `untagged` has the addresses, sorted, of what has
-    /// copies without tags.
+    /// A part of a cover in the form of CloudFront. `untagged` has the sorted addresses with copies
+    /// without tags.
     pub(super) fn written(&self, covered: &Covered, untagged: &[Covered]) -> String {
         let tag = self.tag(covered).filter(|_| !is_among(untagged, covered));
         tag.map_or_else(|| written(covered), |tag| format!("#{tag}"))
     }
 
-    /// The tag of all that is below a directory.
+    /// The tag of everything below a directory.
     fn tag(&self, covered: &Covered) -> Option<String> {
         let tags = self.tags.as_ref().filter(|_| covered.below)?;
-        let (prefix, path) = (self.prefix.as_bytes(), &covered.path[..]);
+        let prefix = self.prefix.as_bytes();
+        let path = &covered.path[..];
         let inside = |rest: &[u8]| rest.is_empty() || rest.starts_with(b"/");
         let directory = match path.strip_prefix(prefix) {
             Some(rest) if prefix.is_empty() || inside(rest) => rest,
-            // Above the prefix there is nothing else of ours.
+            // Above the prefix there are no other objects of ours.
             _ if path.is_empty() || prefix.strip_prefix(path).is_some_and(inside) => b"",
             _ => return None,
         };
@@ -122,16 +124,16 @@ fn is_among(sorted: &[Covered], whole: &Covered) -> bool {
         Some(rest) => directory.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
         None => false,
     };
-    // Names that go on after the directory's own stand between it and what is below it.
+    // Names that continue the name of the directory sort between it and its content.
     let from = sorted.partition_point(|covered| covered.path[..] < *directory);
     let mut candidates = sorted[from..].iter().take_while(|one| one.path.starts_with(directory));
     candidates.any(|covered| below(&covered.path))
 }
 
-/// A path as CloudFront wants it.
+/// A path in the form of CloudFront.
 #[must_use]
 pub(super) fn written(covered: &Covered) -> String {
-    // Objects have names of UTF-8 only.
+    // Names of objects are valid UTF-8.
     let path = String::from_utf8_lossy(&covered.path);
     let path = utf8_percent_encode(&path, ESCAPED);
     match (covered.below, covered.path.is_empty()) {
@@ -146,9 +148,9 @@ mod tests {
     use super::*;
     use crate::model::RelPath;
 
-    fn stale(path: &str, below: bool) -> Stale {
+    fn stale(path: &str, below: bool) -> PendingInvalidation {
         let path = RelPath::new(path.as_bytes()).expect("a proper path");
-        Stale { path, below, tagged: false, change: None }
+        PendingInvalidation { path, below, tagged: false, change: None }
     }
 
     fn addresses(prefix: &str, path: &str, below: bool) -> Vec<String> {

@@ -1,64 +1,64 @@
-//! What the worker needs of a CDN, and how its errors are told apart.
+//! The interface to a CDN, and the classes of its errors.
 
-use crate::model::Batch;
+use crate::model::PathBatch;
 use std::future::Future;
 
-/// Why a request to the CDN did not work.
+/// Why a request to the CDN failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// What to do about it.
-    pub kind: Kind,
-    /// A short stable name: CloudFront's error code, or one of ours.
+pub struct InvalidateError {
+    /// The class of the error.
+    pub kind: RetryKind,
+    /// A short stable name: the error code of CloudFront, or one of ours.
     pub code: String,
-    /// For people.
+    /// The message.
     pub message: String,
 }
 
-/// What to do about trouble.
+/// The next action after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It cannot be reached, is not working, or asks for less: soon again.
+pub enum RetryKind {
+    /// It is unreachable, fails, or throttles: retry soon.
     Unavailable,
-    /// Too much is in progress there: again when some of it has ended.
+    /// Too many invalidations are in progress: retry when some have ended.
     Crowded,
-    /// An operator has to mend something: rarely again.
+    /// An operator has to correct something: retry rarely.
     Refused,
-    /// This very request will never be taken: another one has to be made.
+    /// This request will never be accepted: replace it.
     Unfit,
-    /// There is no such invalidation.
+    /// The invalidation does not exist.
     Unknown,
 }
 
-/// How far an invalidation is.
+/// The status of an invalidation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The CDN's id of it.
+pub struct RequestStatus {
+    /// Its id in the CDN.
     pub id: String,
-    /// Whether every edge has done it.
+    /// Whether it is completed.
     pub completed: bool,
 }
 
-/// What an answer says of itself.
+/// The metadata of a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// The HTTP status; `None` where there was no answer.
+pub struct ResponseMeta {
+    /// The HTTP status, or `None` without a response.
     pub status: Option<u16>,
-    /// What the CDN's support asks for.
+    /// The request id for the support of the CDN.
     pub request_id: Option<String>,
 }
 
-/// A CDN in front of the bucket. Each call makes one request and no retry.
+/// A CDN in front of the bucket. Each call sends one request, without retries.
 pub trait Invalidator: Send + Sync + 'static {
-    /// Has copies thrown away. The same batch again is the same invalidation, and costs nothing.
+    /// Creates an invalidation. The same batch again is the same invalidation, and costs nothing.
     fn create(
         &self,
-        batch: &Batch,
-    ) -> impl Future<Output = (Result<Status, Trouble>, Heard)> + Send;
+        batch: &PathBatch,
+    ) -> impl Future<Output = (Result<RequestStatus, InvalidateError>, ResponseMeta)> + Send;
 
-    /// How far the invalidation `id` of `distribution` is.
+    /// Returns the status of the invalidation `id` of `distribution`.
     fn status(
         &self,
         distribution: &str,
         id: &str,
-    ) -> impl Future<Output = Result<Status, Trouble>> + Send;
+    ) -> impl Future<Output = Result<RequestStatus, InvalidateError>> + Send;
 }

@@ -1,88 +1,91 @@
-//! The worker: waits for what the batcher says, asks the CDN, writes down what came of it.
+//! The worker: waits as the batcher says, sends requests to the CDN, and records the results.
 //!
 //! It may be dropped at any moment, which is as safe as a kill.
 
-use super::batch::{self, Batcher, Now, Step, Verdict};
-use super::observe::{Observer, Request, Totals};
+use super::batch::{self, BatchStep, BatchTime, BatchVerdict, Batcher};
+use super::observe::{InvalidationObserver, InvalidationRequest, InvalidationTotals};
 use super::path::{Addresses, written};
-use super::port::{Invalidator, Kind, Status, Trouble};
-use crate::cover::{Covered, Limits, cover};
-use crate::model::{Batch, Context, Hex, Month, Stale, UnixMillis};
-use crate::store::{Change, Invalidation, Invalidations, Store};
+use super::port::{InvalidateError, Invalidator, RequestStatus, RetryKind};
+use crate::cover::{CoverLimits, Covered, cover};
+use crate::model::{
+    HexDigits, MonthCount, PathBatch, PendingInvalidation, SpanReference, UnixMillis,
+};
+use crate::store::{Change, InvalidationChange, Store, StoredInvalidations};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Wait before the record is asked again that could not be read or written.
+/// The pause after the state could not be read or written.
 const STORE_RETRY: Duration = Duration::from_secs(2);
-/// The same trouble is told again after this time.
+/// The interval at which the same error is logged again.
 const TELL_AGAIN: Duration = Duration::from_secs(900);
 
-/// What the worker goes by.
+/// The settings of the worker.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Which distribution is told.
+pub struct WorkerSettings {
+    /// The id of the distribution.
     pub distribution: String,
-    /// How files map to what viewers ask for.
+    /// The mapping of files to addresses.
     pub addresses: Addresses,
-    /// When what is sent.
-    pub batch: batch::Settings,
+    /// The settings of the batcher.
+    pub batch: batch::BatchSettings,
     /// The wall clock, for budgets.
     pub clock: fn() -> UnixMillis,
 }
 
-/// What the process is about to do.
+/// The phase of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Going on.
+pub enum WorkerPhase {
+    /// Normal operation.
     Running,
-    /// Coming to an end: nothing rests any longer.
+    /// Shutdown was requested: the quiet time ends.
     Rushing,
-    /// Nothing more will come. Each batch has so many tries.
+    /// No more changes arrive. Each batch has a limited number of attempts.
     Ending {
-        /// How often what fails is tried.
+        /// Maximum number of attempts.
         tries: u32,
     },
 }
 
-/// Tells the CDN what the record says it has to be told.
+/// Sends the pending invalidations of the state to the CDN.
 #[derive(Debug)]
-pub struct Worker<I> {
-    settings: Settings,
+pub struct InvalidationWorker<I> {
+    settings: WorkerSettings,
     cdn: I,
     store: Store,
-    totals: Arc<Totals>,
-    observer: Arc<dyn Observer>,
+    totals: Arc<InvalidationTotals>,
+    observer: Arc<dyn InvalidationObserver>,
     started: Instant,
-    told: Told,
+    told: InvalidationReport,
 }
 
-/// What was said already, so that an outage of days is not said every minute.
+/// What was logged already, so that an outage of days is not logged every minute.
 #[derive(Debug, Default)]
-struct Told {
+struct InvalidationReport {
     trouble: Option<(String, Instant)>,
-    low: Option<Month>,
-    exhausted: Option<Month>,
+    low: Option<MonthCount>,
+    exhausted: Option<MonthCount>,
 }
 
-impl<I: Invalidator> Worker<I> {
-    /// A worker over the record.
+impl<I: Invalidator> InvalidationWorker<I> {
+    /// Creates a worker for the state.
     #[must_use]
     pub fn new(
-        settings: Settings,
+        settings: WorkerSettings,
         cdn: I,
         store: Store,
-        totals: Arc<Totals>,
-        observer: Arc<dyn Observer>,
+        totals: Arc<InvalidationTotals>,
+        observer: Arc<dyn InvalidationObserver>,
     ) -> Self {
-        let (started, told) = (Instant::now(), Told::default());
+        let started = Instant::now();
+        let told = InvalidationReport::default();
         Self { settings, cdn, store, totals, observer, started, told }
     }
 
-    /// Works until `phase` says that nothing more comes and nothing is left.
-    pub async fn run(mut self, mut phase: watch::Receiver<Phase>) {
+    /// Works until `phase` says that no more changes arrive, and nothing is left.
+    pub async fn run(mut self, mut phase: watch::Receiver<WorkerPhase>) {
         let mut backlog = self.store.backlog();
         let found = self.read().await;
         let mut batcher = self.start(found).await;
@@ -91,20 +94,20 @@ impl<I: Invalidator> Worker<I> {
             let waiting = backlog.borrow_and_update().waiting;
             batcher.waiting(waiting, now);
             let current = *phase.borrow_and_update();
-            if current != Phase::Running && !batcher.is_rushing() {
+            if current != WorkerPhase::Running && !batcher.is_rushing() {
                 batcher.rush(now);
             }
-            if matches!(current, Phase::Ending { tries } if batcher.is_drained(tries, now)) {
+            if matches!(current, WorkerPhase::Ending { tries } if batcher.is_drained(tries, now)) {
                 return;
             }
             self.totals.budget(batcher.spent(now), self.settings.batch.monthly_limit);
             self.tell_budget(&batcher, waiting, now);
             match batcher.step(now) {
-                Step::Take(limits) => self.take(&mut batcher, limits).await,
-                Step::Recount(batch) => self.recount(&mut batcher, batch).await,
-                Step::Create(batch) => self.create(&mut batcher, batch).await,
-                Step::Ask(batch) => self.ask(&mut batcher, &batch).await,
-                Step::Wait(until) => {
+                BatchStep::Take(limits) => self.take(&mut batcher, limits).await,
+                BatchStep::Recount(batch) => self.recount(&mut batcher, batch).await,
+                BatchStep::Create(batch) => self.create(&mut batcher, batch).await,
+                BatchStep::Ask(batch) => self.ask(&mut batcher, &batch).await,
+                BatchStep::Wait(until) => {
                     let until = until.map(|until| self.started + until);
                     tokio::select! {
                         () = sleep_until(until) => {}
@@ -116,14 +119,14 @@ impl<I: Invalidator> Worker<I> {
         }
     }
 
-    fn now(&self) -> Now {
+    fn now(&self) -> BatchTime {
         let elapsed = self.started.elapsed();
-        Now { elapsed, wall: (self.settings.clock)(), jitter: fastrand::f64() }
+        BatchTime { elapsed, wall: (self.settings.clock)(), jitter: fastrand::f64() }
     }
 
-    /// Takes up what an earlier process left. What it made for another distribution was never accepted
-    /// there, or is no concern of this one.
-    async fn start(&mut self, found: Invalidations) -> Batcher {
+    /// Resumes what an earlier process left. Batches for another distribution were never accepted
+    /// there, or do not concern this one.
+    async fn start(&mut self, found: StoredInvalidations) -> Batcher {
         let mut batches = Vec::new();
         for batch in found.batches {
             if batch.distribution == self.settings.distribution {
@@ -134,24 +137,26 @@ impl<I: Invalidator> Worker<I> {
                 Some(_) => Vec::new(),
                 None => {
                     let made = self.batch(batch.paths, batch.month);
-                    vec![Batch { links: batch.links, ..made }]
+                    vec![PathBatch { links: batch.links, ..made }]
                 }
             };
-            let (of, instead_of, spent) = (Vec::new(), Some(batch.id), (batch.month, 0));
-            let change = Invalidation::Made { batches: made.clone(), of, instead_of, spent };
+            let of = Vec::new();
+            let instead_of = Some(batch.id);
+            let spent = (batch.month, 0);
+            let change = InvalidationChange::Made { batches: made.clone(), of, instead_of, spent };
             self.write(change).await;
             batches.extend(made);
         }
         Batcher::new(self.settings.batch.clone(), batches, found.spent)
     }
 
-    /// Makes batches of all that waits. One has all the paths; of wildcards each has one, for so many a
-    /// second are allowed.
-    async fn take(&mut self, batcher: &mut Batcher, limits: Limits) {
+    /// Creates batches of all pending paths. One has all single paths; each wildcard has its own,
+    /// because their rate is limited.
+    async fn take(&mut self, batcher: &mut Batcher, limits: CoverLimits) {
         let stale = self.read().await.stale;
         let now = self.now();
         let (plain, wildcards) = paths(&self.settings.addresses, &stale, limits);
-        let month = Month::at(now.wall);
+        let month = MonthCount::at(now.wall);
         let mut wildcards = wildcards.into_iter();
         let mut first: Vec<_> = plain.into_iter().chain(wildcards.next()).collect();
         first.sort_unstable();
@@ -159,50 +164,63 @@ impl<I: Invalidator> Worker<I> {
         let mut batches: Vec<_> =
             lists.filter(|paths| !paths.is_empty()).map(|paths| self.batch(paths, month)).collect();
         link(&self.settings.addresses, &mut batches, &stale);
-        let spent = (month, batches.iter().map(Batch::size).sum());
-        let (made, of, instead_of) = (batches.clone(), stale, None);
-        self.write(Invalidation::Made { batches: made, of, instead_of, spent }).await;
+        let spent = (month, batches.iter().map(PathBatch::size).sum());
+        let made = batches.clone();
+        let of = stale;
+        let instead_of = None;
+        self.write(InvalidationChange::Made { batches: made, of, instead_of, spent }).await;
         let left = self.store.backlog().borrow().waiting;
         batcher.made(batches, left, self.now());
     }
 
-    /// The batch was made in a month that is over, and will be paid in this one.
-    async fn recount(&mut self, batcher: &mut Batcher, batch: Batch) {
-        let (of, instead_of, spent) = (Vec::new(), None, (batch.month, batch.size()));
+    /// Counts a batch from a past month in the present one, in which it will be billed.
+    async fn recount(&mut self, batcher: &mut Batcher, batch: PathBatch) {
+        let of = Vec::new();
+        let instead_of = None;
+        let spent = (batch.month, batch.size());
         let batches = vec![batch.clone()];
-        self.write(Invalidation::Made { batches, of, instead_of, spent }).await;
+        self.write(InvalidationChange::Made { batches, of, instead_of, spent }).await;
         let counted = batch.size();
         batcher.replaced(batch, counted);
     }
 
-    async fn create(&mut self, batcher: &mut Batcher, batch: Batch) {
+    async fn create(&mut self, batcher: &mut Batcher, batch: PathBatch) {
         let began = (self.settings.clock)();
         let (answer, heard) = self.cdn.create(&batch).await;
-        let (ended, failed_before) = ((self.settings.clock)(), self.told.trouble.is_some());
-        let request =
-            Request { batch: &batch, began, ended, answer: &answer, heard: &heard, failed_before };
+        let ended = (self.settings.clock)();
+        let failed_before = self.told.trouble.is_some();
+        let request = InvalidationRequest {
+            batch: &batch,
+            began,
+            ended,
+            answer: &answer,
+            heard: &heard,
+            failed_before,
+        };
         self.totals.asked(&request);
         self.observer.asked(&request);
         match batcher.created(&answer, self.now()) {
-            Verdict::Accepted | Verdict::Completed => {
+            BatchVerdict::Accepted | BatchVerdict::Completed => {
                 self.told.trouble = None;
                 self.accepted(&batch, &answer).await;
             }
-            Verdict::Later => self.tell_trouble(&batch, &answer),
-            Verdict::Unfit => {
+            BatchVerdict::Later => self.tell_trouble(&batch, &answer),
+            BatchVerdict::Unfit => {
                 self.tell_trouble(&batch, &answer);
-                // The one path that is always right takes its place, and is paid from its count.
+                // The one path that is always valid replaces it, and is paid from its count.
                 let whole = self.batch(vec![self.settings.addresses.everything()], batch.month);
-                let whole = Batch { links: batch.links, ..whole };
-                let (of, spent) = (Vec::new(), (batch.month, 0));
-                let (batches, instead_of) = (vec![whole.clone()], Some(batch.id));
-                self.write(Invalidation::Made { batches, of, instead_of, spent }).await;
+                let whole = PathBatch { links: batch.links, ..whole };
+                let of = Vec::new();
+                let spent = (batch.month, 0);
+                let batches = vec![whole.clone()];
+                let instead_of = Some(batch.id);
+                self.write(InvalidationChange::Made { batches, of, instead_of, spent }).await;
                 batcher.replaced(whole, 0);
             }
         }
     }
 
-    async fn accepted(&self, batch: &Batch, answer: &Result<Status, Trouble>) {
+    async fn accepted(&self, batch: &PathBatch, answer: &Result<RequestStatus, InvalidateError>) {
         let Ok(status) = answer else { return };
         self.totals.accepted.fetch_add(batch.size(), Ordering::Relaxed);
         in_trace(batch, || {
@@ -215,18 +233,18 @@ impl<I: Invalidator> Worker<I> {
                 wildcards = batch.wildcards(),
                 sample =
                     batch.paths.iter().take(SAMPLE_PATHS).cloned().collect::<Vec<_>>().join(" "),
-                "CloudFront was told of changed objects"
+                "CloudFront invalidation created"
             );
         });
         if status.completed {
             self.completed(batch, &status.id).await;
         } else {
-            let change = Invalidation::Accepted(batch.id.clone(), status.id.clone());
+            let change = InvalidationChange::Accepted(batch.id.clone(), status.id.clone());
             self.write(change).await;
         }
     }
 
-    async fn completed(&self, batch: &Batch, id: &str) {
+    async fn completed(&self, batch: &PathBatch, id: &str) {
         self.totals.completed.fetch_add(batch.size(), Ordering::Relaxed);
         in_trace(batch, || {
             tracing::info!(
@@ -236,13 +254,13 @@ impl<I: Invalidator> Worker<I> {
                 batch = batch.id,
                 paths = batch.size(),
                 duration_ms = (self.settings.clock)().saturating_sub(batch.created),
-                "every edge has done it"
+                "invalidation completed"
             );
         });
-        self.write(Invalidation::Ended(batch.id.clone())).await;
+        self.write(InvalidationChange::Ended(batch.id.clone())).await;
     }
 
-    async fn ask(&mut self, batcher: &mut Batcher, batch: &Batch) {
+    async fn ask(&mut self, batcher: &mut Batcher, batch: &PathBatch) {
         let id = batch.accepted.clone().unwrap_or_default();
         let answer = self.cdn.status(&batch.distribution, &id).await;
         if let Err(trouble) = &answer {
@@ -251,16 +269,16 @@ impl<I: Invalidator> Worker<I> {
                 aws.cloudfront.invalidation_id = id,
                 error.type = trouble.code,
                 error.message = trouble.message,
-                "cannot tell how far it is; asked again"
+                "invalidation status unknown; will retry"
             );
         }
-        if batcher.asked(batch, &answer, self.now()) == Verdict::Completed {
+        if batcher.asked(batch, &answer, self.now()) == BatchVerdict::Completed {
             self.completed(batch, &id).await;
         }
     }
 
-    /// A new batch. Its id is of no other, and with it its reference.
-    fn batch(&self, paths: Vec<String>, month: Month) -> Batch {
+    /// Creates a batch with a unique id, and therefore a unique reference.
+    fn batch(&self, paths: Vec<String>, month: MonthCount) -> PathBatch {
         let created = (self.settings.clock)();
         let id = format!("{created:x}-{:016x}", fastrand::u64(..));
         let distribution = self.settings.distribution.clone();
@@ -268,10 +286,10 @@ impl<I: Invalidator> Worker<I> {
         let hash = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, content.as_bytes());
         let reference = format!("file-sync-{hash:016x}-{id}");
         let links = Vec::new();
-        Batch { id, reference, distribution, paths, month, created, accepted: None, links }
+        PathBatch { id, reference, distribution, paths, month, created, accepted: None, links }
     }
 
-    fn tell_trouble(&mut self, batch: &Batch, answer: &Result<Status, Trouble>) {
+    fn tell_trouble(&mut self, batch: &PathBatch, answer: &Result<RequestStatus, InvalidateError>) {
         let Err(trouble) = answer else { return };
         self.totals.failed.fetch_add(batch.size(), Ordering::Relaxed);
         let again =
@@ -280,7 +298,7 @@ impl<I: Invalidator> Worker<I> {
         if !told {
             self.told.trouble = Some((trouble.code.clone(), Instant::now()));
         }
-        // One macro each: the level of a record is constant.
+        // One macro per level, because the level of a log record is constant.
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(
@@ -290,20 +308,21 @@ impl<I: Invalidator> Worker<I> {
                     paths = batch.size(),
                     error.type = trouble.code,
                     error.message = trouble.message,
-                    "CloudFront was not told of changed objects; it is tried again, and uploads go on"
+                    "CloudFront invalidation failed; will retry, uploads continue"
                 )
             };
         }
         in_trace(batch, || match trouble.kind {
             _ if told => tell!(debug),
-            Kind::Unavailable | Kind::Crowded => tell!(warn),
-            Kind::Refused | Kind::Unfit | Kind::Unknown => tell!(error),
+            RetryKind::Unavailable | RetryKind::Crowded => tell!(warn),
+            RetryKind::Refused | RetryKind::Unfit | RetryKind::Unknown => tell!(error),
         });
     }
 
-    fn tell_budget(&mut self, batcher: &Batcher, waiting: u64, now: Now) {
-        let month = Some(Month::at(now.wall));
-        let (limit, spent) = (self.settings.batch.monthly_limit, batcher.spent(now));
+    fn tell_budget(&mut self, batcher: &Batcher, waiting: u64, now: BatchTime) {
+        let month = Some(MonthCount::at(now.wall));
+        let limit = self.settings.batch.monthly_limit;
+        let spent = batcher.spent(now);
         if waiting > 0 && batcher.is_exhausted(now) && self.told.exhausted != month {
             self.told.exhausted = month;
             tracing::error!(
@@ -325,7 +344,7 @@ impl<I: Invalidator> Worker<I> {
         }
     }
 
-    async fn read(&self) -> Invalidations {
+    async fn read(&self) -> StoredInvalidations {
         loop {
             match self.store.invalidations().await {
                 Ok(found) => return found,
@@ -339,38 +358,45 @@ impl<I: Invalidator> Worker<I> {
         }
     }
 
-    /// Answers when it is on disk.
-    async fn write(&self, change: Invalidation) {
+    /// Writes a change, and returns when it is on disk.
+    async fn write(&self, change: InvalidationChange) {
         let mut changes = vec![Change::Invalidation(change)];
-        // What could not be written is kept, and comes before the nothing that is written next.
+        // Changes that could not be written are retained, and precede the next write, even an empty
+        // one.
         while let Err(error) = self.store.write(std::mem::take(&mut changes)).await {
             tracing::error!(
                 event = "state.write_failed",
                 error.message = %error,
-                "the record cannot be written; CloudFront is told nothing new until it can"
+                "state cannot be written; no new invalidation is requested until it can"
             );
             tokio::time::sleep(STORE_RETRY).await;
         }
     }
 }
 
-/// Paths of a batch that its log line shows.
+/// Maximum number of paths in a log line.
 const SAMPLE_PATHS: usize = 5;
 
-/// Changes that a batch is linked to.
+/// Maximum number of changes that a batch links to.
 const LINKS_MAX: usize = 100;
 
-/// What covers `stale`, as CloudFront wants it, sorted: single paths and tags, and wildcards.
-fn paths(addresses: &Addresses, stale: &[Stale], limits: Limits) -> (Vec<String>, Vec<String>) {
-    let all = |stale: &[Stale], wanted: fn(&Stale) -> bool| -> Vec<Covered> {
-        let stale = stale.iter().filter(|stale| wanted(stale));
-        stale.flat_map(|stale| addresses.of(stale)).collect()
-    };
+/// The paths that cover `stale`, in the form of CloudFront, sorted: single paths and tags, and
+/// wildcards.
+fn paths(
+    addresses: &Addresses,
+    stale: &[PendingInvalidation],
+    limits: CoverLimits,
+) -> (Vec<String>, Vec<String>) {
+    let all =
+        |stale: &[PendingInvalidation], wanted: fn(&PendingInvalidation) -> bool| -> Vec<Covered> {
+            let stale = stale.iter().filter(|stale| wanted(stale));
+            stale.flat_map(|stale| addresses.of(stale)).collect()
+        };
     let mut untagged = all(stale, |stale| !stale.tagged);
     untagged.sort_unstable();
-    // Only wildcards are few, and only what has copies without tags needs them.
+    // Only wildcards are limited, and only directories with untagged copies need them.
     let wholes = if untagged.is_empty() { limits.items } else { limits.wholes };
-    let covered = cover(all(stale, |_| true), Limits { wholes, ..limits });
+    let covered = cover(all(stale, |_| true), CoverLimits { wholes, ..limits });
     let mut paths: Vec<_> =
         covered.iter().map(|covered| addresses.written(covered, &untagged)).collect();
     paths.sort_unstable();
@@ -378,12 +404,12 @@ fn paths(addresses: &Addresses, stale: &[Stale], limits: Limits) -> (Vec<String>
     paths.into_iter().partition(|path| !path.ends_with('*'))
 }
 
-/// Notes in each batch the changes that it tells of, as far as their traces are exported.
-fn link(addresses: &Addresses, batches: &mut [Batch], stale: &[Stale]) {
+/// Records in each batch the changes that it covers, as far as their traces are exported.
+fn link(addresses: &Addresses, batches: &mut [PathBatch], stale: &[PendingInvalidation]) {
     let Some((first, rest)) = batches.split_first_mut() else { return };
     for (stale, change) in stale.iter().filter_map(|stale| Some((stale, stale.change?))) {
         let address = addresses.of(stale).first().map(written);
-        let covers = |batch: &&mut Batch| {
+        let covers = |batch: &&mut PathBatch| {
             let wildcard = batch.paths.first().and_then(|path| path.strip_suffix('*'));
             wildcard.zip(address.as_ref()).is_some_and(|(above, path)| path.starts_with(above))
         };
@@ -394,10 +420,11 @@ fn link(addresses: &Addresses, batches: &mut [Batch], stale: &[Stale]) {
     }
 }
 
-/// Has its lines lead to its trace.
-fn in_trace(batch: &Batch, tell: impl FnOnce()) {
-    let Context { trace_id, span_id } = batch.context();
-    let (trace_id, span_id) = (Hex(trace_id), Hex(span_id));
+/// Adds the ids of its trace to its log lines.
+fn in_trace(batch: &PathBatch, tell: impl FnOnce()) {
+    let SpanReference { trace_id, span_id } = batch.context();
+    let trace_id = HexDigits(trace_id);
+    let span_id = HexDigits(span_id);
     let trace_flags = if batch.links.is_empty() { "00" } else { "01" };
     tracing::error_span!("invalidation", %trace_id, %span_id, trace_flags).in_scope(tell);
 }

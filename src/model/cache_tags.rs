@@ -1,24 +1,24 @@
-//! The tags by which a CDN knows the copies of a directory's files.
+//! The tags by which a CDN identifies the copies of a directory's files.
 //!
-//! An object carries the tag of every directory it is in, from the watched one down, in one entry of
-//! its metadata. A copy has what its object had when it was fetched, so that a tag finds the copies of
-//! objects that carried it, and no others.
+//! An object carries the tag of every directory that contains it, from the watched one down, in one
+//! entry of its metadata. A copy has the tags of its object at the time of the fetch, so that a tag
+//! matches only copies of objects that carried it.
 //!
-//! A tag is the directory as it is in keys, between slashes: `/{s3_prefix}/a/b/`. CloudFront takes
-//! visible ASCII without commas and tells no case; what is not a letter, a digit, `-`, `.` or `_` is
-//! written as `=` and two hexadecimal digits.
+//! A tag is the directory as in keys, between slashes: `/{s3_prefix}/a/b/`. CloudFront accepts
+//! visible ASCII without commas, case-insensitive. Characters other than letters, digits, `-`, `.`
+//! and `_` are written as `=` and two hexadecimal digits.
 
 use super::{KeyPrefix, RelPath};
 use std::fmt::Write as _;
 
 /// CloudFront's limit for one tag.
 const TAG_BYTES_MAX: usize = 256;
-/// Its limit for one object.
+/// CloudFront's limit for one object.
 const TAGS_MAX: usize = 50;
-/// Bytes of all tags of an object, with the commas between them: S3 takes 2 KiB of metadata.
+/// Maximum size of all tags of an object, including commas: S3 accepts 2 KiB of metadata.
 pub const CACHE_TAGS_BYTES_MAX: usize = 1024;
 
-/// Which tags an object carries, and in which entry of its metadata.
+/// The tags of an object, and the name of their metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheTags {
     name: String,
@@ -27,7 +27,7 @@ pub struct CacheTags {
 }
 
 impl CacheTags {
-    /// Tags in the metadata `name` of objects below `prefix`.
+    /// Creates the tags in the metadata `name` for objects below `prefix`.
     #[must_use]
     pub fn new(name: &str, prefix: &KeyPrefix) -> Self {
         let mut top = "/".to_owned();
@@ -42,24 +42,27 @@ impl CacheTags {
         &self.name
     }
 
-    /// What the object of the file `path` carries; nothing below a prefix that is too long.
+    /// The tags of the object of the file `path`; none below a prefix that is too long.
     #[must_use]
     pub fn of(&self, path: &RelPath) -> Option<String> {
         let tags = self.along(path.parent()?.as_bytes()).0;
         Some(tags.join(",")).filter(|tags| !tags.is_empty())
     }
 
-    /// The tag of every file below `directory`, if it is not too deep to have one.
+    /// The tag of every file below `directory`, unless it is too deep for one.
     #[must_use]
     pub fn of_directory(&self, directory: &[u8]) -> Option<String> {
         let (mut tags, complete) = self.along(directory);
         if complete { tags.pop() } else { None }
     }
 
-    /// The tags from the top to `directory`, as far as there is room, and whether it was enough. A
-    /// directory's own tags are the first ones of all that is below it, so that everybody agrees.
+    /// The tags from the top to `directory`, as far as there is room, and whether there was enough.
+    /// The tags of a directory are the first ones of everything below it, so that all objects
+    /// agree.
     fn along(&self, directory: &[u8]) -> (Vec<String>, bool) {
-        let (mut tags, mut bytes, mut tag) = (Vec::new(), 0, self.top.clone());
+        let mut tags = Vec::new();
+        let mut bytes = 0;
+        let mut tag = self.top.clone();
         let mut names = directory.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
         loop {
             bytes += tag.len() + usize::from(!tags.is_empty());
@@ -78,7 +81,7 @@ fn descend(tag: &mut String, name: &[u8]) {
         match byte {
             b'-' | b'.' | b'_' => tag.push(byte.into()),
             byte if byte.is_ascii_alphanumeric() => tag.push(byte.into()),
-            // A string takes everything.
+            // Writing to a string cannot fail.
             byte => write!(tag, "={byte:02X}").unwrap_or_default(),
         }
     }

@@ -1,31 +1,31 @@
-//! What the detector tells the engine: where to look, never what happened.
+//! Hints from the detector to the engine: where to look, never what happened.
 
 use super::RelPath;
 
-/// A place that may have changed. What is to be done follows from a look at it.
+/// A path that may have changed. Its inspection determines what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
-    /// Look at this name.
-    Path(RelPath, Activity),
-    /// Compare this directory with the record.
+    /// Inspect this name.
+    Path(RelPath, WriteState),
+    /// Scan this directory.
     Tree(RelPath, Depth),
 }
 
-/// How long a file has to rest before it is looked at.
+/// Determines how long a file has to be quiet before its inspection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Activity {
-    /// Closed after writing, or renamed to this: whoever did it has finished.
+pub enum WriteState {
+    /// Closed after writing, or renamed to this name: the writer has finished.
     Done,
-    /// Removed, or renamed to something else. If there is a file nevertheless, it is another one of
-    /// which nobody told: its age decides.
+    /// Removed, or renamed to another name. If a file exists nevertheless, it is another one
+    /// without an event: its age decides.
     Gone,
-    /// Found by a listing: nobody knows whether it is still being written. Its age decides.
+    /// Found by a listing: it may still be being written. Its age decides.
     Found,
-    /// Written to and not closed since.
+    /// Written to, and not closed since.
     Writing,
 }
 
-/// How far below a directory to look.
+/// The depth of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
     /// Its own entries.

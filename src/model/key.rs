@@ -1,37 +1,37 @@
-//! Names of objects, and how paths map to them: `{s3_prefix}/sub/file.txt`.
+//! Object keys, and the mapping of paths to them: `{s3_prefix}/sub/file.txt`.
 
 use super::RelPath;
 use std::fmt;
 
-/// S3's limit, in bytes of UTF-8.
+/// S3's limit in bytes of UTF-8.
 const KEY_BYTES_MAX: usize = 1024;
 
-/// The name of an object in the bucket.
+/// The key of an object in the bucket.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(Box<str>);
 
 /// Why a path has no object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// S3 takes keys of UTF-8 only.
-    #[error("the name is not UTF-8, and S3 keys are")]
+    /// S3 requires UTF-8 keys.
+    #[error("file name is not valid UTF-8; S3 requires UTF-8 keys")]
     NotUtf8,
-    /// S3 takes keys of 1,024 bytes at most.
+    /// S3 accepts keys of at most 1,024 bytes.
     #[error("the key would be {0} bytes long, and S3 takes {KEY_BYTES_MAX} at most")]
     TooLong(usize),
 }
 
-/// What stands before every key: empty, or the configured prefix with one `/` at its end.
+/// The prefix of every key: empty, or the configured prefix with one final `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyPrefix(Box<str>);
 
 /// Why a configured prefix cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
-    /// It would lead out of itself.
+    /// It contains `..`.
     #[error("the prefix has a '..' component")]
     ParentComponent,
-    /// No key would fit behind it.
+    /// No key would fit after it.
     #[error(
         "the prefix is {0} bytes long, which leaves no room for names (S3 keys hold {KEY_BYTES_MAX} bytes)"
     )]
@@ -39,12 +39,12 @@ pub enum PrefixError {
 }
 
 impl KeyPrefix {
-    /// Takes a prefix as a person writes it. As in the original service a `/` at the end or doubled
-    /// makes no difference, and one at the start stays part of the key.
+    /// Creates a prefix from its configured form. As in the original service, a final or doubled
+    /// `/` makes no difference, and one at the start stays part of the key.
     ///
     /// # Errors
     ///
-    /// If no key can be made with it.
+    /// If no key is possible with it.
     pub fn new(written: &str) -> Result<Self, PrefixError> {
         let mut names = Vec::new();
         for name in written.split('/') {
@@ -63,13 +63,19 @@ impl KeyPrefix {
         Ok(Self(prefix.into()))
     }
 
-    /// The prefix as it stands in keys.
+    /// The prefix as in keys.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The object of `path`.
+    /// Maximum length of a path with a valid key, in bytes.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        KEY_BYTES_MAX.saturating_sub(self.0.len())
+    }
+
+    /// The key of `path`.
     ///
     /// # Errors
     ///
@@ -85,14 +91,14 @@ impl KeyPrefix {
 }
 
 impl ObjectKey {
-    /// The key as S3 knows it.
+    /// The key as in S3.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Keys hold file names, which are hostile output: control characters are escaped.
+/// Keys contain file names, which are hostile output: control characters are escaped.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         super::path::write_escaped(f, self.0.as_bytes())

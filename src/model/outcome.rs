@@ -1,67 +1,115 @@
-//! How a try ended: told by what happens next, not by what went wrong.
+//! The result of an attempt, classified by the next action.
 
-use super::Mirrored;
+use super::{ObjectRecord, UnixMillis};
 
-/// The end of one try.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The object is in the bucket.
-    Mirrored(Mirrored, Effort),
-    /// The object is gone, or was never ours to delete.
+    Mirrored(ObjectRecord, UploadDisposition),
+    /// The object does not exist, or was not ours to delete.
     Deleted,
-    /// The file is not what it was when the operation was queued: nothing was published, look again.
+    /// Nothing was written: another writer wrote the object, and this instance is ending.
+    Yielded,
+    /// The file differs from the queued version: nothing was published, inspect again.
     LookAgain(&'static str),
-    /// It did not work.
+    /// The attempt failed.
     Failed(Failure),
 }
 
-/// What it took to have the object there.
+/// The result of an attempt, and what it may have left in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptOutcome {
+    /// The result of its last request.
+    pub outcome: Outcome,
+    /// Whether any of its requests may have changed the object.
+    pub written: WriteEffect,
+}
+
+impl AttemptOutcome {
+    /// An attempt without a request that could change an object.
+    #[must_use]
+    pub fn without_a_write(outcome: Outcome) -> Self {
+        Self { outcome, written: WriteEffect::No }
+    }
+}
+
+/// Whether an object may differ from the one before an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effort {
-    /// It was sent.
+pub enum WriteEffect {
+    /// No request that could change it was sent, or the store has refused each of them.
+    No,
+    /// One request was carried out, or may have been.
+    Maybe,
+}
+
+/// How the object came to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadDisposition {
+    /// It was uploaded.
     Sent,
-    /// It was copied within S3, from the object the file had under its name before.
+    /// It was copied within S3 from the object of the previous name.
     Copied,
-    /// The bytes are those that were sent before: nothing was sent.
+    /// The bytes equal those that were uploaded before: nothing was uploaded.
     Unchanged,
-    /// An earlier try had done it already, as a look at the object showed.
+    /// An earlier attempt had uploaded it, as its attributes showed.
     Found,
 }
 
-/// Why a try did not work.
+/// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What to do about it.
+    /// The class of the failure.
     pub class: FailureClass,
     /// A short stable name: an S3 error code, or one of ours.
     pub code: String,
-    /// For people.
+    /// The message.
     pub message: String,
-    /// Whether the request may have been carried out all the same.
+    /// Whether the request may have been carried out nevertheless. [`AttemptOutcome::written`] covers
+    /// the whole attempt.
     pub answer_lost: bool,
+    /// The pause that the store asked for, if it did.
+    pub retry_after_ms: Option<UnixMillis>,
 }
 
+/// Codes of failures whose message is a chain of connection errors.
+const TRANSPORT_CODES: [&str; 5] = ["connection", "credentials", "response", "timeout", "unknown"];
+/// The number of links of such a chain that state the action and the cause.
+const CAUSE_LINKS: usize = 2;
+
 impl Failure {
-    /// Whether S3 wants fewer requests.
+    /// The innermost cause, without object names: messages of a store may contain them.
+    #[must_use]
+    pub fn public_cause(&self) -> String {
+        if !TRANSPORT_CODES.contains(&self.code.as_str()) {
+            return self.code.clone();
+        }
+        let links: Vec<_> = self.message.rsplit(": ").take(CAUSE_LINKS).collect();
+        links.into_iter().rev().collect::<Vec<_>>().join(": ")
+    }
+
+    /// Whether S3 is throttling.
     #[must_use]
     pub fn asks_for_less(&self) -> bool {
         self.class == FailureClass::Throttled
     }
 }
 
-/// What to do about a failure.
+/// The next action after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
-    /// S3 cannot be reached, or is not working: wait, all together.
+    /// S3 is unreachable or fails: all changes wait.
     Unavailable,
-    /// S3 asks for less: wait, alone, while fewer requests are made.
+    /// S3 throttles: this change waits, and fewer requests are sent.
     Throttled,
-    /// No valid credentials, or no permission: wait for an operator or a rotation, all together.
+    /// No valid credentials, or no permission: all changes wait for an operator or a rotation.
     Refused,
-    /// This object is refused, others need not be: wait, alone.
+    /// S3 refuses this object, but may accept others: this change waits.
     Object,
-    /// The file cannot be read: wait until it changes, or for the next rescan.
+    /// The file cannot be read: wait until it changes, or for the next scan.
     File,
+    /// A temporary error while the file was read: this change waits for seconds.
+    Read,
 }
 
 impl FailureClass {
@@ -74,6 +122,30 @@ impl FailureClass {
             Self::Refused => "refused",
             Self::Object => "object",
             Self::File => "file",
+            Self::Read => "read",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_for_everyone_names_what_failed_and_no_object() {
+        let failure = |code: &str, message: &str| Failure {
+            class: FailureClass::Unavailable,
+            code: code.to_owned(),
+            message: message.to_owned(),
+            answer_lost: true,
+            retry_after_ms: None,
+        };
+        let chain =
+            "dispatch failure: io error: tcp connect error: Connection refused (os error 111)";
+        let cause = failure("connection", chain).public_cause();
+        assert_eq!(cause, "tcp connect error: Connection refused (os error 111)");
+        assert_eq!(failure("timeout", "no answer").public_cause(), "no answer");
+        let message = "not authorized to perform: s3:PutObject on m/secret.txt";
+        assert_eq!(failure("AccessDenied", message).public_cause(), "AccessDenied");
     }
 }

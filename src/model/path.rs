@@ -2,12 +2,13 @@
 //!
 //! # Invariants
 //!
-//! - Components are separated by one `/`; none is empty, `.` or `..`, and none holds a NUL byte.
-//!   The empty path is the watched directory itself.
-//! - Paths sort **as a walk meets them**: all that lies in `a/` comes between `a` and `a.txt`.
-//!   That is the order of the names with the separator taken as the lowest byte, and the order in
-//!   which the record keeps its rows, so that a walk and the record can be merged as two streams.
+//! - Components are separated by one `/`; none is empty, `.` or `..`, and none contains a NUL
+//!   byte. The empty path is the watched directory itself.
+//! - Paths sort **in the order of a walk**: everything in `a/` is between `a` and `a.txt`. That
+//!   is the order of the names with the separator as the lowest byte, and the order of rows in the
+//!   state, so that a walk and the state can be merged as two streams.
 
+use crate::escape::is_hostile;
 use std::cmp::Ordering;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -18,10 +19,10 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RelPath(Arc<[u8]>);
 
-/// Bytes of a path that is put together without a buffer of its own.
+/// Maximum length of a path that is joined without an allocated buffer.
 const JOINED_SHORT: usize = 256;
 
-/// Why some bytes are no path below the watched directory.
+/// Why bytes are not a path below the watched directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It starts with `/`.
@@ -30,7 +31,7 @@ pub enum PathError {
     /// It has an empty, `.` or `..` component.
     #[error("the path has an empty, '.' or '..' component")]
     Component,
-    /// It holds a NUL byte.
+    /// It contains a NUL byte.
     #[error("the path holds a NUL byte")]
     Nul,
 }
@@ -42,7 +43,7 @@ impl RelPath {
         Self(Arc::from(&[][..]))
     }
 
-    /// Takes `bytes` as a path below the watched directory.
+    /// Creates a path below the watched directory from `bytes`.
     ///
     /// # Errors
     ///
@@ -65,7 +66,7 @@ impl RelPath {
     ///
     /// # Errors
     ///
-    /// If `name` is no single name, as a kernel would give it.
+    /// If `name` is not a single name, as the kernel returns it.
     pub fn join(&self, name: &[u8]) -> Result<Self, PathError> {
         if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
             return Err(PathError::Component);
@@ -76,7 +77,8 @@ impl RelPath {
         if self.is_root() {
             return Ok(Self(Arc::from(name)));
         }
-        let (directory, length) = (self.0.len(), self.0.len() + 1 + name.len());
+        let directory = self.0.len();
+        let length = self.0.len() + 1 + name.len();
         // Most are short: one allocation instead of two, a million times in a walk.
         let mut short = [0; JOINED_SHORT];
         let mut long = Vec::new();
@@ -111,7 +113,7 @@ impl RelPath {
         Path::new(std::ffi::OsStr::from_bytes(&self.0))
     }
 
-    /// The names on the way down.
+    /// The components from the top down.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
     }
@@ -122,7 +124,7 @@ impl RelPath {
         self.components().next_back().unwrap_or_default()
     }
 
-    /// The directory this lies in; `None` for the watched directory itself.
+    /// The parent directory, or `None` for the watched directory itself.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
         if self.is_root() {
@@ -132,7 +134,7 @@ impl RelPath {
         Some(Self(Arc::from(&self.0[..end])))
     }
 
-    /// Whether this is `ancestor` or lies anywhere below it.
+    /// Whether this is `ancestor`, or is below it.
     #[must_use]
     pub fn is_within(&self, ancestor: &Self) -> bool {
         match self.0.strip_prefix(&*ancestor.0) {
@@ -141,17 +143,17 @@ impl RelPath {
         }
     }
 
-    /// The form in which the record keeps the path: byte order of these is the order of the paths.
+    /// The form in the state: the byte order of these is the order of the paths.
     #[must_use]
     pub fn to_sort_key(&self) -> Vec<u8> {
         self.0.iter().map(|&byte| sort_byte(byte)).collect()
     }
 
-    /// The path whose [`to_sort_key`](Self::to_sort_key) this is.
+    /// Parses the form of [`to_sort_key`](Self::to_sort_key).
     ///
     /// # Errors
     ///
-    /// If the bytes were never made by it, for example in a damaged record.
+    /// If the bytes do not have that form, for example in a damaged state.
     pub fn from_sort_key(key: &[u8]) -> Result<Self, PathError> {
         if key.contains(&b'/') {
             return Err(PathError::Component);
@@ -161,14 +163,14 @@ impl RelPath {
     }
 }
 
-/// The separator sorts below every byte a name can hold.
+/// The separator sorts below every byte of a name.
 fn sort_byte(byte: u8) -> u8 {
     if byte == b'/' { 0 } else { byte }
 }
 
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Bytes are only looked at one by one where they differ.
+        // Bytes are compared one by one only where they differ.
         match self.0.iter().zip(other.0.iter()).find(|(left, right)| left != right) {
             Some((&left, &right)) => sort_byte(left).cmp(&sort_byte(right)),
             None => self.0.len().cmp(&other.0.len()),
@@ -182,18 +184,19 @@ impl PartialOrd for RelPath {
     }
 }
 
-/// File names are hostile output: what is not printable, and what would break a line, is escaped.
+/// File names are hostile output: characters that are not printable, or would break a line, are
+/// escaped.
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_escaped(f, &self.0)
     }
 }
 
-/// Writes `bytes` on one line, as text a person can read and a terminal survives.
+/// Writes `bytes` on one line, as readable text that is safe for a terminal.
 pub(super) fn write_escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {
-            if char.is_control() || is_reordering(char) {
+            if is_hostile(char) {
                 write!(f, "{}", char.escape_default())?;
             } else {
                 write!(f, "{char}")?;
@@ -204,12 +207,6 @@ pub(super) fn write_escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Re
         }
     }
     Ok(())
-}
-
-/// Characters that change the direction or the line of what a person reads.
-fn is_reordering(char: char) -> bool {
-    matches!(char, '\u{200e}' | '\u{200f}')
-        || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Debug for RelPath {

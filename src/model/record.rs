@@ -1,54 +1,53 @@
-//! What the daemon remembers: what it has put into the bucket, and what it still wants to do.
+//! What the state contains: the object records, and the queue entries.
 
 use super::{Fingerprint, RelPath};
 use std::time::Duration;
 
-/// Wall-clock time, milliseconds since the epoch: what survives a restart is dated with it.
+/// Wall-clock time in milliseconds since the epoch, for values that survive a restart.
 pub type UnixMillis = u64;
 
-/// What we put into the bucket for a path. Only what stands here is ever deleted there.
+/// The object record of a path. Only recorded objects are ever deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirrored {
-    /// The file as it was when it was read.
+pub struct ObjectRecord {
+    /// The file when it was read.
     pub fingerprint: Fingerprint,
-    /// CRC-64/NVME of the bytes sent.
+    /// CRC-64/NVME of the uploaded bytes.
     pub crc64nvme: u64,
-    /// The object's entity tag, as the store gave it.
+    /// The entity tag of the object, from the store.
     pub etag: Option<String>,
-    /// The file was last written so shortly before it was read that its content must be compared
-    /// once more.
+    /// The file was written so shortly before it was read that its content must be compared again.
     pub racy: bool,
-    /// Which watched directory the file was seen in: see [`Epoch`].
-    pub epoch: Epoch,
-    /// Digest of what the object carries beside its bytes; `None` where nobody knows.
+    /// The watched directory of the file: see [`RootGeneration`].
+    pub epoch: RootGeneration,
+    /// The digest of the object attributes; `None` if unknown.
     pub head: Option<u64>,
 }
 
 #[cfg(test)]
-impl Mirrored {
-    /// Of a file that tests make up.
-    pub(crate) fn of_file(fingerprint: Fingerprint, epoch: Epoch) -> Self {
+impl ObjectRecord {
+    /// A record for tests.
+    pub(crate) fn of_file(fingerprint: Fingerprint, epoch: RootGeneration) -> Self {
         Self { fingerprint, crc64nvme: 0, etag: None, racy: false, epoch, head: None }
     }
 }
 
-/// Counts the watched directories this record has seen. When the directory turns out to be another
-/// one (a new volume, a restored copy), the count goes up, and what was recorded before then can
-/// still save an upload, but no longer cause a delete.
+/// Counts the watched directories of this state. If the directory is another one (a new volume, a
+/// restored copy), the count increases. Older records can then save an upload, but no longer cause
+/// a delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Epoch(pub u64);
+pub struct RootGeneration(pub u64);
 
-/// What is to be done in the bucket.
+/// An operation in the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
-    /// Send the file.
+    /// Upload the file.
     Put,
     /// Delete the object.
     Delete,
 }
 
 impl Operation {
-    /// The name in the record, in logs and in metrics.
+    /// The name in the state, in logs and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,36 +57,36 @@ impl Operation {
     }
 }
 
-/// One wanted operation: the row of a path in the queue.
+/// A queue entry: the pending operation of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
+pub struct QueueRow {
     /// The path.
     pub path: RelPath,
-    /// What is wanted.
+    /// The operation.
     pub operation: Operation,
-    /// Which state of the file is wanted; all zero for a delete.
+    /// The version of the file; all zero for a delete.
     pub version: Version,
-    /// When the change was first seen.
+    /// The time when the change was detected.
     pub since: UnixMillis,
-    /// Tries begun.
+    /// The number of started attempts.
     pub attempts: u32,
-    /// When to try next.
+    /// The time of the next attempt.
     pub next_try: UnixMillis,
-    /// Why the last try failed.
+    /// Why the last attempt failed.
     pub error: Option<String>,
-    /// Why it waits for something else than time: for the file, for an operator.
+    /// Why it does not wait for a time, but for the file or for an operator.
     pub parked: Option<String>,
-    /// A recorded path whose object has these bytes already: the file had this name before.
+    /// A recorded path whose object has these bytes already: the previous name of the file.
     pub copy_from: Option<RelPath>,
-    /// For a delete: the file is recorded under another name now, so nothing is lost with this one.
+    /// For a delete: the file is recorded under another name, so that nothing is lost.
     pub moved: bool,
-    /// A request with this was begun whose answer is not known: the object may be there already, or,
-    /// for a delete, be gone already. Either way the record cannot be relied on.
+    /// A request with this version was started and not answered: the object may exist already, or,
+    /// for a delete, be gone. In both cases the record is unreliable.
     pub sent: Option<Version>,
 }
 
-impl Pending {
-    /// A wish that was never tried.
+impl QueueRow {
+    /// A new entry without attempts.
     #[must_use]
     pub fn new(path: RelPath, operation: Operation, version: Version, since: UnixMillis) -> Self {
         Self {
@@ -106,51 +105,51 @@ impl Pending {
     }
 }
 
-/// A state of a file, and of the object made from it: the time travels as metadata. Enough to
-/// recognise an object as ours whose request was never answered.
+/// The version of a file, and of its object: the time is stored as metadata. It is sufficient to
+/// recognise an object of ours whose request was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Version {
     /// Bytes.
     pub size: u64,
-    /// Last change of the content, nanoseconds since the epoch.
+    /// Time of the last content change, in nanoseconds since the epoch.
     pub mtime_ns: i64,
 }
 
 impl Version {
-    /// The state a look found.
+    /// The version that an inspection found.
     #[must_use]
     pub fn of(fingerprint: &Fingerprint) -> Self {
         Self { size: fingerprint.size, mtime_ns: fingerprint.mtime_ns }
     }
 }
 
-/// A multipart upload that was begun, or is about to be.
+/// A multipart upload that was started, or is about to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadNote {
-    /// The path it is for.
+pub struct UploadRecord {
+    /// The path of the file.
     pub path: RelPath,
-    /// As the store named it; `None` until its answer is on disk.
+    /// The id from the store; `None` until it is on disk.
     pub upload_id: Option<String>,
-    /// When.
+    /// The time of the start.
     pub begun: UnixMillis,
-    /// What is sent with it.
+    /// What it uploads.
     pub plan: UploadPlan,
-    /// The parts the store has confirmed.
+    /// The parts that the store has confirmed.
     pub parts: Vec<StoredPart>,
 }
 
-/// What a multipart upload sends. Only an upload with the very same plan can go on.
+/// What a multipart upload sends. Only an upload with an equal plan can be resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadPlan {
-    /// The state of the file.
+    /// The version of the file.
     pub version: Version,
-    /// Bytes in each part but the last.
+    /// The size of all parts except the last.
     pub part_size: u64,
-    /// A digest of everything but the content, which is fixed when an upload begins.
+    /// A digest of everything except the content, which is fixed when an upload starts.
     pub head: u64,
 }
 
-/// A part of a multipart upload that the store has.
+/// A part that the store has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPart {
     /// 1 to 10,000.
@@ -161,7 +160,7 @@ pub struct StoredPart {
     pub crc64nvme: Option<u64>,
 }
 
-/// Milliseconds of a duration, as the record keeps them.
+/// Converts a duration to the milliseconds of the state.
 #[must_use]
 pub fn millis(duration: Duration) -> UnixMillis {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -1,73 +1,73 @@
-//! Which part of the watched directory is one process's, where several share it.
+//! The shard of a process, if several share the watched directory.
 //!
 //! # Invariants
 //!
-//! - Every path is exactly one index's of `count`, whatever else there is in the directory: a path is
-//!   routed by its own first `depth` names, and by nothing else.
-//! - All that lies below a directory of `depth` names is one index's, so that nobody else has to enter
-//!   it. Directories above are everybody's, their files are not.
-//! - **What a path is routed to never changes** between versions of the program: records and buckets
-//!   depend on it. The tests hold it to fixed values.
-//! - With one more index, a path stays where it was or goes to the new one.
+//! - Every path belongs to exactly one of `count` indexes, whatever else is in the directory:
+//!   only the first `depth` names of a path determine it.
+//! - Everything below a directory of `depth` names belongs to one index, so that no other process
+//!   has to enter it. All processes list the directories above, but their files belong to one each.
+//! - **The index of a path never changes** between versions of the program: states and buckets
+//!   depend on it. Tests pin fixed values.
+//! - With one more index, a path keeps its index or gets the new one.
 
 use super::RelPath;
 use crc_fast::{CrcAlgorithm, checksum};
 use std::fmt;
 
-/// One of `count` parts of the watched directory.
+/// One of `count` shards of the watched directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Share {
+pub struct Shard {
     index: u16,
     count: u16,
     depth: u8,
 }
 
-impl Default for Share {
-    /// All of it.
+impl Default for Shard {
+    /// The whole directory.
     fn default() -> Self {
         Self { index: 0, count: 1, depth: 1 }
     }
 }
 
-impl Share {
-    /// The part `index` of `count`, by the first `depth` names of a path. `None` if there is no such
-    /// part.
+impl Shard {
+    /// The shard `index` of `count`, by the first `depth` names of a path. `None` if it does not
+    /// exist.
     #[must_use]
     pub fn new(index: u16, count: u16, depth: u8) -> Option<Self> {
         (index < count && depth > 0).then_some(Self { index, count, depth })
     }
 
-    /// Which part, counted from 0.
+    /// The index, from 0.
     #[must_use]
     pub fn index(self) -> u16 {
         self.index
     }
 
-    /// Of how many.
+    /// The number of shards.
     #[must_use]
     pub fn count(self) -> u16 {
         self.count
     }
 
-    /// How many names decide.
+    /// The number of names that determine the index.
     #[must_use]
     pub fn depth(self) -> u8 {
         self.depth
     }
 
-    /// Whether there are others.
+    /// Whether there are other shards.
     #[must_use]
     pub fn is_part(self) -> bool {
         self.count > 1
     }
 
-    /// Whether the file `path` is of this part.
+    /// Whether the file `path` belongs to this shard.
     #[must_use]
     pub fn has_file(self, path: &RelPath) -> bool {
         !self.is_part() || self.has_route(route(path, self.depth))
     }
 
-    /// Whether files of this part may lie in or below the directory `path`.
+    /// Whether files of this shard may be in or below the directory `path`.
     #[must_use]
     pub fn has_directory(self, path: &RelPath) -> bool {
         !self.is_part()
@@ -80,14 +80,14 @@ impl Share {
     }
 }
 
-/// As the record keeps it: `index/count/depth`.
-impl fmt::Display for Share {
+/// The form in the state: `index/count/depth`.
+impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.index, self.count, self.depth)
     }
 }
 
-impl std::str::FromStr for Share {
+impl std::str::FromStr for Shard {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -100,7 +100,7 @@ impl std::str::FromStr for Share {
     }
 }
 
-/// The first `depth` names of a path, or all of it if it has no more.
+/// The first `depth` names of a path, or all of it if it has fewer.
 fn route(path: &RelPath, depth: u8) -> &[u8] {
     let bytes = path.as_bytes();
     let mut separators = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
@@ -110,8 +110,8 @@ fn route(path: &RelPath, depth: u8) -> &[u8] {
     }
 }
 
-/// A checksum keeps names that differ in one letter close together; the mixing, the last step of
-/// splitmix64, does not.
+/// A checksum of names that differ in one letter has similar values; the mixing, the last step of
+/// splitmix64, separates them.
 fn hash(route: &[u8]) -> u64 {
     let mut hash = checksum(CrcAlgorithm::Crc64Nvme, route);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -119,11 +119,12 @@ fn hash(route: &[u8]) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// Jump consistent hash, by Lamping and Veach (2014): of `count` buckets the one of `key`.
+/// Jump consistent hash, by Lamping and Veach (2014): the bucket of `key` among `count`.
 fn jump(mut key: u64, count: u16) -> u16 {
-    // 2 to the 31st, as the paper has it: all numbers here are exact in 53 bits.
+    // 2 to the 31st, as in the paper: all numbers here are exact in 53 bits.
     const SCALE: f64 = 2_147_483_648.0;
-    let (mut bucket, mut next) = (0, 0);
+    let mut bucket = 0;
+    let mut next = 0;
     while next < u64::from(count) {
         bucket = next;
         key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);

@@ -1,26 +1,26 @@
 //! The identity of a change in logs and traces, in the form of the W3C trace context.
 //!
-//! It is computed from what the record keeps of the change, so that it is the same for every try,
-//! in every line, and after a restart, and nothing has to be carried along or stored.
+//! It is computed from the queue entry, so that it is the same for every attempt, in every line,
+//! and after a restart, and is neither passed along nor stored.
 
-use super::{Pending, RelPath, UnixMillis};
+use super::{QueueRow, RelPath, UnixMillis};
+use crc_fast::{CrcAlgorithm, Digest};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Which traces are exported.
+/// The sampling of traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sampling {
-    /// None: there is nobody to export to.
+    /// None: there is no collector.
     #[default]
     Nothing,
-    /// So many of 2⁶⁴, and every one in which something failed.
+    /// This many of 2⁶⁴, and every trace with a failure.
     Some(u64),
-    /// Every one.
+    /// All traces.
     Everything,
 }
 
 impl Sampling {
-    /// This part of the traces, from 0 to 1, and every one in which something failed.
+    /// This part of the traces, from 0 to 1, and every trace with a failure.
     #[must_use]
     #[allow(
         clippy::cast_possible_truncation,
@@ -33,25 +33,22 @@ impl Sampling {
     }
 }
 
-/// How changes are named, and which are traced.
+/// The seed of identities, and the sampling.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Tracing {
-    /// Tells the changes of this record from those of others.
+pub struct TraceSettings {
+    /// Distinguishes the changes of this state from those of others.
     pub seed: u64,
-    /// Which are exported.
+    /// The sampling of traces.
     pub sampling: Sampling,
 }
 
-impl Tracing {
-    /// The identity of the change of `path` that was first seen at `since`.
+impl TraceSettings {
+    /// The identity of the change of `path` that was detected at `since`.
     #[must_use]
     pub fn of(&self, path: &RelPath, since: UnixMillis) -> Trace {
-        let part = |number: u8| {
-            let mut hasher = DefaultHasher::new();
-            (self.seed, since, number, path.as_bytes()).hash(&mut hasher);
-            // All zero is no valid id.
-            hasher.finish().max(1)
-        };
+        let seed = self.seed.to_le_bytes();
+        let time = since.to_le_bytes();
+        let part = |number| stable_id(number, &[&seed, &time, path.as_bytes()]);
         let [high, low, span] = [0, 1, 2].map(part);
         let sampled = match self.sampling {
             Sampling::Nothing => Sampled::Never,
@@ -63,7 +60,7 @@ impl Tracing {
 
     /// The identity of a queued change.
     #[must_use]
-    pub fn of_row(&self, pending: &Pending) -> Trace {
+    pub fn of_row(&self, pending: &QueueRow) -> Trace {
         self.of(&pending.path, pending.since)
     }
 }
@@ -71,9 +68,9 @@ impl Tracing {
 /// The identity of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
-    /// Of the trace; never 0.
+    /// The id of the trace; never 0.
     pub trace_id: u128,
-    /// Of its first span; never 0.
+    /// The id of its root span; never 0.
     pub span_id: u64,
     sampled: Sampled,
 }
@@ -86,7 +83,7 @@ enum Sampled {
 }
 
 impl Trace {
-    /// Whether it is exported, where something `failed` or not.
+    /// Whether it is exported, depending on whether it has `failed`.
     #[must_use]
     pub fn is_sampled(&self, failed: bool) -> bool {
         match self.sampled {
@@ -96,45 +93,40 @@ impl Trace {
         }
     }
 
-    /// Where it is found, if it is exported.
+    /// The context of its root span, if it is exported.
     #[must_use]
-    pub fn exported(&self, failed: bool) -> Option<Context> {
+    pub fn exported(&self, failed: bool) -> Option<SpanReference> {
         let Self { trace_id, span_id, .. } = *self;
-        self.is_sampled(failed).then_some(Context { trace_id, span_id })
+        self.is_sampled(failed).then_some(SpanReference { trace_id, span_id })
     }
 
-    /// The three fields that a log line of this change has.
+    /// The three fields of a log line of this change.
     #[must_use]
-    pub fn fields(&self, failed: bool) -> (Hex<u128>, Hex<u64>, &'static str) {
+    pub fn fields(&self, failed: bool) -> (HexDigits<u128>, HexDigits<u64>, &'static str) {
         let flags = if self.is_sampled(failed) { "01" } else { "00" };
-        (Hex(self.trace_id), Hex(self.span_id), flags)
+        (HexDigits(self.trace_id), HexDigits(self.span_id), flags)
     }
 }
 
-/// A span that is exported, for others to refer to. Its text is W3C's `traceparent`.
+/// An exported span that others can refer to. Its text is W3C's `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Context {
-    /// Of its trace; never 0.
+pub struct SpanReference {
+    /// The id of its trace; never 0.
     pub trace_id: u128,
-    /// Its own; never 0.
+    /// Its id; never 0.
     pub span_id: u64,
 }
 
-impl Context {
-    /// The identity of what has a name that nothing else ever has.
+impl SpanReference {
+    /// The identity of something with a unique name.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        let part = |number: u8| {
-            let mut hasher = DefaultHasher::new();
-            (number, name).hash(&mut hasher);
-            // All zero is no valid id.
-            hasher.finish().max(1)
-        };
+        let part = |number| stable_id(number, &[name.as_bytes()]);
         let [high, low, span_id] = [0, 1, 2].map(part);
         Self { trace_id: (u128::from(high) << 64) | u128::from(low), span_id }
     }
 
-    /// Reads what it is shown as.
+    /// Parses its text form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (trace_id, span_id) = text.strip_prefix("00-")?.strip_suffix("-01")?.split_once('-')?;
@@ -144,23 +136,38 @@ impl Context {
     }
 }
 
-impl fmt::Display for Context {
+impl fmt::Display for SpanReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-01", Hex(self.trace_id), Hex(self.span_id))
+        write!(f, "00-{}-{}-01", HexDigits(self.trace_id), HexDigits(self.span_id))
     }
 }
 
-/// Shown as hexadecimal digits, with leading zeros.
-#[derive(Debug, Clone, Copy)]
-pub struct Hex<T>(pub T);
+/// The id with this `number` of what the parts describe; never 0, which is not a valid id. It is the same
+/// in every version of the program, unlike the hash of `std`.
+fn stable_id(number: u8, parts: &[&[u8]]) -> u64 {
+    let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+    digest.update(&[number]);
+    for part in parts {
+        digest.update(part);
+    }
+    // The finalizer of SplitMix64: ratios of ids need bits that depend on all of the input.
+    let mut id = digest.finalize();
+    id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (id ^ (id >> 31)).max(1)
+}
 
-impl fmt::Display for Hex<u128> {
+/// Formats hexadecimal digits with leading zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct HexDigits<T>(pub T);
+
+impl fmt::Display for HexDigits<u128> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
 }
 
-impl fmt::Display for Hex<u64> {
+impl fmt::Display for HexDigits<u64> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
@@ -174,15 +181,15 @@ mod tests {
         RelPath::new(text.as_bytes()).expect("a proper path")
     }
 
-    fn tracing(sampling: Sampling) -> Tracing {
-        Tracing { seed: 7, sampling }
+    fn tracing(sampling: Sampling) -> TraceSettings {
+        TraceSettings { seed: 7, sampling }
     }
 
     #[test]
     fn a_change_is_named_alike_by_everybody_and_unlike_any_other() {
         let one = tracing(Sampling::Everything).of(&path("a"), 1);
         assert_eq!(one, tracing(Sampling::Everything).of(&path("a"), 1));
-        let elsewhere = Tracing { seed: 8, sampling: Sampling::Everything };
+        let elsewhere = TraceSettings { seed: 8, sampling: Sampling::Everything };
         for other in [
             tracing(Sampling::Everything).of(&path("b"), 1),
             tracing(Sampling::Everything).of(&path("a"), 2),
@@ -192,6 +199,14 @@ mod tests {
         }
         let (trace_id, span_id, flags) = one.fields(false);
         assert_eq!((trace_id.to_string().len(), span_id.to_string().len(), flags), (32, 16, "01"));
+    }
+
+    /// Traces of one change before and after an update of the program belong together.
+    #[test]
+    fn ids_are_the_same_in_every_version() {
+        let trace = tracing(Sampling::Everything).of(&path("a/b.txt"), 1_700_000_000_000);
+        assert_eq!(trace.trace_id, 0x47d2_4189_e280_9ae9_2f57_fa1d_442e_39d2);
+        assert_eq!(trace.span_id, 0xe20c_cb67_7d8d_1c5e);
     }
 
     #[test]
@@ -208,11 +223,11 @@ mod tests {
         let trace = tracing(Sampling::Everything).of(&path("a"), 1);
         let context = trace.exported(false).expect("it is exported");
         let text = context.to_string();
-        assert_eq!((text.len(), Context::parse(&text)), (55, Some(context)));
+        assert_eq!((text.len(), SpanReference::parse(&text)), (55, Some(context)));
         let nothing = "00-00000000000000000000000000000000-0000000000000000-01";
         for wrong in ["", "00-1-2", nothing, &text.replace("00-", ""), &text.replace("-01", "-00")]
         {
-            assert_eq!(Context::parse(wrong), None, "{wrong}");
+            assert_eq!(SpanReference::parse(wrong), None, "{wrong}");
         }
         assert_eq!(tracing(Sampling::ratio(0.0)).of(&path("a"), 1).exported(false), None);
     }

@@ -1,20 +1,20 @@
 //! What people and programs ask of the queue: when is it done, try now, do the deletes that are held.
 
-use super::Queue;
-use super::window::{Entry, State};
-use crate::model::{Operation, RelPath, UnixMillis};
+use super::window::{RowState, WindowRow};
+use super::{Change, Queue};
+use crate::model::{Operation, RecentDeletes, RelPath, UnixMillis};
 
 impl Queue {
-    /// Whether there are deletes that nobody has approved.
+    /// Whether there are deletes without approval.
     #[must_use]
     pub fn deletes_wait(&self) -> bool {
         self.deletes_held() && self.window.entries().any(|entry| self.is_held(entry))
     }
 
-    /// What is wanted for `path`, or will be when its try has ended, goes back to a hint with this
-    /// mark, which told that the file was closed, or not.
-    pub fn note_hint(&mut self, path: &RelPath, mark: u64, closed: bool) {
-        self.window.note_hint(path, mark, closed);
+    /// Notes the hint behind the present or next operation of `path`: its mark, whether it reported the
+    /// close of the file, and whether it was seen when the change happened.
+    pub fn note_hint(&mut self, path: &RelPath, mark: u64, closed: bool, fresh: bool) {
+        self.window.note_hint(path, mark, closed, fresh);
     }
 
     /// The lowest mark of all that will be done without a person. Looks at everything.
@@ -47,20 +47,57 @@ impl Queue {
         self.approved_until = then;
     }
 
-    /// Those whose last try failed may be tried at once: somebody asked.
+    /// Deletes that were done lately, and count with those that are wanted.
+    #[must_use]
+    pub fn deleted_lately(&self) -> u64 {
+        self.recent_deletes.count(self.settings.delete_limit, self.now)
+    }
+
+    /// The same for the queue that comes after this one.
+    #[must_use]
+    pub fn recent_deletes(&self) -> &RecentDeletes {
+        &self.recent_deletes
+    }
+
+    /// What was deleted before this queue.
+    pub fn set_recent_deletes(&mut self, recent: RecentDeletes) {
+        self.recent_deletes = recent;
+    }
+
+    /// Counts a finished delete for a while, if it lost an object and had no approval.
+    pub(super) fn count_delete(&mut self, entry: &WindowRow, now: UnixMillis) -> Option<Change> {
+        let limit = self.settings.delete_limit;
+        let row = &entry.pending;
+        if limit.window_ms == 0 || row.moved || !self.is_unapproved(row.since) {
+            return None;
+        }
+        self.recent_deletes.note(limit, now);
+        Some(Change::RecentDeletes(self.recent_deletes.clone()))
+    }
+
+    /// When deletes that are held because of what was deleted lately are looked at again.
+    pub(super) fn delete_release(&self) -> Option<UnixMillis> {
+        if !self.deletes_held() {
+            return None;
+        }
+        let end = self.recent_deletes.next_end(self.settings.delete_limit, self.now);
+        end.filter(|end| *end > self.now)
+    }
+
+    /// Entries whose last attempt failed may be tried at once: an operator asked.
     pub fn retry(&mut self, now: UnixMillis) {
         self.breaker.rush(now);
         self.window.hasten(now, |entry| entry.pending.attempts > 0);
     }
 
     /// Whether this is one of the deletes that wait for a person, while there are any.
-    pub(super) fn is_held(&self, entry: &Entry) -> bool {
+    pub(super) fn is_held(&self, entry: &WindowRow) -> bool {
         let row = &entry.pending;
-        let runs = matches!(entry.state, State::Running { .. });
+        let runs = matches!(entry.state, RowState::Running { .. });
         row.operation == Operation::Delete && !runs && self.is_unapproved(row.since)
     }
 
-    /// Whether nobody has approved what was wanted then.
+    /// Whether what was wanted then has no approval.
     pub(super) fn is_unapproved(&self, since: UnixMillis) -> bool {
         self.approved_until.is_none_or(|until| since > until)
     }

@@ -1,18 +1,22 @@
 //! The rows in memory, and the orders they are taken in. Keeps its sets in step, decides nothing.
 
 use super::HOLDING_ATTEMPTS_MAX;
-use crate::model::{FailureClass, Operation, Pending, RelPath, UnixMillis, Version};
+use super::lane::{FRESH_MS, Rank};
+use crate::model::{FailureClass, Operation, QueueRow, RelPath, UnixMillis, Version};
 use std::collections::{BTreeSet, HashMap};
+
+/// Rows that are looked at for one that may be taken out.
+const EVICTION_LOOKS_MAX: usize = 64;
 
 type ByTime = BTreeSet<(UnixMillis, RelPath)>;
 
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) pending: Pending,
-    pub(super) state: State,
+pub(super) struct WindowRow {
+    pub(super) pending: QueueRow,
+    pub(super) state: RowState,
     /// What the last failure was, for the release after an outage.
     pub(super) failed: Option<FailureClass>,
-    /// Tries of this process.
+    /// Attempts of this process, or since its shutdown began.
     pub(super) tries: u32,
     /// What a try before the one under way may have left in the bucket.
     pub(super) sent_before: Option<Version>,
@@ -22,12 +26,31 @@ pub(super) struct Entry {
     pub(super) mark: u64,
     /// Of the first hint that came while it was running.
     pub(super) again_mark: u64,
-    /// The latest of them told that the file was closed.
+    /// The latest of them reported the close of the file.
     pub(super) again_closed: bool,
+    /// One of them was about a change that was seen when it happened.
+    pub(super) again_fresh: bool,
+    /// When its change was seen, if that was when it happened.
+    pub(super) fresh: Option<UnixMillis>,
+    pub(super) rank: Rank,
+}
+
+impl WindowRow {
+    /// Whether deletes that were seen when they happened wait for it: the file may be one of theirs under
+    /// another name. What else waits was not seen to come from anywhere.
+    pub(super) fn holds_fresh(&self) -> bool {
+        self.fresh.is_some() || self.pending.copy_from.is_some()
+    }
+
+    /// When it was seen, if its rank changes with time.
+    fn expires(&self) -> Option<UnixMillis> {
+        let put = self.pending.operation == Operation::Put;
+        self.fresh.filter(|_| put && self.rank == Rank::Fresh)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum RowState {
     Ready,
     Waiting,
     Running { again: bool },
@@ -35,13 +58,17 @@ pub(super) enum State {
 
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    entries: HashMap<RelPath, Entry>,
-    ready: [ByTime; Class::COUNT],
+    entries: HashMap<RelPath, WindowRow>,
+    ready: [[ByTime; Class::COUNT]; Rank::COUNT],
     waiting: ByTime,
+    /// Those of [`Rank::Fresh`] that have not started, by the time they were seen; no deletes.
+    fresh: ByTime,
     /// Deletes among the waiting that were not tried yet: they will join a batch.
     gathering: ByTime,
     /// Puts that hold up deletes wanted after them.
     holding: ByTime,
+    /// Those of them that hold up deletes which were seen when they happened.
+    holding_fresh: ByTime,
     running: [usize; Class::COUNT],
     large_bytes: u64,
 }
@@ -60,7 +87,7 @@ pub(super) enum Class {
 impl Class {
     const COUNT: usize = 3;
 
-    fn of(pending: &Pending, large_bytes: u64) -> Self {
+    fn of(pending: &QueueRow, large_bytes: u64) -> Self {
         match pending.operation {
             Operation::Delete => Self::Delete,
             Operation::Put if pending.version.size > large_bytes => Self::Large,
@@ -88,10 +115,10 @@ impl Window {
     }
 
     pub(super) fn is_running(&self, path: &RelPath) -> bool {
-        self.entries.get(path).is_some_and(|entry| matches!(entry.state, State::Running { .. }))
+        self.entries.get(path).is_some_and(|entry| matches!(entry.state, RowState::Running { .. }))
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &WindowRow> {
         self.entries.values()
     }
 
@@ -102,7 +129,7 @@ impl Window {
     /// Whether `path` is running; if so, it will be looked at again.
     pub(super) fn note_if_running(&mut self, path: &RelPath) -> bool {
         match self.entries.get_mut(path) {
-            Some(Entry { state: State::Running { again }, .. }) => {
+            Some(WindowRow { state: RowState::Running { again }, .. }) => {
                 *again = true;
                 true
             }
@@ -113,7 +140,7 @@ impl Window {
     /// What runs at or below `directory` will be looked at again.
     pub(super) fn note_running_within(&mut self, directory: &RelPath, mark: u64) {
         for (path, entry) in &mut self.entries {
-            if let State::Running { again } = &mut entry.state
+            if let RowState::Running { again } = &mut entry.state
                 && path.is_within(directory)
             {
                 *again = true;
@@ -122,24 +149,35 @@ impl Window {
         }
     }
 
-    /// The oldest of a class that may start, with the time its change was seen.
-    pub(super) fn next_ready(&self, class: Class) -> Option<(UnixMillis, &RelPath)> {
-        self.ready[class as usize].first().map(|(since, path)| (*since, path))
+    /// The oldest of a rank and class that may start, with the time its change was seen.
+    pub(super) fn next_ready(&self, rank: Rank, class: Class) -> Option<(UnixMillis, &RelPath)> {
+        self.ready_of(rank, class).first().map(|(since, path)| (*since, path))
     }
 
-    /// How many of a class may start.
-    pub(super) fn ready(&self, class: Class) -> usize {
-        self.ready[class as usize].len()
+    /// How many of a rank and class may start.
+    pub(super) fn ready(&self, rank: Rank, class: Class) -> usize {
+        self.ready_of(rank, class).len()
     }
 
-    /// Whether a put wanted before `since` has not had its tries.
-    pub(super) fn is_held_up(&self, since: UnixMillis) -> bool {
-        self.holding.first().is_some_and(|(put, _)| *put <= since)
+    fn ready_of(&self, rank: Rank, class: Class) -> &ByTime {
+        &self.ready[rank as usize][class as usize]
     }
 
-    /// Since when the delete that is next may start.
-    pub(super) fn delete_ready_at(&self) -> Option<UnixMillis> {
-        let (_, path) = self.next_ready(Class::Delete)?;
+    /// Whether a change of just now has not started.
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Whether a put wanted before `since` has not had its tries. Of deletes that were seen when they
+    /// happened, only the puts count that were, too, or that have their object from another name.
+    pub(super) fn is_held_up(&self, since: UnixMillis, fresh: bool) -> bool {
+        let holding = if fresh { &self.holding_fresh } else { &self.holding };
+        holding.first().is_some_and(|(put, _)| *put <= since)
+    }
+
+    /// Since when the delete of this rank that is next may start.
+    pub(super) fn delete_ready_at(&self, rank: Rank) -> Option<UnixMillis> {
+        let (_, path) = self.next_ready(rank, Class::Delete)?;
         self.entries.get(path).map(|entry| entry.pending.next_try)
     }
 
@@ -152,23 +190,51 @@ impl Window {
         self.waiting.first().map(|(next_try, _)| *next_try)
     }
 
-    /// Moves what has waited long enough to what may start.
+    /// Moves what has waited long enough to what may start, and what was fresh for long enough behind what
+    /// is.
     pub(super) fn promote(&mut self, now: UnixMillis) {
         while self.next_try().is_some_and(|next_try| next_try <= now) {
             let Some((_, path)) = self.waiting.pop_first() else { break };
             let Some(entry) = self.entries.get_mut(&path) else { continue };
-            entry.state = State::Ready;
+            entry.state = RowState::Ready;
             self.gathering.remove(&(entry.pending.next_try, path.clone()));
             let class = Class::of(&entry.pending, self.large_bytes);
-            self.ready[class as usize].insert((entry.pending.since, path));
+            self.ready[entry.rank as usize][class as usize].insert((entry.pending.since, path));
+        }
+        while self.fresh.first().is_some_and(|(at, _)| at + FRESH_MS <= now) {
+            let Some((_, path)) = self.fresh.pop_first() else { break };
+            let Some(entry) = self.entries.get_mut(&path) else { continue };
+            entry.rank = Rank::Late;
+            let class = Class::of(&entry.pending, self.large_bytes) as usize;
+            let by_age = (entry.pending.since, path);
+            if self.ready[Rank::Fresh as usize][class].remove(&by_age) {
+                self.ready[Rank::Late as usize][class].insert(by_age);
+            }
         }
     }
 
+    /// Takes out the row that would start last, so that a fresh one has room; it is on disk. A fresh row
+    /// is taken only if it is `Late` and there is no other. A row that may have changed the bucket stays.
+    pub(super) fn evict(&mut self) -> Option<WindowRow> {
+        let ranks = [Rank::Rest, Rank::Late].into_iter();
+        let mut sets = ranks.flat_map(|rank| [(rank, Class::Small), (rank, Class::Large)]);
+        let path = sets.find_map(|(rank, class)| self.last_unsent(rank, class))?;
+        self.remove(&path)
+    }
+
+    fn last_unsent(&self, rank: Rank, class: Class) -> Option<RelPath> {
+        let mut last = self.ready_of(rank, class).iter().rev().take(EVICTION_LOOKS_MAX);
+        let unsent = |(_, path): &&(UnixMillis, RelPath)| {
+            self.entries.get(path).is_some_and(|entry| entry.pending.sent.is_none())
+        };
+        last.find(unsent).map(|(_, path)| path.clone())
+    }
+
     /// Lets those of the waiting that are `wanted` wait no longer.
-    pub(super) fn hasten(&mut self, now: UnixMillis, wanted: impl Fn(&Entry) -> bool) {
+    pub(super) fn hasten(&mut self, now: UnixMillis, wanted: impl Fn(&WindowRow) -> bool) {
         for (path, entry) in &mut self.entries {
             let due = entry.pending.next_try;
-            if entry.state == State::Waiting && due > now && wanted(entry) {
+            if entry.state == RowState::Waiting && due > now && wanted(entry) {
                 self.waiting.remove(&(due, path.clone()));
                 self.gathering.remove(&(due, path.clone()));
                 entry.pending.next_try = now;
@@ -177,10 +243,33 @@ impl Window {
         }
     }
 
-    pub(super) fn insert_new(&mut self, pending: Pending, queued: UnixMillis, mark: u64) {
-        self.insert(Entry {
+    /// Attempts of earlier count no more.
+    pub(super) fn count_anew(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.tries = 0);
+    }
+
+    /// Wanted once more as it was `before`: its failures still count.
+    pub(super) fn carry_over(&mut self, before: &WindowRow) {
+        let Some(entry) = self.entries.get_mut(&before.pending.path) else { return };
+        let wish = |entry: &WindowRow| (entry.pending.operation, entry.pending.version);
+        if wish(entry) == wish(before) {
+            (entry.tries, entry.failed) = (before.tries, before.failed);
+        }
+    }
+
+    pub(super) fn insert_new(
+        &mut self,
+        pending: QueueRow,
+        queued: UnixMillis,
+        mark: u64,
+        fresh: Option<UnixMillis>,
+    ) {
+        self.insert(WindowRow {
+            rank: Rank::of(&pending, fresh, queued),
+            fresh,
+            again_fresh: false,
             pending,
-            state: State::Waiting,
+            state: RowState::Waiting,
             failed: None,
             tries: 0,
             sent_before: None,
@@ -191,53 +280,66 @@ impl Window {
         });
     }
 
-    /// What is known of `path` goes back to a hint with this mark, which told that the file was closed,
-    /// or not.
-    pub(super) fn note_hint(&mut self, path: &RelPath, mark: u64, closed: bool) {
+    /// Notes the hint behind what is known of `path`: its mark, whether it reported the close of the
+    /// file, and whether it was seen when the change happened.
+    pub(super) fn note_hint(&mut self, path: &RelPath, mark: u64, closed: bool, fresh: bool) {
         let Some(entry) = self.entries.get_mut(path) else { return };
         match entry.state {
-            State::Running { .. } => {
+            RowState::Running { .. } => {
                 entry.again_mark = mark.min(entry.again_mark);
                 entry.again_closed = closed;
+                entry.again_fresh |= fresh;
             }
-            State::Waiting | State::Ready => entry.mark = mark.min(entry.mark),
+            RowState::Waiting | RowState::Ready => entry.mark = mark.min(entry.mark),
         }
     }
 
     /// Takes an entry in, to wait or to run as its state says.
-    pub(super) fn insert(&mut self, entry: Entry) {
-        let Entry { pending, state, .. } = &entry;
+    pub(super) fn insert(&mut self, entry: WindowRow) {
+        let WindowRow { pending, state, .. } = &entry;
         let path = pending.path.clone();
         if pending.operation == Operation::Put && pending.attempts <= HOLDING_ATTEMPTS_MAX {
             self.holding.insert((pending.since, path.clone()));
+            if entry.holds_fresh() {
+                self.holding_fresh.insert((pending.since, path.clone()));
+            }
         }
         match state {
-            State::Running { .. } => {
+            RowState::Running { .. } => {
                 self.running[Class::of(pending, self.large_bytes) as usize] += 1;
             }
-            State::Waiting | State::Ready => {
+            RowState::Waiting | RowState::Ready => {
                 self.waiting.insert((pending.next_try, path.clone()));
                 if pending.operation == Operation::Delete && pending.attempts == 0 {
                     self.gathering.insert((pending.next_try, path.clone()));
+                }
+                if let Some(at) = entry.expires() {
+                    self.fresh.insert((at, path.clone()));
                 }
             }
         }
         self.entries.insert(path, entry);
     }
 
-    pub(super) fn remove(&mut self, path: &RelPath) -> Option<Entry> {
+    pub(super) fn remove(&mut self, path: &RelPath) -> Option<WindowRow> {
         let entry = self.entries.remove(path)?;
         let by_age = (entry.pending.since, path.clone());
         let class = Class::of(&entry.pending, self.large_bytes);
         self.holding.remove(&by_age);
+        self.holding_fresh.remove(&by_age);
+        if let Some(at) = entry.expires() {
+            self.fresh.remove(&(at, path.clone()));
+        }
         match entry.state {
-            State::Ready => drop(self.ready[class as usize].remove(&by_age)),
-            State::Waiting => {
+            RowState::Ready => {
+                self.ready[entry.rank as usize][class as usize].remove(&by_age);
+            }
+            RowState::Waiting => {
                 let by_time = (entry.pending.next_try, path.clone());
                 self.waiting.remove(&by_time);
                 self.gathering.remove(&by_time);
             }
-            State::Running { .. } => self.running[class as usize] -= 1,
+            RowState::Running { .. } => self.running[class as usize] -= 1,
         }
         Some(entry)
     }

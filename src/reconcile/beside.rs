@@ -1,6 +1,6 @@
-//! A comparison beside those who take what it finds.
+//! Runs a scan on a separate thread.
 
-use super::{Expected, Range, ReconcileError, Summary, reconcile};
+use super::{Expected, ReconcileError, ScanScope, Summary, reconcile};
 use crate::filter::Filter;
 use crate::model::{Failure, RelPath};
 use crate::root::{Root, SourceGone};
@@ -10,82 +10,85 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// What is compared.
+/// The inputs of a scan.
 #[derive(Debug)]
-pub struct Comparison {
+pub struct ScanTask {
     /// The watched directory.
     pub root: Arc<Root>,
-    /// The record.
+    /// The state.
     pub store: Store,
-    /// Which names are mirrored.
+    /// Selects the names to mirror.
     pub filter: Arc<Filter>,
-    /// What else has to agree.
+    /// The expected content of rows.
     pub expected: Expected,
-    /// How much of it.
-    pub range: Range,
+    /// The scope.
+    pub range: ScanScope,
 }
 
-/// A comparison under way.
+/// A running scan.
 #[derive(Debug)]
-pub struct Comparing(JoinHandle<Result<Summary, ReconcileError>>);
+pub struct RunningScan(JoinHandle<Result<Summary, ReconcileError>>);
 
-impl Comparison {
-    /// Compares, and sends what differs, told in the words of who takes it. Ends early when nobody
-    /// does any more. Blocks.
+impl ScanTask {
+    /// Scans, and sends the differences, converted for their receiver. Ends early when the receiver
+    /// is dropped. Blocks.
     ///
     /// # Errors
     ///
-    /// If it could not be done to its end.
+    /// If it could not be completed.
     pub fn send<T>(
         &self,
         to: &mpsc::Sender<T>,
         told: impl Fn(Vec<RelPath>) -> T,
     ) -> Result<Summary, ReconcileError> {
         let Self { root, store, filter, expected, range } = self;
-        reconcile(root, store, filter, expected, range, &mut |paths| match to
-            .blocking_send(told(paths))
-        {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        reconcile(root, store, filter, expected, range, &mut |paths| {
+            // An empty batch is not sent; it only checks for a dropped receiver.
+            let ended = if paths.is_empty() {
+                to.is_closed()
+            } else {
+                to.blocking_send(told(paths)).is_err()
+            };
+            if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
     }
 
-    /// Compares in a thread of its own, at most so many batches ahead of who takes them.
+    /// Scans on a separate thread, with a bounded number of batches in the channel.
     #[must_use]
-    pub fn start(self, ahead: usize) -> (mpsc::Receiver<Vec<RelPath>>, Comparing) {
+    pub fn start(self, ahead: usize) -> (mpsc::Receiver<Vec<RelPath>>, RunningScan) {
         let (differing, differences) = mpsc::channel(ahead);
         let task = tokio::task::spawn_blocking(move || self.send(&differing, |paths| paths));
-        (differences, Comparing(task))
+        (differences, RunningScan(task))
     }
 }
 
-impl Comparing {
-    /// What came of it.
+impl RunningScan {
+    /// Returns the result.
     ///
     /// # Errors
     ///
-    /// If it could not be done to its end.
+    /// If it could not be completed.
     pub async fn end(self) -> Result<Summary, ReconcileError> {
         self.0.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 }
 
-/// Why a report on what differs has no end.
+/// Why a report of differences is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// S3 did not answer.
-    #[error("S3 cannot be asked: {}: {}", .0.code, .0.message)]
+    #[error("cannot reach S3: {}: {}", .0.code, .0.message)]
     Asked(Failure),
-    /// The record cannot be read.
+    /// The state cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The directory cannot be compared.
+    /// The scan failed.
     #[error(transparent)]
     Compared(#[from] ReconcileError),
-    /// The directory is not what it was.
+    /// The watched directory has changed.
     #[error(transparent)]
     Source(#[from] SourceGone),
-    /// A path cannot be looked at, and the text says why.
+    /// A path cannot be inspected, for this reason.
     #[error("the directory cannot be looked at: {0}")]
     Look(String),
 }

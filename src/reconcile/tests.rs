@@ -1,6 +1,6 @@
 use super::*;
-use crate::filter::Settings;
-use crate::model::{Fingerprint, Operation, Pending, Version};
+use crate::filter::FilterSettings;
+use crate::model::{Fingerprint, Operation, QueueRow, Version};
 use crate::store::Change;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -19,13 +19,13 @@ impl Fixture {
     fn new() -> Self {
         let tree = tempfile::tempdir().expect("a directory");
         let state = tempfile::tempdir().expect("a directory");
-        let store = Store::open(state.path(), "b", crate::model::Share::default(), 0)
+        let store = Store::open(state.path(), "b", crate::model::Shard::default(), 0)
             .expect("opened")
             .store;
-        let filter = Filter::new(&Settings {
+        let filter = Filter::new(&FilterSettings {
             defaults: true,
             patterns: vec!["ignored".into()],
-            share: crate::model::Share::default(),
+            share: crate::model::Shard::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         Self { runtime, tree, _state: state, store, filter: filter.expect("patterns") }
@@ -37,13 +37,13 @@ impl Fixture {
         fs::write(path, b"x").expect("written");
     }
 
-    /// Records the file as it is, or one that never was.
+    /// Records the file as it is, or one that never existed.
     fn record(&self, path: &str) {
         let root = Root::open(self.tree.path()).expect("opened");
         let path = RelPath::new(path.as_bytes()).expect("a proper path");
         let looked = root.look(&path).map(|stat| stat.fingerprint);
         let fingerprint = looked.unwrap_or(Fingerprint::of_size(9));
-        let mirrored = Mirrored::of_file(fingerprint, Epoch(1));
+        let mirrored = ObjectRecord::of_file(fingerprint, RootGeneration(1));
         let change = Change::Mirrored(path, mirrored);
         self.runtime.block_on(self.store.write(vec![change])).expect("written");
     }
@@ -52,8 +52,8 @@ impl Fixture {
         let root = Root::open(self.tree.path()).expect("opened");
         let start = RelPath::new(start.as_bytes()).expect("a proper path");
         let mut found = Vec::new();
-        let range = Range { start, depth };
-        let expected = Expected::new(Epoch(1), None);
+        let range = ScanScope { start, depth };
+        let expected = Expected::new(RootGeneration(1), None);
         let summary =
             reconcile(&root, &self.store, &self.filter, &expected, &range, &mut |batch| {
                 found.extend(batch.iter().map(ToString::to_string));
@@ -142,8 +142,8 @@ fn what_is_parked_comes_up_with_every_comparison_of_the_whole_tree() {
     fixture.write("same");
     fixture.record("same");
     let path = RelPath::new(b"same").expect("a proper path");
-    let wanted = Pending::new(path, Operation::Put, Version::default(), 0);
-    let parked = Pending { parked: Some("read-error".into()), ..wanted };
+    let wanted = QueueRow::new(path, Operation::Put, Version::default(), 0);
+    let parked = QueueRow { parked: Some("read-error".into()), ..wanted };
     let change = vec![Change::Queue(parked)];
     fixture.runtime.block_on(fixture.store.write(change)).expect("written");
     assert_eq!(fixture.differing("", Depth::Whole).0, ["same"]);
@@ -151,7 +151,7 @@ fn what_is_parked_comes_up_with_every_comparison_of_the_whole_tree() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// Against the obvious way to do it: two sets.
+    /// Compares with the obvious implementation: two sets.
     #[test]
     fn the_merge_finds_what_two_sets_would(
         on_disk in prop::collection::btree_set("[a-c]{1,2}(/[a-c -]{1,2}){0,2}", 0..25),

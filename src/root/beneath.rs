@@ -1,11 +1,12 @@
-//! Opening beneath a directory: no link, no `..`, no mount point is ever crossed.
+//! Opens files beneath a directory, without crossing a link, `..` or a mount point.
 //!
-//! Two ways with the same promise. `openat2` resolves the whole path in the kernel. Where it is
-//! filtered (old seccomp profiles, gVisor), and for paths longer than the kernel takes at once,
-//! every component is opened by itself and looked at before the next one.
+//! There are two implementations with the same guarantee. `openat2` resolves the whole path in the
+//! kernel. If it is filtered (old seccomp profiles, gVisor), and for paths that are too long for
+//! it, every component is opened separately and checked before the next one.
 
-use super::error::{LookError, Obstacle};
-use super::stat::{Kind, Stat, stat_fd};
+use super::error::{InspectError, Obstacle};
+use super::own_state::OwnState;
+use super::stat::{FileKind, Stat, stat_fd};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -13,32 +14,34 @@ use rustix::io::Errno;
 /// How paths are resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// By the kernel, in one call.
+    /// In the kernel, with one call.
     Openat2,
-    /// By us, component by component.
+    /// In this process, component by component.
     Stepwise,
 }
 
-/// Where paths start, and the mount they may not leave.
+/// The directory where paths start, and its mount.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Beneath<'a> {
     pub(super) start: BorrowedFd<'a>,
     pub(super) mount: MountOf,
     pub(super) access: Access,
+    /// The state directory, which is never opened, wherever it is found.
+    pub(super) own_state: Option<&'a OwnState>,
 }
 
-/// What tells one mount from another.
+/// Distinguishes mounts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MountOf {
     pub(super) mount_id: u64,
     pub(super) device: u64,
 }
 
-/// A directory for looking at its entries; no read permission needed.
+/// A directory in which entries are inspected; it needs no read permission.
 pub(super) const ENTRANCE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// A directory for listing.
 pub(super) const LISTING: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// A file for reading. Without `NONBLOCK` a FIFO would hang us until somebody writes to it.
+/// A file for reading. Without `NONBLOCK`, opening a FIFO would block until it has a writer.
 pub(super) const READING: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
@@ -50,12 +53,12 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
-/// The kernel answers `EAGAIN` if a rename anywhere raced with the resolution.
+/// The kernel returns `EAGAIN` if a rename raced with the resolution.
 const RACES_MAX: usize = 16;
 
 impl MountOf {
-    /// Whether `stat` was taken on this mount. The device is the weaker answer of old kernels: it
-    /// does not tell two mounts of one file system apart.
+    /// Whether `stat` was read on this mount. Old kernels provide only the device, which does not
+    /// distinguish two mounts of one file system.
     pub(super) fn holds(self, stat: &Stat) -> bool {
         if self.mount_id != 0 && stat.mount_id != 0 {
             self.mount_id == stat.mount_id
@@ -66,7 +69,7 @@ impl MountOf {
 }
 
 impl Access {
-    /// Whatever refuses `openat2` refuses it for good; the stepwise way needs nothing new.
+    /// A filter of `openat2` is permanent; the other implementation needs no new calls.
     pub(super) fn probe(dir: BorrowedFd<'_>) -> Self {
         match rustix::fs::openat2(dir, c".", ENTRANCE, Mode::empty(), RESOLVE) {
             Ok(_) => Self::Openat2,
@@ -76,22 +79,28 @@ impl Access {
 }
 
 impl Beneath<'_> {
-    /// Opens `path`, the bytes of a [`RelPath`](crate::model::RelPath). What it opened is beneath the
-    /// start and on its mount, except that an old kernel does not tell two mounts of one file system
-    /// apart.
-    pub(super) fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, LookError> {
-        match self.access {
+    /// Opens `path`, the bytes of a [`RelPath`](crate::model::RelPath). The result is beneath the
+    /// start and on its mount, except that an old kernel does not distinguish two mounts of one
+    /// file system.
+    pub(super) fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, InspectError> {
+        let opened = match self.access {
             Access::Openat2 => self.open_at_once(path, flags),
             Access::Stepwise => self.open_stepwise(path, flags),
+        }?;
+        match self.own_state.filter(|_| flags.contains(OFlags::DIRECTORY)) {
+            Some(own) if own.is(&stat_fd(&opened)?.fingerprint) => {
+                Err(InspectError::NotBelow(Obstacle::OwnState))
+            }
+            _ => Ok(opened),
         }
     }
 
-    fn open_at_once(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, LookError> {
+    fn open_at_once(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, InspectError> {
         let bytes = if path.is_empty() { b"." } else { path };
         for _ in 0..RACES_MAX {
             match rustix::fs::openat2(self.start, bytes, flags, Mode::empty(), RESOLVE) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                // Longer than the kernel takes at once.
+                // The path is too long for one call.
                 Err(Errno::NAMETOOLONG) => break,
                 opened => return Ok(opened?),
             }
@@ -99,13 +108,13 @@ impl Beneath<'_> {
         self.open_stepwise(path, flags)
     }
 
-    fn open_stepwise(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, LookError> {
+    fn open_stepwise(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, InspectError> {
         let mut at: Option<OwnedFd> = None;
         let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {
             let from = at.as_ref().map_or(self.start, rustix::fd::AsFd::as_fd);
             // A directory has to be entered before it may be opened for listing, because
-            // O_DIRECTORY with O_NOFOLLOW does not tell a link from a file.
+            // O_DIRECTORY with O_NOFOLLOW does not distinguish a link from a file.
             if names.peek().is_none() && !flags.contains(OFlags::DIRECTORY) {
                 return self.open_last(from, name, flags);
             }
@@ -115,15 +124,18 @@ impl Beneath<'_> {
         Ok(rustix::fs::openat(from, c".", flags, Mode::empty())?)
     }
 
-    fn step(&self, from: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, LookError> {
+    fn step(&self, from: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, InspectError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let next = rustix::fs::openat(from, name, flags, Mode::empty())?;
         let stat = stat_fd(&next)?;
         match stat.kind {
-            Kind::Symlink => Err(LookError::NotBelow(Obstacle::Link)),
-            Kind::Directory if self.mount.holds(&stat) => Ok(next),
-            Kind::Directory => Err(LookError::NotBelow(Obstacle::Mount)),
-            _ => Err(LookError::Gone),
+            FileKind::Symlink => Err(InspectError::NotBelow(Obstacle::Link)),
+            FileKind::Directory if self.own_state.is_some_and(|own| own.is(&stat.fingerprint)) => {
+                Err(InspectError::NotBelow(Obstacle::OwnState))
+            }
+            FileKind::Directory if self.mount.holds(&stat) => Ok(next),
+            FileKind::Directory => Err(InspectError::NotBelow(Obstacle::Mount)),
+            _ => Err(InspectError::Gone),
         }
     }
 
@@ -132,12 +144,12 @@ impl Beneath<'_> {
         from: BorrowedFd<'_>,
         name: &[u8],
         flags: OFlags,
-    ) -> Result<OwnedFd, LookError> {
+    ) -> Result<OwnedFd, InspectError> {
         let file = rustix::fs::openat(from, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
         if self.mount.holds(&stat_fd(&file)?) {
             Ok(file)
         } else {
-            Err(LookError::NotBelow(Obstacle::Mount))
+            Err(InspectError::NotBelow(Obstacle::Mount))
         }
     }
 }

@@ -1,71 +1,53 @@
-//! What the kernel tells about a name or an open file, in our words.
+//! The attributes of a name or an open file, from the kernel.
 
 use crate::model::Fingerprint;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, makedev};
-use std::io;
 use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Which directory, on which mount. Two looks at the watched directory that differ in any of these
-/// did not see the same directory.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// Device. Differs after a remount or a restart of the machine.
-    pub device: u64,
-    /// Inode number. File systems use it again: ext4 does so at once.
-    pub inode: u64,
-    /// Birth time, nanoseconds since the epoch; 0 where the file system keeps none.
-    pub btime_ns: i64,
-    /// Kind of file system, as in `f_type` of `statfs`.
-    pub fs_magic: u64,
-    /// Mount, where the kernel tells: a number never used again since 6.8, one used again since
-    /// 5.8, 0 before. Differs after a remount or a restart of the machine.
-    pub mount_id: u64,
-}
-
-/// What stands under a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file; the only kind that is mirrored.
     File,
     /// A directory.
     Directory,
-    /// A symbolic link. Never followed.
+    /// A symbolic link, which is never followed.
     Symlink,
     /// A named pipe.
     Fifo,
     /// A socket.
     Socket,
-    /// A device for characters.
+    /// A character device.
     CharDevice,
-    /// A device for blocks.
+    /// A block device.
     BlockDevice,
-    /// None of these.
+    /// Any other kind.
     Other,
 }
 
-/// What a look tells.
+/// The result of an inspection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// What stands there.
-    pub kind: Kind,
-    /// Its content without reading it.
+    /// The kind of the file.
+    pub kind: FileKind,
+    /// The fingerprint of its content.
     pub fingerprint: Fingerprint,
-    /// Names it has. A file written under one of them gives no event under the others.
+    /// The number of its names. A write through one of them causes no event for the others.
     pub links: u64,
-    /// As in [`Identity::mount_id`].
+    /// As in [`Identity::mount_id`](super::Identity::mount_id).
     pub mount_id: u64,
 }
 
-/// Now, for a comparison with time stamps of files.
+/// The present time, for a comparison with time stamps of files.
 #[must_use]
-#[allow(clippy::disallowed_methods, reason = "an adapter: whoever asks has just looked")]
+#[allow(clippy::disallowed_methods, reason = "an adapter: the caller has just inspected the file")]
 pub fn now_ns() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
-impl Kind {
+impl FileKind {
     /// The word in logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -80,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// What a listing says; `None` where the file system does not put it there.
+    /// The kind in a listing; `None` if the file system does not store it there.
     pub(super) fn listed(kind: FileType) -> Option<Self> {
         Some(match kind {
             FileType::RegularFile => Self::File,
@@ -95,11 +77,11 @@ impl Kind {
     }
 }
 
-/// `STATX_MNT_ID_UNIQUE`: a mount number that is never used again (Linux 6.8). Older kernels
-/// ignore it and answer [`StatxFlags::MNT_ID`].
+/// `STATX_MNT_ID_UNIQUE`: a unique mount id (Linux 6.8). Older kernels ignore it and return
+/// [`StatxFlags::MNT_ID`].
 const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
-/// What is asked for, and no more: other fields cost a round trip on network file systems.
+/// The requested fields, and no others: further ones cost a round trip on network file systems.
 const WANTED: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::MODE)
     .union(StatxFlags::NLINK)
@@ -111,45 +93,30 @@ const WANTED: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::MNT_ID)
     .union(MNT_ID_UNIQUE);
 
-/// Looks at `name` in `dir`, at a link itself; never triggers an automount.
+/// Inspects `name` in `dir`, without following a link; never triggers an automount.
 pub(super) fn stat_at(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<Stat> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     rustix::fs::statx(dir, name, flags, WANTED).map(|statx| read(&statx))
 }
 
-/// Looks at an open file or directory.
+/// Inspects an open file or directory.
 pub(super) fn stat_fd(file: impl AsFd) -> rustix::io::Result<Stat> {
     rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, WANTED).map(|statx| read(&statx))
 }
 
-/// Looks at where `path` leads, links followed.
+/// Inspects the target of `path`, following links.
 pub(super) fn stat_path(path: &std::path::Path) -> rustix::io::Result<Stat> {
     rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), WANTED).map(|statx| read(&statx))
 }
 
-/// Whether a file is a mount of its own, as `subPath` and bind mounts of one file make it: what takes its
-/// place outside is not seen here. No where the kernel does not number mounts.
+/// Whether a file is a separate mount, as with `subPath` and bind mounts of one file: a replacement
+/// outside is not visible here. False if the kernel has no mount ids.
 #[must_use]
 pub fn is_mounted_alone(file: &std::path::Path) -> bool {
     let mount = |path: &std::path::Path| stat_path(path).ok().map(|stat| stat.mount_id);
     let Ok(file) = file.canonicalize() else { return false };
     let directory = file.parent().and_then(mount);
     mount(&file).zip(directory).is_some_and(|(own, above)| own != above && own != 0)
-}
-
-/// The identity of the open directory `dir`.
-pub(super) fn identity(dir: impl AsFd) -> io::Result<Identity> {
-    let stat = stat_fd(&dir)?;
-    let fs_magic = rustix::fs::fstatfs(&dir)?.f_type;
-    Ok(Identity {
-        device: stat.fingerprint.device,
-        inode: stat.fingerprint.inode,
-        btime_ns: stat.fingerprint.btime_ns,
-        // A magic number of 32 bits in a signed word, which on some machines is 32 bits itself.
-        #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
-        fs_magic: (fs_magic as u64) & 0xffff_ffff,
-        mount_id: stat.mount_id,
-    })
 }
 
 fn read(statx: &Statx) -> Stat {
@@ -160,7 +127,7 @@ fn read(statx: &Statx) -> Stat {
     let kind = FileType::from_raw_mode(u32::from(statx.stx_mode));
     let numbered = has(StatxFlags::MNT_ID) || has(MNT_ID_UNIQUE);
     Stat {
-        kind: Kind::listed(kind).unwrap_or(Kind::Other),
+        kind: FileKind::listed(kind).unwrap_or(FileKind::Other),
         fingerprint: Fingerprint {
             size: statx.stx_size,
             mtime_ns: nanoseconds(statx.stx_mtime),

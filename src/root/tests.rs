@@ -1,4 +1,4 @@
-//! Both ways of opening are held to the same promises.
+//! Both implementations have the same guarantees.
 
 use super::*;
 use crate::model::Depth;
@@ -12,7 +12,7 @@ fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).expect("a proper path")
 }
 
-/// A directory and it opened in both ways; `openat2` works wherever the tests run.
+/// A directory that is opened in both ways; `openat2` works wherever the tests run.
 fn both() -> (TempDir, [Root; 2]) {
     let dir = tempfile::tempdir().expect("a directory");
     let at_once = Root::open(dir.path()).expect("opens");
@@ -21,7 +21,7 @@ fn both() -> (TempDir, [Root; 2]) {
     (dir, [at_once, stepwise])
 }
 
-/// Runs `test` without the powers of root.
+/// Runs `test` without root privileges.
 fn as_nobody(test: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -34,7 +34,7 @@ fn as_nobody(test: impl FnOnce() + Send) {
     });
 }
 
-/// A walk in words.
+/// A walk as text.
 fn walked(root: &Root, start: &str, depth: Depth) -> Vec<String> {
     let mut seen = Vec::new();
     walk(
@@ -50,6 +50,7 @@ fn walked(root: &Root, start: &str, depth: Depth) -> Vec<String> {
                 Visit::Skipped { path, kind } => format!("{path} {kind:?}"),
                 Visit::Unreadable { path, error } => format!("{path} {:?}", error.kind()),
                 Visit::Mount { path } => format!("{path} mount"),
+                Visit::OwnState { path } => format!("{path} state"),
                 Visit::Known { path, files } => format!("{path} known, {files}"),
                 Visit::Left { .. } => return ControlFlow::Continue(()),
             });
@@ -109,11 +110,11 @@ fn a_file_is_opened_with_the_stat_of_what_was_opened() {
         let seen = root.look(&path("a/b/file")).expect("is there");
         let (mut file, stat) = root.open_file(&path("a/b/file")).expect("opens");
         assert_eq!(seen, stat);
-        assert_eq!((stat.kind, stat.links, stat.fingerprint.size), (Kind::File, 1, 5));
+        assert_eq!((stat.kind, stat.links, stat.fingerprint.size), (FileKind::File, 1, 5));
         let mut text = String::new();
         io::Read::read_to_string(&mut file, &mut text).expect("reads");
         assert_eq!(text, "hello");
-        assert_eq!(root.look(&RelPath::root()).expect("is there").kind, Kind::Directory);
+        assert_eq!(root.look(&RelPath::root()).expect("is there").kind, FileKind::Directory);
     }
 }
 
@@ -128,18 +129,21 @@ fn nothing_but_a_regular_file_is_opened() {
         .expect("creates");
     for root in roots {
         for (name, kind) in [
-            ("dir", Kind::Directory),
-            ("link", Kind::Symlink),
-            ("socket", Kind::Socket),
-            ("fifo", Kind::Fifo),
+            ("dir", FileKind::Directory),
+            ("link", FileKind::Symlink),
+            ("socket", FileKind::Socket),
+            ("fifo", FileKind::Fifo),
         ] {
             assert_eq!(root.look(&path(name)).expect("is there").kind, kind);
             let opened = root.open_file(&path(name));
-            assert!(matches!(opened, Err(OpenError::NotRegular(found)) if found == kind), "{name}");
+            assert!(
+                matches!(opened, Err(FileOpenError::NotRegular(found)) if found == kind),
+                "{name}"
+            );
         }
-        assert!(matches!(root.open_file(&path("none")), Err(OpenError::Gone)));
-        assert!(matches!(root.open_file(&path("fifo/below")), Err(OpenError::Gone)));
-        // Past the look, as after a swap: the open itself does not wait for a writer.
+        assert!(matches!(root.open_file(&path("none")), Err(FileOpenError::Gone)));
+        assert!(matches!(root.open_file(&path("fifo/below")), Err(FileOpenError::Gone)));
+        // After the check, as after a swap: the open itself does not wait for a writer.
         root.beneath().open(b"fifo", READING).expect("opens at once");
     }
 }
@@ -153,13 +157,13 @@ fn no_link_on_the_way_is_followed() {
     let below = path("link/file");
     for root in roots {
         let looked = root.look(&below);
-        assert!(matches!(looked, Err(LookError::NotBelow(Obstacle::Link))), "{looked:?}");
+        assert!(matches!(looked, Err(InspectError::NotBelow(Obstacle::Link))), "{looked:?}");
         let opened = root.open_file(&below);
-        assert!(matches!(opened, Err(OpenError::LeadsOutside(Obstacle::Link))), "{opened:?}");
+        assert!(matches!(opened, Err(FileOpenError::LeadsOutside(Obstacle::Link))), "{opened:?}");
         let listed = root.list(&path("link"), &mut |_, _| ControlFlow::Continue(()));
-        assert!(matches!(listed, Err(LookError::NotBelow(Obstacle::Link))), "{listed:?}");
+        assert!(matches!(listed, Err(InspectError::NotBelow(Obstacle::Link))), "{listed:?}");
         let listed = root.list(&path("real/file"), &mut |_, _| ControlFlow::Continue(()));
-        assert!(matches!(listed, Err(LookError::Gone)), "{listed:?}");
+        assert!(matches!(listed, Err(InspectError::Gone)), "{listed:?}");
     }
 }
 
@@ -169,12 +173,12 @@ fn no_mount_point_is_crossed() {
         let root = Root { access, ..Root::open(Path::new("/")).expect("opens") };
         for name in ["proc", "proc/self", "proc/self/status"] {
             let looked = root.look(&path(name));
-            assert!(matches!(looked, Err(LookError::NotBelow(Obstacle::Mount))), "{looked:?}");
+            assert!(matches!(looked, Err(InspectError::NotBelow(Obstacle::Mount))), "{looked:?}");
         }
         let opened = root.open_file(&path("proc/version"));
-        assert!(matches!(opened, Err(OpenError::LeadsOutside(Obstacle::Mount))), "{opened:?}");
+        assert!(matches!(opened, Err(FileOpenError::LeadsOutside(Obstacle::Mount))), "{opened:?}");
         let listed = root.list(&path("proc"), &mut |_, _| ControlFlow::Continue(()));
-        assert!(matches!(listed, Err(LookError::NotBelow(Obstacle::Mount))), "{listed:?}");
+        assert!(matches!(listed, Err(InspectError::NotBelow(Obstacle::Mount))), "{listed:?}");
         assert!(walked(&root, "", Depth::Entries).contains(&"proc mount".to_owned()));
     }
 }
@@ -194,14 +198,15 @@ fn what_may_not_be_read_is_denied_and_never_gone() {
     allow("", 0o755);
     allow("secret", 0o000);
     allow("closed", 0o000);
-    // Its names may be listed, but nothing may be looked at.
+    // Its names may be listed, but nothing may be inspected.
     allow("names", 0o444);
     as_nobody(|| {
         for root in &roots {
-            assert!(matches!(root.look(&path("closed/file")), Err(LookError::Denied)));
-            assert!(matches!(root.open_file(&path("secret")), Err(OpenError::Denied)));
+            assert!(matches!(root.look(&path("closed/file")), Err(InspectError::Denied)));
+            assert!(matches!(root.open_file(&path("secret")), Err(FileOpenError::Denied)));
             let seen = walked(root, "", Depth::Whole);
-            // Step by step such a directory is not even entered, which is as good.
+            // The stepwise implementation does not even enter such a directory, which is
+            // equivalent.
             let names = match root.access {
                 Access::Openat2 => &["names/", "names/file PermissionDenied"][..],
                 Access::Stepwise => &["names PermissionDenied"],
@@ -231,14 +236,14 @@ fn paths_longer_than_the_kernel_takes_are_reached() {
     let deep = path(&format!("{}/file", vec![name; depth].join("/")));
     for root in roots {
         let (_, stat) = root.open_file(&deep).expect("opens");
-        assert_eq!(stat.kind, Kind::File);
+        assert_eq!(stat.kind, FileKind::File);
         let seen = walked(&root, "", Depth::Whole);
         assert_eq!(seen.len(), depth + 2);
         assert_eq!(seen.last(), Some(&format!("{deep} 0")));
     }
 }
 
-/// Also deeper than directories are kept open, with entries left to visit on the way back.
+/// Deeper than directories are kept open, with entries left to visit on the way back.
 #[test]
 fn a_walk_visits_in_the_order_of_paths() {
     let (dir, roots) = both();
@@ -285,7 +290,7 @@ fn a_walk_tells_what_it_met_and_skips_what_is_ignored() {
         assert_eq!(walked(&root, "none", Depth::Whole), [""; 0]);
         let refused =
             walk(&root, &path("sub/link/x"), Depth::Whole, &|_, _| true, None, &mut |_| panic!());
-        assert!(matches!(refused, Err(LookError::NotBelow(Obstacle::Link))));
+        assert!(matches!(refused, Err(InspectError::NotBelow(Obstacle::Link))));
     }
 }
 
@@ -331,7 +336,7 @@ fn a_directory_exchanged_underway_is_unreadable_from_there_on() {
     }
 }
 
-/// Somebody exchanges a file with a link to a secret, and a directory with a link to one that
+/// Another thread exchanges a file with a link to a secret, and a directory with a link to one that
 /// holds it, as fast as possible.
 #[test]
 fn no_swap_leaks_what_lies_outside() {
@@ -345,7 +350,8 @@ fn no_swap_leaks_what_lies_outside() {
     symlink(outside.path().join("file"), dir.path().join("file2")).expect("links");
     let stop = AtomicBool::new(false);
     let exchange = |a: &str, b: &str| {
-        let (a, b) = (dir.path().join(a), dir.path().join(b));
+        let a = dir.path().join(a);
+        let b = dir.path().join(b);
         let flags = rustix::fs::RenameFlags::EXCHANGE;
         rustix::fs::renameat_with(rustix::fs::CWD, a, rustix::fs::CWD, b, flags).expect("swaps");
     };
@@ -357,7 +363,8 @@ fn no_swap_leaks_what_lies_outside() {
             }
         });
         for root in &roots {
-            let (mut read, mut refused) = (0, 0);
+            let mut read = 0;
+            let mut refused = 0;
             for turn in 0..40_000 {
                 let name = ["file", "dir/file", "file2", "dir2/file"][turn % 4];
                 let Ok((mut file, _)) = root.open_file(&path(name)) else {
@@ -373,4 +380,36 @@ fn no_swap_leaks_what_lies_outside() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn the_own_state_is_neither_entered_nor_read_wherever_it_is_met() {
+    let (dir, roots) = both();
+    let state = dir.path().join("state");
+    fs::create_dir_all(state.join("cookies")).expect("creates");
+    fs::write(state.join("state.db"), "own").expect("writes");
+    fs::write(dir.path().join("file"), "wanted").expect("writes");
+    fs::hard_link(state.join("state.db"), dir.path().join("link")).expect("links");
+    fs::hard_link(dir.path().join("file"), dir.path().join("with-two-names")).expect("links");
+    let own = Arc::new(OwnState::open(&state).expect("opens"));
+    for root in roots {
+        let root = root.without(Arc::clone(&own)).expect("another directory");
+        assert_eq!(
+            walked(&root, "", Depth::Whole),
+            ["/", "file 6", "link 3", "state state", "with-two-names 6"]
+        );
+        for name in ["state/state.db", "state/new", "link"] {
+            let refused = root.open_file(&path(name));
+            let own = matches!(refused, Err(FileOpenError::LeadsOutside(Obstacle::OwnState)));
+            assert!(own, "{name}: {refused:?}");
+        }
+        assert!(
+            root.open_file(&path("file")).is_ok()
+                && root.open_file(&path("with-two-names")).is_ok()
+        );
+        let listed = root.list(&path("state"), &mut |_, _| ControlFlow::Continue(()));
+        assert!(matches!(listed, Err(InspectError::NotBelow(Obstacle::OwnState))));
+    }
+    let itself = Root::open(&state).expect("opens").without(own);
+    assert!(matches!(itself, Err(RootError::OwnState(_))));
 }

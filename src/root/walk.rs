@@ -1,16 +1,16 @@
-//! A subtree in the order of its paths, streamed.
+//! Walks a subtree in the order of its paths, streamed.
 //!
 //! # Invariants
 //!
-//! - Visits come in the order of [`RelPath`], each path once: the walk and the sorted record can be
+//! - Visits have the order of [`RelPath`], each path once: the walk and the sorted state can be
 //!   merged as two streams.
-//! - A path that is wanted and not visited is absent, unless it lies at or below a path visited as
-//!   [`Visit::Unreadable`] or [`Visit::Mount`]. A look at it confirms.
-//! - In memory are the names of the directories on the way down, never the tree; open are at most
-//!   [`OPEN_DIRECTORIES_MAX`] of them.
+//! - A selected path without a visit is absent, unless it is at or below a path visited as
+//!   [`Visit::Unreadable`], [`Visit::Mount`] or [`Visit::OwnState`]. An inspection confirms it.
+//! - Memory holds the names of the directories on the way down, never the tree; at most
+//!   [`OPEN_DIRECTORIES_MAX`] of them are open.
 
-use super::error::{LookError, Obstacle};
-use super::stat::{Kind, Stat, stat_at, stat_fd};
+use super::error::{InspectError, Obstacle};
+use super::stat::{FileKind, Stat, stat_at, stat_fd};
 use super::{Root, list_fd};
 use crate::model::{Depth, Fingerprint, RelPath};
 use rustix::fd::OwnedFd;
@@ -20,112 +20,118 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::ControlFlow;
 
-/// What the walk met.
+/// One visit of the walk.
 #[derive(Debug)]
 pub enum Visit<'a> {
     /// A regular file.
     File {
-        /// Where.
+        /// Its path.
         path: &'a RelPath,
-        /// What a look at it told.
+        /// The result of its inspection.
         stat: &'a Stat,
     },
-    /// A directory. It was listed completely and its entries follow, except a sub-directory met
-    /// with [`Depth::Entries`], which is not entered.
+    /// A directory. It was listed completely and its entries follow, except for a subdirectory
+    /// visited with [`Depth::Entries`], which is not entered.
     Directory {
-        /// Where.
+        /// Its path.
         path: &'a RelPath,
     },
-    /// A directory of which an earlier walk told the same, name by name and file by file. Of its
-    /// entries only the sub-directories follow.
+    /// A directory that equals that of an earlier walk, by names and files. Only its subdirectories
+    /// follow.
     Known {
-        /// Where.
+        /// Its path.
         path: &'a RelPath,
-        /// Regular files in it.
+        /// The number of regular files in it.
         files: u64,
     },
-    /// All that lies in a directory and below it was visited.
+    /// Everything in and below a directory was visited.
     Left {
-        /// Which.
+        /// Its path.
         path: &'a RelPath,
-        /// Of its entries, if all of them are wanted files and directories that were visited.
+        /// The digest of its entries, if all of them are selected files and directories that were
+        /// visited.
         digest: Option<u64>,
     },
     /// A link, a device, a socket or a FIFO: nothing is mirrored at or below it.
     Skipped {
-        /// Where.
+        /// Its path.
         path: &'a RelPath,
-        /// What it is.
-        kind: Kind,
+        /// Its kind.
+        kind: FileKind,
     },
-    /// Something is there but could not be looked at, or is a directory that could not be listed
-    /// completely: from here on nothing at or below it may be called absent. A directory whose
-    /// entries were already being visited can end with this.
+    /// A path that could not be inspected, or a directory that could not be listed completely:
+    /// nothing at or below it counts as absent. It can also end a directory whose entries were
+    /// being visited.
     Unreadable {
-        /// Where.
+        /// Its path.
         path: &'a RelPath,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
-    /// A mount point. It is not crossed: nothing at or below it may be called absent.
+    /// A mount point. It is not crossed: nothing at or below it counts as absent.
     Mount {
-        /// Where.
+        /// Its path.
+        path: &'a RelPath,
+    },
+    /// The state directory. It is not entered: nothing at or below it counts as absent.
+    OwnState {
+        /// Its path.
         path: &'a RelPath,
     },
 }
 
-/// Open directories of one walk. Deeper down the shallowest is closed, and opened again by its path
-/// on the way back.
+/// Maximum number of open directories of one walk. Deeper down, the topmost one is closed, and
+/// reopened by its path on the way back.
 const OPEN_DIRECTORIES_MAX: usize = 32;
-/// How often an entry may turn from a directory into something else and back during one look.
+/// Maximum number of times that an entry may change its kind during one inspection.
 const TURNS_MAX: usize = 4;
 
-type Wanted<'a> = &'a dyn Fn(&RelPath, bool) -> bool;
-type Earlier<'a> = &'a dyn Fn(&RelPath) -> Option<u64>;
+type WalkFilter<'a> = &'a dyn Fn(&RelPath, bool) -> bool;
+type EarlierDigests<'a> = &'a dyn Fn(&RelPath) -> Option<u64>;
 
-/// What earlier walks told, by the digests of [`Visit::Left`].
+/// The results of earlier walks, by the digests of [`Visit::Left`].
 #[derive(Clone, Copy)]
-pub struct Memory<'a> {
-    /// The digest of a directory, if its entries need not be visited where they have it again.
-    pub of: Earlier<'a>,
-    /// What digests are made with.
+pub struct PreviousDigests<'a> {
+    /// Returns the digest of a directory, if its entries need no visit while they have it.
+    pub of: EarlierDigests<'a>,
+    /// The keys of digests.
     pub hasher: &'a RandomState,
 }
 type Visitor<'a> = &'a mut dyn FnMut(Visit<'_>) -> ControlFlow<()>;
 
-/// Walks what lies at and below `start` and is `wanted` (asked with the path and whether it is a
-/// directory; `start` itself is not asked about), until `visit` breaks. If nothing is at `start`,
-/// nothing is visited. What is in `memory` was said of the same `wanted`.
+/// Walks everything at and below `start` that is `wanted` (called with the path and whether it is a
+/// directory, but not for `start` itself), until `visit` breaks. If nothing is at `start`, nothing
+/// is visited. The content of `memory` has to belong to the same `wanted`.
 ///
 /// # Errors
 ///
-/// If `start` cannot be looked at, or the way to it leads through a link or a mount point.
+/// If `start` cannot be inspected, or its path leads through a link or a mount point.
 pub fn walk(
     root: &Root,
     start: &RelPath,
     depth: Depth,
-    wanted: Wanted<'_>,
-    memory: Option<Memory<'_>>,
+    wanted: WalkFilter<'_>,
+    memory: Option<PreviousDigests<'_>>,
     visit: Visitor<'_>,
-) -> Result<(), LookError> {
+) -> Result<(), InspectError> {
     let stat = match root.look(start) {
-        Err(LookError::Gone) if !start.is_root() => return Ok(()),
+        Err(InspectError::Gone) if !start.is_root() => return Ok(()),
         looked => looked?,
     };
     let mut walk = Walk { root, wanted, memory, visit, levels: Vec::new() };
-    // A break ends the walk, and the visitor knows best why.
+    // A break ends the walk; the visitor knows the reason.
     let (ControlFlow::Continue(()) | ControlFlow::Break(())) = match stat.kind {
-        Kind::Directory => match root.open_dir(start) {
-            Err(LookError::Gone) if !start.is_root() => return Ok(()),
+        FileKind::Directory => match root.open_dir(start) {
+            Err(InspectError::Gone) if !start.is_root() => return Ok(()),
             opened => walk.down(start.clone(), opened?, depth),
         },
-        Kind::File => (walk.visit)(Visit::File { path: start, stat: &stat }),
+        FileKind::File => (walk.visit)(Visit::File { path: start, stat: &stat }),
         kind => (walk.visit)(Visit::Skipped { path: start, kind }),
     };
     Ok(())
 }
 
-impl fmt::Debug for Memory<'_> {
+impl fmt::Debug for PreviousDigests<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory").finish_non_exhaustive()
     }
@@ -133,27 +139,27 @@ impl fmt::Debug for Memory<'_> {
 
 struct Walk<'a> {
     root: &'a Root,
-    wanted: Wanted<'a>,
-    memory: Option<Memory<'a>>,
+    wanted: WalkFilter<'a>,
+    memory: Option<PreviousDigests<'a>>,
     visit: Visitor<'a>,
     /// The directories on the way down.
-    levels: Vec<Level>,
+    levels: Vec<WalkLevel>,
 }
 
 /// A directory whose entries are being visited.
-struct Level {
+struct WalkLevel {
     path: RelPath,
     names: Names,
     /// Closed while too many deeper ones are open.
     dir: Option<OwnedFd>,
-    /// To know it again when it is opened again; looked at when it is closed.
+    /// Recognises the directory when it is reopened; read when it is closed.
     identity: Option<Fingerprint>,
-    /// Of what was visited so far; `None` once that is not all there is.
+    /// The digest of the visits so far; `None` if there was anything else.
     digest: Option<Digest>,
 }
 
 impl Walk<'_> {
-    /// Visits the open directory `start` and all below it.
+    /// Visits the open directory `start` and everything below it.
     fn down(&mut self, start: RelPath, dir: OwnedFd, depth: Depth) -> ControlFlow<()> {
         self.enter(start, dir)?;
         while let Some(level) = self.levels.last_mut() {
@@ -161,7 +167,7 @@ impl Walk<'_> {
                 self.leave()?;
                 continue;
             };
-            // Cannot fail: the kernel gave the name.
+            // Cannot fail: the name comes from the kernel.
             let Ok(path) = level.path.join(name) else { continue };
             if level.dir.is_none() {
                 match reopen(self.root, level) {
@@ -180,29 +186,29 @@ impl Walk<'_> {
     }
 
     /// Visits the entry `path` of the deepest level, which is open.
-    fn entry(&mut self, path: &RelPath, listed: Option<Kind>, depth: Depth) -> ControlFlow<()> {
+    fn entry(&mut self, path: &RelPath, listed: Option<FileKind>, depth: Depth) -> ControlFlow<()> {
         let Some(dir) = self.levels.last().and_then(|level| level.dir.as_ref()) else {
             return ControlFlow::Continue(());
         };
         let mut kind = listed;
         for _ in 0..TURNS_MAX {
-            if kind.is_some_and(|kind| !(self.wanted)(path, kind == Kind::Directory)) {
+            if kind.is_some_and(|kind| !(self.wanted)(path, kind == FileKind::Directory)) {
                 self.is_not_all();
                 return ControlFlow::Continue(());
             }
             match kind {
-                Some(Kind::Directory) if depth == Depth::Whole => {
+                Some(FileKind::Directory) if depth == Depth::Whole => {
                     match self.root.open_entry(dir, path.file_name()) {
                         Ok(opened) => {
                             self.add(path, None);
                             return self.enter(path.clone(), opened);
                         }
-                        // No directory any more: see what it is.
-                        Err(LookError::Gone | LookError::NotBelow(Obstacle::Link)) => {}
+                        // It is no longer a directory: inspect it.
+                        Err(InspectError::Gone | InspectError::NotBelow(Obstacle::Link)) => {}
                         Err(error) => return self.refused(path, error),
                     }
                 }
-                None | Some(Kind::File | Kind::Directory) => {}
+                None | Some(FileKind::File | FileKind::Directory) => {}
                 Some(kind) => {
                     self.is_not_all();
                     return (self.visit)(Visit::Skipped { path, kind });
@@ -217,32 +223,33 @@ impl Walk<'_> {
                 Ok(stat) => stat,
             };
             if !self.root.mount().holds(&stat) {
-                return self.refused(path, LookError::NotBelow(Obstacle::Mount));
+                return self.refused(path, InspectError::NotBelow(Obstacle::Mount));
             }
             match (kind, stat.kind) {
-                (Some(Kind::File), Kind::File) => {
+                (Some(FileKind::File), FileKind::File) => {
                     self.add(path, Some(&stat.fingerprint));
                     return (self.visit)(Visit::File { path, stat: &stat });
                 }
-                (Some(Kind::Directory), Kind::Directory) if depth == Depth::Entries => {
+                (Some(FileKind::Directory), FileKind::Directory) if depth == Depth::Entries => {
                     return (self.visit)(Visit::Directory { path });
                 }
-                // Not what the listing said, or the listing did not say.
+                // Its kind differs from the listing, or the listing has none.
                 (_, found) => kind = Some(found),
             }
         }
-        self.refused(path, LookError::Io(Errno::AGAIN.into()))
+        self.refused(path, InspectError::Io(Errno::AGAIN.into()))
     }
 
-    fn refused(&mut self, path: &RelPath, error: LookError) -> ControlFlow<()> {
+    fn refused(&mut self, path: &RelPath, error: InspectError) -> ControlFlow<()> {
         self.is_not_all();
         match error {
-            LookError::NotBelow(Obstacle::Mount) => (self.visit)(Visit::Mount { path }),
+            InspectError::NotBelow(Obstacle::Mount) => (self.visit)(Visit::Mount { path }),
+            InspectError::NotBelow(Obstacle::OwnState) => (self.visit)(Visit::OwnState { path }),
             error => (self.visit)(Visit::Unreadable { path, error: error.into() }),
         }
     }
 
-    /// Lists the open directory `path` and makes it the deepest level.
+    /// Lists the open directory `path`, which becomes the deepest level.
     fn enter(&mut self, path: RelPath, dir: OwnedFd) -> ControlFlow<()> {
         let mut names = Names::default();
         let listed = list_fd(&dir, &mut |name, kind| {
@@ -267,7 +274,7 @@ impl Walk<'_> {
         } else {
             (self.visit)(Visit::Directory { path: &path })?;
         }
-        self.levels.push(Level { path, names, dir: Some(dir), identity: None, digest });
+        self.levels.push(WalkLevel { path, names, dir: Some(dir), identity: None, digest });
         if let Some(shallowest) = self.levels.len().checked_sub(OPEN_DIRECTORIES_MAX + 1) {
             let level = &mut self.levels[shallowest];
             if let Some(dir) = level.dir.take() {
@@ -277,14 +284,14 @@ impl Walk<'_> {
         ControlFlow::Continue(())
     }
 
-    /// Ends the deepest level.
+    /// Leaves the deepest level.
     fn leave(&mut self) -> ControlFlow<()> {
         let Some(level) = self.levels.pop() else { return ControlFlow::Continue(()) };
         let digest = level.digest.map(Digest::finish);
         (self.visit)(Visit::Left { path: &level.path, digest })
     }
 
-    /// Whether an earlier walk told the same of the open directory `path`.
+    /// Whether the open directory `path` equals that of an earlier walk.
     fn is_known(&self, path: &RelPath, dir: &OwnedFd, names: &Names) -> bool {
         let Some((memory, earlier)) =
             self.memory.and_then(|memory| Some((memory, (memory.of)(path)?)))
@@ -294,9 +301,9 @@ impl Walk<'_> {
         let mut digest = Digest::new(memory.hasher, path);
         for (name, kind) in names.rest() {
             match kind {
-                Some(Kind::Directory) => digest.add(name, None),
-                Some(Kind::File) => match stat_at(dir, name) {
-                    Ok(stat) if stat.kind == Kind::File && self.root.mount().holds(&stat) => {
+                Some(FileKind::Directory) => digest.add(name, None),
+                Some(FileKind::File) => match stat_at(dir, name) {
+                    Ok(stat) if stat.kind == FileKind::File && self.root.mount().holds(&stat) => {
                         digest.add(name, Some(&stat.fingerprint));
                     }
                     _ => return false,
@@ -307,14 +314,15 @@ impl Walk<'_> {
         digest.finish() == earlier
     }
 
-    /// The entry `path` of the deepest level is a directory, or a file that looks like this.
+    /// Adds the entry `path` of the deepest level to its digest: a directory, or a file with this
+    /// fingerprint.
     fn add(&mut self, path: &RelPath, file: Option<&Fingerprint>) {
         if let Some(digest) = self.levels.last_mut().and_then(|level| level.digest.as_mut()) {
             digest.add(path.file_name(), file);
         }
     }
 
-    /// There is more in the deepest level than is visited.
+    /// Records that the deepest level has entries without a visit.
     fn is_not_all(&mut self) {
         if let Some(level) = self.levels.last_mut() {
             level.digest = None;
@@ -322,17 +330,17 @@ impl Walk<'_> {
     }
 }
 
-/// Opens a directory again whose names are already in memory.
-fn reopen(root: &Root, level: &Level) -> io::Result<OwnedFd> {
+/// Reopens a directory whose names are already in memory.
+fn reopen(root: &Root, level: &WalkLevel) -> io::Result<OwnedFd> {
     let dir = root.open_dir(&level.path)?;
     let now = stat_fd(&dir)?.fingerprint;
-    // Another directory of the same name has other entries.
+    // Another directory with the same name has other entries.
     let same = level.identity.is_some_and(|identity| now.same_file(&identity));
     if same { Ok(dir) } else { Err(Errno::STALE.into()) }
 }
 
-/// Sums up the entries of a directory, in their order. What it begins and multiplies with is chance, so
-/// that nobody can make two directories that have one.
+/// The digest of the entries of a directory, in their order. Its initial value and its factor are
+/// random, so that a user cannot construct two directories with the same digest.
 struct Digest {
     sum: u64,
     factor: u64,
@@ -356,7 +364,7 @@ impl Digest {
         times.into_iter().chain(numbers).for_each(|number| self.take(number));
     }
 
-    /// Both halves of the product count, or high bits would never reach the low ones.
+    /// Both halves of the product count; otherwise high bits would never affect the low ones.
     fn take(&mut self, number: u64) {
         let product = u128::from(self.sum ^ number) * u128::from(self.factor);
         let [low, high] = [product as u64, (product >> 64) as u64];
@@ -368,55 +376,55 @@ impl Digest {
     }
 }
 
-/// The names in one directory, in few allocations: a directory may hold millions.
+/// The names in one directory, in few allocations: a directory may have millions.
 #[derive(Default)]
 struct Names {
     bytes: Vec<u8>,
-    /// Sorted, the last name first.
-    entries: Vec<Entry>,
+    /// Sorted, with the last name first.
+    entries: Vec<DirectoryEntry>,
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct DirectoryEntry {
     start: usize,
     length: u16,
-    kind: Option<Kind>,
+    kind: Option<FileKind>,
 }
 
 impl Names {
-    fn push(&mut self, name: &[u8], kind: Option<Kind>) {
-        // No file system has names of more than 64 KiB, and getdents64 could not tell them.
+    fn push(&mut self, name: &[u8], kind: Option<FileKind>) {
+        // No file system has names of more than 64 KiB, and getdents64 could not return them.
         let Ok(length) = u16::try_from(name.len()) else { return };
-        self.entries.push(Entry { start: self.bytes.len(), length, kind });
+        self.entries.push(DirectoryEntry { start: self.bytes.len(), length, kind });
         self.bytes.extend_from_slice(name);
     }
 
-    /// Sorts the names, and drops one that was listed twice because it was renamed meanwhile.
+    /// Sorts the names, and removes duplicates, which a rename during the listing can cause.
     fn sort(&mut self) {
         let bytes = &self.bytes;
         self.entries.sort_unstable_by(|a, b| b.name(bytes).cmp(a.name(bytes)));
         self.entries.dedup_by(|a, b| a.name(bytes) == b.name(bytes));
     }
 
-    /// What [`next`](Self::next) will give.
-    fn rest(&self) -> impl Iterator<Item = (&[u8], Option<Kind>)> {
+    /// The names that [`next`](Self::next) will return.
+    fn rest(&self) -> impl Iterator<Item = (&[u8], Option<FileKind>)> {
         self.entries.iter().rev().map(|entry| (entry.name(&self.bytes), entry.kind))
     }
 
-    /// Drops all others, and tells how many.
+    /// Drops all names but directories, and returns the number of dropped ones.
     fn keep_directories(&mut self) -> u64 {
         let before = self.entries.len();
-        self.entries.retain(|entry| entry.kind == Some(Kind::Directory));
+        self.entries.retain(|entry| entry.kind == Some(FileKind::Directory));
         (before - self.entries.len()) as u64
     }
 
-    fn next(&mut self) -> Option<(&[u8], Option<Kind>)> {
+    fn next(&mut self) -> Option<(&[u8], Option<FileKind>)> {
         let entry = self.entries.pop()?;
         Some((entry.name(&self.bytes), entry.kind))
     }
 }
 
-impl Entry {
+impl DirectoryEntry {
     fn name(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start..self.start + usize::from(self.length)]
     }

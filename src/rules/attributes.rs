@@ -1,55 +1,58 @@
-//! What an operator may say of an object.
+//! The object attributes that an operator can set.
 
-/// What an object carries because the operator said so.
+/// The object attributes from the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
-    /// Instead of the guessed one.
+    /// Replaces the guessed content type.
     pub content_type: Option<String>,
-    /// For caches on the way.
+    /// The `Cache-Control` header.
     pub cache_control: Option<String>,
-    /// Shown, or saved under which name.
+    /// The `Content-Disposition` header.
     pub content_disposition: Option<String>,
-    /// How the bytes are packed.
+    /// The `Content-Encoding` header.
     pub content_encoding: Option<String>,
-    /// What it costs to keep and to fetch.
+    /// The storage class.
     pub storage_class: Option<String>,
-    /// How it is encrypted where it lies.
+    /// The server-side encryption.
     pub encryption: Option<Encryption>,
-    /// Names and values, beside ours.
+    /// The canned ACL, which grants access to others than the owner.
+    pub acl: Option<String>,
+    /// Metadata besides our own.
     pub metadata: Vec<(String, String)>,
-    /// Names and values, for policies and bills.
+    /// Tags for policies and billing.
     pub tags: Vec<(String, String)>,
 }
 
 /// How the store encrypts an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encryption {
-    /// With keys of its own.
+    /// With keys of S3.
     Aes256,
-    /// With a key of the key service, named or the account's own.
+    /// With a key of the key service, a named one or that of the account.
     Kms {
         /// Id, alias or ARN.
         key: Option<String>,
-        /// Twice, for those who have to.
+        /// Whether it is encrypted twice.
         dual_layer: bool,
     },
 }
 
-/// Which checksum goes with the bytes, for the store to compare and to keep.
+/// The checksum of uploaded bytes, which the store verifies and keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
-    /// CRC-64/NVME: the one the record keeps, and the only one that tells an object's content later.
+    /// CRC-64/NVME: the one in the state, and the only one that identifies the content of an object
+    /// later.
     Crc64Nvme,
     /// CRC-32.
     Crc32,
     /// CRC-32C.
     Crc32c,
-    /// None: TLS, or the signature, is all there is.
+    /// None: only TLS, or the signature, protects the bytes.
     None,
 }
 
 impl Encryption {
-    /// As S3 names it.
+    /// The name in S3.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -70,8 +73,7 @@ impl Encryption {
 }
 
 impl Attributes {
-    /// Hands out all but the content type, each in its place: names and values in an order that does
-    /// not depend on how they were written down.
+    /// Passes on all attributes except the content type: names and values in a canonical order.
     pub(super) fn texts(&self, text: &mut impl FnMut(&str)) {
         let encryption = self.encryption.as_ref();
         for one in [
@@ -92,6 +94,10 @@ impl Attributes {
                 text(value);
             }
             text("");
+        }
+        // Objects without an ACL keep the digest of earlier versions.
+        if let Some(acl) = &self.acl {
+            text(acl);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which rule holds for a path, and when two objects look alike.
+//! Tests of rule selection, and of equality of attributes.
 
 use super::*;
 use crate::model::KeyPrefix;
@@ -16,7 +16,7 @@ fn typed(pattern: &str, content_type: &str) -> Rule {
 }
 
 fn rules(rules: Vec<Rule>) -> Rules {
-    Rules::new(&Settings { rules, ..Settings::default() }).expect("proper patterns")
+    Rules::new(&RuleSettings { rules, ..RuleSettings::default() }).expect("proper patterns")
 }
 
 #[test]
@@ -66,10 +66,11 @@ fn the_first_rule_that_matches_holds_alone() {
 fn what_no_rule_says_is_guessed_or_holds_for_all() {
     let mut rule = typed("*.log", "text/plain");
     rule.attributes.storage_class = Some("ONEZONE_IA".to_owned());
-    let rules = Rules::new(&Settings {
+    let rules = Rules::new(&RuleSettings {
         rules: vec![rule],
         storage_class: Some("STANDARD_IA".to_owned()),
         encryption: Some(Encryption::Aes256),
+        acl: Some("private".to_owned()),
         cache_tags: None,
     })
     .expect("proper patterns");
@@ -82,6 +83,7 @@ fn what_no_rule_says_is_guessed_or_holds_for_all() {
         assert_eq!(head.content_type(), content_type);
         assert_eq!(head.attributes().storage_class.as_deref(), Some(class), "{name}");
         assert_eq!(head.attributes().encryption, Some(Encryption::Aes256));
+        assert_eq!(head.attributes().acl.as_deref(), Some("private"));
     }
 }
 
@@ -98,6 +100,7 @@ fn each_part_of_a_head_tells_it_from_another() {
         Attributes { content_disposition: text("a/b"), ..none() },
         Attributes { content_encoding: text("a/b"), ..none() },
         Attributes { storage_class: text("a/b"), ..none() },
+        Attributes { acl: text("a/b"), ..none() },
         Attributes { encryption: Some(Encryption::Aes256), ..none() },
         Attributes { encryption: kms(None, false), ..none() },
         Attributes { encryption: kms(None, true), ..none() },
@@ -109,7 +112,7 @@ fn each_part_of_a_head_tells_it_from_another() {
     ];
     let digest = |attributes: &Attributes| {
         let attributes = Arc::new(attributes.clone());
-        Head { attributes, guessed_type: UNKNOWN_TYPE, cache_tags: None }.digest()
+        ObjectAttributes { attributes, guessed_type: UNKNOWN_TYPE, cache_tags: None }.digest()
     };
     let digests: std::collections::BTreeSet<_> = all.iter().map(digest).collect();
     assert_eq!(digests.len(), all.len());
@@ -122,11 +125,12 @@ fn each_part_of_a_head_tells_it_from_another() {
 fn the_tags_of_directories_are_a_part_of_every_head() {
     let tagging = |name| {
         let cache_tags = Some(CacheTags::new(name, &KeyPrefix::default()));
-        Rules::new(&Settings { cache_tags, ..Settings::default() }).expect("no patterns")
+        Rules::new(&RuleSettings { cache_tags, ..RuleSettings::default() }).expect("no patterns")
     };
     let head = |name, of| tagging(name).head(&path(of));
-    let carried = |head: &Head| head.metadata().cloned().collect::<Vec<_>>();
-    let (name, value) = ("cache-tag".to_owned(), "/,/a/".to_owned());
+    let carried = |head: &ObjectAttributes| head.metadata().cloned().collect::<Vec<_>>();
+    let name = "cache-tag".to_owned();
+    let value = "/,/a/".to_owned();
     assert_eq!(carried(&head("cache-tag", "a/b.txt")), [(name, value)]);
     let digests = [
         head("cache-tag", "a/b.txt"),
@@ -146,6 +150,6 @@ fn the_tags_of_directories_are_a_part_of_every_head() {
 
 #[test]
 fn the_digest_of_a_head_is_the_same_in_every_version() {
-    // In the record of whoever runs this already: another number would have everything copied.
+    // In existing states: another number would copy all objects.
     assert_eq!(Rules::default().head(&path("a.txt")).digest(), 0xf9ec_5fae_6de7_22b4);
 }

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> DebounceSettings {
+    DebounceSettings {
         done: 250 * MS,
         writing: 5_000 * MS,
         longest: 60_000 * MS,
@@ -28,8 +28,8 @@ fn tree(settle: &mut Settle, now: Duration) -> Option<(RelPath, Depth)> {
 #[test]
 fn a_closed_file_waits_for_the_short_time_and_an_open_one_for_the_long() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("closed"), Activity::Done), Duration::ZERO);
-    settle.hint(Hint::Path(path("open"), Activity::Writing), Duration::ZERO);
+    settle.hint(Hint::Path(path("closed"), WriteState::Done), Duration::ZERO);
+    settle.hint(Hint::Path(path("open"), WriteState::Writing), Duration::ZERO);
     assert_eq!(taken(&mut settle, 249 * MS), [""; 0]);
     assert_eq!(settle.next_path_due(), Some(250 * MS));
     assert_eq!(taken(&mut settle, 250 * MS), ["closed"]);
@@ -40,8 +40,8 @@ fn a_closed_file_waits_for_the_short_time_and_an_open_one_for_the_long() {
 #[test]
 fn every_hint_starts_the_quiet_time_again() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("a"), Activity::Done), Duration::ZERO);
-    settle.hint(Hint::Path(path("a"), Activity::Done), 200 * MS);
+    settle.hint(Hint::Path(path("a"), WriteState::Done), Duration::ZERO);
+    settle.hint(Hint::Path(path("a"), WriteState::Done), 200 * MS);
     assert_eq!(taken(&mut settle, 250 * MS), [""; 0]);
     assert_eq!(taken(&mut settle, 450 * MS), ["a"]);
 }
@@ -49,23 +49,23 @@ fn every_hint_starts_the_quiet_time_again() {
 #[test]
 fn the_latest_activity_decides_and_found_tells_nothing() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("a"), Activity::Done), Duration::ZERO);
-    settle.hint(Hint::Path(path("a"), Activity::Writing), 10 * MS);
-    settle.hint(Hint::Path(path("a"), Activity::Found), 20 * MS);
+    settle.hint(Hint::Path(path("a"), WriteState::Done), Duration::ZERO);
+    settle.hint(Hint::Path(path("a"), WriteState::Writing), 10 * MS);
+    settle.hint(Hint::Path(path("a"), WriteState::Found), 20 * MS);
     let rested = settle.take_paths(10_000 * MS, 9);
-    assert_eq!(rested[0].activity, Activity::Writing);
+    assert_eq!(rested[0].activity, WriteState::Writing);
 }
 
 #[test]
 fn what_tells_nothing_does_not_cut_the_rest_of_an_open_file_short() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("found"), Activity::Writing), Duration::ZERO);
-    settle.hint(Hint::Path(path("found"), Activity::Found), 20 * MS);
-    settle.hint(Hint::Path(path("reminded"), Activity::Writing), Duration::ZERO);
-    settle.remind(path("reminded"), Activity::Done, 20 * MS, Mark::MAX);
+    settle.hint(Hint::Path(path("found"), WriteState::Writing), Duration::ZERO);
+    settle.hint(Hint::Path(path("found"), WriteState::Found), 20 * MS);
+    settle.hint(Hint::Path(path("reminded"), WriteState::Writing), Duration::ZERO);
+    settle.remind(path("reminded"), WriteState::Done, 20 * MS, FlushGeneration::MAX, true);
     assert_eq!(taken(&mut settle, 4_999 * MS), [""; 0]);
     assert_eq!(taken(&mut settle, 5_000 * MS), ["found", "reminded"]);
-    settle.remind(path("nothing waits"), Activity::Done, 6_000 * MS, Mark::MAX);
+    settle.remind(path("nothing waits"), WriteState::Done, 6_000 * MS, FlushGeneration::MAX, true);
     assert_eq!(taken(&mut settle, 6_250 * MS), ["nothing waits"]);
 }
 
@@ -73,7 +73,7 @@ fn what_tells_nothing_does_not_cut_the_rest_of_an_open_file_short() {
 fn a_file_that_never_rests_is_taken_after_the_longest_wait() {
     let mut settle = Settle::new(settings());
     for at in (0..60_000).step_by(100) {
-        settle.hint(Hint::Path(path("busy"), Activity::Writing), at * MS);
+        settle.hint(Hint::Path(path("busy"), WriteState::Writing), at * MS);
         assert_eq!(taken(&mut settle, at * MS), [""; 0]);
     }
     let rested = settle.take_paths(60_000 * MS, 9);
@@ -84,7 +84,7 @@ fn a_file_that_never_rests_is_taken_after_the_longest_wait() {
 #[test]
 fn a_path_put_back_keeps_the_start_of_its_wait() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("a"), Activity::Found), Duration::ZERO);
+    settle.hint(Hint::Path(path("a"), WriteState::Found), Duration::ZERO);
     let rested = settle.take_paths(250 * MS, 1).remove(0);
     settle.put_back(rested, 5_000 * MS);
     assert_eq!(settle.take_paths(5_000 * MS, 1)[0].since, Duration::ZERO);
@@ -93,26 +93,26 @@ fn a_path_put_back_keeps_the_start_of_its_wait() {
 #[test]
 fn what_was_heard_during_a_look_outweighs_what_was_heard_before_it() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("a"), Activity::Done), Duration::ZERO);
+    settle.hint(Hint::Path(path("a"), WriteState::Done), Duration::ZERO);
     let rested = settle.take_paths(250 * MS, 1).remove(0);
-    settle.hint(Hint::Path(path("a"), Activity::Writing), 260 * MS);
+    settle.hint(Hint::Path(path("a"), WriteState::Writing), 260 * MS);
     settle.put_back(rested, 500 * MS);
     assert!(settle.is_being_written(&path("a")));
     assert_eq!(taken(&mut settle, 5_259 * MS), [""; 0]);
     let rested = settle.take_paths(5_260 * MS, 1).remove(0);
-    assert_eq!((rested.activity, rested.since), (Activity::Writing, Duration::ZERO));
+    assert_eq!((rested.activity, rested.since), (WriteState::Writing, Duration::ZERO));
 }
 
 #[test]
 fn where_there_is_no_room_hints_widen_upwards() {
     let mut settle = Settle::new(settings());
     for name in ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2"] {
-        settle.hint(Hint::Path(path(name), Activity::Done), Duration::ZERO);
+        settle.hint(Hint::Path(path(name), WriteState::Done), Duration::ZERO);
     }
     assert_eq!(settle.len(), 5);
     assert_eq!(tree(&mut settle, 250 * MS), Some((path("b"), Depth::Entries)));
     for name in ["c/1", "d/1", "e/1", "f/1"] {
-        settle.hint(Hint::Path(path(name), Activity::Done), 300 * MS);
+        settle.hint(Hint::Path(path(name), WriteState::Done), 300 * MS);
     }
     assert_eq!(tree(&mut settle, 550 * MS), Some((RelPath::root(), Depth::Whole)));
     assert_eq!(tree(&mut settle, 550 * MS), None);
@@ -121,7 +121,7 @@ fn where_there_is_no_room_hints_widen_upwards() {
 #[test]
 fn stopping_ends_every_wait() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("open"), Activity::Writing), 70_000 * MS);
+    settle.hint(Hint::Path(path("open"), WriteState::Writing), 70_000 * MS);
     settle.hint(Hint::Tree(path("b"), Depth::Whole), 70_000 * MS);
     settle.rush(70_001 * MS);
     assert!(settle.take_paths(70_001 * MS, 1)[0].overdue);
@@ -131,12 +131,12 @@ fn stopping_ends_every_wait() {
 #[test]
 fn a_flush_ends_the_wait_of_what_came_before_it_and_of_nothing_else() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("before"), Activity::Writing), Duration::ZERO);
+    settle.hint(Hint::Path(path("before"), WriteState::Writing), Duration::ZERO);
     settle.hint(Hint::Tree(path("tree"), Depth::Whole), Duration::ZERO);
     let mark = settle.flush(MS);
-    settle.hint(Hint::Path(path("after"), Activity::Done), MS);
-    // Whoever goes on writing does not put it off.
-    settle.hint(Hint::Path(path("before"), Activity::Writing), 2 * MS);
+    settle.hint(Hint::Path(path("after"), WriteState::Done), MS);
+    // A writer that continues does not delay it.
+    settle.hint(Hint::Path(path("before"), WriteState::Writing), 2 * MS);
     assert_eq!(settle.lowest_mark(), Some(mark));
     let rested = settle.take_paths(2 * MS, 9);
     assert_eq!((rested.len(), rested[0].mark, rested[0].overdue), (1, mark, true));
@@ -149,10 +149,10 @@ fn a_flush_ends_the_wait_of_what_came_before_it_and_of_nothing_else() {
 #[test]
 fn an_end_that_is_near_shortens_the_wait_of_open_files() {
     let mut settle = Settle::new(settings());
-    settle.hint(Hint::Path(path("now"), Activity::Writing), Duration::ZERO);
+    settle.hint(Hint::Path(path("now"), WriteState::Writing), Duration::ZERO);
     settle.end_soon(MS);
     assert_eq!(taken(&mut settle, MS), ["now"]);
-    settle.hint(Hint::Path(path("later"), Activity::Writing), 2 * MS);
+    settle.hint(Hint::Path(path("later"), WriteState::Writing), 2 * MS);
     assert_eq!(settle.next_path_due(), Some(252 * MS));
 }
 
@@ -162,11 +162,11 @@ proptest! {
     fn no_mark_is_lost(names in prop::collection::vec("[a-d]{1,2}/[a-z]", 1..40)) {
         let mut settle = Settle::new(settings());
         for name in &names {
-            settle.hint(Hint::Path(path(name), Activity::Writing), Duration::ZERO);
+            settle.hint(Hint::Path(path(name), WriteState::Writing), Duration::ZERO);
         }
         let mark = settle.flush(Duration::ZERO);
         for name in names.iter().rev() {
-            settle.hint(Hint::Path(path(name), Activity::Writing), MS);
+            settle.hint(Hint::Path(path(name), WriteState::Writing), MS);
         }
         let mut marked = settle.take_paths(MS, 99);
         marked.retain(|rested| rested.mark == mark);
@@ -187,7 +187,7 @@ proptest! {
         let mut now = Duration::ZERO;
         for (name, activity, pause) in &names {
             now += Duration::from_millis(*pause);
-            let activity = [Activity::Done, Activity::Found, Activity::Writing][*activity as usize];
+            let activity = [WriteState::Done, WriteState::Found, WriteState::Writing][*activity as usize];
             settle.hint(Hint::Path(path(name), activity), now);
             prop_assert!(settle.paths.len() <= 4 && settle.trees.len() <= 3);
         }

@@ -1,13 +1,14 @@
-//! Directories that were as the record says when they were last compared, each by a digest of its
-//! names and of what was seen of its files: the next comparison need not read their rows.
+//! Directories that agreed with the state in the last scan, each with a digest of its names and
+//! files: the next scan need not read their rows.
 //!
 //! # Invariants
 //!
-//! - A digest is of what a walk saw and found in the record, file by file. It is gone as soon as
-//!   anything recorded at or below its directory is handed in anew.
-//! - What is handed in while a comparison is under way keeps it from remembering the directories above:
-//!   it may have read the rows before.
-//! - In memory only. Who has lost it compares row by row, as the first comparison of a process does.
+//! - A digest covers what a walk saw and found in the state, file by file. It is removed as soon
+//!   as a change at or below its directory is sent.
+//! - A change that is sent during a scan keeps the scan from remembering the directories above
+//!   it, because the scan may have read the rows before.
+//! - In memory only. Without a digest, rows are compared one by one, as in the first scan of a
+//!   process.
 
 use super::{Change, Store};
 use crate::model::RelPath;
@@ -15,44 +16,46 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Directories that are remembered, some 32 bytes each; those beyond are compared row by row.
+/// Maximum number of remembered directories, about 32 bytes each; further ones are compared row by
+/// row.
 const DIRECTORIES_MAX: usize = 500_000;
-/// Directories that may change during one comparison, before it remembers no more.
+/// Maximum number of directories that may change during one scan before it remembers no more.
 const TOUCHED_MAX: usize = 65_536;
 
 impl Store {
-    /// Directories that were as recorded when they were last compared.
+    /// The directories that agreed in the last scan.
     #[must_use]
-    pub fn agreed(&self) -> &Agreed {
+    pub fn agreed(&self) -> &CleanDirs {
         &self.agreed
     }
 }
 
-/// What is remembered. Cheap to clone: all clones are one.
+/// The remembered directories. Cheap to clone: all clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Agreed {
-    /// Of names nobody can foresee, so that no two directories can be made to have one digest.
+pub struct CleanDirs {
+    /// Random keys, so that a user cannot construct two directories with one digest.
     state: RandomState,
-    memory: Arc<Mutex<Memory>>,
+    memory: Arc<Mutex<CleanDigests>>,
 }
 
 #[derive(Debug, Default)]
-struct Memory {
-    /// What else the digests hold for: another epoch, other patterns, and they mean nothing.
+struct CleanDigests {
+    /// A digest of the settings: with another root generation or other patterns, the digests are
+    /// invalid.
     about: u64,
-    digests: HashMap<u64, u64, BuildHasherDefault<Hashed>>,
-    /// What was handed in since the comparison that is under way began; `None` without one.
-    touched: Option<HashSet<u64, BuildHasherDefault<Hashed>>>,
+    digests: HashMap<u64, u64, BuildHasherDefault<HashedKey>>,
+    /// The directories changed since the running scan started; `None` without one.
+    touched: Option<HashSet<u64, BuildHasherDefault<HashedKey>>>,
 }
 
-impl Agreed {
-    /// What digests are made with.
+impl CleanDirs {
+    /// The keys of digests.
     #[must_use]
     pub fn hasher(&self) -> &RandomState {
         &self.state
     }
 
-    /// A comparison begins, which knows its directories `about` these settings.
+    /// Starts a scan with a digest `about` its settings.
     pub fn begin(&self, about: u64) {
         let mut memory = self.lock();
         if memory.about != about {
@@ -62,20 +65,20 @@ impl Agreed {
         memory.touched = Some(HashSet::default());
     }
 
-    /// It has ended.
+    /// Ends the scan.
     pub fn end(&self) {
         self.lock().touched = None;
     }
 
-    /// The digest under which everything in `directory` was as recorded, and nothing was recorded
-    /// below it that is not there.
+    /// The digest with which everything in `directory` was as recorded, and nothing else was
+    /// recorded below it.
     #[must_use]
     pub fn of(&self, directory: &RelPath) -> Option<u64> {
         let key = self.key(directory.as_bytes());
         self.lock().digests.get(&key).copied()
     }
 
-    /// Remembers that, unless something was handed in meanwhile.
+    /// Remembers it, unless a change was sent meanwhile.
     pub fn remember(&self, directory: &RelPath, digest: u64) {
         let key = self.key(directory.as_bytes());
         let mut memory = self.lock();
@@ -90,9 +93,9 @@ impl Agreed {
         }
     }
 
-    /// Forgets what `changes` make untrue, once they are handed in: whoever reads the rows behind
-    /// them sees them, and whoever read them before is told.
-    pub(super) fn touched_by(&self, changes: &[Change]) -> Touched {
+    /// Removes the digests that `changes` invalidate, once these are sent: a later read of the rows
+    /// sees the changes, and a scan with an earlier read is notified.
+    pub(super) fn touched_by(&self, changes: &[Change]) -> TouchedDirs {
         let mut keys = Vec::new();
         let mut everything = false;
         for change in changes {
@@ -100,15 +103,16 @@ impl Agreed {
                 Change::Mirrored(path, _)
                 | Change::Inherited(path, _)
                 | Change::Found(path, ..)
+                | Change::Replaced(path, _)
                 | Change::Forgotten(path) => self.above(path, &mut keys),
                 Change::Bound(_) | Change::Reviewed => everything = true,
                 _ => {}
             }
         }
-        Touched { keys, everything }
+        TouchedDirs { keys, everything }
     }
 
-    pub(super) fn touch(&self, touched: Touched) {
+    pub(super) fn touch(&self, touched: TouchedDirs) {
         if touched.keys.is_empty() && !touched.everything {
             return;
         }
@@ -127,7 +131,12 @@ impl Agreed {
         }
     }
 
-    /// The keys of the directories `path` lies in, the watched one included.
+    /// Removes everything: the rows have changed.
+    pub(super) fn forget(&self) {
+        self.touch(TouchedDirs { keys: Vec::new(), everything: true });
+    }
+
+    /// The keys of the directories that contain `path`, the watched one included.
     fn above(&self, path: &RelPath, keys: &mut Vec<u64>) {
         let bytes = path.as_bytes();
         let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
@@ -140,24 +149,24 @@ impl Agreed {
         self.state.hash_one(directory)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        // What a panicking thread left behind is whole: every change is one call.
+    fn lock(&self) -> MutexGuard<'_, CleanDigests> {
+        // The content is consistent after a panic: every change is one call.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is to be forgotten.
+/// The digests to remove.
 #[derive(Debug)]
-pub(super) struct Touched {
+pub(super) struct TouchedDirs {
     keys: Vec<u64>,
     everything: bool,
 }
 
-/// Keys are digests already.
+/// Keys are already digests.
 #[derive(Debug, Default)]
-struct Hashed(u64);
+struct HashedKey(u64);
 
-impl Hasher for Hashed {
+impl Hasher for HashedKey {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -1,56 +1,56 @@
-//! What the record is asked, and what it answers.
+//! Lookups in the state, and their results.
 
-use super::{Counts, StoreError};
-use crate::model::{Fingerprint, Mirrored, Pending, RelPath, UploadNote};
+use super::{StateCounts, StoreError};
+use crate::model::{Fingerprint, ObjectRecord, QueueRow, RelPath, UploadRecord};
 
-/// A path the record is asked about.
+/// A lookup of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct StateLookup {
     /// The path.
     pub path: RelPath,
-    /// The file that is there, to find it under the name it had before.
+    /// The existing file, to find it under its previous name.
     pub file: Option<Fingerprint>,
-    /// Only about what may be in the bucket: not what is queued, nor what lies below, nor other names.
+    /// Only look up what may be in the bucket: not the queue, nor paths below, nor other names.
     pub bucket_only: bool,
 }
 
-impl Question {
-    /// Asks what is recorded of a path.
+impl StateLookup {
+    /// Looks up the record of a path.
     #[must_use]
     pub fn of(path: RelPath) -> Self {
         Self { path, file: None, bucket_only: false }
     }
 
-    /// Asks what a try has to know.
+    /// Looks up what an attempt needs.
     #[must_use]
     pub fn of_bucket(path: RelPath) -> Self {
         Self { path, file: None, bucket_only: true }
     }
 }
 
-/// What has become of changes that were handed in.
+/// The result of a commit.
 #[derive(Debug)]
-pub struct Receipt {
-    /// How much there is now.
-    pub counts: Counts,
-    /// What the record said to the questions right after them.
-    pub known: Result<Vec<Known>, StoreError>,
+pub struct CommitReceipt {
+    /// The sizes of the state now.
+    pub counts: StateCounts,
+    /// The results of the lookups right after the changes.
+    pub known: Result<Vec<RecordedState>, StoreError>,
 }
 
-/// What the record says of one path.
+/// The result of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// What is in the bucket.
-    pub mirrored: Option<Mirrored>,
-    /// What is queued.
-    pub pending: Option<Pending>,
-    /// Whether there is anything recorded or queued below the path.
+pub struct RecordedState {
+    /// The object record.
+    pub mirrored: Option<ObjectRecord>,
+    /// The queue entry.
+    pub pending: Option<QueueRow>,
+    /// Whether anything is recorded or queued below the path.
     pub below: bool,
-    /// Another recorded path that is this very file: the one that is there and was not recorded
-    /// under this path, or the one that was recorded and is not there.
+    /// Another recorded path of the same file: of the one that exists without a record under this
+    /// path, or of the one that was recorded and is missing.
     pub twin: Option<RelPath>,
-    /// Size of an object that was there when the record was new.
+    /// The size of an object in the initial listing.
     pub listed: Option<u64>,
-    /// A multipart upload for the path that was noted and not ended.
-    pub upload: Option<UploadNote>,
+    /// An unfinished multipart upload of the path.
+    pub upload: Option<UploadRecord>,
 }

@@ -1,18 +1,19 @@
-//! What is in the bucket, in the order of a walk.
+//! A listing of the bucket in the order of a walk.
 //!
-//! S3 lists by the bytes of its keys, some stores in no order at all, and a walk goes by names: `a/b`
-//! comes before `a.txt` there, and after it in S3. So the listing is sorted first, in a table that is
-//! gone with its handle; what does not fit in memory is in a temporary file.
+//! S3 lists by the bytes of keys, and some stores in no order, while a walk sorts by names: in a
+//! walk `a/b` comes before `a.txt`, in S3 after it. Therefore the listing is first sorted in a
+//! table that is deleted with its handle; a temporary file holds what does not fit in memory.
 
 use super::rows::{RANGE_ROWS_MAX, path_from};
 use super::thread::to_store_error;
-use super::{StoreError, schema};
+use super::{StoreError, scratch};
 use crate::model::RelPath;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::path::Path;
 
 /// An object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListingObject {
     /// Bytes.
     pub size: u64,
     /// Its entity tag.
@@ -24,27 +25,27 @@ pub struct Listed {
 pub struct Listing(Connection);
 
 impl Listing {
-    /// An empty one.
+    /// Creates an empty listing; its file lies in `directory`, that of the state.
     ///
     /// # Errors
     ///
     /// If there is no room for it.
-    pub fn new() -> Result<Self, StoreError> {
+    pub(super) fn new(directory: &Path) -> Result<Self, StoreError> {
         let table = "CREATE TABLE objects (path BLOB PRIMARY KEY, size INTEGER NOT NULL, etag TEXT) \
              STRICT, WITHOUT ROWID";
-        let made = schema::temporary().and_then(|connection| {
+        let made = scratch::open(directory).and_then(|connection| {
             connection.execute(table, [])?;
             Ok(connection)
         });
         made.map(Self).map_err(|error| to_store_error(&error))
     }
 
-    /// Takes objects in.
+    /// Adds objects.
     ///
     /// # Errors
     ///
     /// If there is no room for them.
-    pub fn add(&mut self, objects: &[(RelPath, Listed)]) -> Result<(), StoreError> {
+    pub fn add(&mut self, objects: &[(RelPath, ListingObject)]) -> Result<(), StoreError> {
         let mut add = || -> rusqlite::Result<()> {
             let transaction = self.0.transaction()?;
             let sql = "INSERT OR REPLACE INTO objects (path, size, etag) VALUES (?1, ?2, ?3)";
@@ -59,12 +60,12 @@ impl Listing {
         add().map_err(|error| to_store_error(&error))
     }
 
-    /// The object of `path`, if one was listed.
+    /// The object of `path`, if it was listed.
     ///
     /// # Errors
     ///
     /// If the table cannot be read.
-    pub fn of(&self, path: &RelPath) -> Result<Option<Listed>, StoreError> {
+    pub fn of(&self, path: &RelPath) -> Result<Option<ListingObject>, StoreError> {
         let sql = "SELECT size, etag FROM objects WHERE path = ?1";
         let of = || {
             let mut statement = self.0.prepare_cached(sql)?;
@@ -73,18 +74,21 @@ impl Listing {
         of().map_err(|error| to_store_error(&error))
     }
 
-    /// The objects after `after`, in their order, [`RANGE_ROWS_MAX`] at most.
+    /// The objects after `after`, in their order, at most [`RANGE_ROWS_MAX`].
     ///
     /// # Errors
     ///
     /// If the table cannot be read.
-    pub fn page(&self, after: Option<&RelPath>) -> Result<Vec<(RelPath, Listed)>, StoreError> {
+    pub fn page(
+        &self,
+        after: Option<&RelPath>,
+    ) -> Result<Vec<(RelPath, ListingObject)>, StoreError> {
         let sql = format!(
             "SELECT path, size, etag FROM objects WHERE path > ?1 ORDER BY path \
              LIMIT {RANGE_ROWS_MAX}"
         );
         let after = after.map(RelPath::to_sort_key).unwrap_or_default();
-        let page = || -> rusqlite::Result<Vec<(RelPath, Listed)>> {
+        let page = || -> rusqlite::Result<Vec<(RelPath, ListingObject)>> {
             let mut statement = self.0.prepare_cached(&sql)?;
             let rows = statement
                 .query_map([after], |row| Ok((path_from(row, 0)?, listed_from(row, 1)?)))?;
@@ -94,9 +98,9 @@ impl Listing {
     }
 }
 
-fn listed_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Listed> {
+fn listed_from(row: &Row<'_>, first: usize) -> rusqlite::Result<ListingObject> {
     let size = row.get::<_, i64>(first)?.cast_unsigned();
-    Ok(Listed { size, etag: row.get(first + 1)? })
+    Ok(ListingObject { size, etag: row.get(first + 1)? })
 }
 
 #[cfg(test)]
@@ -105,11 +109,13 @@ mod tests {
 
     #[test]
     fn what_s3_lists_by_bytes_comes_in_the_order_of_a_walk() {
-        let mut listing = Listing::new().expect("room");
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut listing = Listing::new(directory.path()).expect("room");
         let path = |name: &str| RelPath::new(name.as_bytes()).expect("a path");
-        let object = |name| (path(name), Listed { size: 1, etag: Some(format!("of {name}")) });
+        let object =
+            |name| (path(name), ListingObject { size: 1, etag: Some(format!("of {name}")) });
         listing.add(&["a-b", "a.txt", "a/b", "ä"].map(object)).expect("room");
-        let names = |page: Vec<(RelPath, Listed)>| -> Vec<String> {
+        let names = |page: Vec<(RelPath, ListingObject)>| -> Vec<String> {
             page.into_iter().map(|(path, _)| path.to_string()).collect()
         };
         assert_eq!(names(listing.page(None).expect("read")), ["a/b", "a-b", "a.txt", "ä"]);

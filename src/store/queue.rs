@@ -1,31 +1,31 @@
-//! The rows of the queue, written. A row is written again for every try of it, so that its indices are
-//! touched only if it waits otherwise than before.
+//! Writes the rows of the queue. Every attempt rewrites its row, so that its indices are updated
+//! only if their columns change.
 
-use super::Counts;
-use crate::model::{Operation, Pending, RelPath};
+use super::StateCounts;
+use crate::model::{GapReason, Operation, QueueRow, RelPath};
 use rusqlite::{Connection, OptionalExtension, params};
 
 const INSERT: &str = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
      attempts, next_try_ms, error, parked, copy_from, moved, sent_size, sent_mtime_ns) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-/// Sets what no index is about.
+/// Updates the columns without an index.
 const REWRITE: &str = "UPDATE pending SET operation = ?3, size = ?4, mtime_ns = ?5, attempts = ?7, \
      error = ?9, copy_from = ?11, moved = ?12, sent_size = ?13, sent_mtime_ns = ?14 \
      WHERE path = ?1";
 
-/// A row as the indices and the counts know it.
-struct Queued {
+/// A row as the indices and the counts see it.
+struct QueuedRow {
     since: u64,
     next_try: u64,
     parked: Option<String>,
-    /// A delete of a file that is nowhere else.
+    /// A delete of a file without another name.
     delete: bool,
-    /// What is to be sent, unless it is parked.
+    /// Bytes to upload, unless it is skipped.
     bytes: u64,
 }
 
-impl Queued {
-    fn of(pending: &Pending) -> Self {
+impl QueuedRow {
+    fn of(pending: &QueueRow) -> Self {
         let put = pending.operation == Operation::Put && pending.parked.is_none();
         Self {
             since: pending.since,
@@ -51,34 +51,42 @@ impl Queued {
         row.optional()
     }
 
-    fn join(&self, counts: &mut Counts) {
+    fn join(&self, counts: &mut StateCounts) {
         counts.pending += 1;
         counts.deletes += u64::from(self.delete);
         counts.parked += u64::from(self.parked.is_some());
+        counts.skipped += u64::from(self.is_skipped());
         counts.bytes += self.bytes;
     }
 
-    fn leave(&self, counts: &mut Counts) {
+    fn leave(&self, counts: &mut StateCounts) {
         counts.pending -= 1;
         counts.deletes -= u64::from(self.delete);
         counts.parked -= u64::from(self.parked.is_some());
+        counts.skipped -= u64::from(self.is_skipped());
         counts.bytes -= self.bytes;
     }
 
-    /// Whether no index sees a difference.
+    fn is_skipped(&self) -> bool {
+        let reason = self.parked.as_deref().map(GapReason::of_parked);
+        reason == Some(GapReason::Skipped)
+    }
+
+    /// Whether no index is affected.
     fn waits_as(&self, other: &Self) -> bool {
         (self.since, self.next_try, &self.parked) == (other.since, other.next_try, &other.parked)
     }
 }
 
-/// Queues what is to be done with a path, in place of what was to be done.
+/// Adds the queue entry of a path, replacing the previous one.
 pub(super) fn put(
     connection: &Connection,
-    pending: &Pending,
-    counts: &mut Counts,
+    pending: &QueueRow,
+    counts: &mut StateCounts,
 ) -> rusqlite::Result<()> {
     let key = pending.path.to_sort_key();
-    let (before, now) = (Queued::at(connection, &key)?, Queued::of(pending));
+    let before = QueuedRow::at(connection, &key)?;
+    let now = QueuedRow::of(pending);
     now.join(counts);
     if let Some(before) = before {
         before.leave(counts);
@@ -90,26 +98,26 @@ pub(super) fn put(
     write(connection, INSERT, &key, pending)
 }
 
-/// Takes a path off the queue.
+/// Removes the queue entry of a path.
 pub(super) fn remove(
     connection: &Connection,
     path: &RelPath,
-    counts: &mut Counts,
+    counts: &mut StateCounts,
 ) -> rusqlite::Result<()> {
     let key = path.to_sort_key();
-    if let Some(queued) = Queued::at(connection, &key)? {
+    if let Some(queued) = QueuedRow::at(connection, &key)? {
         queued.leave(counts);
         delete(connection, &key)?;
     }
     Ok(())
 }
 
-/// Runs one of the two statements above, which number their values alike.
+/// Runs one of the two statements above, which number their values equally.
 fn write(
     connection: &Connection,
     sql: &str,
     key: &[u8],
-    pending: &Pending,
+    pending: &QueueRow,
 ) -> rusqlite::Result<()> {
     let row = params![
         key,

@@ -1,34 +1,39 @@
-//! What stands in the tables, read and written. SQL is here, in the schema, and for multipart uploads
-//! and what a CDN is told beside it.
+//! Reads and writes the tables. SQL is only here, in the schema, and in the modules for multipart
+//! uploads and invalidations.
 
 use super::{
-    Bound, Change, Counts, From, Known, Question, Survey, invalidations, operation_from, queue,
-    share, uploads,
+    Change, QueueStats, RecordedState, StartBound, StateCounts, StateLookup, binding,
+    invalidations, operation_from, queue, restoring, share, uploads,
 };
-use crate::model::{Epoch, Fingerprint, Mirrored, Pending, RelPath, Version};
+use crate::model::{
+    Fingerprint, GapReason, ObjectRecord, QueueRow, RecentDeletes, RelPath, RootGeneration, Version,
+};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-/// Rows in one page; whoever wants more asks again.
+/// Maximum number of rows in one page.
 pub const RANGE_ROWS_MAX: usize = 1000;
-/// Reasons for parking that are told apart.
+/// Maximum number of distinct reasons of skipped entries.
 pub const REASONS_MAX: usize = 100;
 
-const MIRRORED: &str =
+pub(super) const MIRRORED: &str =
     "size, mtime_ns, ctime_ns, btime_ns, device, inode, mode, crc64nvme, etag, racy, epoch, head";
-const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, \
+/// The location of the watched directory.
+pub(super) const ORIGIN: [&str; 3] = ["watch_path", "watch_path_resolved", "watch_path_parent"];
+const RECENT_DELETES: &str = "recent_deletes";
+pub(super) const PENDING: &str = "path, operation, size, mtime_ns, since_ms, attempts, next_try_ms, error, \
      parked, copy_from, moved, sent_size, sent_mtime_ns";
 
-/// Whether tables that are empty nearly always may hold anything, so that they need not be asked for
+/// Whether tables that are nearly always empty may have rows, so that they need not be read for
 /// every file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rare {
+pub(super) struct NonEmptyHints {
     listed: bool,
     uploads: bool,
 }
 
-impl Rare {
-    /// As of now.
+impl NonEmptyHints {
+    /// Reads the present state.
     pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
         let any = |sql| connection.query_row(sql, [], |row| row.get(0));
         Ok(Self {
@@ -37,19 +42,19 @@ impl Rare {
         })
     }
 
-    /// A change may put something there, whatever becomes of its commit.
+    /// Notes a change that may add rows, whatever the result of its commit.
     pub(super) fn heed(&mut self, change: &Change) {
         self.listed |= matches!(change, Change::Listed(..) | Change::Found(..));
         self.uploads |= matches!(change, Change::UploadNoted(_));
     }
 }
 
-/// Makes one change, and keeps the counts in step.
+/// Applies one change, and updates the counts.
 pub(super) fn apply(
     connection: &Connection,
     change: &Change,
-    rare: Rare,
-    counts: &mut Counts,
+    rare: NonEmptyHints,
+    counts: &mut StateCounts,
 ) -> rusqlite::Result<()> {
     match change {
         Change::Queue(pending) => queue::put(connection, pending, counts),
@@ -81,14 +86,21 @@ pub(super) fn apply(
         }
         Change::Reviewed => share::reviewed(connection, counts),
         Change::Inherited(path, mirrored) => {
-            // What waits for the path was decided by less than is known now.
+            // The queue entry of the path was decided with less information.
             let recorded = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1)";
             let recorded: bool = connection
                 .prepare_cached(recorded)?
                 .query_row([path.to_sort_key()], |row| row.get(0))?;
             if recorded { Ok(()) } else { record(connection, path, mirrored, counts) }
         }
-        Change::Bound(bound) => bind(connection, bound, counts),
+        Change::Replaced(path, etag) => share::replaced(connection, path, etag, counts),
+        Change::RecentDeletes(recent) => {
+            let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
+            let row = [RECENT_DELETES, &recent.to_text()];
+            connection.prepare_cached(sql)?.execute(row).map(drop)
+        }
+        Change::Restoring(scope) => restoring::set(connection, scope.as_deref()),
+        Change::Bound(bound) => binding::bind(connection, bound, counts),
         Change::Stale(changed) => invalidations::stale(connection, changed),
         Change::Invalidation(change) => invalidations::apply(connection, change),
     }
@@ -97,8 +109,8 @@ pub(super) fn apply(
 fn record(
     connection: &Connection,
     path: &RelPath,
-    mirrored: &Mirrored,
-    counts: &mut Counts,
+    mirrored: &ObjectRecord,
+    counts: &mut StateCounts,
 ) -> rusqlite::Result<()> {
     let fingerprint = &mirrored.fingerprint;
     let row = params![
@@ -132,74 +144,23 @@ fn insert_mirrored(or: &str) -> String {
     )
 }
 
-fn bind(connection: &Connection, bound: &Bound, counts: &mut Counts) -> rusqlite::Result<()> {
-    let before = "SELECT value FROM meta WHERE name = 'epoch'";
-    let before: Option<String> =
-        connection.prepare_cached(before)?.query_row([], |row| row.get(0)).optional()?;
-    if before.is_some_and(|before| before != bound.epoch.0.to_string()) {
-        disown(connection, counts)?;
-    }
-    let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
-    let mut statement = connection.prepare_cached(sql)?;
-    let epoch = bound.epoch.0.to_string();
-    let Bound { target, source, owner, .. } = bound;
-    let (listed, heir) = (bound.listed.to_string(), bound.heir.to_string());
-    for (name, value) in [
-        ("target", target),
-        ("source", source),
-        ("epoch", &epoch),
-        ("owner", owner),
-        ("listed", &listed),
-        ("heir", &heir),
-    ] {
-        statement.execute([name, value])?;
-    }
-    if let Some(probed) = &bound.probed {
-        statement.execute(["probed", probed])?;
-    }
-    Ok(())
-}
-
-/// What waits was decided about another directory, whose files this one cannot speak for. A delete
-/// becomes a put, which looks at the path once more. A try without an answer makes no object ours any
-/// more, unless there is another record of it: whatever is there is found by a comparison.
-fn disown(connection: &Connection, counts: &mut Counts) -> rusqlite::Result<()> {
-    let unrecorded = "DELETE FROM pending WHERE path NOT IN (SELECT path FROM mirrored)";
-    connection.prepare_cached(unrecorded)?.execute([])?;
-    let deletes = "UPDATE pending SET operation = 'put', moved = 0 WHERE operation = 'delete'";
-    connection.prepare_cached(deletes)?.execute([])?;
-    *counts = self::counts(connection)?;
-    Ok(())
-}
-
-/// What the record is bound to; `None` if it is new. A record in which a part of it is missing was
-/// not written by this program.
-pub(super) fn bound(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
+/// The recent deletes.
+pub(super) fn recent_deletes(connection: &Connection) -> rusqlite::Result<RecentDeletes> {
     let sql = "SELECT value FROM meta WHERE name = ?1";
-    let value = |name: &str| connection.query_row(sql, [name], |row| row.get::<_, String>(0));
-    let Some(target) = value("target").optional()? else { return Ok(None) };
-    let epoch: String = value("epoch")?;
-    let epoch = epoch.parse().map_err(|_| bad(0, format!("epoch {epoch:?}")))?;
-    Ok(Some(Bound {
-        target,
-        source: value("source")?,
-        epoch: Epoch(epoch),
-        owner: value("owner")?,
-        listed: value("listed")? == "true",
-        // Older records know nothing of shards.
-        heir: value("heir").optional()?.is_some_and(|heir| heir == "true"),
-        probed: value("probed").optional()?,
-    }))
+    let text: Option<String> =
+        connection.query_row(sql, [RECENT_DELETES], |row| row.get(0)).optional()?;
+    Ok(text.map(|text| RecentDeletes::from_text(&text)).unwrap_or_default())
 }
 
-pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<StateCounts> {
     let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    Ok(Counts {
+    Ok(StateCounts {
         mirrored: count("SELECT count(*) FROM mirrored")?.cast_unsigned(),
         pending: count("SELECT count(*) FROM pending")?.cast_unsigned(),
         deletes: count("SELECT count(*) FROM pending WHERE operation = 'delete' AND NOT moved")?
             .cast_unsigned(),
         parked: count("SELECT count(*) FROM pending WHERE parked IS NOT NULL")?.cast_unsigned(),
+        skipped: skipped(connection)?,
         bytes: count(
             "SELECT coalesce(sum(size), 0) FROM pending \
              WHERE operation = 'put' AND parked IS NULL",
@@ -208,8 +169,22 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
     })
 }
 
-/// How long the queue has waited, and why what is parked is.
-pub(super) fn survey(connection: &Connection) -> rusqlite::Result<Survey> {
+/// The number of entries that can never be processed as they are.
+fn skipped(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT parked, count(*) FROM pending WHERE parked IS NOT NULL GROUP BY parked";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut skipped = 0;
+    while let Some(row) = rows.next()? {
+        if GapReason::of_parked(&row.get::<_, String>(0)?) == GapReason::Skipped {
+            skipped += row.get::<_, i64>(1)?.cast_unsigned();
+        }
+    }
+    Ok(skipped)
+}
+
+/// The age of the queue, and the reasons of skipped entries.
+pub(super) fn survey(connection: &Connection) -> rusqlite::Result<QueueStats> {
     let sql = "SELECT min(since_ms) FROM pending WHERE parked IS NULL";
     let oldest: Option<i64> =
         connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<i64>>(0))?;
@@ -221,21 +196,21 @@ pub(super) fn survey(connection: &Connection) -> rusqlite::Result<Survey> {
     let reason =
         |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.cast_unsigned()));
     let parked = statement.query_map([], reason)?.collect::<rusqlite::Result<_>>()?;
-    Ok(Survey { oldest: oldest.map(i64::cast_unsigned), parked })
+    Ok(QueueStats { oldest: oldest.map(i64::cast_unsigned), parked })
 }
 
 pub(super) fn known(
     connection: &Connection,
-    question: &Question,
-    rare: Rare,
-) -> rusqlite::Result<Known> {
+    question: &StateLookup,
+    rare: NonEmptyHints,
+) -> rusqlite::Result<RecordedState> {
     let key = question.path.to_sort_key();
     let sql = format!("SELECT {MIRRORED} FROM mirrored WHERE path = ?1");
     let mut statement = connection.prepare_cached(&sql)?;
     let mirrored = statement.query_row([&key], |row| mirrored_from(row, 0)).optional()?;
     let upload = if rare.uploads { uploads::of_path(connection, &key)? } else { None };
     let listed = if rare.listed { listed(connection, &key)? } else { None };
-    let known = Known { mirrored, listed, upload, pending: None, below: false, twin: None };
+    let known = RecordedState { mirrored, listed, upload, pending: None, below: false, twin: None };
     if question.bucket_only { Ok(known) } else { around(connection, question, &key, known) }
 }
 
@@ -246,13 +221,13 @@ fn listed(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<u64>> 
     Ok(size.map(i64::cast_unsigned))
 }
 
-/// What else is recorded and queued that has to do with the path.
+/// Other records and queue entries that concern the path.
 fn around(
     connection: &Connection,
-    question: &Question,
+    question: &StateLookup,
     key: &[u8],
-    known: Known,
-) -> rusqlite::Result<Known> {
+    known: RecordedState,
+) -> rusqlite::Result<RecordedState> {
     let sql = format!("SELECT {PENDING} FROM pending WHERE path = ?1");
     let mut statement = connection.prepare_cached(&sql)?;
     let pending = statement.query_row([key], pending_from).optional()?;
@@ -265,11 +240,11 @@ fn around(
         Some(file) => twin(connection, key, file)?,
         None => None,
     };
-    Ok(Known { pending, below, twin, ..known })
+    Ok(RecordedState { pending, below, twin, ..known })
 }
 
-/// Another path under which this file is recorded. A file system without birth times leaves
-/// doubt, because it uses inode numbers again, and so does a record that is racy.
+/// Another path under which this file is recorded. Without birth times there is doubt, because file
+/// systems reuse inode numbers; the same applies to a racy record.
 fn twin(
     connection: &Connection,
     key: &[u8],
@@ -290,30 +265,30 @@ fn twin(
     connection.prepare_cached(sql)?.query_row(values, |row| path_from(row, 0)).optional()
 }
 
-/// The range of keys below a directory: everything that goes on with the separator.
+/// The range of keys below a directory: all that continue with the separator.
 fn below(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
     if key.is_empty() {
-        // No path has a component that begins with this byte and goes on.
+        // No path has a component that starts with this byte and continues.
         return (vec![1], vec![0xff; 4097]);
     }
     let bound = |last: u8| [key, &[last]].concat();
     (bound(0), bound(1))
 }
 
-/// A page of the recorded files; `within` itself counts as one.
+/// A page of the object records, `within` itself included.
 pub(super) fn range(
     connection: &Connection,
     within: &RelPath,
-    from: &From,
+    from: &StartBound,
     limit: usize,
-) -> rusqlite::Result<Vec<(RelPath, Mirrored)>> {
+) -> rusqlite::Result<Vec<(RelPath, ObjectRecord)>> {
     let key = within.to_sort_key();
     let (_, to) = below(&key);
     let (from, compare) = match from {
-        From::Start => (key, ">="),
-        From::At(path) => (path.to_sort_key(), ">="),
-        From::After(path) => (path.to_sort_key(), ">"),
-        From::Past(path) => (below(&path.to_sort_key()).1, ">="),
+        StartBound::Start => (key, ">="),
+        StartBound::At(path) => (path.to_sort_key(), ">="),
+        StartBound::After(path) => (path.to_sort_key(), ">"),
+        StartBound::Past(path) => (below(&path.to_sort_key()).1, ">="),
     };
     let sql = format!(
         "SELECT path, {MIRRORED} FROM mirrored WHERE path {compare} ?1 AND path < ?2 \
@@ -326,7 +301,7 @@ pub(super) fn range(
     rows.collect()
 }
 
-/// A page of the parked paths.
+/// A page of the skipped paths.
 pub(super) fn parked(
     connection: &Connection,
     after: Option<&RelPath>,
@@ -345,7 +320,7 @@ pub(super) fn parked(
 pub(super) fn queued_after(
     connection: &Connection,
     after: Option<&RelPath>,
-) -> rusqlite::Result<Vec<Pending>> {
+) -> rusqlite::Result<Vec<QueueRow>> {
     let sql = format!(
         "SELECT {PENDING} FROM pending WHERE path > ?1 ORDER BY path LIMIT {RANGE_ROWS_MAX}"
     );
@@ -354,12 +329,12 @@ pub(super) fn queued_after(
     statement.query_map([after], pending_from)?.collect()
 }
 
-/// What is queued, in one of two orders.
+/// Queue entries in one of two orders.
 pub(super) fn pending(
     connection: &Connection,
-    order: Order,
+    order: QueueOrder,
     limit: usize,
-) -> rusqlite::Result<Vec<Pending>> {
+) -> rusqlite::Result<Vec<QueueRow>> {
     let sql = pending_in(order);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(&sql)?;
@@ -367,29 +342,29 @@ pub(super) fn pending(
     rows.collect()
 }
 
-pub(super) fn pending_in(order: Order) -> String {
+pub(super) fn pending_in(order: QueueOrder) -> String {
     let select = format!("SELECT {PENDING} FROM pending WHERE parked");
     match order {
-        Order::NextDue => format!("{select} IS NULL ORDER BY next_try_ms LIMIT ?1"),
-        // Two indices, merged: without them all rows would be sorted for the first few.
-        Order::Oldest => {
+        QueueOrder::NextDue => format!("{select} IS NULL ORDER BY next_try_ms LIMIT ?1"),
+        // Two indices, merged: without them, all rows would be sorted for the first few.
+        QueueOrder::Oldest => {
             format!("{select} IS NULL UNION ALL {select} IS NOT NULL ORDER BY since_ms LIMIT ?1")
         }
     }
 }
 
-/// Which of the queued come first.
+/// The order of queue entries.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Order {
-    /// The next due, parked ones left out.
+pub(super) enum QueueOrder {
+    /// Next due first, without skipped entries.
     NextDue,
-    /// The longest waiting.
+    /// Oldest first.
     Oldest,
 }
 
-fn mirrored_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Mirrored> {
+pub(super) fn mirrored_from(row: &Row<'_>, first: usize) -> rusqlite::Result<ObjectRecord> {
     let unsigned = |index: usize| row.get::<_, i64>(first + index).map(i64::cast_unsigned);
-    Ok(Mirrored {
+    Ok(ObjectRecord {
         fingerprint: Fingerprint {
             size: unsigned(0)?,
             mtime_ns: row.get(first + 1)?,
@@ -402,12 +377,12 @@ fn mirrored_from(row: &Row<'_>, first: usize) -> rusqlite::Result<Mirrored> {
         crc64nvme: unsigned(7)?,
         etag: row.get(first + 8)?,
         racy: row.get(first + 9)?,
-        epoch: Epoch(unsigned(10)?),
+        epoch: RootGeneration(unsigned(10)?),
         head: row.get::<_, Option<i64>>(first + 11)?.map(i64::cast_unsigned),
     })
 }
 
-fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
+pub(super) fn pending_from(row: &Row<'_>) -> rusqlite::Result<QueueRow> {
     let unsigned = |index: usize| row.get::<_, i64>(index).map(i64::cast_unsigned);
     let operation: String = row.get(1)?;
     let operation =
@@ -415,7 +390,7 @@ fn pending_from(row: &Row<'_>) -> rusqlite::Result<Pending> {
     let sent: Option<(i64, i64)> =
         row.get::<_, Option<i64>>(11)?.zip(row.get::<_, Option<i64>>(12)?);
     let version = |(size, mtime_ns): (i64, i64)| Version { size: size.cast_unsigned(), mtime_ns };
-    Ok(Pending {
+    Ok(QueueRow {
         path: path_from(row, 0)?,
         operation,
         version: version((row.get(2)?, row.get(3)?)),
@@ -438,7 +413,7 @@ fn path_of(key: &[u8], index: usize) -> rusqlite::Result<RelPath> {
     RelPath::from_sort_key(key).map_err(|error| bad(index, error.to_string()))
 }
 
-/// A row that this program never wrote.
+/// The error for a row that this program did not write.
 pub(super) fn bad(index: usize, what: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, Type::Blob, what.into())
 }

@@ -1,7 +1,9 @@
-//! The file: its lock, its tables, its versions, and what happens to one that is damaged.
+//! The database file: its lock, its tables, its versions, and the handling of damage.
 
-use super::{OpenError, Unusable, rows};
+use super::repair::{self, RepairCounts};
+use super::{StoreOpenError, UnusableState, binding, permissions, scratch};
 use crate::model::UnixMillis;
+use crate::safe_file::{open_own, refuse_special};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
@@ -11,25 +13,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The version this program writes, in `user_version`.
+/// The version that this program writes, in `user_version`.
 pub(super) const VERSION: i64 = 1;
 
-/// The file's name in the state directory.
+/// The name of the file in the state directory.
 const FILE: &str = "state.db";
-/// Held for as long as the daemon lives.
+/// The suffixes of the database files: the file itself, and its journals.
+const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+/// The lock file, which is held while the daemon lives.
 const LOCK: &str = "lock";
 
-/// Statements kept prepared: all there are, with room to spare.
+/// Maximum number of prepared statements: all that exist, and a few more.
 const STATEMENTS_MAX: usize = 64;
 
-/// Someone who looks on with `sqlite3` may hold a lock for a moment.
+/// The time to wait for a lock that a reader with `sqlite3` may hold.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes that have to be free: what an index of the journal takes, and a little more.
+/// Minimum free space: the index of the journal, and a little more.
 const ROOM_MIN: usize = 64 * 1024;
 
-/// `path` is the path's bytes with NUL for the separator, so that the primary key's order is the
-/// order of a walk; `key` is there for people. Times are milliseconds, `*_ns` nanoseconds since the
-/// epoch.
+/// `path` has the bytes of the path with NUL as the separator, so that the order of the primary key
+/// is the order of a walk; `key` is for readers. Times are milliseconds, `*_ns` nanoseconds since
+/// the epoch.
 const SCHEMA: &str = "
 CREATE TABLE meta (
   name TEXT PRIMARY KEY,
@@ -97,7 +101,7 @@ CREATE TABLE parts (
   PRIMARY KEY (path, number)
 ) STRICT, WITHOUT ROWID;
 
--- What a CDN may hold an old copy of, and has not been told of.
+-- Objects of which a CDN may hold an old copy, without a requested invalidation.
 CREATE TABLE invalidations (
   path BLOB NOT NULL,
   below INTEGER NOT NULL,
@@ -106,7 +110,7 @@ CREATE TABLE invalidations (
   PRIMARY KEY (path, below)
 ) STRICT, WITHOUT ROWID;
 
--- What it is being told: `paths` has one a line; without `accepted` it is sent again as it is.
+-- Requested invalidations: `paths` has one a line; without `accepted` it is sent again as it is.
 CREATE TABLE invalidation_batches (
   id TEXT PRIMARY KEY,
   reference TEXT NOT NULL,
@@ -124,25 +128,32 @@ CREATE TABLE invalidation_months (
 ) STRICT;
 ";
 
-/// What makes it cheap to tell how long the queue has waited, what of it the longest, and why rows
-/// are parked. Made at every start, because records without them are as good.
-const INDICES: &str = "
+/// Indices for the age of the queue, its oldest rows, and the reasons of skipped entries. Created
+/// at every start, because a state without them is as good.
+pub(super) const INDICES: &str = "
 CREATE INDEX IF NOT EXISTS pending_since ON pending (since_ms) WHERE parked IS NULL;
 CREATE INDEX IF NOT EXISTS pending_parked ON pending (parked) WHERE parked IS NOT NULL;
 CREATE INDEX IF NOT EXISTS parked_since ON pending (since_ms) WHERE parked IS NOT NULL;
 ";
 
-/// Columns that came later, for the same reason.
+/// The indices of the first version, for rebuilt tables.
+pub(super) const FIRST_INDICES: &str = "
+CREATE INDEX IF NOT EXISTS mirrored_identity ON mirrored (inode, btime_ns);
+CREATE INDEX IF NOT EXISTS pending_due ON pending (next_try_ms) WHERE parked IS NULL;
+";
+
+/// Columns that were added later, for the same reason.
 const COLUMNS: [(&str, &str, &str); 3] = [
     // Whether every copy carries its tags.
     ("invalidations", "tagged", "INTEGER NOT NULL DEFAULT 0"),
-    // The trace of the change and when it was in S3, if it is exported; of a batch one a line.
+    // The trace of the change and the time when it was in S3, if it is exported; for a batch, one
+    // per line.
     ("invalidations", "change", "TEXT"),
     ("invalidation_batches", "links", "TEXT NOT NULL DEFAULT ''"),
 ];
 
-/// All that says what is in the bucket and what is to be done, as of one moment. None of these tables
-/// has columns that came later.
+/// Everything about the bucket and the queue, at one moment. None of these tables has later
+/// columns.
 const COPY: &str = "
 BEGIN;
 INSERT INTO meta SELECT * FROM record.meta;
@@ -155,44 +166,48 @@ COMMIT;
 DETACH record;
 ";
 
-/// An open record.
+/// An open state.
 pub(super) struct RecordFile {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
-    pub(super) moved_aside: Option<(PathBuf, Unusable)>,
-    /// Another process is kept out for as long as this is open; not of a record that is only looked at.
+    pub(super) moved_aside: Option<(PathBuf, UnusableState)>,
+    /// Excludes another process while it is open; absent for a read-only state.
     #[expect(dead_code, reason = "it is held, and that is all")]
     pub(super) lock: Option<File>,
 }
 
-/// Why there is nothing to look at.
+/// Why there is nothing to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// There is no record yet.
+pub(super) enum SchemaError {
+    /// There is no state yet.
     Nothing,
-    /// There is one that must not be acted on.
-    Unusable(Unusable),
+    /// The state must not be used.
+    Unusable(UnusableState),
 }
 
-/// Opens the record of `target` in `directory`, or makes it.
+/// Opens the state of `target` in `directory`, or creates it.
 pub(super) fn open(
     directory: &Path,
     target: &str,
     now: UnixMillis,
-) -> Result<RecordFile, OpenError> {
+) -> Result<RecordFile, StoreOpenError> {
     let create = |path: &Path| {
         let path = path.to_owned();
-        move |source| OpenError::Create { path, source }
+        move |source| StoreOpenError::Create { path, source }
     };
     std::fs::create_dir_all(directory).map_err(create(directory))?;
-    let lock = lock(&directory.join(LOCK))?;
+    let files = permissions::keep_private(directory).map_err(create(directory))?;
+    let lock = lock(&directory.join(LOCK), files)?;
     has_room(&lock).map_err(create(directory))?;
     let path = directory.join(FILE);
+    refuse_special_files(&path)?;
+    permissions::keep_file_private(&path, files).map_err(create(&path))?;
     let mut moved_aside = None;
     let connection = match connect_to(&path, target) {
         Ok(Ok(connection)) => connection,
         Ok(Err(why)) => {
             let aside = move_aside(&path, why, now).map_err(create(&path))?;
+            permissions::keep_file_private(&path, files).map_err(create(&path))?;
             moved_aside = Some((aside, why));
             connect(&path)?
         }
@@ -201,21 +216,22 @@ pub(super) fn open(
     Ok(RecordFile { path, connection, moved_aside, lock: Some(lock) })
 }
 
-/// The record's file.
+/// The path of the database file.
 pub(super) fn file_in(directory: &Path) -> PathBuf {
     directory.join(FILE)
 }
 
-/// A connection that cannot change the record, beside a daemon or without one.
+/// A connection that cannot change the state, with or without a running daemon.
 pub(super) fn read_only(
     directory: &Path,
     target: &str,
-) -> Result<Result<Connection, Unread>, OpenError> {
+) -> Result<Result<Connection, SchemaError>, StoreOpenError> {
     let path = file_in(directory);
-    let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
+    let unreadable = |source| StoreOpenError::Unreadable { path: path.clone(), source };
     if matches!(path.try_exists(), Ok(false)) {
-        return Ok(Err(Unread::Nothing));
+        return Ok(Err(SchemaError::Nothing));
     }
+    refuse_special_files(&path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let looked = Connection::open_with_flags(&path, flags).and_then(|connection| {
         connection.busy_timeout(BUSY_PATIENCE)?;
@@ -224,47 +240,40 @@ pub(super) fn read_only(
     });
     let (connection, found) = match looked {
         Ok(looked) => looked,
-        Err(source) if is_damage(&source) => return Ok(Err(Unread::Unusable(Unusable::Damaged))),
+        Err(source) if is_damage(&source) => {
+            return Ok(Err(SchemaError::Unusable(UnusableState::Damaged)));
+        }
         Err(source) => return Err(unreadable(source)),
     };
     match found {
         VERSION => {}
-        // A daemon is just making it.
-        0 => return Ok(Err(Unread::Nothing)),
-        found => return Err(OpenError::TooNew { path, found, known: VERSION }),
+        // A daemon is creating it.
+        0 => return Ok(Err(SchemaError::Nothing)),
+        found => return Err(StoreOpenError::TooNew { path, found, known: VERSION }),
     }
-    match rows::bound(&connection) {
+    match binding::bound(&connection) {
         Ok(Some(bound)) if bound.target != target => {
-            Ok(Err(Unread::Unusable(Unusable::OtherTarget)))
+            Ok(Err(SchemaError::Unusable(UnusableState::OtherTarget)))
         }
         Ok(_) => Ok(Ok(connection)),
-        Err(source) if is_damage(&source) => Ok(Err(Unread::Unusable(Unusable::Damaged))),
+        Err(source) if is_damage(&source) => Ok(Err(SchemaError::Unusable(UnusableState::Damaged))),
         Err(source) => Err(unreadable(source)),
     }
 }
 
-/// A database that is gone with its connection. `SQLite` keeps it in memory while it is small.
-pub(super) fn temporary() -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags("", flags)
-}
-
-/// An empty record that is gone with its connection.
-pub(super) fn scratch(directory: &Path) -> Result<Connection, OpenError> {
-    let made = temporary().and_then(|mut connection| {
+/// An empty state that is deleted with its connection.
+pub(super) fn scratch(directory: &Path) -> Result<Connection, StoreOpenError> {
+    let made = scratch::open(directory).and_then(|mut connection| {
         create_tables(&mut connection)?;
         connection.execute_batch(INDICES)?;
         add_columns(&connection)?;
         Ok(connection)
     });
-    made.map_err(|source| OpenError::Unreadable { path: file_in(directory), source })
+    made.map_err(|source| StoreOpenError::Unreadable { path: file_in(directory), source })
 }
 
-/// A copy of a record that may be acted on, or why it may not.
-pub(super) fn copy(directory: &Path) -> Result<Result<Connection, Unusable>, OpenError> {
+/// A copy of a usable state, or the reason why it is not usable.
+pub(super) fn copy(directory: &Path) -> Result<Result<Connection, UnusableState>, StoreOpenError> {
     let connection = scratch(directory)?;
     let path = file_in(directory);
     let escaped = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC).to_string();
@@ -273,51 +282,76 @@ pub(super) fn copy(directory: &Path) -> Result<Result<Connection, Unusable>, Ope
         .and_then(|_| connection.execute_batch(COPY));
     match copied {
         Ok(()) => Ok(Ok(connection)),
-        Err(source) if is_damage(&source) => Ok(Err(Unusable::Damaged)),
-        Err(source) => Err(OpenError::Unreadable { path, source }),
+        Err(source) if is_damage(&source) => Ok(Err(UnusableState::Damaged)),
+        Err(source) => Err(StoreOpenError::Unreadable { path, source }),
     }
 }
 
-/// A connection to a record that may be acted on, or why this one may not.
-fn connect_to(path: &Path, target: &str) -> Result<Result<Connection, Unusable>, OpenError> {
+/// A connection to a usable state, or the reason why it is not usable.
+fn connect_to(
+    path: &Path,
+    target: &str,
+) -> Result<Result<Connection, UnusableState>, StoreOpenError> {
     let unusable = |source| match source {
-        source if is_damage(&source) => Ok(Err(Unusable::Damaged)),
-        source => Err(OpenError::Unreadable { path: path.into(), source }),
+        source if is_damage(&source) => Ok(Err(UnusableState::Damaged)),
+        source => Err(StoreOpenError::Unreadable { path: path.into(), source }),
     };
-    let connection = match connect(path) {
-        Err(OpenError::Unreadable { source, .. }) => return unusable(source),
+    let mut connection = match connect(path) {
+        Err(StoreOpenError::Unreadable { source, .. }) => return unusable(source),
         result => result?,
     };
-    match rows::bound(&connection) {
-        Ok(Some(bound)) if bound.target != target => Ok(Err(Unusable::OtherTarget)),
-        Ok(_) => Ok(Ok(connection)),
+    match binding::bound(&connection) {
+        Ok(Some(bound)) if bound.target != target => return Ok(Err(UnusableState::OtherTarget)),
+        Ok(_) => {}
+        Err(source) => return unusable(source),
+    }
+    match repair::check_all(&mut connection) {
+        Ok(repaired) => {
+            if let Some(repaired) = repaired {
+                log_repaired(repaired);
+            }
+            Ok(Ok(connection))
+        }
         Err(source) => unusable(source),
     }
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let create = |source| OpenError::Create { path: path.into(), source };
-    let file = File::options().create(true).append(true).open(path).map_err(create)?;
+/// Logs that rows were removed.
+pub(super) fn log_repaired(repaired: RepairCounts) {
+    tracing::error!(
+        event = "state.repaired",
+        rows = repaired.rows,
+        queued = repaired.queued,
+        "rows of the state were damaged and were taken out: their files are compared anew, and objects of \
+         files that are gone may stay; check the volume of state_dir"
+    );
+}
+
+fn lock(path: &Path, mode: u32) -> Result<File, StoreOpenError> {
+    let create = |source| StoreOpenError::Create { path: path.into(), source };
+    refuse_special(path).map_err(|source| StoreOpenError::Special { path: path.into(), source })?;
+    permissions::keep_file_private(path, mode).map_err(create)?;
+    let file = open_own(path).map_err(create)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.into() }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreOpenError::Locked { path: path.into() }),
         Err(error) => Err(create(error.into())),
     }
 }
 
-/// A full disk is told by its name: `SQLite` only knows an error of the disk when it opens a file.
+/// Detects a full disk by its name: `SQLite` only reports an I/O error when it opens a file.
 fn has_room(mut lock: &File) -> std::io::Result<()> {
     let written = lock.write_all(&[0; ROOM_MIN]);
     lock.set_len(0)?;
     written
 }
 
-fn connect(path: &Path) -> Result<Connection, OpenError> {
-    let unreadable = |source| OpenError::Unreadable { path: path.into(), source };
+fn connect(path: &Path) -> Result<Connection, StoreOpenError> {
+    let unreadable = |source| StoreOpenError::Unreadable { path: path.into(), source };
     let mut connection =
         Connection::open(path).map_err(|source| match source.sqlite_error_code() {
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                OpenError::Create { path: path.into(), source: std::io::Error::other(source) }
+                StoreOpenError::Create { path: path.into(), source: std::io::Error::other(source) }
             }
             _ => unreadable(source),
         })?;
@@ -328,9 +362,9 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     match found {
         VERSION => {}
         0 => create_tables(&mut connection).map_err(unreadable)?,
-        found => return Err(OpenError::TooNew { path: path.into(), found, known: VERSION }),
+        found => return Err(StoreOpenError::TooNew { path: path.into(), found, known: VERSION }),
     }
-    // Damage is found now rather than in the middle of the work.
+    // Damage is detected now rather than during the work.
     let verdict: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(unreadable)?;
     if verdict != "ok" {
@@ -345,7 +379,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    // Where the file system has no shared memory (NFS), SQLite answers "delete" and goes on safely.
+    // On file systems without shared memory (NFS), SQLite answers "delete" and continues safely.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "cache_size", -8192)?;
@@ -372,25 +406,36 @@ fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whether the file itself is at fault, rather than what it lies on.
+/// Whether the file itself is damaged, rather than its disk.
 fn is_damage(error: &rusqlite::Error) -> bool {
-    // Tables that are not ours, or lack a column, are damage as well.
+    // Foreign tables, or missing columns, are damage too.
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
-    )
+    ) || matches!(error, rusqlite::Error::QueryReturnedNoRows)
+        || repair::is_damage(error)
 }
 
-/// Renames the record and its journal, so that nothing of it is read again and nothing is lost.
-fn move_aside(path: &Path, why: Unusable, now: UnixMillis) -> std::io::Result<PathBuf> {
+/// `SQLite` opens its files by name: it would follow a link, and wait forever at a FIFO.
+fn refuse_special_files(path: &Path) -> Result<(), StoreOpenError> {
+    for suffix in SUFFIXES {
+        let path = with_suffix(path, suffix);
+        refuse_special(&path).map_err(|source| StoreOpenError::Special { path, source })?;
+    }
+    Ok(())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Renames the state and its journal, so that none of it is read again and nothing is lost.
+fn move_aside(path: &Path, why: UnusableState, now: UnixMillis) -> std::io::Result<PathBuf> {
     let aside = path.with_file_name(format!("{FILE}.{}-{now}", why.as_str()));
-    for suffix in ["", "-wal", "-shm"] {
-        let with_suffix = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        match std::fs::rename(with_suffix(path), with_suffix(&aside)) {
+    for suffix in SUFFIXES {
+        match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             result => result?,
         }

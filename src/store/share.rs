@@ -1,37 +1,38 @@
-//! A record of one part of the directory, when the parts are cut anew.
+//! Changes the shard of a state.
 //!
-//! Rows of paths that are another process's now are forgotten, with whatever waits: that record says
-//! what is known of them from here on. Paths that come are unknown; what is in the bucket of them is
-//! found by a listing, and taken over.
+//! Rows of paths that another process now owns are removed, with their queue entries: the state of
+//! that process has them from now on. New paths are unknown; a listing finds their objects, which
+//! are taken over.
 
-use super::Counts;
+use super::StateCounts;
 use super::rows::path_from;
-use crate::model::{RelPath, Share};
+use crate::model::{RelPath, Shard};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Rows that are looked at together.
+/// Number of rows that are checked together.
 const PAGE_ROWS: usize = 1000;
-/// Tables whose rows belong to the process that has their path. What a CDN has to be told was changed
-/// by us, and uploads that were begun have to be ended by whoever knows their ids.
+/// Tables whose rows belong to the owner of their path. Pending invalidations are about our own
+/// changes, and started uploads have to be ended by the process that knows their ids.
 const TABLES: [&str; 3] = ["mirrored", "pending", "listed"];
 
-/// What became of a record whose part is another one now.
+/// The result of a change of the shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Remapped {
-    /// The part that it was of.
-    pub from: Share,
-    /// How many parts it has been of.
+pub struct RemappedShard {
+    /// The previous shard.
+    pub from: Shard,
+    /// The number of shards that it has had.
     pub generation: u64,
-    /// Files that were recorded, and are no longer.
+    /// The number of removed object records.
     pub forgotten: u64,
 }
 
-/// Makes the record one of `share`: all of it or, after a crash, nothing. While a shard did not run its
-/// paths may have been another one's, so that it has to look into the bucket at every start.
+/// Assigns the state to `share`: completely or, after a crash, not at all. While a shard did not
+/// run, its paths may have belonged to another one, so that it has to list the bucket at every
+/// start.
 pub(super) fn keep_only(
     connection: &mut Connection,
-    share: Share,
-) -> rusqlite::Result<Option<Remapped>> {
+    share: Shard,
+) -> rusqlite::Result<Option<RemappedShard>> {
     let transaction = connection.transaction()?;
     let from = of(&transaction)?;
     let remapped = match from.filter(|from| *from != share) {
@@ -41,16 +42,16 @@ pub(super) fn keep_only(
     note(&transaction, "share", &share.to_string())?;
     if remapped.is_some() || (share.is_part() && from.is_some()) {
         transaction.execute("DELETE FROM listed", [])?;
-        // The first comparison finds again what is gone.
+        // The first scan finds missing files again.
         transaction.execute("DELETE FROM pending WHERE operation = 'delete'", [])?;
         note(&transaction, "listed", "false")?;
-        note(&transaction, "heir", "true")?;
+        note(&transaction, "takeover_pending", "true")?;
     }
     transaction.commit()?;
     Ok(remapped)
 }
 
-fn remap(connection: &Connection, from: Share, share: Share) -> rusqlite::Result<Remapped> {
+fn remap(connection: &Connection, from: Shard, share: Shard) -> rusqlite::Result<RemappedShard> {
     let generation: Option<u64> =
         value(connection, "generation")?.and_then(|text| text.parse().ok());
     let generation = generation.unwrap_or(1) + 1;
@@ -60,19 +61,19 @@ fn remap(connection: &Connection, from: Share, share: Share) -> rusqlite::Result
         forgotten += if table == "mirrored" { rows } else { 0 };
     }
     note(connection, "generation", &generation.to_string())?;
-    Ok(Remapped { from, generation, forgotten })
+    Ok(RemappedShard { from, generation, forgotten })
 }
 
-/// The bucket has this object. A row that tells of another one is worth nothing.
+/// The bucket has this object. The record of another object is worthless.
 pub(super) fn found(
     connection: &Connection,
     path: &RelPath,
     size: u64,
     etag: Option<&str>,
-    counts: &mut Counts,
+    counts: &mut StateCounts,
 ) -> rusqlite::Result<()> {
     let key = path.to_sort_key();
-    // Some stores write them in quotes in one place and without in another.
+    // Some stores write entity tags with quotes in one place and without in another.
     let sql = "DELETE FROM mirrored WHERE path = ?1 AND trim(etag, '\"') != ?2";
     let etag = etag.map(|etag| etag.trim_matches('"'));
     let rows = connection.prepare_cached(sql)?.execute(params![key, etag])?;
@@ -81,13 +82,26 @@ pub(super) fn found(
     connection.prepare_cached(sql)?.execute(params![key, size.cast_signed()]).map(drop)
 }
 
-/// Some stores list keys with control characters, which XML cannot write, as other ones.
+/// Another writer has replaced or deleted the object with this entity tag.
+pub(super) fn replaced(
+    connection: &Connection,
+    path: &RelPath,
+    etag: &str,
+    counts: &mut StateCounts,
+) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM mirrored WHERE path = ?1 AND etag = ?2";
+    let rows = connection.prepare_cached(sql)?.execute(params![path.to_sort_key(), etag])?;
+    counts.mirrored -= rows as u64;
+    Ok(())
+}
+
+/// Some stores list keys with control characters, which XML cannot represent, incorrectly.
 fn is_listed_as_it_is(path: &RelPath) -> bool {
     !path.as_bytes().iter().any(u8::is_ascii_control)
 }
 
-/// All that there is was found.
-pub(super) fn reviewed(connection: &Connection, counts: &mut Counts) -> rusqlite::Result<()> {
+/// The listing is complete.
+pub(super) fn reviewed(connection: &Connection, counts: &mut StateCounts) -> rusqlite::Result<()> {
     let absent = "SELECT path FROM mirrored WHERE path NOT IN (SELECT path FROM listed)";
     let mut absent = connection.prepare(absent)?;
     let absent: Vec<RelPath> =
@@ -100,14 +114,14 @@ pub(super) fn reviewed(connection: &Connection, counts: &mut Counts) -> rusqlite
     connection.execute(known, []).map(drop)
 }
 
-/// Whose the record is; one that is older than shards has everything. `None` if it is new.
-fn of(connection: &Connection) -> rusqlite::Result<Option<Share>> {
+/// The shard of the state; one that is older than shards has everything. `None` if it is new.
+fn of(connection: &Connection) -> rusqlite::Result<Option<Shard>> {
     if value(connection, "target")?.is_none() {
         return Ok(None);
     }
     let share = value(connection, "share")?;
-    // A text that this program never wrote is no reason to keep anything.
-    Ok(Some(share.map_or(Share::default(), |text| text.parse().unwrap_or_default())))
+    // A text that this program did not write is no reason to keep anything.
+    Ok(Some(share.map_or(Shard::default(), |text| text.parse().unwrap_or_default())))
 }
 
 fn value(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
@@ -120,12 +134,13 @@ fn note(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()
     connection.execute(sql, [name, value]).map(drop)
 }
 
-/// Deletes the rows of `table` that are of another part, and counts them.
-fn forget(connection: &Connection, table: &str, share: Share) -> rusqlite::Result<u64> {
+/// Deletes the rows of `table` that belong to another shard, and counts them.
+fn forget(connection: &Connection, table: &str, share: Shard) -> rusqlite::Result<u64> {
     let page = format!("SELECT path FROM {table} WHERE path > ?1 ORDER BY path LIMIT {PAGE_ROWS}");
     let mut page = connection.prepare(&page)?;
     let mut delete = connection.prepare(&format!("DELETE FROM {table} WHERE path = ?1"))?;
-    let (mut after, mut forgotten) = (Vec::new(), 0);
+    let mut after = Vec::new();
+    let mut forgotten = 0;
     loop {
         let rows: Vec<RelPath> =
             page.query_map([&after], |row| path_from(row, 0))?.collect::<Result<_, _>>()?;

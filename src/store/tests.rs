@@ -1,5 +1,6 @@
 mod another_directory;
 mod another_share;
+mod flipped_bits;
 mod invalidations;
 
 use super::*;
@@ -9,8 +10,8 @@ fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).expect("a proper path")
 }
 
-fn mirrored(size: u64) -> Mirrored {
-    Mirrored {
+fn mirrored(size: u64) -> ObjectRecord {
+    ObjectRecord {
         fingerprint: Fingerprint {
             size,
             mtime_ns: -5,
@@ -23,13 +24,13 @@ fn mirrored(size: u64) -> Mirrored {
         crc64nvme: u64::MAX - 1,
         etag: Some("\"e\"".into()),
         racy: true,
-        epoch: Epoch(3),
+        epoch: RootGeneration(3),
         head: Some(u64::MAX - 7),
     }
 }
 
-fn pending(name: &str, next_try: u64) -> Pending {
-    Pending {
+fn pending(name: &str, next_try: u64) -> QueueRow {
+    QueueRow {
         path: path(name),
         operation: Operation::Put,
         version: Version { size: 7, mtime_ns: 8 },
@@ -44,23 +45,23 @@ fn pending(name: &str, next_try: u64) -> Pending {
     }
 }
 
-fn note(upload_id: Option<&str>, begun: u64) -> UploadNote {
+fn note(upload_id: Option<&str>, begun: u64) -> UploadRecord {
     let version = Version { size: 20, mtime_ns: -3 };
     let plan = UploadPlan { version, part_size: 8, head: u64::MAX };
     let upload_id = upload_id.map(Into::into);
-    UploadNote { path: path("a/c"), upload_id, begun, plan, parts: Vec::new() }
+    UploadRecord { path: path("a/c"), upload_id, begun, plan, parts: Vec::new() }
 }
 
-fn open(directory: &Path) -> Opened {
-    Store::open(directory, "b/p", Share::default(), 42).expect("a usable record")
+fn open(directory: &Path) -> OpenedState {
+    Store::open(directory, "b/p", Shard::default(), 42).expect("a usable record")
 }
 
-/// A queue of a million rows is asked for its first few every second.
+/// A queue of a million rows is read for its first few every second.
 #[test]
 fn the_first_of_a_long_queue_are_found_without_sorting_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let connection = schema::scratch(directory.path()).expect("made");
-    for order in [rows::Order::NextDue, rows::Order::Oldest] {
+    for order in [rows::QueueOrder::NextDue, rows::QueueOrder::Oldest] {
         let sql = format!("EXPLAIN QUERY PLAN {}", rows::pending_in(order));
         let mut statement = connection.prepare(&sql).expect("a plan");
         let steps = statement.query_map([10], |row| row.get::<_, String>(3)).expect("steps");
@@ -74,13 +75,15 @@ async fn what_was_written_is_there_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let opened = open(directory.path());
     assert_eq!(opened.bound, None);
-    let bound = Bound {
+    let bound = StateBinding {
         target: "b/p".into(),
         source: "7".into(),
-        epoch: Epoch(3),
+        origin: None,
+        epoch: RootGeneration(3),
         owner: "o".into(),
         listed: true,
         heir: false,
+        overlap: true,
         probed: Some("1 none".into()),
     };
     let changes = vec![
@@ -96,10 +99,13 @@ async fn what_was_written_is_there_after_a_restart() {
     let opened = open(directory.path());
     assert_eq!(opened.bound, Some(bound));
     assert_eq!(opened.uploads, [], "a queued put may go on with it");
-    assert_eq!(opened.counts, Counts { mirrored: 1, pending: 1, deletes: 0, parked: 0, bytes: 7 });
+    assert_eq!(
+        opened.counts,
+        StateCounts { mirrored: 1, pending: 1, bytes: 7, ..StateCounts::default() }
+    );
     let known = opened
         .store
-        .known(["a/b", "a/c", "a"].map(|name| Question::of(path(name))).into())
+        .known(["a/b", "a/c", "a"].map(|name| StateLookup::of(path(name))).into())
         .await
         .expect("read");
     assert_eq!(known[0].mirrored, Some(mirrored(1)));
@@ -108,7 +114,7 @@ async fn what_was_written_is_there_after_a_restart() {
     assert_eq!(upload, Some(note(Some("u"), 9)), "known since the first note of it");
     assert_eq!(
         known[2],
-        Known {
+        RecordedState {
             mirrored: None,
             pending: None,
             below: true,
@@ -124,8 +130,8 @@ fn part(number: i32) -> StoredPart {
     StoredPart { number, etag: format!("e{number}"), crc64nvme: Some(u64::MAX - 1) }
 }
 
-async fn upload_of(store: &Store) -> Option<UploadNote> {
-    let known = store.known(vec![Question::of(path("a/c"))]).await.expect("read");
+async fn upload_of(store: &Store) -> Option<UploadRecord> {
+    let known = store.known(vec![StateLookup::of(path("a/c"))]).await.expect("read");
     known.into_iter().next().and_then(|known| known.upload)
 }
 
@@ -138,7 +144,7 @@ async fn an_upload_is_known_with_its_parts_until_it_has_ended() {
     store.write(begun).await.expect("written");
     store.write(vec![stored(3), stored(1), stored(3)]).await.expect("written");
     let parts = vec![part(1), part(3)];
-    assert_eq!(upload_of(&store).await, Some(UploadNote { parts, ..note(Some("u"), 9) }));
+    assert_eq!(upload_of(&store).await, Some(UploadRecord { parts, ..note(Some("u"), 9) }));
     let other = Change::UploadEnded(path("a/c"), Some("v".into()));
     store.write(vec![other]).await.expect("written");
     assert!(upload_of(&store).await.is_some(), "it was another one");
@@ -159,7 +165,8 @@ async fn an_upload_nothing_is_queued_for_is_left_over() {
         (Some(Operation::Delete), Some("u"), true),
     ] {
         let store = open(directory.path()).store;
-        let row = queued.map(|operation| Change::Queue(Pending { operation, ..pending("a/c", 5) }));
+        let row =
+            queued.map(|operation| Change::Queue(QueueRow { operation, ..pending("a/c", 5) }));
         let changes = [Change::Settled(path("a/c")), Change::UploadNoted(note(upload_id, 9))];
         store.write(changes.into_iter().chain(row).collect()).await.expect("written");
         store.closed().await;
@@ -175,13 +182,13 @@ async fn a_confirmed_operation_leaves_the_queue_with_its_record() {
     let store = open(directory.path()).store;
     store.write(vec![Change::Queue(pending("a", 1))]).await.expect("written");
     store.write(vec![Change::Mirrored(path("a"), mirrored(1))]).await.expect("written");
-    let known = store.known(vec![Question::of(path("a"))]).await.expect("read").remove(0);
+    let known = store.known(vec![StateLookup::of(path("a"))]).await.expect("read").remove(0);
     assert!(known.mirrored.is_some() && known.pending.is_none());
     store.write(vec![Change::Forgotten(path("a"))]).await.expect("written");
-    let known = store.known(vec![Question::of(path("a"))]).await.expect("read").remove(0);
+    let known = store.known(vec![StateLookup::of(path("a"))]).await.expect("read").remove(0);
     assert_eq!(
         known,
-        Known {
+        RecordedState {
             mirrored: None,
             pending: None,
             below: false,
@@ -206,7 +213,7 @@ async fn ranges_come_in_the_order_of_a_walk_and_page_by_page() {
         let all = |within: RelPath| {
             let mut found: Vec<RelPath> = Vec::new();
             loop {
-                let from = found.last().cloned().map_or(From::Start, From::After);
+                let from = found.last().cloned().map_or(StartBound::Start, StartBound::After);
                 let page =
                     store.range_blocking(within.clone(), from, RANGE_ROWS_MAX).expect("read");
                 if page.is_empty() {
@@ -215,7 +222,8 @@ async fn ranges_come_in_the_order_of_a_walk_and_page_by_page() {
                 found.extend(page.into_iter().map(|(path, _)| path));
             }
         };
-        let past = store.range_blocking(RelPath::root(), From::Past(path("d")), 9).expect("read");
+        let past =
+            store.range_blocking(RelPath::root(), StartBound::Past(path("d")), 9).expect("read");
         assert_eq!(
             past.iter().map(|(path, _)| path.to_string()).collect::<Vec<_>>(),
             ["d-", "d.txt", "e"]
@@ -232,26 +240,47 @@ async fn ranges_come_in_the_order_of_a_walk_and_page_by_page() {
 async fn the_queue_is_given_out_by_time_and_parked_ones_only_when_asked_for() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path()).store;
-    let parked = Pending { parked: Some("name".into()), ..pending("parked", 0) };
+    let parked = QueueRow { parked: Some("name".into()), ..pending("parked", 0) };
     let rows = [pending("late", 9), pending("soon", 1), parked];
     store.write(rows.map(Change::Queue).into()).await.expect("written");
     let names =
-        |rows: Vec<Pending>| rows.iter().map(|row| row.path.to_string()).collect::<Vec<_>>();
+        |rows: Vec<QueueRow>| rows.iter().map(|row| row.path.to_string()).collect::<Vec<_>>();
     let (due, counts) = store.due(9).await.expect("read");
     assert_eq!(names(due), ["soon", "late"]);
-    assert_eq!(counts, Counts { mirrored: 0, pending: 3, deletes: 0, parked: 1, bytes: 14 });
+    assert_eq!(
+        counts,
+        StateCounts { pending: 3, parked: 1, skipped: 1, bytes: 14, ..StateCounts::default() }
+    );
     let (queued, _) = store.queued(2).await.expect("read");
     assert_eq!(names(queued), ["late", "soon"]);
     let survey = store.survey().await.expect("read");
-    assert_eq!(survey, Survey { oldest: Some(91), parked: vec![("name".into(), 1)] });
+    assert_eq!(survey, QueueStats { oldest: Some(91), parked: vec![("name".into(), 1)] });
+}
+
+#[tokio::test]
+async fn the_record_of_a_replaced_object_goes_and_that_of_a_newer_one_stays() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).store;
+    let newer = ObjectRecord { etag: Some("\"newer\"".into()), ..mirrored(1) };
+    let changes = vec![
+        Change::Mirrored(path("a"), mirrored(1)),
+        Change::Mirrored(path("b"), newer),
+        Change::Replaced(path("a"), "\"e\"".into()),
+        Change::Replaced(path("b"), "\"e\"".into()),
+    ];
+    let counts = store.write(changes).await.expect("written");
+    assert_eq!(counts.mirrored, 1);
+    let known = store.known(["a", "b"].map(|name| StateLookup::of(path(name))).into()).await;
+    let recorded = known.expect("read").into_iter().map(|known| known.mirrored.is_some());
+    assert_eq!(recorded.collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]
 fn a_second_daemon_is_refused_and_told_why() {
     let directory = tempfile::tempdir().expect("a directory");
     let _first = open(directory.path());
-    let error = Store::open(directory.path(), "b/p", Share::default(), 0).expect_err("locked");
-    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    let error = Store::open(directory.path(), "b/p", Shard::default(), 0).expect_err("locked");
+    assert!(matches!(error, StoreOpenError::Locked { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -275,9 +304,9 @@ fn a_damaged_record_is_moved_aside_and_never_acted_on() {
         std::fs::write(directory.path().join("state.db"), damage).expect("written");
         let opened = open(directory.path());
         let (aside, why) = opened.moved_aside.expect("moved");
-        assert_eq!(why, Unusable::Damaged);
+        assert_eq!(why, UnusableState::Damaged);
         assert_eq!(std::fs::read(aside).expect("kept"), damage);
-        assert_eq!(opened.counts, Counts::default());
+        assert_eq!(opened.counts, StateCounts::default());
     }
 }
 
@@ -288,8 +317,8 @@ fn a_record_of_a_newer_version_is_refused_and_left_alone() {
     let connection = rusqlite::Connection::open(&file).expect("opened");
     connection.pragma_update(None, "user_version", 99).expect("set");
     drop(connection);
-    let error = Store::open(directory.path(), "b/p", Share::default(), 0).expect_err("too new");
-    assert!(matches!(error, OpenError::TooNew { found: 99, .. }), "{error}");
+    let error = Store::open(directory.path(), "b/p", Shard::default(), 0).expect_err("too new");
+    assert!(matches!(error, StoreOpenError::TooNew { found: 99, .. }), "{error}");
 }
 
 #[test]
@@ -298,36 +327,38 @@ fn a_directory_that_cannot_be_made_is_named() {
     let file = directory.path().join("file");
     std::fs::write(&file, b"").expect("written");
     let error =
-        Store::open(&file.join("state"), "b/p", Share::default(), 0).expect_err("not a directory");
-    assert!(matches!(error, OpenError::Create { .. }), "{error}");
+        Store::open(&file.join("state"), "b/p", Shard::default(), 0).expect_err("not a directory");
+    assert!(matches!(error, StoreOpenError::Create { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_record_of_another_bucket_or_prefix_is_moved_aside() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path()).store;
-    let bound = Bound {
+    let bound = StateBinding {
         target: "b/p".into(),
         source: "7".into(),
-        epoch: Epoch(3),
+        origin: None,
+        epoch: RootGeneration(3),
         owner: "o".into(),
         listed: true,
         heir: false,
         probed: None,
+        overlap: false,
     };
     let changes = vec![Change::Bound(bound), Change::Mirrored(path("a"), mirrored(1))];
     store.write(changes).await.expect("written");
     store.closed().await;
-    let opened = Store::open(directory.path(), "b/other", Share::default(), 1).expect("opened");
-    assert!(matches!(opened.moved_aside, Some((_, Unusable::OtherTarget))));
-    assert_eq!((opened.bound, opened.counts), (None, Counts::default()));
+    let opened = Store::open(directory.path(), "b/other", Shard::default(), 1).expect("opened");
+    assert!(matches!(opened.moved_aside, Some((_, UnusableState::OtherTarget))));
+    assert_eq!((opened.bound, opened.counts), (None, StateCounts::default()));
 }
 
 #[tokio::test]
 async fn a_file_is_found_under_the_name_it_had_before() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path()).store;
-    let recorded = Mirrored { racy: false, ..mirrored(5) };
+    let recorded = ObjectRecord { racy: false, ..mirrored(5) };
     let file = Fingerprint { ctime_ns: 77, ..recorded.fingerprint };
     store.write(vec![Change::Mirrored(path("old"), recorded)]).await.expect("written");
     let other = [
@@ -336,17 +367,17 @@ async fn a_file_is_found_under_the_name_it_had_before() {
         Fingerprint { inode: 0, ..file },
         Fingerprint { btime_ns: 4, ..file },
     ];
-    let ask = |file| Question { file: Some(file), ..Question::of(path("new")) };
+    let ask = |file| StateLookup { file: Some(file), ..StateLookup::of(path("new")) };
     let questions = std::iter::once(file).chain(other).map(ask).collect();
     let known = store.known(questions).await.expect("read");
     assert_eq!(known[0].twin, Some(path("old")));
     assert!(known[1..].iter().all(|known| known.twin.is_none()));
 
     store
-        .write(vec![Change::Mirrored(path("new"), Mirrored { racy: false, ..mirrored(5) })])
+        .write(vec![Change::Mirrored(path("new"), ObjectRecord { racy: false, ..mirrored(5) })])
         .await
         .expect("written");
-    let questions = ["old", "new"].map(|name| Question::of(path(name))).into();
+    let questions = ["old", "new"].map(|name| StateLookup::of(path(name))).into();
     let known = store.known(questions).await.expect("read");
     assert_eq!(known[0].twin, Some(path("new")), "the file that is gone here is recorded there");
 }
@@ -356,7 +387,7 @@ async fn deletes_of_moved_files_are_not_counted() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path()).store;
     let delete = |name, moved| {
-        Change::Queue(Pending { operation: Operation::Delete, moved, ..pending(name, 1) })
+        Change::Queue(QueueRow { operation: Operation::Delete, moved, ..pending(name, 1) })
     };
     let counts = store.write(vec![delete("a", false), delete("b", true)]).await.expect("written");
     assert_eq!((counts.pending, counts.deletes), (2, 1));
@@ -372,7 +403,7 @@ async fn what_was_in_the_bucket_is_known_until_it_is_recorded() {
     let store = open(directory.path()).store;
     store.write(vec![Change::Listed(path("a"), 7)]).await.expect("written");
     let listed = async || {
-        let known = store.known(vec![Question::of(path("a"))]).await.expect("read");
+        let known = store.known(vec![StateLookup::of(path("a"))]).await.expect("read");
         known[0].listed
     };
     assert_eq!(listed().await, Some(7));
@@ -380,7 +411,7 @@ async fn what_was_in_the_bucket_is_known_until_it_is_recorded() {
     assert_eq!(listed().await, None);
 }
 
-/// Holds the file, as a person may who forgot to end a transaction in `sqlite3`.
+/// Locks the file, like an operator who left a transaction open in `sqlite3`.
 fn hold(directory: &Path) -> rusqlite::Connection {
     let holder = rusqlite::Connection::open(directory.join("state.db")).expect("opened");
     holder.execute_batch("BEGIN IMMEDIATE").expect("begun");
@@ -393,14 +424,14 @@ async fn changes_that_could_not_be_written_come_before_later_ones() {
     let store = open(directory.path()).store;
     let holder = hold(directory.path());
     let queued = vec![Change::Queue(pending("a", 1)), Change::Queue(pending("b", 2))];
-    store.write(queued).await.expect_err("somebody holds it");
-    let known = store.known(vec![Question::of(path("a"))]).await;
+    store.write(queued).await.expect_err("another connection holds it");
+    let known = store.known(vec![StateLookup::of(path("a"))]).await;
     known.expect_err("what is on disk is older than what was handed in");
-    // Behind it: the path is done.
+    // Written after it: the path is done.
     store.write(vec![Change::Settled(path("a"))]).await.expect_err("still held");
     drop(holder);
     let counts = loop {
-        // Soon after a failure it is not tried.
+        // Soon after a failure, it is not retried.
         if let Ok(counts) = store.write(Vec::new()).await {
             break counts;
         }
@@ -416,7 +447,10 @@ async fn what_could_not_be_written_is_written_before_the_end() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path()).store;
     let holder = hold(directory.path());
-    store.write(vec![Change::Queue(pending("a", 1))]).await.expect_err("somebody holds it");
+    store
+        .write(vec![Change::Queue(pending("a", 1))])
+        .await
+        .expect_err("another connection holds it");
     drop(holder);
     store.closed().await;
     assert_eq!(open(directory.path()).counts.pending, 1);

@@ -1,60 +1,69 @@
-//! The thread that owns the connection: groups changes into commits, answers reads in between.
+//! The thread that owns the connection: groups changes into commits, and answers reads in between.
 //!
 //! # Invariant
 //!
-//! Changes reach the disk in the order they were handed in. Those of a commit that failed (the disk is
-//! full, or somebody holds the file) are kept and come before any later ones, and what is read
-//! meanwhile would be older than it has to be, so that reads are refused until they are on disk.
+//! Changes are written in the order in which they were sent. Changes of a failed commit (the disk
+//! is full, or another process locks the file) are retained and precede later ones. Reads would be
+//! outdated meanwhile, so that they are refused until the changes are on disk.
 //!
 //! # Bound
 //!
-//! What is kept is what its owners hand in without an answer: the engine stops looking at paths at 64
-//! commits of at most some 500 changes each, and no try begins before its row is on disk.
+//! Retained changes are bounded by their senders: the engine stops to inspect paths at 64 commits
+//! of at most about 500 changes each, and no attempt starts before its row is on disk.
 
 use super::schema::RecordFile;
 use super::{
-    Backlog, Bound, Change, Counts, From, Invalidations, Known, Question, Receipt, StoreError,
-    Survey, invalidations, rows,
+    Change, CleanDirs, CommitReceipt, InvalidationBacklog, QueueStats, RecordedState, StartBound,
+    StateBinding, StateCounts, StateLookup, StoreError, StoredInvalidations, binding,
+    invalidations, repair, rows, schema,
 };
-use crate::model::{Mirrored, Pending, RelPath};
+use crate::model::{ObjectRecord, QueueRow, RelPath};
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Changes that may share one commit, so that the first of them is not held up for long.
+/// Maximum number of changes per commit, so that the first of them does not wait for long.
 const COMMIT_CHANGES_MAX: usize = 1000;
-/// Wait before a commit that failed is tried again.
+/// The pause before a failed commit is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+type StoreReply<T> = oneshot::Sender<Result<T, StoreError>>;
 
-pub(super) enum Request {
-    Write(Write),
-    Read(Read),
+pub(super) enum StoreRequest {
+    Write(WriteBatch),
+    Read(ReadRequest),
 }
 
-/// Changes, and what is asked right after them.
-pub(super) struct Write {
+/// Changes, and the lookups right after them.
+pub(super) struct WriteBatch {
     pub(super) changes: Vec<Change>,
-    pub(super) questions: Vec<Question>,
-    pub(super) answer: Answer<Receipt>,
+    pub(super) questions: Vec<StateLookup>,
+    pub(super) answer: StoreReply<CommitReceipt>,
 }
 
-pub(super) enum Read {
-    Bound(Answer<Option<Bound>>),
-    Known(Vec<Question>, Answer<Vec<Known>>),
-    Range { within: RelPath, from: From, limit: usize, answer: Answer<Vec<(RelPath, Mirrored)>> },
-    Parked { after: Option<RelPath>, answer: Answer<Vec<RelPath>> },
-    QueuedAfter(Option<RelPath>, Answer<Vec<Pending>>),
-    Due(usize, Answer<(Vec<Pending>, Counts)>),
-    Queued(usize, Answer<(Vec<Pending>, Counts)>),
-    Invalidations(Answer<Invalidations>),
-    Survey(Answer<Survey>),
+pub(super) enum ReadRequest {
+    Bound(StoreReply<Option<StateBinding>>),
+    Known(Vec<StateLookup>, StoreReply<Vec<RecordedState>>),
+    Range {
+        within: RelPath,
+        from: StartBound,
+        limit: usize,
+        answer: StoreReply<Vec<(RelPath, ObjectRecord)>>,
+    },
+    Parked {
+        after: Option<RelPath>,
+        answer: StoreReply<Vec<RelPath>>,
+    },
+    QueuedAfter(Option<RelPath>, StoreReply<Vec<QueueRow>>),
+    Due(usize, StoreReply<(Vec<QueueRow>, StateCounts)>),
+    Queued(usize, StoreReply<(Vec<QueueRow>, StateCounts)>),
+    Invalidations(StoreReply<StoredInvalidations>),
+    Survey(StoreReply<QueueStats>),
 }
 
-impl Read {
+impl ReadRequest {
     fn refuse(self, error: StoreError) {
-        // Whoever asked may have gone.
+        // The caller may have been dropped.
         match self {
             Self::Bound(answer) => drop(answer.send(Err(error))),
             Self::Known(_, answer) => drop(answer.send(Err(error))),
@@ -68,24 +77,25 @@ impl Read {
     }
 }
 
-/// Works until every handle is gone.
+/// Works until every handle is dropped.
 pub(super) fn run(
     file: RecordFile,
-    rare: rows::Rare,
-    counts: Counts,
-    backlog: watch::Sender<Backlog>,
-    mut inbox: mpsc::Receiver<Request>,
+    rare: rows::NonEmptyHints,
+    counts: StateCounts,
+    (backlog, agreed): (watch::Sender<InvalidationBacklog>, CleanDirs),
+    mut inbox: mpsc::Receiver<StoreRequest>,
 ) {
-    let kept = Kept::default();
-    let mut writer = Writer { connection: file.connection, rare, counts, backlog, kept };
+    let kept = RetryBuffer::default();
+    let connection = file.connection;
+    let mut writer = StateWriter { connection, rare, counts, backlog, agreed, kept };
     while let Some(request) = inbox.blocking_recv() {
         match request {
-            Request::Write(write) => {
+            StoreRequest::Write(write) => {
                 if let Some(read) = writer.commit(write, &mut inbox) {
                     writer.answer(read);
                 }
             }
-            Request::Read(read) => writer.answer(read),
+            StoreRequest::Read(read) => writer.answer(read),
         }
     }
     writer.kept.failed = None;
@@ -96,44 +106,50 @@ pub(super) fn run(
             "the last changes of the record could not be written; the next start finds them by comparing"
         );
     }
-    // The journal is folded into the file, so that a copy of the one file is a copy of all.
+    // The journal is merged into the file, so that a copy of this one file is complete.
     if let Err((_, error)) = writer.connection.close() {
         tracing::warn!(event = "state.close_failed", error.message = %error, "record not closed cleanly");
     }
 }
 
-struct Writer {
+struct StateWriter {
     connection: Connection,
-    rare: rows::Rare,
-    /// In step with the tables, so that nobody has to count them.
-    counts: Counts,
-    /// Where it is told what waits for a CDN.
-    backlog: watch::Sender<Backlog>,
-    kept: Kept,
+    rare: rows::NonEmptyHints,
+    /// The sizes of the tables, updated with every change, so that they are never counted.
+    counts: StateCounts,
+    /// Publishes the number of pending invalidations.
+    backlog: watch::Sender<InvalidationBacklog>,
+    /// Cleared when rows are removed.
+    agreed: CleanDirs,
+    kept: RetryBuffer,
 }
 
-/// What could not be written. Bounded by those who hand in: they wait for their receipts.
+/// Changes that could not be written. Bounded by their senders, which wait for receipts.
 #[derive(Default)]
-struct Kept {
+struct RetryBuffer {
     changes: Vec<Change>,
-    /// The latest failure, and what it was.
+    /// The time and the error of the last failure.
     failed: Option<(Instant, StoreError)>,
 }
 
-impl Writer {
-    /// Commits `first` with the changes that wait behind it. Gives back the first read: it came
-    /// after them, and must see them.
-    fn commit(&mut self, first: Write, inbox: &mut mpsc::Receiver<Request>) -> Option<Read> {
+impl StateWriter {
+    /// Commits `first` with the changes that wait after it. Returns the first read, which arrived
+    /// after them and must see them.
+    fn commit(
+        &mut self,
+        first: WriteBatch,
+        inbox: &mut mpsc::Receiver<StoreRequest>,
+    ) -> Option<ReadRequest> {
         let mut count = first.changes.len();
         let mut batch = vec![first];
         let mut read = None;
         while count < COMMIT_CHANGES_MAX {
             match inbox.try_recv() {
-                Ok(Request::Write(write)) => {
+                Ok(StoreRequest::Write(write)) => {
                     count += write.changes.len();
                     batch.push(write);
                 }
-                Ok(Request::Read(first)) => {
+                Ok(StoreRequest::Read(first)) => {
                     read = Some(first);
                     break;
                 }
@@ -142,7 +158,7 @@ impl Writer {
         }
         let changes: Vec<_> =
             batch.iter_mut().map(|write| std::mem::take(&mut write.changes)).collect();
-        // What was only listed saves an upload at best, and can be a whole bucket.
+        // Listed objects only save uploads, and there can be a whole bucket of them.
         let listed = |change: &Change| matches!(change, Change::Listed(..));
         let keeps = !self.kept.changes.is_empty();
         let changes = changes.into_iter().flatten().filter(|change| !(keeps && listed(change)));
@@ -151,29 +167,36 @@ impl Writer {
         if result.is_err() {
             self.kept.changes.retain(|change| !listed(change));
         }
-        for Write { questions, answer, .. } in batch {
+        for WriteBatch { questions, answer, .. } in batch {
             let receipt = result.clone().map(|counts| {
-                let known = known(&self.connection, &questions, self.rare);
-                Receipt { counts, known: known.map_err(|error| to_store_error(&error)) }
+                let rare = self.rare;
+                let known = self.ask(|connection| known(connection, &questions, rare));
+                CommitReceipt { counts, known: known.map_err(|error| to_store_error(&error)) }
             });
-            // Whoever asked may have gone: the change is written all the same.
+            // The caller may have been dropped: the change is written nevertheless.
             drop(answer.send(receipt));
         }
         read
     }
 
-    /// Writes what there is, all or none. Shortly after a failure nothing is tried.
+    /// Writes all pending changes, or none. Shortly after a failure, it does not retry.
     #[expect(clippy::disallowed_methods, reason = "the adapter reads the clock for its own pauses")]
-    fn write_kept(&mut self) -> Result<Counts, StoreError> {
+    fn write_kept(&mut self) -> Result<StateCounts, StoreError> {
         if let Some((at, error)) = &self.kept.failed
             && at.elapsed() < RETRY_PAUSE
         {
             return Err(error.clone());
         }
-        match self.write() {
+        let written = match self.write() {
+            Err(error) if repair::is_repairable(&error) => {
+                self.repair().and_then(|()| self.write())
+            }
+            written => written,
+        };
+        match written {
             Ok(counts) => {
                 self.counts = counts;
-                self.kept = Kept::default();
+                self.kept = RetryBuffer::default();
                 Ok(counts)
             }
             Err(error) => {
@@ -184,7 +207,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self) -> rusqlite::Result<Counts> {
+    fn write(&mut self) -> rusqlite::Result<StateCounts> {
         let mut counts = self.counts;
         let transaction = self.connection.transaction()?;
         let mut told = false;
@@ -204,49 +227,80 @@ impl Writer {
         Ok(counts)
     }
 
-    fn answer(&mut self, read: Read) {
+    fn answer(&mut self, read: ReadRequest) {
         if !self.kept.changes.is_empty()
             && let Err(error) = self.write_kept()
         {
             return read.refuse(error);
         }
-        let connection = &self.connection;
+        let rare = self.rare;
         match read {
-            Read::Bound(answer) => reply(answer, rows::bound(connection)),
-            Read::Known(questions, answer) => {
-                reply(answer, known(connection, &questions, self.rare));
+            ReadRequest::Bound(answer) => reply(answer, self.ask(binding::bound)),
+            ReadRequest::Known(questions, answer) => {
+                reply(answer, self.ask(|connection| known(connection, &questions, rare)));
             }
-            Read::Range { within, from, limit, answer } => {
-                reply(answer, rows::range(connection, &within, &from, limit));
+            ReadRequest::Range { within, from, limit, answer } => {
+                let range =
+                    |connection: &Connection| rows::range(connection, &within, &from, limit);
+                reply(answer, self.ask(range));
             }
-            Read::Parked { after, answer } => {
-                reply(answer, rows::parked(connection, after.as_ref()));
+            ReadRequest::Parked { after, answer } => {
+                reply(answer, self.ask(|connection| rows::parked(connection, after.as_ref())));
             }
-            Read::QueuedAfter(after, answer) => {
-                reply(answer, rows::queued_after(connection, after.as_ref()));
+            ReadRequest::QueuedAfter(after, answer) => {
+                let queued =
+                    |connection: &Connection| rows::queued_after(connection, after.as_ref());
+                reply(answer, self.ask(queued));
             }
-            Read::Due(limit, answer) => reply(answer, self.pending(rows::Order::NextDue, limit)),
-            Read::Invalidations(answer) => reply(answer, invalidations::all(connection)),
-            Read::Queued(limit, answer) => reply(answer, self.pending(rows::Order::Oldest, limit)),
-            Read::Survey(answer) => reply(answer, rows::survey(connection)),
+            ReadRequest::Due(limit, answer) => {
+                reply(answer, self.pending(rows::QueueOrder::NextDue, limit))
+            }
+            ReadRequest::Invalidations(answer) => reply(answer, self.ask(invalidations::all)),
+            ReadRequest::Queued(limit, answer) => {
+                reply(answer, self.pending(rows::QueueOrder::Oldest, limit))
+            }
+            ReadRequest::Survey(answer) => reply(answer, self.ask(rows::survey)),
         }
     }
 
     fn pending(
-        &self,
-        order: rows::Order,
+        &mut self,
+        order: rows::QueueOrder,
         limit: usize,
-    ) -> rusqlite::Result<(Vec<Pending>, Counts)> {
-        Ok((rows::pending(&self.connection, order, limit)?, self.counts))
+    ) -> rusqlite::Result<(Vec<QueueRow>, StateCounts)> {
+        let rows = self.ask(|connection| rows::pending(connection, order, limit))?;
+        Ok((rows, self.counts))
+    }
+
+    /// Reads, and once more without the rows that could not be read, if there are any.
+    fn ask<T>(
+        &mut self,
+        question: impl Fn(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        match question(&self.connection) {
+            Err(error) if repair::is_repairable(&error) => {
+                self.repair()?;
+                question(&self.connection)
+            }
+            answered => answered,
+        }
+    }
+
+    fn repair(&mut self) -> rusqlite::Result<()> {
+        let repaired = repair::repair(&mut self.connection)?;
+        self.counts = rows::counts(&self.connection)?;
+        self.agreed.forget();
+        schema::log_repaired(repaired);
+        Ok(())
     }
 }
 
-/// In one transaction: outside of one, each of the many statements would lock the file for itself.
+/// In one transaction: otherwise each of the many statements would lock the file.
 fn known(
     connection: &Connection,
-    questions: &[Question],
-    rare: rows::Rare,
-) -> rusqlite::Result<Vec<Known>> {
+    questions: &[StateLookup],
+    rare: rows::NonEmptyHints,
+) -> rusqlite::Result<Vec<RecordedState>> {
     if questions.is_empty() {
         return Ok(Vec::new());
     }
@@ -257,8 +311,8 @@ fn known(
     known
 }
 
-fn reply<T>(answer: Answer<T>, result: rusqlite::Result<T>) {
-    // Whoever asked may have gone.
+fn reply<T>(answer: StoreReply<T>, result: rusqlite::Result<T>) {
+    // The caller may have been dropped.
     drop(answer.send(result.map_err(|error| to_store_error(&error))));
 }
 

@@ -1,17 +1,17 @@
-//! Multipart uploads that are under way: what they send, and which parts the bucket has.
+//! Running multipart uploads: their plans, and their parts in the bucket.
 
 use super::rows::path_from;
-use crate::model::{RelPath, StoredPart, UploadNote, UploadPlan, Version};
+use crate::model::{RelPath, StoredPart, UploadPlan, UploadRecord, Version};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-const UPLOAD: &str = "path, upload_id, begun_ms, size, mtime_ns, part_size, head";
+pub(super) const UPLOAD: &str = "path, upload_id, begun_ms, size, mtime_ns, part_size, head";
 
-pub(super) fn note(connection: &Connection, note: &UploadNote) -> rusqlite::Result<()> {
+pub(super) fn note(connection: &Connection, note: &UploadRecord) -> rusqlite::Result<()> {
     let path = note.path.to_sort_key();
     if note.upload_id.is_none() {
         remove_parts(connection, &path)?;
     }
-    // An earlier one that was never ended is looked for with this one.
+    // An earlier unfinished one is removed with this one.
     let sql = "INSERT INTO uploads (path, upload_id, begun_ms, size, mtime_ns, part_size, head) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
          ON CONFLICT (path) DO UPDATE SET upload_id = excluded.upload_id, \
@@ -59,26 +59,28 @@ fn remove_parts(connection: &Connection, path: &[u8]) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM parts WHERE path = ?1")?.execute([path]).map(drop)
 }
 
-/// The upload that was noted for a path, with its parts.
+/// The recorded upload of a path, with its parts.
 pub(super) fn of_path(
     connection: &Connection,
     path: &[u8],
-) -> rusqlite::Result<Option<UploadNote>> {
+) -> rusqlite::Result<Option<UploadRecord>> {
     let sql = format!("SELECT {UPLOAD} FROM uploads WHERE path = ?1");
     let note = connection.prepare_cached(&sql)?.query_row([path], note_from).optional()?;
     let Some(mut note) = note else { return Ok(None) };
     let sql = "SELECT number, etag, crc64nvme FROM parts WHERE path = ?1 ORDER BY number";
     let mut statement = connection.prepare_cached(sql)?;
-    let parts = statement.query_map([path], |row| {
-        let crc64nvme = row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned);
-        Ok(StoredPart { number: row.get(0)?, etag: row.get(1)?, crc64nvme })
-    })?;
+    let parts = statement.query_map([path], |row| part_from(row, 0))?;
     note.parts = parts.collect::<Result<_, _>>()?;
     Ok(Some(note))
 }
 
-/// The uploads that nothing queued will go on with.
-pub(super) fn left_over(connection: &Connection) -> rusqlite::Result<Vec<UploadNote>> {
+pub(super) fn part_from(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredPart> {
+    let crc64nvme = row.get::<_, Option<i64>>(first + 2)?.map(i64::cast_unsigned);
+    Ok(StoredPart { number: row.get(first)?, etag: row.get(first + 1)?, crc64nvme })
+}
+
+/// The uploads that no queue entry will resume.
+pub(super) fn left_over(connection: &Connection) -> rusqlite::Result<Vec<UploadRecord>> {
     let sql = format!(
         "SELECT {UPLOAD} FROM uploads WHERE upload_id IS NULL OR path NOT IN \
          (SELECT path FROM pending WHERE operation = 'put' AND parked IS NULL)"
@@ -86,11 +88,11 @@ pub(super) fn left_over(connection: &Connection) -> rusqlite::Result<Vec<UploadN
     connection.prepare(&sql)?.query_map([], note_from)?.collect()
 }
 
-/// Without the parts.
-fn note_from(row: &Row<'_>) -> rusqlite::Result<UploadNote> {
+/// The upload without its parts.
+pub(super) fn note_from(row: &Row<'_>) -> rusqlite::Result<UploadRecord> {
     let unsigned = |index: usize| row.get::<_, i64>(index).map(i64::cast_unsigned);
     let version = Version { size: unsigned(3)?, mtime_ns: row.get(4)? };
-    Ok(UploadNote {
+    Ok(UploadRecord {
         path: path_from(row, 0)?,
         upload_id: row.get(1)?,
         begun: unsigned(2)?,

@@ -1,52 +1,62 @@
-//! Looking at a record without being its daemon, which may be at work on it: nothing is written to
-//! the file, no lock is taken that a daemon needs, and no read lasts longer than it must.
+//! Reads a state while a daemon may use it: nothing is written to the file, no lock is taken that a
+//! daemon needs, and reads are short.
 
-use super::schema::{self, RecordFile, Unread};
-use super::{Bound, Counts, OpenError, Store, Unusable, rows, share};
-use crate::model::Share;
+use super::schema::{self, RecordFile, SchemaError};
+use super::{
+    StateBinding, StateCounts, Store, StoreOpenError, UnusableState, binding, restoring, rows,
+    share,
+};
+use crate::model::Shard;
 use rusqlite::Connection;
 use std::path::Path;
 
-/// A record that is looked at.
+/// A read-only state.
 #[derive(Debug)]
-pub struct Viewed {
-    /// Its handle, or that of an empty one where there is none to believe.
+pub struct ReadOnlyState {
+    /// Its handle, or that of an empty one if there is none that can be used.
     pub store: Store,
-    /// What it is bound to; `None` where there is none to believe.
-    pub bound: Option<Bound>,
-    /// How much it holds.
-    pub counts: Counts,
-    /// Why the record that is there must not be acted on, if that is so: a daemon would move it aside.
-    pub unusable: Option<Unusable>,
+    /// Its binding; `None` if there is no usable state.
+    pub bound: Option<StateBinding>,
+    /// The scope of a restore that has not ended.
+    pub restoring: Option<String>,
+    /// Its sizes.
+    pub counts: StateCounts,
+    /// Why the existing state must not be used, if that is so: a daemon would rename it.
+    pub unusable: Option<UnusableState>,
 }
 
 impl Store {
-    /// The record of `target` in `directory` as it is at each moment, to be read only. Blocks.
+    /// Opens the state of `target` in `directory` read-only; each read sees its present content.
+    /// Blocks.
     ///
     /// # Errors
     ///
-    /// If there is one that cannot be read.
-    pub fn look_on(directory: &Path, target: &str) -> Result<Viewed, OpenError> {
+    /// If it exists and cannot be read.
+    pub fn look_on(directory: &Path, target: &str) -> Result<ReadOnlyState, StoreOpenError> {
         match schema::read_only(directory, target)? {
             Ok(connection) => view(directory, connection, None),
             Err(why) => view(directory, schema::scratch(directory)?, why.unusable()),
         }
     }
 
-    /// A copy of the record of `target` in `directory`, to be changed at will: it goes with its handle.
-    /// What it says is of `share`, as if a daemon had opened it.
-    /// What does not fit in memory is in a temporary file. Blocks.
+    /// Copies the state of `target` in `directory`; the copy may be changed and is deleted with its
+    /// handle. It is assigned to `share`, as if a daemon had opened it. A temporary file holds what
+    /// does not fit in memory. Blocks.
     ///
     /// # Errors
     ///
-    /// If there is one that cannot be read, or no copy can be made.
-    pub fn copy_of(directory: &Path, target: &str, share: Share) -> Result<Viewed, OpenError> {
+    /// If the state exists and cannot be read, or no copy can be made.
+    pub fn copy_of(
+        directory: &Path,
+        target: &str,
+        share: Shard,
+    ) -> Result<ReadOnlyState, StoreOpenError> {
         let why = match schema::read_only(directory, target)? {
             Ok(_) => match schema::copy(directory)? {
                 Ok(mut connection) => {
                     let kept = share::keep_only(&mut connection, share);
                     let path = schema::file_in(directory);
-                    kept.map_err(|source| OpenError::Unreadable { path, source })?;
+                    kept.map_err(|source| StoreOpenError::Unreadable { path, source })?;
                     return view(directory, connection, None);
                 }
                 Err(why) => Some(why),
@@ -60,19 +70,20 @@ impl Store {
 fn view(
     directory: &Path,
     connection: Connection,
-    unusable: Option<Unusable>,
-) -> Result<Viewed, OpenError> {
+    unusable: Option<UnusableState>,
+) -> Result<ReadOnlyState, StoreOpenError> {
     let path = schema::file_in(directory);
-    let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
-    let bound = rows::bound(&connection).map_err(unreadable)?;
+    let unreadable = |source| StoreOpenError::Unreadable { path: path.clone(), source };
+    let bound = binding::bound(&connection).map_err(unreadable)?;
+    let restoring = restoring::scope(&connection).map_err(unreadable)?;
     let counts = rows::counts(&connection).map_err(unreadable)?;
     let file = RecordFile { path: path.clone(), connection, moved_aside: None, lock: None };
     let store = Store::run(file, counts, directory)?;
-    Ok(Viewed { store, bound, counts, unusable })
+    Ok(ReadOnlyState { store, bound, restoring, counts, unusable })
 }
 
-impl Unread {
-    fn unusable(self) -> Option<Unusable> {
+impl SchemaError {
+    fn unusable(self) -> Option<UnusableState> {
         match self {
             Self::Nothing => None,
             Self::Unusable(why) => Some(why),

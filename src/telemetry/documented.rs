@@ -1,10 +1,10 @@
-//! Keeps `docs/METRICS.md` in step with the table of metrics, and the table with the instruments.
+//! Keeps `docs/METRICS.md` equal to the table of metrics, and the table equal to the instruments.
 //!
-//! `UPDATE_DOCS=1 cargo test --lib documented` writes the generated part anew.
+//! `UPDATE_DOCS=1 cargo test --lib documented` rewrites the generated part.
 
-use super::metrics::{Metrics, provider};
-use super::table::{self, Kind, Label, Metric, TABLE};
-use super::{Levels, Reloads};
+use super::metrics::{MetricInstruments, provider};
+use super::table::{self, InstrumentKind, Label, Metric, TABLE};
+use super::{GaugeValues, ReloadCounts};
 use crate::documented::{keep, project};
 use opentelemetry_sdk::Resource;
 use std::collections::BTreeSet;
@@ -24,9 +24,9 @@ fn tables() -> String {
         String::from("\n| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
     for Metric { name, kind, labels, help, .. } in TABLE {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram(_) => "histogram",
+            InstrumentKind::Counter => "counter",
+            InstrumentKind::Gauge => "gauge",
+            InstrumentKind::Histogram(_) => "histogram",
         };
         let labels: Vec<_> = labels.iter().map(|Label { name, .. }| format!("`{name}`")).collect();
         writeln!(text, "| `{name}` | {kind} | {} | {help} |", labels.join(", "))
@@ -45,7 +45,7 @@ fn tables() -> String {
     }
     text.push_str("\n| histogram | upper bounds, seconds |\n| --- | --- |\n");
     for Metric { name, kind, .. } in TABLE {
-        if let Kind::Histogram(bounds) = kind {
+        if let InstrumentKind::Histogram(bounds) = kind {
             let bounds: Vec<_> = bounds.iter().map(ToString::to_string).collect();
             writeln!(text, "| `{name}` | {} |", bounds.join(", "))
                 .expect("a string takes everything");
@@ -58,7 +58,7 @@ fn tables() -> String {
 #[test]
 fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
     let (provider, exposition) = provider(Resource::builder_empty().build(), None);
-    let metrics = Metrics::new(&provider);
+    let metrics = MetricInstruments::new(&provider);
     metrics.observe(full_levels);
     metrics.upload_duration.record(0.5, &[]);
     metrics.sync_lag.record(0.5, &[]);
@@ -69,14 +69,14 @@ fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
     let told: BTreeSet<_> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
     let expected = TABLE.iter().map(|Metric { name, kind, .. }| match kind {
-        Kind::Counter => format!("{name} counter"),
-        Kind::Gauge => format!("{name} gauge"),
-        Kind::Histogram(_) => format!("{name} histogram"),
+        InstrumentKind::Counter => format!("{name} counter"),
+        InstrumentKind::Gauge => format!("{name} gauge"),
+        InstrumentKind::Histogram(_) => format!("{name} histogram"),
     });
     assert_eq!(told, expected.collect(), "{text}");
     for Metric { name, help, kind, .. } in TABLE {
         assert!(text.contains(&format!("# HELP {name} {help}")), "{name} says what it means");
-        if let Kind::Histogram(bounds) = kind {
+        if let InstrumentKind::Histogram(bounds) = kind {
             for bound in *bounds {
                 assert!(
                     text.contains(&format!("{name}_bucket{{le=\"{bound}\"}}")),
@@ -90,7 +90,7 @@ fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
 #[test]
 fn a_level_with_a_label_tells_every_value_it_can_have() {
     let (provider, exposition) = provider(Resource::builder_empty().build(), None);
-    Metrics::new(&provider).observe(full_levels);
+    MetricInstruments::new(&provider).observe(full_levels);
     let text = exposition.render();
     for line in [
         "file_sync_parked_files{reason=\"permission\"} 2",
@@ -104,19 +104,20 @@ fn a_level_with_a_label_tells_every_value_it_can_have() {
     }
 }
 
-/// Levels of which everything is known.
-fn full_levels() -> Levels {
-    Levels {
+/// Gauges with all values set.
+fn full_levels() -> GaugeValues {
+    GaugeValues {
         pending_files: Some(1),
         pending_bytes: Some(1),
         oldest_pending: Some(1),
         parked: Some(vec![("permission denied".to_owned(), 2), ("name".to_owned(), 1)]),
+        gaps: Some(crate::model::CoverageGaps::default()),
         deletes_held: Some(1),
         other_writer: Some(true),
         mirrored_files: Some(1),
         invalidation_waiting: Some(1),
         invalidation_paths: Some([("accepted", 1), ("completed", 1), ("failed", 0)]),
-        reloads: Some(Reloads::default()),
+        reloads: Some(ReloadCounts::default()),
         credentials_expiry: Some(1),
         credentials_renewed: Some(1),
         credentials_renewals: Some((1, 1)),
@@ -138,7 +139,7 @@ fn full_levels() -> Levels {
 fn every_request_that_is_made_is_a_value_of_its_label() {
     let source = fs::read_to_string(project("src/transfer/metered.rs")).expect("the source");
     let known = table::S3_REQUESTS.labels[0].values;
-    // A request's name stands in quotes and is a word of capitals and small letters.
+    // The name of a request is quoted, and a word of capitals and lower-case letters.
     let names = source.split('"').skip(1).step_by(2).filter(|name| {
         name.starts_with(|char: char| char.is_ascii_uppercase()) && !name.contains(' ')
     });
@@ -153,7 +154,7 @@ fn names_and_units_are_as_prometheus_wants_them() {
         assert!(names.insert(name), "{name} is there twice");
         assert!(name.starts_with("file_sync_"), "{name}");
         assert!(help.ends_with('.'), "{name}: {help}");
-        assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+        assert_eq!(*kind == InstrumentKind::Counter, name.ends_with("_total"), "{name}");
         match *unit {
             "s" => assert!(name.contains("_seconds"), "{name}"),
             "By" => assert!(name.contains("bytes"), "{name}"),

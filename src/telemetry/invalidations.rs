@@ -1,37 +1,38 @@
-//! The traces of what a CDN is told: one for each batch, linked with those of its changes.
+//! The traces of invalidations: one per batch, linked with those of its changes.
 //!
 //! ```text
 //! mirror upload ─┬─ …
-//!                └─ invalidated   from S3's word until the CDN has taken it ──links to──┐
+//!                └─ invalidated   from S3's response until the CDN accepts ──links to──┐
 //! invalidate ◄──────────────────────────────────────────────────────────────────────────┘
-//!   │  links to the changes it is made of
-//!   └─ CloudFront.CreateInvalidation   each try
+//!   │  links to its changes
+//!   └─ CloudFront.CreateInvalidation   each attempt
 //! ```
 //!
-//! Batches without a change that is exported are not exported either, unless something failed.
+//! Batches without an exported change are not exported, unless something failed.
 
 use super::traces::{at, blank, context, fail_with};
-use crate::invalidate::Request;
-use crate::model::{Context, Link};
+use crate::invalidate::InvalidationRequest;
+use crate::model::{SpanReference, TraceLink};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{self, SpanContext, SpanId, SpanKind};
 use opentelemetry_sdk::trace::SpanData;
 
-/// The spans that are known with the end of this request.
-pub(super) fn spans(request: &Request<'_>) -> Vec<SpanData> {
+/// The spans that are known at the end of this request.
+pub(super) fn spans(request: &InvalidationRequest<'_>) -> Vec<SpanData> {
     let batch = request.batch;
     let failed = request.failed_before || request.answer.is_err();
     if batch.links.is_empty() && !failed {
         return Vec::new();
     }
     let own = batch.context();
-    let (began, ended) = (at(request.began), at(request.ended));
+    let began = at(request.began);
+    let ended = at(request.ended);
     let mut call = blank(child_of(own), "CloudFront.CreateInvalidation".into(), began, ended);
     call.parent_span_id = SpanId::from(own.span_id);
     call.span_kind = SpanKind::Client;
     call.attributes = vec![
         KeyValue::new("rpc.system.name", "aws-api"),
-        // Its name before, which most tools still look for.
+        // The previous name of the attribute, which most tools still use.
         KeyValue::new("rpc.system", "aws-api"),
         KeyValue::new("rpc.service", "CloudFront"),
         KeyValue::new("rpc.method", "CreateInvalidation"),
@@ -72,55 +73,65 @@ pub(super) fn spans(request: &Request<'_>) -> Vec<SpanData> {
 }
 
 /// The last part of a change.
-fn invalidated(link: &Link, ended: std::time::SystemTime) -> SpanData {
+fn invalidated(link: &TraceLink, ended: std::time::SystemTime) -> SpanData {
     let context = child_of(link.context);
     let mut span = blank(context, "invalidated".into(), at(link.since), ended);
     span.parent_span_id = SpanId::from(link.context.span_id);
     span
 }
 
-fn child_of(parent: Context) -> SpanContext {
+fn child_of(parent: SpanReference) -> SpanContext {
     context(parent.trace_id, SpanId::from(fastrand::u64(1..)))
 }
 
-fn referred(own: Context) -> SpanContext {
+fn referred(own: SpanReference) -> SpanContext {
     context(own.trace_id, SpanId::from(own.span_id))
 }
 
-fn linked(to: Context) -> trace::Link {
+fn linked(to: SpanReference) -> trace::Link {
     trace::Link::with_context(referred(to))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invalidate::{Heard, Kind, Status, Trouble};
-    use crate::model::{Batch, Month};
+    use crate::invalidate::{InvalidateError, RequestStatus, ResponseMeta, RetryKind};
+    use crate::model::{MonthCount, PathBatch};
 
-    fn batch(links: Vec<Link>) -> Batch {
-        Batch {
+    fn batch(links: Vec<TraceLink>) -> PathBatch {
+        PathBatch {
             id: "b".into(),
             reference: "r".into(),
             distribution: "E1".into(),
             paths: vec!["/a".into(), "/b/*".into()],
-            month: Month(0),
+            month: MonthCount(0),
             created: 2_000,
             accepted: None,
             links,
         }
     }
 
-    fn spans_of(batch: &Batch, answer: &Result<Status, Trouble>) -> Vec<SpanData> {
+    fn spans_of(
+        batch: &PathBatch,
+        answer: &Result<RequestStatus, InvalidateError>,
+    ) -> Vec<SpanData> {
         let failed_before = false;
-        let heard = &Heard { status: Some(201), request_id: Some("R".into()) };
-        spans(&Request { batch, began: 3_000, ended: 4_000, answer, heard, failed_before })
+        let heard = &ResponseMeta { status: Some(201), request_id: Some("R".into()) };
+        spans(&InvalidationRequest {
+            batch,
+            began: 3_000,
+            ended: 4_000,
+            answer,
+            heard,
+            failed_before,
+        })
     }
 
     #[test]
     fn a_batch_and_its_changes_lead_to_each_other() {
-        let change = Link { context: Context::of("change"), since: 1_000 };
+        let change = TraceLink { context: SpanReference::of("change"), since: 1_000 };
         let batch = batch(vec![change]);
-        let spans = spans_of(&batch, &Ok(Status { id: "I1".into(), completed: false }));
+        let spans = spans_of(&batch, &Ok(RequestStatus { id: "I1".into(), completed: false }));
         let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
         assert_eq!(names, ["invalidated", "CloudFront.CreateInvalidation", "invalidate"]);
         let [told, call, whole] = &spans[..] else { panic!("three spans") };
@@ -141,10 +152,11 @@ mod tests {
 
     #[test]
     fn what_failed_is_exported_and_what_nobody_follows_is_not() {
-        let taken = Ok(Status { id: "I1".into(), completed: false });
+        let taken = Ok(RequestStatus { id: "I1".into(), completed: false });
         assert!(spans_of(&batch(Vec::new()), &taken).is_empty());
-        let (code, message) = ("AccessDenied".into(), "no".into());
-        let refused = Err(Trouble { kind: Kind::Refused, code, message });
+        let code = "AccessDenied".into();
+        let message = "no".into();
+        let refused = Err(InvalidateError { kind: RetryKind::Refused, code, message });
         let spans = spans_of(&batch(Vec::new()), &refused);
         assert_eq!((spans.len(), &spans[0].status), (1, &trace::Status::error("no")));
     }

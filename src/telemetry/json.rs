@@ -1,6 +1,7 @@
-//! A record as one JSON object: the fixed names first, then the attributes, flat.
+//! Formats a record as one JSON object: the fixed names first, then the attributes, flat.
 
-use super::record::{Record, TRACE, is_hostile};
+use super::record::{Record, TRACE};
+use crate::escape::is_hostile;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 use std::io;
@@ -8,7 +9,7 @@ use std::io;
 pub(super) fn line(record: &Record<'_>) -> String {
     let mut bytes = Vec::with_capacity(256);
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Escaping);
-    // Neither strings and numbers nor a `Vec` have a way to fail.
+    // Strings, numbers and a `Vec` cannot fail.
     match record.serialize(&mut serializer) {
         Ok(()) => String::from_utf8(bytes).unwrap_or_default(),
         Err(_) => String::new(),
@@ -39,7 +40,7 @@ impl Serialize for Record<'_> {
     }
 }
 
-/// RFC 3339 in UTC, to the microsecond.
+/// RFC 3339 in UTC, with microseconds.
 fn timestamp(record: &Record<'_>) -> String {
     let at = record.timestamp;
     format!(
@@ -54,7 +55,7 @@ fn timestamp(record: &Record<'_>) -> String {
     )
 }
 
-/// JSON allows some characters as they are that still break a line or turn it around on a terminal.
+/// JSON permits some characters unescaped that break or reverse a line on a terminal.
 struct Escaping;
 
 impl Formatter for Escaping {

@@ -1,4 +1,4 @@
-//! The log's level, which may be changed while the program runs.
+//! The log level, which can be changed while the program runs.
 
 use super::{InitError, filter};
 use std::fmt;
@@ -16,11 +16,11 @@ impl LogLevel {
         Self(Arc::new(move |filter| handle.reload(filter)))
     }
 
-    /// Sets it to what is written as for `log_level`.
+    /// Sets the level to a value of `log_level`.
     ///
     /// # Errors
     ///
-    /// If that is neither a level nor directives; everything stays as it is then.
+    /// If it is neither a level nor directives; then nothing changes.
     pub fn set(&self, written: &str) -> Result<(), InitError> {
         let filter = filter(written)?;
         // The subscriber lives as long as the process.

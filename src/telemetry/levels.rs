@@ -1,84 +1,96 @@
-//! What is not counted but looked at: gauges that are asked for when somebody wants to know.
+//! Gauges that are read when a reader collects them.
 
 use super::metrics::labels;
 use super::table::{self, Label, Metric};
+use crate::model::CoverageGaps;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use std::sync::Arc;
 
-/// How things stand. What is not known has no series.
+/// The present values. An unknown value has no series.
 #[derive(Debug, Clone, Default)]
-pub struct Levels {
-    /// Files that wait.
+pub struct GaugeValues {
+    /// Pending files.
     pub pending_files: Option<u64>,
-    /// Bytes of those that are to be sent.
+    /// Bytes of the pending uploads.
     pub pending_bytes: Option<u64>,
-    /// How long the oldest change waits, seconds.
+    /// The age of the oldest pending change, in seconds.
     pub oldest_pending: Option<u64>,
-    /// Those that wait for more than time: why, in the words of the record, and how many.
+    /// Skipped changes, by the reason in the state.
     pub parked: Option<Vec<(String, u64)>>,
-    /// Deletes that wait for a person.
+    /// Coverage gaps.
+    pub gaps: Option<CoverageGaps>,
+    /// Deletes that wait for approval.
     pub deletes_held: Option<u64>,
-    /// Whether nothing is deleted because another daemon works below the prefix, or may do so.
+    /// Whether nothing is deleted because another daemon uses the prefix, or may do so.
     pub other_writer: Option<bool>,
     /// Files that are in S3.
     pub mirrored_files: Option<u64>,
-    /// Changed paths that a CDN was not told of.
+    /// Changed paths that were not sent to the CDN.
     pub invalidation_waiting: Option<u64>,
-    /// Paths a CDN was told of: accepted, completed and failed ones so far.
+    /// Paths that the CDN accepted, completed, and those of failed requests.
     pub invalidation_paths: Option<[(&'static str, u64); 3]>,
-    /// When the credentials end, seconds since 1970.
+    /// The expiry of the credentials, in seconds since 1970.
     pub credentials_expiry: Option<u64>,
-    /// When they were renewed, likewise.
+    /// The time of their last renewal, in seconds since 1970.
     pub credentials_renewed: Option<u64>,
-    /// How often that worked, and how often not.
+    /// Successful and failed renewals.
     pub credentials_renewals: Option<(u64, u64)>,
-    /// What became of changes of the configuration.
-    pub reloads: Option<Reloads>,
-    /// Why S3 takes nothing: a value of the label `class`, or empty.
+    /// The results of configuration changes.
+    pub reloads: Option<ReloadCounts>,
+    /// The reason of an outage: a value of the label `class`, or empty.
     pub outage: Option<&'static str>,
     /// Whether the watched directory can be used.
     pub source_available: Option<bool>,
-    /// How changes are seen: a value of the label `mode`.
+    /// How changes are detected: a value of the label `mode`.
     pub watch_mode: Option<&'static str>,
     /// Directories with a watch.
     pub watched: Option<u64>,
-    /// Directories without.
+    /// Directories without a watch.
     pub unwatched: Option<u64>,
     /// Watches that the kernel allows.
     pub watch_limit: Option<u64>,
     /// Overflows since the start.
     pub overflows: Option<u64>,
-    /// Which shard this is, and of how many.
+    /// The index of the shard, and the shard count.
     pub shard: Option<(u16, u16)>,
-    /// Bytes of the record on disk.
+    /// Bytes of the state on disk.
     pub state_bytes: Option<u64>,
-    /// Bytes left on its volume.
+    /// Bytes available on its volume.
     pub state_available: Option<u64>,
-    /// Bytes that its volume has.
+    /// The capacity of its volume in bytes.
     pub state_capacity: Option<u64>,
 }
 
-/// What became of changes of the configuration.
+/// The results of configuration changes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Reloads {
-    /// Taken up.
+pub struct ReloadCounts {
+    /// Applied changes.
     pub applied: u64,
-    /// Left, because they need a restart.
+    /// Changes that need a restart.
     pub refused: u64,
-    /// Left, because something is wrong with them.
+    /// Invalid changes.
     pub invalid: u64,
-    /// Whether the last one was left.
+    /// Whether the last change was not applied.
     pub stale: bool,
 }
 
-/// One of the levels, if it is known.
-type Level = fn(&Levels) -> Option<u64>;
-type Ask = Arc<dyn Fn() -> Levels + Send + Sync>;
+/// Returns one of the values, if it is known.
+type GaugeReader = fn(&GaugeValues) -> Option<u64>;
+type GaugeSource = Arc<dyn Fn() -> GaugeValues + Send + Sync>;
 
-/// Tells `levels` to whoever collects.
-pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync + 'static) {
-    let levels: Ask = Arc::new(levels);
-    let plain: [(&Metric, Level); 19] = [
+fn observe_gaps(meter: &Meter, levels: &GaugeSource) {
+    gauge(meter, &table::COVERAGE_GAPS, levels, |levels, observer| {
+        let Some(gaps) = &levels.gaps else { return };
+        for (reason, count) in gaps.iter() {
+            observer.observe(count, &labels(&[("reason", reason.as_str())]));
+        }
+    });
+}
+
+/// Registers `levels` with the meter.
+pub(super) fn observe(meter: &Meter, levels: impl Fn() -> GaugeValues + Send + Sync + 'static) {
+    let levels: GaugeSource = Arc::new(levels);
+    let plain: [(&Metric, GaugeReader); 19] = [
         (&table::PENDING_FILES, |levels| levels.pending_files),
         (&table::PENDING_BYTES, |levels| levels.pending_bytes),
         (&table::OLDEST_PENDING, |levels| levels.oldest_pending),
@@ -112,6 +124,7 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync +
             parked.iter().filter(|(why, _)| reason(why) == value).map(|(_, files)| files).sum()
         });
     });
+    observe_gaps(meter, &levels);
     gauge(meter, &table::OUTAGE_STATE, &levels, |levels, observer| {
         let Some(outage) = levels.outage else { return };
         each(&table::OUTAGE_STATE, observer, |value| u64::from(value == outage));
@@ -131,7 +144,7 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync +
         observer.observe(failed, &labels(&[("result", "failure")]));
     });
     counter(meter, &table::CONFIG_RELOADS, &levels, |levels, observer| {
-        let Some(Reloads { applied, refused, invalid, .. }) = levels.reloads else { return };
+        let Some(ReloadCounts { applied, refused, invalid, .. }) = levels.reloads else { return };
         for (result, count) in [("applied", applied), ("refused", refused), ("invalid", invalid)] {
             observer.observe(count, &labels(&[("result", result)]));
         }
@@ -143,7 +156,7 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> Levels + Send + Sync +
     });
 }
 
-/// Observes a metric of one label for each value that it can have.
+/// Reports a metric with one label, once per value.
 fn each(metric: &Metric, observer: &dyn AsyncInstrument<u64>, level: impl Fn(&'static str) -> u64) {
     for Label { name, values } in metric.labels {
         for value in *values {
@@ -155,30 +168,30 @@ fn each(metric: &Metric, observer: &dyn AsyncInstrument<u64>, level: impl Fn(&'s
 fn gauge(
     meter: &Meter,
     metric: &Metric,
-    levels: &Ask,
-    tell: impl Fn(&Levels, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+    levels: &GaugeSource,
+    tell: impl Fn(&GaugeValues, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
 ) {
     let levels = Arc::clone(levels);
     let builder = meter.u64_observable_gauge(metric.name);
     let builder = builder.with_unit(metric.unit).with_description(metric.help);
-    // The provider keeps it.
+    // The provider keeps the gauge.
     let _gauge = builder.with_callback(move |observer| tell(&levels(), observer)).build();
 }
 
 fn counter(
     meter: &Meter,
     metric: &Metric,
-    levels: &Ask,
-    tell: impl Fn(&Levels, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+    levels: &GaugeSource,
+    tell: impl Fn(&GaugeValues, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
 ) {
     let levels = Arc::clone(levels);
     let builder = meter.u64_observable_counter(metric.name);
     let builder = builder.with_unit(metric.unit).with_description(metric.help);
-    // The provider keeps it.
+    // The provider keeps the counter.
     let _counter = builder.with_callback(move |observer| tell(&levels(), observer)).build();
 }
 
-/// The words of the record name errors of the system, of which there are many; a label has few values.
+/// The state contains many system errors, but a label has few values.
 fn reason(why: &str) -> &'static str {
     let why = why.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
@@ -203,7 +216,7 @@ mod tests {
             ("permission-denied", "permission"),
             ("its directory cannot be read: permission denied", "permission"),
             ("name", "name"),
-            ("the name is not UTF-8, and S3 keys are", "name"),
+            ("file name is not valid UTF-8; S3 requires UTF-8 keys", "name"),
             ("the key would be 1100 bytes long, and S3 takes 1024 at most", "name"),
             ("the watched directory is empty", "source"),
             ("Input/output error (os error 5)", "other"),

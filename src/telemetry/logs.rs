@@ -1,23 +1,23 @@
-//! The layer between `tracing` and the output: events in, lines out.
+//! The layer between `tracing` and the output: converts events into lines.
 
-use super::output::Output;
-use super::record::{Fields, Record, Style};
+use super::output::LogOutput;
+use super::record::{Fields, Record, RecordStyle};
 use std::time::SystemTime;
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Writes every event as one record, with the fields of the spans around it.
+/// Writes every event as one record, with the fields of its spans.
 #[derive(Debug)]
 pub(super) struct Logs {
-    style: Style,
-    output: Output,
+    style: RecordStyle,
+    output: LogOutput,
     clock: fn() -> SystemTime,
 }
 
 impl Logs {
-    pub(super) fn new(style: Style, output: Output, clock: fn() -> SystemTime) -> Self {
+    pub(super) fn new(style: RecordStyle, output: LogOutput, clock: fn() -> SystemTime) -> Self {
         Self { style, output, clock }
     }
 
@@ -26,20 +26,20 @@ impl Logs {
         self.output.send(record.to_line(self.style))
     }
 
-    /// A gap in the log is worse when nobody knows of it.
+    /// Logs the number of lost lines, so that a gap is visible.
     fn tell_of_lost_lines(&self) {
         let lost = self.output.take_lost();
         if lost == 0 {
             return;
         }
         let fields = Fields {
-            message: Some("log lines were lost because nobody read them in time".to_owned()),
+            message: Some("log lines were lost because the reader was too slow".to_owned()),
             event: Some("log.lost".to_owned()),
             attributes: vec![("log.lost_lines", lost.into())],
             ..Fields::default()
         };
         if !self.write(Level::WARN, module_path!(), fields) {
-            // The lost lines stay to be told; the telling itself is none of them.
+            // The lost lines are reported later; the report itself does not count.
             self.output.add_lost(lost - 1);
         }
     }
@@ -70,7 +70,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Logs {
         }
         event.record(&mut fields);
         let metadata = event.metadata();
-        // A lost line is counted by the output.
+        // The output counts a lost line.
         let _sent: bool = self.write(*metadata.level(), metadata.target(), fields);
     }
 }

@@ -1,11 +1,11 @@
-//! The instruments, and the text that Prometheus reads.
+//! The instruments, and the text for Prometheus.
 //!
-//! One provider feeds both ways out: what is pushed over OTLP and what is scraped are the same
-//! numbers. Recording costs an atomic addition, and neither blocks nor fails.
+//! One provider serves both outputs: OTLP and Prometheus have the same values. Recording costs an
+//! atomic addition, and neither blocks nor fails.
 
-use super::levels::{self, Levels};
-use super::otlp::Pushed;
-use super::table::{self, Kind, Metric};
+use super::levels::{self, GaugeValues};
+use super::otlp::PushExporter;
+use super::table::{self, InstrumentKind, Metric};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::Resource;
@@ -14,14 +14,14 @@ use prometheus::{Registry, TextEncoder};
 use std::fmt;
 use std::time::Duration;
 
-/// What a scrape is answered with, as its `Content-Type`.
+/// The `Content-Type` of a scrape.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// The name of what makes the measurements.
+/// The name of the instrumentation scope.
 pub(super) const SCOPE: &str = "file-sync-service";
 
-/// Where metrics are recorded.
-pub(super) struct Metrics {
+/// The instruments.
+pub(super) struct MetricInstruments {
     pub(super) operations: Counter<u64>,
     pub(super) upload_bytes: Counter<u64>,
     pub(super) upload_duration: Histogram<f64>,
@@ -33,15 +33,16 @@ pub(super) struct Metrics {
     meter: Meter,
 }
 
-/// Renders the metrics of now as text. Cheap to clone.
+/// Renders the present metrics as text. Cheap to clone.
 #[derive(Clone)]
 pub struct Exposition(Registry);
 
 impl Exposition {
-    /// The text. It looks at the state directory's volume, so call it where it may block.
+    /// Returns the text. It reads the volume of the state directory, so call it where blocking is
+    /// permitted.
     #[must_use]
     pub fn render(&self) -> String {
-        // What cannot be encoded is a metric without a name, of which there is none.
+        // Only a metric without a name cannot be encoded, and there is none.
         TextEncoder::new().encode_to_string(&self.0.gather()).unwrap_or_default()
     }
 }
@@ -52,21 +53,21 @@ impl fmt::Debug for Exposition {
     }
 }
 
-impl fmt::Debug for Metrics {
+impl fmt::Debug for MetricInstruments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 
-/// The provider of `resource` with Prometheus at one end, and at the other what is `pushed`.
+/// Creates the provider of `resource` with Prometheus as a reader, and `pushed` as another.
 pub(super) fn provider(
     resource: Resource,
-    pushed: Option<PeriodicReader<Pushed>>,
+    pushed: Option<PeriodicReader<PushExporter>>,
 ) -> (SdkMeterProvider, Exposition) {
     let registry = Registry::new();
     let exporter = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
-        // The table has the names as they are to be.
+        // The names in the table are final.
         .without_units()
         .without_counter_suffixes()
         .scope_info_enabled(false)
@@ -91,8 +92,8 @@ pub(super) fn provider(
     (builder.build(), Exposition(registry))
 }
 
-impl Metrics {
-    /// The instruments of the table.
+impl MetricInstruments {
+    /// Creates the instruments of the table.
     pub(super) fn new(provider: &SdkMeterProvider) -> Self {
         let meter = provider.meter(SCOPE);
         let metrics = Self {
@@ -116,13 +117,12 @@ impl Metrics {
         metrics
     }
 
-    /// Has `levels` asked whenever somebody wants to know. It must not wait for anything but a disk.
-    pub(super) fn observe(&self, levels: impl Fn() -> Levels + Send + Sync + 'static) {
+    /// Registers `levels`, which is called at each collection. It must wait for nothing but a disk.
+    pub(super) fn observe(&self, levels: impl Fn() -> GaugeValues + Send + Sync + 'static) {
         levels::observe(&self.meter, levels);
     }
 
-    /// A rate is only seen from a series that was there before: the usual ones are there from the
-    /// start.
+    /// Creates the usual series at the start, because a rate needs a series that existed before.
     fn begin_at_zero(&self) {
         self.upload_bytes.add(0, &[]);
         for operation in ["upload", "delete"] {
@@ -142,7 +142,7 @@ pub(super) fn labels<const N: usize>(pairs: &[(&'static str, &'static str); N]) 
     pairs.map(|(name, value)| KeyValue::new(name, value))
 }
 
-/// Seconds, as every duration is measured in.
+/// Converts a duration to seconds.
 pub(super) fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
@@ -159,8 +159,8 @@ fn gauge(meter: &Meter, metric: &Metric) -> Gauge<u64> {
 
 fn histogram(meter: &Meter, metric: &Metric) -> Histogram<f64> {
     let bounds = match metric.kind {
-        Kind::Histogram(bounds) => bounds.to_vec(),
-        Kind::Counter | Kind::Gauge => Vec::new(),
+        InstrumentKind::Histogram(bounds) => bounds.to_vec(),
+        InstrumentKind::Counter | InstrumentKind::Gauge => Vec::new(),
     };
     let builder = meter.f64_histogram(metric.name).with_boundaries(bounds);
     builder.with_unit(metric.unit).with_description(metric.help).build()

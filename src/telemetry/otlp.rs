@@ -1,11 +1,12 @@
-//! The ways to a collector: gRPC and HTTP, made as the standard variables say.
+//! Exporters for a collector: gRPC and HTTP, configured by the standard variables.
 //!
-//! A collector that is away, slow or silent costs what was measured, and nothing else: whatever waits
-//! for it does so on a thread of its own, and the end of the program waits for it only so long.
+//! An unreachable, slow or silent collector loses measurements, and nothing else: waiting for it
+//! happens on separate threads, and the end of the program waits for a bounded time only.
 
-use super::spans::{Limits, SpanQueue};
-use super::switches::{Protocol, Switches};
-use super::turns::{Turns, without_password};
+use super::spans::{SpanLimits, SpanQueue};
+use super::switches::{OtelSwitches, Protocol};
+use super::turns::ExportHealth;
+use crate::endpoint_url::masked_urls;
 use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry_http::HttpClient;
 use opentelemetry_http::hyper::HyperClient;
@@ -27,22 +28,22 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// How long the end of the program waits for the collector to take what is left.
+/// Maximum time that the end of the program waits for the collector.
 const END_PATIENCE: Duration = Duration::from_secs(2);
-/// How long those that were given up may take to notice.
+/// Maximum time for abandoned exporters to stop.
 const GIVE_UP_PATIENCE: Duration = Duration::from_millis(200);
-/// The longest any HTTP request to a collector takes; the exporter's own limit is below.
+/// Maximum time of an HTTP request to a collector; the exporter's own limit is lower.
 const HTTP_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is under way to collectors.
+/// The running exporters.
 #[derive(Debug, Clone)]
-pub(super) struct Pipelines {
+pub(super) struct OtlpPipelines {
     pub(super) spans: Option<SpanQueue>,
     pub(super) given_up: CancellationToken,
     pushes_metrics: bool,
 }
 
-/// What cannot be made is told, and left out.
+/// Logs an exporter that cannot be created, and omits it.
 fn told<T>(signal: &str, made: Result<T, ExporterBuildError>) -> Option<T> {
     let error = match made {
         Ok(made) => return Some(made),
@@ -51,15 +52,15 @@ fn told<T>(signal: &str, made: Result<T, ExporterBuildError>) -> Option<T> {
     tracing::error!(
         event = "telemetry.not_exported",
         signal,
-        error.message = without_password(&error.to_string()),
+        error.message = masked_urls(&error.to_string()),
         "what is measured cannot be exported"
     );
     None
 }
 
-/// The way of the spans, if there is one. To be called on the runtime.
+/// Creates the exporter of spans, if enabled. Call it on the runtime.
 pub(super) fn spans(
-    switches: &Switches,
+    switches: &OtelSwitches,
     resource: &Resource,
     given_up: &CancellationToken,
 ) -> Option<SpanQueue> {
@@ -67,40 +68,49 @@ pub(super) fn spans(
         Protocol::Grpc => SpanExporter::builder().with_tonic().with_tls_config(tls()).build(),
         Protocol::Http => http().and_then(|client| {
             let builder = SpanExporter::builder().with_http().with_http_client(client);
-            builder.with_protocol(OtlpProtocol::HttpBinary).build()
+            let builder = builder.with_protocol(OtlpProtocol::HttpBinary);
+            match &switches.endpoints.0 {
+                Some(endpoint) => builder.with_endpoint(endpoint).build(),
+                None => builder.build(),
+            }
         }),
     };
     let mut exporter = told("traces", exporter)?;
     exporter.set_resource(resource);
-    let limits = Limits { delay: switches.delay, queue: switches.queue, batch: switches.batch };
+    let limits = SpanLimits { delay: switches.delay, queue: switches.queue, batch: switches.batch };
     let queue = SpanQueue::start(exporter, limits, Handle::current(), given_up.clone());
     told("traces", queue.map_err(|error| ExporterBuildError::InternalFailure(error.to_string())))
 }
 
-/// What pushes the metrics, if anything does. To be called on the runtime.
+/// Creates the exporter of metrics, if enabled. Call it on the runtime.
 pub(super) fn metrics(
-    switches: &Switches,
+    switches: &OtelSwitches,
     given_up: &CancellationToken,
-) -> Option<PeriodicReader<Pushed>> {
+) -> Option<PeriodicReader<PushExporter>> {
     let exporter = match switches.metrics? {
         Protocol::Grpc => MetricExporter::builder().with_tonic().with_tls_config(tls()).build(),
         Protocol::Http => http().and_then(|client| {
             let builder = MetricExporter::builder().with_http().with_http_client(client);
-            builder.with_protocol(OtlpProtocol::HttpBinary).build()
+            let builder = builder.with_protocol(OtlpProtocol::HttpBinary);
+            match &switches.endpoints.1 {
+                Some(endpoint) => builder.with_endpoint(endpoint).build(),
+                None => builder.build(),
+            }
         }),
     };
     let exporter = told("metrics", exporter)?;
-    let (runtime, given_up) = (Handle::current(), given_up.clone());
-    let pushed = Pushed { exporter, runtime, given_up, turns: Turns::new("metrics") };
+    let runtime = Handle::current();
+    let given_up = given_up.clone();
+    let pushed = PushExporter { exporter, runtime, given_up, turns: ExportHealth::new("metrics") };
     Some(PeriodicReader::builder(pushed).build())
 }
 
-/// The certificates that the system trusts; without it none is.
+/// The certificates that the system trusts; by default none are.
 fn tls() -> ClientTlsConfig {
     ClientTlsConfig::new().with_native_roots()
 }
 
-impl Pipelines {
+impl OtlpPipelines {
     pub(super) fn new(
         spans: Option<SpanQueue>,
         pushes_metrics: bool,
@@ -109,7 +119,7 @@ impl Pipelines {
         Self { spans, given_up, pushes_metrics }
     }
 
-    /// Sends what is left, for as long as there is patience and nobody is `hurried`.
+    /// Sends the rest, until time is over or `hurried` resolves.
     pub(super) async fn end(&self, provider: &SdkMeterProvider, hurried: impl Future<Output = ()>) {
         let spans = self.spans.as_ref().map(SpanQueue::end);
         let metrics = self.pushes_metrics.then(|| end_metrics(provider.clone())).flatten();
@@ -117,7 +127,7 @@ impl Pipelines {
             return;
         }
         let ended = async {
-            // Whoever does not answer has ended as well.
+            // An exporter that does not answer counts as ended.
             for end in [spans, metrics].into_iter().flatten() {
                 end.await.unwrap_or_default();
             }
@@ -139,11 +149,11 @@ impl Pipelines {
     }
 }
 
-/// The shutdown blocks, so it has a thread, which is left to itself if need be.
+/// Shuts the provider down on its own thread, because that blocks; the thread may be abandoned.
 fn end_metrics(provider: SdkMeterProvider) -> Option<oneshot::Receiver<()>> {
     let (done, ended) = oneshot::channel();
     let end = move || {
-        // What did not work was told on the way; and nobody may be waiting any more.
+        // Failures were logged before, and the receiver may be gone.
         drop(provider.shutdown());
         done.send(()).unwrap_or_default();
     };
@@ -151,20 +161,20 @@ fn end_metrics(provider: SdkMeterProvider) -> Option<oneshot::Receiver<()>> {
 }
 
 /// Pushes metrics. Called on the thread of the reader, which may block.
-pub(super) struct Pushed {
+pub(super) struct PushExporter {
     exporter: MetricExporter,
     runtime: Handle,
     given_up: CancellationToken,
-    turns: Turns,
+    turns: ExportHealth,
 }
 
-impl fmt::Debug for Pushed {
+impl fmt::Debug for PushExporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pushed").finish_non_exhaustive()
     }
 }
 
-impl PushMetricExporter for Pushed {
+impl PushMetricExporter for PushExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let export = self.given_up.run_until_cancelled(self.exporter.export(metrics));
         match self.runtime.block_on(export) {
@@ -188,8 +198,7 @@ impl PushMetricExporter for Pushed {
     }
 }
 
-/// An HTTP client with the certificates that the system trusts; like all here it is driven on the
-/// runtime.
+/// An HTTP client with the certificates that the system trusts; it is driven on the runtime.
 fn http() -> Result<impl HttpClient + 'static, ExporterBuildError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let connector = HttpsConnectorBuilder::new()

@@ -1,9 +1,10 @@
-//! The way out of the process: a bounded queue and one thread that may block on the reader.
+//! The log output: a bounded queue, and one thread that may block on the reader.
 //!
 //! # Invariants
 //!
-//! - [`Output::send`] returns at once, whatever has become of the reader.
-//! - Lines leave whole and in order. What the reader has refused is gone; the program goes on.
+//! - [`LogOutput::send`] returns at once, whatever the state of the reader.
+//! - Lines are written whole and in order. Lines that the reader refuses are lost; the program
+//!   continues.
 
 use std::io;
 use std::sync::Arc;
@@ -12,51 +13,53 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread;
 use std::time::Duration;
 
-/// Lines on their way out. A line is some 300 bytes, so this is about 2 MiB at the most usual.
+/// Maximum number of queued lines. A line usually has about 300 bytes, so this is about 2 MiB.
 const QUEUE_LINES: usize = 8192;
-/// Lines that leave with one system call.
+/// Maximum size of lines that are written with one system call.
 const BATCH_BYTES: usize = 64 * 1024;
-/// How long the end of the program waits for its last lines, in steps.
+/// The steps in which the end of the program waits for its last lines.
 const FLUSH_STEP: Duration = Duration::from_millis(10);
 const FLUSH_STEPS: u32 = 100;
 
-enum Item {
+enum OutputItem {
     Line(String),
-    /// Answer when everything before is out.
+    /// Answer when all previous lines are written.
     Flush(SyncSender<()>),
 }
 
-/// The end of the queue that lines go in.
+/// The sending end of the queue.
 #[derive(Debug, Clone)]
-pub(super) struct Output {
-    queue: SyncSender<Item>,
+pub(super) struct LogOutput {
+    queue: SyncSender<OutputItem>,
     lost: Arc<AtomicU64>,
 }
 
-/// Waits for the last lines when dropped, for a second at most.
+/// Waits for the last lines when dropped, for at most a second.
 #[derive(Debug)]
-pub struct Guard(SyncSender<Item>);
+pub struct OutputGuard(SyncSender<OutputItem>);
 
-impl Output {
+impl LogOutput {
     /// Starts the thread that writes to `writer`.
-    pub(super) fn start(writer: impl io::Write + Send + 'static) -> io::Result<(Self, Guard)> {
+    pub(super) fn start(
+        writer: impl io::Write + Send + 'static,
+    ) -> io::Result<(Self, OutputGuard)> {
         Self::with_queue(writer, QUEUE_LINES)
     }
 
     fn with_queue(
         mut writer: impl io::Write + Send + 'static,
         lines: usize,
-    ) -> io::Result<(Self, Guard)> {
+    ) -> io::Result<(Self, OutputGuard)> {
         let (queue, items) = sync_channel(lines);
         let run = move || run(&mut writer, &items);
-        // Detached: a reader that never reads again must not keep the process from ending.
+        // Detached: a stuck reader must not keep the process from ending.
         thread::Builder::new().name("log".to_owned()).spawn(run)?;
-        Ok((Self { queue: queue.clone(), lost: Arc::default() }, Guard(queue)))
+        Ok((Self { queue: queue.clone(), lost: Arc::default() }, OutputGuard(queue)))
     }
 
-    /// Whether there was room for the line.
+    /// Queues a line. Returns whether there was room.
     pub(super) fn send(&self, line: String) -> bool {
-        match self.queue.try_send(Item::Line(line)) {
+        match self.queue.try_send(OutputItem::Line(line)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.add_lost(1);
@@ -67,7 +70,7 @@ impl Output {
 
     /// The number of lines lost since the last call.
     pub(super) fn take_lost(&self) -> u64 {
-        // A plain look first: this is asked before every line, from every thread.
+        // A plain read first: this is called before every line, on every thread.
         if self.lost.load(Ordering::Relaxed) == 0 {
             0
         } else {
@@ -80,10 +83,10 @@ impl Output {
     }
 }
 
-impl Drop for Guard {
+impl Drop for OutputGuard {
     fn drop(&mut self) {
         let (answer, answered) = sync_channel(1);
-        let mut item = Item::Flush(answer);
+        let mut item = OutputItem::Flush(answer);
         for _ in 0..FLUSH_STEPS {
             match self.0.try_send(item) {
                 Ok(()) => break,
@@ -93,22 +96,22 @@ impl Drop for Guard {
             thread::sleep(FLUSH_STEP);
         }
         match answered.recv_timeout(FLUSH_STEP * FLUSH_STEPS) {
-            // Nothing is left to be done about lines that nobody takes.
+            // Lines that cannot be written are given up.
             Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
 }
 
-fn run(writer: &mut impl io::Write, items: &Receiver<Item>) {
+fn run(writer: &mut impl io::Write, items: &Receiver<OutputItem>) {
     let mut batch = Vec::with_capacity(BATCH_BYTES);
     while let Ok(first) = items.recv() {
         let mut next = Some(first);
         while let Some(item) = next {
             match item {
-                Item::Line(line) => batch.extend_from_slice(line.as_bytes()),
-                Item::Flush(answer) => {
+                OutputItem::Line(line) => batch.extend_from_slice(line.as_bytes()),
+                OutputItem::Flush(answer) => {
                     write(writer, &mut batch);
-                    // Whoever asked may have stopped waiting.
+                    // The caller may have stopped waiting.
                     answer.try_send(()).unwrap_or_default();
                 }
             }
@@ -118,7 +121,8 @@ fn run(writer: &mut impl io::Write, items: &Receiver<Item>) {
     }
 }
 
-/// Writes and empties `batch`. A reader that is gone (EPIPE) or full (ENOSPC) costs these lines only.
+/// Writes and empties `batch`. A reader that is gone (EPIPE) or full (ENOSPC) loses only these
+/// lines.
 fn write(writer: &mut impl io::Write, batch: &mut Vec<u8>) {
     let mut rest = batch.as_slice();
     while !rest.is_empty() {
@@ -126,7 +130,8 @@ fn write(writer: &mut impl io::Write, batch: &mut Vec<u8>) {
             Ok(0) => break,
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody made the shared descriptor non-blocking. Waiting is this thread's job.
+            // Another process made the shared descriptor non-blocking. Waiting is the job of this
+            // thread.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FLUSH_STEP),
             Err(_) => break,
         }
@@ -141,7 +146,7 @@ mod tests {
     use std::sync::mpsc::Sender;
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    /// Takes bytes for as long as nobody holds the gate.
+    /// Accepts bytes while the gate is open.
     #[derive(Clone, Default)]
     struct Gated(Arc<(Mutex<()>, Mutex<Vec<u8>>)>);
 
@@ -158,7 +163,7 @@ mod tests {
     impl io::Write for Gated {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _open = self.close();
-            // A byte at a time, as a pipe may.
+            // One byte at a time, as a pipe may do.
             self.0.1.lock().expect("no panic").extend(bytes.first());
             Ok(bytes.len().min(1))
         }
@@ -171,7 +176,7 @@ mod tests {
     #[test]
     fn lines_leave_whole_and_in_order() {
         let reader = Gated::default();
-        let (output, guard) = Output::start(reader.clone()).expect("a thread");
+        let (output, guard) = LogOutput::start(reader.clone()).expect("a thread");
         assert!(output.send("one\n".to_owned()));
         assert!(output.send("two\n".to_owned()));
         drop(guard);
@@ -181,10 +186,10 @@ mod tests {
     #[test]
     fn a_reader_that_does_not_read_costs_lines_and_never_the_caller() {
         let reader = Gated::default();
-        let (output, guard) = Output::with_queue(reader.clone(), 2).expect("a thread");
+        let (output, guard) = LogOutput::with_queue(reader.clone(), 2).expect("a thread");
         let closed = reader.close();
         let sent = (0..10).filter(|line| output.send(format!("{line}\n"))).count();
-        // The queue's two, and those the thread had taken before it met the closed gate.
+        // The two of the queue, and those that the thread had taken before the gate was closed.
         assert!((2..10).contains(&sent), "{sent}");
         assert_eq!(output.take_lost(), 10 - sent as u64);
         assert_eq!(output.take_lost(), 0);
@@ -207,7 +212,7 @@ mod tests {
         }
         #[expect(clippy::disallowed_methods, reason = "counts three calls")]
         let (tried, tries) = std::sync::mpsc::channel();
-        let (output, guard) = Output::start(Broken(tried)).expect("a thread");
+        let (output, guard) = LogOutput::start(Broken(tried)).expect("a thread");
         for _ in 0..3 {
             assert!(output.send("line\n".to_owned()));
             tries.recv_timeout(Duration::from_secs(10)).expect("the thread goes on");
@@ -218,7 +223,7 @@ mod tests {
     #[test]
     fn the_end_does_not_wait_for_a_reader_that_never_reads() {
         let reader = Gated::default();
-        let (output, guard) = Output::with_queue(reader.clone(), 1).expect("a thread");
+        let (output, guard) = LogOutput::with_queue(reader.clone(), 1).expect("a thread");
         let _closed = reader.close();
         while output.send("line\n".to_owned()) {}
         drop(guard);

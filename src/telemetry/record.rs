@@ -1,6 +1,7 @@
-//! One log record, collected from an event and the spans around it.
+//! A log record, collected from an event and its spans.
 
 use super::{json, text};
+use crate::error_causes::causes;
 use serde_json::Value;
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -8,24 +9,24 @@ use time::OffsetDateTime;
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
-/// Longer values are cut: container runtimes split lines of more than 16 KiB.
+/// Maximum size of a value; container runtimes split lines of more than 16 KiB.
 const VALUE_BYTES_MAX: usize = 4096;
 
-/// Names at the top level of a record that no attribute can take.
+/// Top-level names of a record that no attribute may use.
 const RESERVED: [&str; 3] = ["timestamp", "severity", "target"];
 
-/// The names of the W3C trace context, and how many hexadecimal digits each has.
+/// The names of the W3C trace context, with their numbers of hexadecimal digits.
 pub(super) const TRACE: [(&str, usize); 3] =
     [("trace_id", 32), ("span_id", 16), ("trace_flags", 2)];
 
-/// How records are written.
+/// The style of records.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Style {
+pub(super) enum RecordStyle {
     Json,
     Text { colour: bool },
 }
 
-/// What one line tells.
+/// The content of one line.
 #[derive(Debug)]
 pub(super) struct Record<'a> {
     pub(super) timestamp: OffsetDateTime,
@@ -39,17 +40,17 @@ pub(super) struct Record<'a> {
 pub(super) struct Fields {
     pub(super) message: Option<String>,
     pub(super) event: Option<String>,
-    /// The trace it belongs to, in the order of [`TRACE`].
+    /// The trace of the record, in the order of [`TRACE`].
     pub(super) trace: [Option<String>; TRACE.len()],
     pub(super) attributes: Vec<(&'static str, Value)>,
 }
 
 impl Record<'_> {
-    /// The line, with its end.
-    pub(super) fn to_line(&self, style: Style) -> String {
+    /// Formats the line, with its line break.
+    pub(super) fn to_line(&self, style: RecordStyle) -> String {
         let mut line = match style {
-            Style::Json => json::line(self),
-            Style::Text { colour } => text::line(self, colour),
+            RecordStyle::Json => json::line(self),
+            RecordStyle::Text { colour } => text::line(self, colour),
         };
         line.push('\n');
         line
@@ -57,7 +58,7 @@ impl Record<'_> {
 }
 
 impl Fields {
-    /// Takes over attributes from further inside; they win over what is here.
+    /// Adds attributes of an inner span or event; they override those that exist.
     pub(super) fn extend(&mut self, inner: &Self) {
         for (name, value) in &inner.attributes {
             self.set(name, value.clone());
@@ -76,7 +77,7 @@ impl Fields {
         }
     }
 
-    /// Takes a part of the trace context, if it has its form.
+    /// Sets a part of the trace context, if its form is valid.
     fn set_trace(&mut self, index: usize, text: String) {
         let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if text.len() == TRACE[index].1 && text.bytes().all(digit) {
@@ -89,8 +90,8 @@ impl Fields {
         match name.strip_prefix("r#").unwrap_or(name) {
             "message" => self.message = Some(into_text(value)),
             "event" => self.event = Some(into_text(value)),
-            // A slip in our own code, or a library's habit. Two of a name in one object would cost
-            // the reader the whole record.
+            // A mistake in our code, or a habit of a library. A duplicate name in one object could
+            // make the reader drop the whole record.
             name if RESERVED.contains(&name) => {}
             name => match TRACE.iter().position(|(known, _)| *known == name) {
                 Some(index) => self.set_trace(index, into_text(value)),
@@ -121,7 +122,7 @@ impl Visit for Fields {
         if value.is_finite() {
             self.record(field, value.into());
         } else {
-            // JSON has no number for it.
+            // JSON has no such number.
             self.record_text(field, value.to_string());
         }
     }
@@ -147,13 +148,11 @@ impl Visit for Fields {
 /// An error with its causes, outermost first.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
+    for error in causes(error) {
         let separator = if text.is_empty() { "" } else { ": " };
         if write!(text, "{separator}{error}").is_err() {
             text.push_str("(cannot be shown)");
         }
-        next = error.source();
     }
     text
 }
@@ -171,12 +170,4 @@ fn cut(mut text: String) -> String {
         text.push('…');
     }
     text
-}
-
-/// Characters that a line of text must not hold: they end it, move the cursor, or reorder what a
-/// person reads.
-pub(super) fn is_hostile(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-        || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

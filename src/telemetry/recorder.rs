@@ -1,59 +1,62 @@
-//! Looks on at the engine and at the requests to S3, and records what it sees.
+//! Records the events of the engine and the requests to S3.
 
-use super::levels::Levels;
-use super::metrics::{Metrics, labels, seconds};
+use super::levels::GaugeValues;
+use super::metrics::{MetricInstruments, labels, seconds};
 use super::spans::SpanQueue;
-use super::traces::{Place, Requests, Tried, has_failed};
-use crate::engine::Observer;
+use super::traces::{AttemptRequests, BucketPlace, FinishedAttempt, has_failed};
+use crate::engine::EngineObserver;
 use crate::invalidate;
-use crate::model::{Depth, Effort, ObjectKey, Operation, Outcome, RelPath, Trace, millis};
-use crate::queue::Lease;
-use crate::reconcile::{Range, Summary};
-use crate::transfer::{Request, RequestObserver};
+use crate::model::{
+    Depth, ObjectKey, Operation, Outcome, RelPath, Trace, UploadDisposition, millis,
+};
+use crate::queue::Attempt;
+use crate::reconcile::{ScanScope, Summary};
+use crate::transfer::{ObservedRequest, RequestObserver};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Tries that are remembered at once: more than the queue has rows in memory. Those of a loop that
-/// was ended never end themselves.
+/// Maximum number of remembered attempts: more than the rows of the queue in memory. The attempts
+/// of an ended loop never end on their own.
 const TRIES_MAX: usize = 32_768;
 
-/// Looks on, and records. Cheap to clone.
+/// Receives events and records them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Recorder(Arc<Inner>);
+pub struct Recorder(Arc<RecorderState>);
 
 #[derive(Debug)]
-struct Inner {
-    metrics: Metrics,
-    /// Where traces go, if they do, and what they say of the place.
+struct RecorderState {
+    metrics: MetricInstruments,
+    /// The queue of spans, if traces are exported, and the facts about the bucket.
     spans: Option<SpanQueue>,
-    place: OnceLock<Place>,
+    place: OnceLock<BucketPlace>,
     under_way: Mutex<UnderWay>,
 }
 
-/// Tries under way. One operation at a time runs for a path, so that its name is enough.
+/// Attempts in progress, by path: one operation at a time runs per path.
 #[derive(Debug, Default)]
 struct UnderWay {
     began: HashMap<RelPath, (SystemTime, Instant)>,
-    /// By the name of the object; only where they are wanted.
-    requests: HashMap<String, Requests>,
+    /// Requests by key, if traces are exported.
+    requests: HashMap<String, AttemptRequests>,
 }
 
 impl Recorder {
-    pub(super) fn new(metrics: Metrics, spans: Option<SpanQueue>) -> Self {
-        let (place, under_way) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner { metrics, spans, place, under_way }))
+    pub(super) fn new(metrics: MetricInstruments, spans: Option<SpanQueue>) -> Self {
+        let place = OnceLock::new();
+        let under_way = Mutex::default();
+        Self(Arc::new(RecorderState { metrics, spans, place, under_way }))
     }
 
-    /// Says what traces tell of the place. To be called once.
-    pub fn locate(&self, place: Place) {
-        // The first one holds.
+    /// Sets the facts about the bucket for traces. Call it once.
+    pub fn locate(&self, place: BucketPlace) {
+        // The first value stays.
         drop(self.0.place.set(place));
     }
 
-    /// Has `levels` asked whenever somebody wants to know how things stand. To be called once; it
-    /// must not wait for anything but a disk.
-    pub fn observe(&self, levels: impl Fn() -> Levels + Send + Sync + 'static) {
+    /// Registers `levels`, which is called at each collection. Call it once; it must wait for
+    /// nothing but a disk.
+    pub fn observe(&self, levels: impl Fn() -> GaugeValues + Send + Sync + 'static) {
         self.0.metrics.observe(levels);
     }
 
@@ -61,8 +64,8 @@ impl Recorder {
         self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where traces go and what they say of the place, if there are any.
-    fn traces(&self) -> Option<(&SpanQueue, &Place)> {
+    /// The queue of spans and the facts about the bucket, if traces are exported.
+    fn traces(&self) -> Option<(&SpanQueue, &BucketPlace)> {
         self.0.spans.as_ref().zip(self.0.place.get())
     }
 
@@ -71,8 +74,8 @@ impl Recorder {
     }
 }
 
-impl Observer for Recorder {
-    fn begun(&self, lease: &Lease) {
+impl EngineObserver for Recorder {
+    fn begun(&self, lease: &Attempt) {
         let path = &lease.pending.path;
         let key = self.key(path);
         let mut under_way = self.under_way();
@@ -81,12 +84,14 @@ impl Observer for Recorder {
         }
         under_way.began.insert(path.clone(), clock());
         if let Some(key) = key {
-            under_way.requests.insert(key.as_str().to_owned(), Requests::default());
+            under_way.requests.insert(key.as_str().to_owned(), AttemptRequests::default());
         }
     }
 
-    fn ended(&self, lease: &Lease, outcome: &Outcome, trace: Trace) {
-        let (metrics, path, (now, instant)) = (&self.0.metrics, &lease.pending.path, clock());
+    fn ended(&self, lease: &Attempt, outcome: &Outcome, trace: Trace) {
+        let metrics = &self.0.metrics;
+        let path = &lease.pending.path;
+        let (now, instant) = clock();
         let key = self.key(path);
         let (began, requests) = {
             let mut under_way = self.under_way();
@@ -99,7 +104,8 @@ impl Observer for Recorder {
         if result == "success" {
             let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default();
             let lag = millis(unix).saturating_sub(lease.pending.since);
-            metrics.sync_lag.record(seconds(Duration::from_millis(lag)), &[]);
+            let lane = labels(&[("lane", lease.lane.as_str())]);
+            metrics.sync_lag.record(seconds(Duration::from_millis(lag)), &lane);
             metrics.last_success.record(seconds(unix), &[]);
         }
         if (operation, result) == ("upload", "success") {
@@ -109,15 +115,25 @@ impl Observer for Recorder {
         if let Some((spans, place)) = self.traces()
             && trace.is_sampled(has_failed(lease, outcome))
         {
-            let (began, key) = (now - took, key.as_ref());
+            let began = now - took;
+            let key = key.as_ref();
             let ended = now;
-            let tried =
-                Tried { trace, lease, key, outcome, operation, result, began, ended, requests };
+            let tried = FinishedAttempt {
+                trace,
+                lease,
+                key,
+                outcome,
+                operation,
+                result,
+                began,
+                ended,
+                requests,
+            };
             spans.offer(tried.spans(place));
         }
     }
 
-    fn compared(&self, range: &Range, took: Duration, found: Option<&Summary>) {
+    fn compared(&self, range: &ScanScope, took: Duration, found: Option<&Summary>) {
         let whole = range.start.is_root() && range.depth == Depth::Whole;
         let Some(found) = found.filter(|_| whole) else { return };
         let metrics = &self.0.metrics;
@@ -133,8 +149,8 @@ impl Observer for Recorder {
     }
 }
 
-impl invalidate::Observer for Recorder {
-    fn asked(&self, request: &invalidate::Request<'_>) {
+impl invalidate::InvalidationObserver for Recorder {
+    fn asked(&self, request: &invalidate::InvalidationRequest<'_>) {
         let Some(queue) = &self.0.spans else { return };
         let spans = super::invalidations::spans(request);
         if !spans.is_empty() {
@@ -144,7 +160,7 @@ impl invalidate::Observer for Recorder {
 }
 
 impl RequestObserver for Recorder {
-    fn answered(&self, request: &Request<'_>) {
+    fn answered(&self, request: &ObservedRequest<'_>) {
         let result = request.failure.map_or("success", |failure| failure.class.as_str());
         let labels = labels(&[("operation", request.operation), ("result", result)]);
         self.0.metrics.s3_requests.add(1, &labels);
@@ -160,17 +176,20 @@ impl RequestObserver for Recorder {
     }
 }
 
-/// The operation as it turned out, and how it ended.
+/// The actual operation, and its result.
 fn names(operation: Operation, outcome: &Outcome) -> (&'static str, &'static str) {
     let wanted = match operation {
         Operation::Put => "upload",
         Operation::Delete => "delete",
     };
     match outcome {
-        Outcome::Mirrored(_, Effort::Sent) => ("upload", "success"),
-        Outcome::Mirrored(_, Effort::Copied) => ("copy", "success"),
-        Outcome::Mirrored(_, Effort::Unchanged | Effort::Found) => ("upload", "unneeded"),
+        Outcome::Mirrored(_, UploadDisposition::Sent) => ("upload", "success"),
+        Outcome::Mirrored(_, UploadDisposition::Copied) => ("copy", "success"),
+        Outcome::Mirrored(_, UploadDisposition::Unchanged | UploadDisposition::Found) => {
+            ("upload", "unneeded")
+        }
         Outcome::Deleted => ("delete", "success"),
+        Outcome::Yielded => (wanted, "yielded"),
         Outcome::LookAgain(_) => (wanted, "changed"),
         Outcome::Failed(failure) => (wanted, failure.class.as_str()),
     }
@@ -184,35 +203,44 @@ fn clock() -> (SystemTime, Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Failure, FailureClass, Pending, Tracing, Version};
+    use crate::model::{Failure, FailureClass, QueueRow, TraceSettings, Version};
+    use crate::queue::Lane;
     use crate::telemetry::Telemetry;
-    use crate::transfer::Answer;
+    use crate::transfer::ObservedAnswer;
     use std::collections::BTreeMap;
 
-    fn lease(operation: Operation, size: u64) -> Lease {
+    fn lease(operation: Operation, size: u64) -> Attempt {
         let path = RelPath::new(b"secret/\xff\n.txt").expect("a path");
         let version = Version { size, mtime_ns: 0 };
-        Lease { pending: Pending::new(path, operation, version, 1), sent_before: None, queued: 0 }
+        Attempt {
+            pending: QueueRow::new(path, operation, version, 1),
+            sent_before: None,
+            queued: 0,
+            lane: Lane::Fresh,
+        }
     }
 
     fn measured() -> Telemetry {
         crate::telemetry::start(&BTreeMap::new())
     }
 
-    fn trace(lease: &Lease) -> Trace {
-        Tracing::default().of_row(&lease.pending)
+    fn trace(lease: &Attempt) -> Trace {
+        TraceSettings::default().of_row(&lease.pending)
     }
 
     fn failure(class: FailureClass) -> Failure {
-        let (code, message) = ("code".to_owned(), "message".to_owned());
-        Failure { class, code, message, answer_lost: false }
+        let code = "code".to_owned();
+        let message = "message".to_owned();
+        Failure { class, code, message, answer_lost: false, retry_after_ms: None }
     }
 
     #[test]
     fn tries_are_counted_by_what_became_of_them_and_never_by_name() {
         let telemetry = measured();
-        let (recorder, exposition) = (&telemetry.recorder, &telemetry.exposition);
-        let (put, delete) = (lease(Operation::Put, 7), lease(Operation::Delete, 0));
+        let recorder = &telemetry.recorder;
+        let exposition = &telemetry.exposition;
+        let put = lease(Operation::Put, 7);
+        let delete = lease(Operation::Delete, 0);
         recorder.begun(&put);
         recorder.ended(&put, &Outcome::Failed(failure(FailureClass::Refused)), trace(&put));
         recorder.begun(&put);
@@ -226,7 +254,7 @@ mod tests {
             "file_sync_operations_total{operation=\"upload\",result=\"success\"} 0",
             "file_sync_operations_total{operation=\"delete\",result=\"success\"} 1",
             "file_sync_upload_bytes_total 0",
-            "file_sync_sync_lag_seconds_count 1",
+            "file_sync_lag_seconds_count{lane=\"fresh\"} 1",
         ] {
             assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
         }
@@ -239,7 +267,7 @@ mod tests {
         let telemetry = measured();
         let refused = failure(FailureClass::Unavailable);
         for failure in [None, Some(&refused), Some(&refused)] {
-            telemetry.recorder.answered(&Request {
+            telemetry.recorder.answered(&ObservedRequest {
                 operation: "PutObject",
                 key: "secret/key",
                 others: Vec::new(),
@@ -248,7 +276,7 @@ mod tests {
                 began: UNIX_EPOCH,
                 took: Duration::ZERO,
                 failure,
-                answer: Answer::default(),
+                answer: ObservedAnswer::default(),
             });
         }
         let text = telemetry.exposition.render();

@@ -1,12 +1,12 @@
-//! Spans on their way to the collector: whole traces in bounded memory, and one thread that waits.
+//! The queue of spans for the collector: whole traces in bounded memory, and one thread that waits.
 //!
 //! # Invariants
 //!
-//! - [`SpanQueue::offer`] returns at once, whatever has become of the collector. Where there is no
-//!   room the trace is left out whole, and it is told that traces were.
-//! - With nothing to export nothing is done: the thread sleeps until there is something.
+//! - [`SpanQueue::offer`] returns at once, whatever the state of the collector. Without room, the
+//!   whole trace is dropped, and this is logged.
+//! - Without spans, the thread sleeps.
 
-use super::turns::Turns;
+use super::turns::ExportHealth;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use std::io;
 use std::sync::Arc;
@@ -18,54 +18,55 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// How spans are collected.
+/// The limits of the queue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// From the first span of a batch until it is sent.
+pub(super) struct SpanLimits {
+    /// The time from the first span of a batch until it is sent.
     pub(super) delay: Duration,
-    /// Spans that may wait.
+    /// Maximum number of waiting spans.
     pub(super) queue: usize,
-    /// Spans sent at once; a trace is not torn apart for it.
+    /// Spans per batch; a trace is never split.
     pub(super) batch: usize,
 }
 
-enum Item {
+enum SpanItem {
     Trace(Vec<SpanData>),
-    /// Send what there is, answer, and end.
+    /// Send the rest, answer, and end.
     End(oneshot::Sender<()>),
 }
 
-/// The end of the queue that traces go in. Cheap to clone.
+/// The sending end of the queue. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct SpanQueue {
-    items: SyncSender<Item>,
+    items: SyncSender<SpanItem>,
     waiting: Arc<AtomicUsize>,
     limit: usize,
-    turns: Arc<Turns>,
+    turns: Arc<ExportHealth>,
 }
 
-struct Worker<E> {
+struct SpanWorker<E> {
     exporter: E,
-    limits: Limits,
-    items: Receiver<Item>,
+    limits: SpanLimits,
+    items: Receiver<SpanItem>,
     waiting: Arc<AtomicUsize>,
-    turns: Arc<Turns>,
+    turns: Arc<ExportHealth>,
     runtime: Handle,
     given_up: CancellationToken,
 }
 
 impl SpanQueue {
-    /// Starts the thread that exports on `runtime` until it is `given_up`.
+    /// Starts the thread, which exports on `runtime` until it is `given_up`.
     pub(super) fn start<E: SpanExporter + 'static>(
         exporter: E,
-        limits: Limits,
+        limits: SpanLimits,
         runtime: Handle,
         given_up: CancellationToken,
     ) -> io::Result<Self> {
-        // A trace has a span at least, so that there is room for as many, and the end.
+        // A trace has at least one span, so there is room for as many traces, and the end.
         let (items, received) = sync_channel(limits.queue + 1);
-        let (waiting, turns) = (Arc::<AtomicUsize>::default(), Arc::new(Turns::new("traces")));
-        let worker = Worker {
+        let waiting = Arc::<AtomicUsize>::default();
+        let turns = Arc::new(ExportHealth::new("traces"));
+        let worker = SpanWorker {
             exporter,
             limits,
             items: received,
@@ -79,29 +80,30 @@ impl SpanQueue {
         Ok(Self { items, waiting, limit: limits.queue, turns })
     }
 
-    /// Takes a trace in, if there is room.
+    /// Queues a trace, if there is room.
     pub(super) fn offer(&self, spans: Vec<SpanData>) {
-        let (room, count) = (self.limit, spans.len());
+        let room = self.limit;
+        let count = spans.len();
         let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
             waiting.checked_add(count).filter(|waiting| *waiting <= room)
         });
         if taken.is_err() {
             self.turns.left_out();
-        } else if self.items.try_send(Item::Trace(spans)).is_err() {
+        } else if self.items.try_send(SpanItem::Trace(spans)).is_err() {
             self.waiting.fetch_sub(count, Ordering::Relaxed);
         }
     }
 
-    /// Has what there is sent, and the thread end; the answer comes when that is done.
+    /// Sends the rest and ends the thread; the receiver resolves when that is done.
     pub(super) fn end(&self) -> oneshot::Receiver<()> {
         let (done, ended) = oneshot::channel();
-        // With no room for it the thread is waiting for a collector that does not answer.
-        drop(self.items.try_send(Item::End(done)));
+        // Without room, the thread is waiting for a collector that does not answer.
+        drop(self.items.try_send(SpanItem::End(done)));
         ended
     }
 }
 
-impl<E: SpanExporter> Worker<E> {
+impl<E: SpanExporter> SpanWorker<E> {
     fn run(self) {
         while let Ok(first) = self.items.recv() {
             let (batch, end) = self.collect(first);
@@ -111,22 +113,23 @@ impl<E: SpanExporter> Worker<E> {
                 self.waiting.fetch_sub(count, Ordering::Relaxed);
             }
             if let Some(done) = end {
-                // Nobody may be waiting any more.
+                // The receiver may be gone.
                 done.send(()).unwrap_or_default();
                 return;
             }
         }
     }
 
-    /// What comes within the delay, as far as it fits into a batch.
+    /// Collects the spans that arrive within the delay, as far as they fit into a batch.
     #[expect(clippy::disallowed_methods, reason = "an adapter: the delay counts from now")]
-    fn collect(&self, first: Item) -> (Vec<SpanData>, Option<oneshot::Sender<()>>) {
-        let (mut batch, due) = (Vec::new(), Instant::now() + self.limits.delay);
+    fn collect(&self, first: SpanItem) -> (Vec<SpanData>, Option<oneshot::Sender<()>>) {
+        let mut batch = Vec::new();
+        let due = Instant::now() + self.limits.delay;
         let mut next = Ok(first);
         loop {
             match next {
-                Ok(Item::Trace(spans)) => batch.extend(spans),
-                Ok(Item::End(done)) => return (batch, Some(done)),
+                Ok(SpanItem::Trace(spans)) => batch.extend(spans),
+                Ok(SpanItem::End(done)) => return (batch, Some(done)),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     return (batch, None);
                 }
@@ -157,7 +160,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Tells of the size of every batch, and answers when it is told to, or never.
+    /// Reports the size of every batch, and answers on request, or never.
     #[derive(Debug)]
     struct Collector {
         batches: SyncSender<usize>,
@@ -182,7 +185,7 @@ mod tests {
         given_up: CancellationToken,
     }
 
-    fn rig(answers: Option<Receiver<OTelSdkResult>>, limits: Limits) -> Rig {
+    fn rig(answers: Option<Receiver<OTelSdkResult>>, limits: SpanLimits) -> Rig {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (told, batches) = sync_channel(100);
@@ -199,7 +202,7 @@ mod tests {
 
     #[test]
     fn traces_are_sent_together_and_not_torn_apart() {
-        let limits = Limits { delay: PATIENCE, queue: 100, batch: 4 };
+        let limits = SpanLimits { delay: PATIENCE, queue: 100, batch: 4 };
         let rig = rig(ready(), limits);
         for _ in 0..3 {
             rig.queue.offer(vec![span(), span()]);
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_collector_that_never_answers_costs_traces_and_neither_time_nor_memory() {
-        let limits = Limits { delay: Duration::ZERO, queue: 10, batch: 1 };
+        let limits = SpanLimits { delay: Duration::ZERO, queue: 10, batch: 1 };
         let rig = rig(None, limits);
         rig.queue.offer(vec![span()]);
         assert_eq!(rig.batches.recv_timeout(PATIENCE), Ok(1));
@@ -229,7 +232,7 @@ mod tests {
     #[test]
     fn a_collector_that_comes_back_gets_what_comes_after() {
         let (answer, answers) = sync_channel(2);
-        let limits = Limits { delay: Duration::ZERO, queue: 10, batch: 1 };
+        let limits = SpanLimits { delay: Duration::ZERO, queue: 10, batch: 1 };
         let rig = rig(Some(answers), limits);
         let error = OTelSdkError::InternalFailure("away".to_owned());
         for result in [Err(error), Ok(())] {

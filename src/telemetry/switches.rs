@@ -1,34 +1,36 @@
-//! Which of the standard variables say what is exported, and how.
+//! Reads the standard variables that determine what is exported, and how.
 //!
-//! The exporters read `OTEL_EXPORTER_OTLP_*` themselves; here is read what they do not: whether
-//! there is anything to export at all, by which protocol, and which traces. What cannot be done is
-//! told once, and stops nothing.
+//! The exporters read `OTEL_EXPORTER_OTLP_*` themselves. This module reads the rest: whether
+//! anything is exported, the protocol, and the sampling. Unsupported values are logged once and
+//! stop nothing.
 
 use crate::model::Sampling;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-/// What is exported.
+/// The settings of the export.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Switches {
-    /// How traces go, if they do.
+pub(super) struct OtelSwitches {
+    /// The protocol of traces, if they are exported.
     pub(super) traces: Option<Protocol>,
-    /// How metrics go, if they do.
+    /// The protocol of metrics, if they are exported.
     pub(super) metrics: Option<Protocol>,
-    /// Which traces.
+    /// The sampling of traces.
     pub(super) sampling: Sampling,
-    /// How long spans are collected before they are sent.
+    /// The time for which spans are collected.
     pub(super) delay: Duration,
-    /// Spans that may wait.
+    /// Maximum number of waiting spans.
     pub(super) queue: usize,
-    /// Spans sent at once.
+    /// Spans per batch.
     pub(super) batch: usize,
-    /// What was asked for and is not done: the variable, and why.
+    /// The endpoints of traces and metrics over HTTP, if the general endpoint has more than a path.
+    pub(super) endpoints: (Option<String>, Option<String>),
+    /// Unsupported settings: the variable, and the reason.
     pub(super) ignored: Vec<(String, &'static str)>,
 }
 
-/// How a collector is spoken to.
+/// The protocol of a collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// gRPC.
@@ -37,7 +39,7 @@ pub(super) enum Protocol {
     Http,
 }
 
-/// Variables that some SDKs know and this program does not.
+/// Variables that some SDKs support and this program does not.
 const UNKNOWN: [(&str, &str); 6] = [
     ("OTEL_EXPORTER_OTLP_CERTIFICATE", TRUST),
     ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", TRUST),
@@ -49,15 +51,15 @@ const UNKNOWN: [(&str, &str); 6] = [
 const TRUST: &str = "name the certificates to trust in SSL_CERT_FILE or SSL_CERT_DIR";
 
 /// Reads the variables.
-pub(super) struct Reader<'a> {
+pub(super) struct VariableReader<'a> {
     environment: &'a BTreeMap<OsString, OsString>,
     ignored: Vec<(String, &'static str)>,
 }
 
-impl Switches {
-    /// What the variables say.
+impl OtelSwitches {
+    /// Reads all variables.
     pub(super) fn read(environment: &BTreeMap<OsString, OsString>) -> Self {
-        let mut reader = Reader { environment, ignored: Vec::new() };
+        let mut reader = VariableReader { environment, ignored: Vec::new() };
         for (name, why) in UNKNOWN {
             if reader.get(name).is_some() {
                 reader.ignore(name, why);
@@ -71,6 +73,11 @@ impl Switches {
         let traces = if off { None } else { reader.exporter("TRACES") };
         let metrics = if off { None } else { reader.exporter("METRICS") };
         let sampling = reader.sampling();
+        if traces.is_some() || metrics.is_some() {
+            reader.check_values();
+        }
+        let endpoints =
+            (reader.endpoint("TRACES", "v1/traces"), reader.endpoint("METRICS", "v1/metrics"));
         let queue = reader.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048).clamp(1, 1 << 20);
         Self {
             traces: traces.filter(|_| sampling != Sampling::Nothing),
@@ -79,13 +86,14 @@ impl Switches {
             delay: Duration::from_millis(reader.number("OTEL_BSP_SCHEDULE_DELAY", 5_000) as u64),
             queue,
             batch: reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512).clamp(1, queue),
+            endpoints,
             ignored: reader.ignored,
         }
     }
 }
 
-impl Reader<'_> {
-    /// A variable that is set; an empty one is not.
+impl VariableReader<'_> {
+    /// The value of a variable; an empty one counts as not set.
     fn get(&self, name: &str) -> Option<&str> {
         let value = self.environment.get(OsStr::new(name))?.to_str()?.trim();
         Some(value).filter(|value| !value.is_empty())
@@ -95,14 +103,15 @@ impl Reader<'_> {
         self.ignored.push((name.to_owned(), why));
     }
 
-    /// The setting of one signal, or the one of all.
+    /// The variable of one signal, or the general one.
     fn of_signal(&self, signal: &str, what: &str) -> Option<(String, &str)> {
         let names =
             [format!("OTEL_EXPORTER_OTLP_{signal}_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")];
         names.into_iter().find_map(|name| self.get(&name).map(|value| (name.clone(), value)))
     }
 
-    /// How a signal is exported. Naming a collector is enough; so is naming the exporter.
+    /// The protocol of a signal, if it is exported. It is enough to name a collector, or the
+    /// exporter.
     fn exporter(&mut self, signal: &str) -> Option<Protocol> {
         let name = format!("OTEL_{signal}_EXPORTER");
         let named = self.get(&name).map(str::to_owned);
@@ -114,7 +123,7 @@ impl Reader<'_> {
                     match exporter {
                         "otlp" => wanted = true,
                         "none" => {}
-                        // It is there in any case.
+                        // It is always available.
                         "prometheus" if signal == "METRICS" => {}
                         _ => self.ignore(&name, "the exporters there are: otlp, none"),
                     }
@@ -130,7 +139,7 @@ impl Reader<'_> {
             Some((_, protocol)) if protocol == "grpc" => Some(Protocol::Grpc),
             Some((_, protocol)) if protocol == "http/protobuf" => Some(Protocol::Http),
             Some((name, _)) => {
-                // Another protocol speaks to another port: guessing one would reach nobody.
+                // Another protocol uses another port: a guess would not reach the collector.
                 self.ignore(
                     &name,
                     "the protocols there are: grpc, http/protobuf; nothing is exported",
@@ -138,6 +147,50 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// Reports invalid values, for which the exporters silently use their defaults.
+    fn check_values(&mut self) {
+        const MILLISECONDS: &str = "no whole number of milliseconds; the default is used";
+        const COMPRESSION: &str = "the compressions there are: gzip, none; none is used";
+        for name in [
+            "OTEL_EXPORTER_OTLP_TIMEOUT",
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+            "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+            "OTEL_METRIC_EXPORT_INTERVAL",
+        ] {
+            let raw = self.environment.get(OsStr::new(name)).filter(|raw| !raw.is_empty());
+            let number = raw.map(|raw| raw.to_str().is_some_and(|raw| raw.parse::<u64>().is_ok()));
+            if number == Some(false) {
+                self.ignore(name, MILLISECONDS);
+            }
+        }
+        for name in [
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+            "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+        ] {
+            if self.get(name).is_some_and(|value| !matches!(value, "gzip" | "none")) {
+                self.ignore(name, COMPRESSION);
+            }
+        }
+        let attributes = self.get("OTEL_RESOURCE_ATTRIBUTES");
+        if attributes.is_some_and(|text| super::resource::attributes(text).is_none()) {
+            let why = "no list of name=value with percent-encoding; all of it is left out";
+            self.ignore("OTEL_RESOURCE_ATTRIBUTES", why);
+        }
+    }
+
+    /// The general endpoint for one signal, if the exporter would append the path of the signal to
+    /// a query.
+    fn endpoint(&self, signal: &str, path: &str) -> Option<String> {
+        if self.get(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")).is_some() {
+            return None;
+        }
+        let endpoint = self.get("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+        let (base, rest) = endpoint.split_at(endpoint.find(['?', '#'])?);
+        let query = rest.split('#').next().unwrap_or_default();
+        Some(format!("{}/{path}{query}", base.trim_end_matches('/')))
     }
 
     fn sampling(&mut self) -> Sampling {
@@ -181,10 +234,10 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Switches {
+    fn read(variables: &[(&str, &str)]) -> OtelSwitches {
         let pairs =
             variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        Switches::read(&pairs.collect())
+        OtelSwitches::read(&pairs.collect())
     }
 
     const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
@@ -245,6 +298,45 @@ mod tests {
             assert_eq!(switches.sampling, Sampling::Everything);
             assert_eq!(switches.ignored.len(), 1, "{:?}", switches.ignored);
         }
+    }
+
+    #[test]
+    fn the_path_of_a_signal_comes_before_the_query_of_the_endpoint() {
+        let endpoints = |variables: &[(&str, &str)]| read(variables).endpoints;
+        let general = |url| endpoints(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]);
+        assert_eq!(general("http://c:4318/otlp"), (None, None));
+        for url in ["http://c:4318/otlp?key=1", "http://c:4318/otlp/?key=1#x"] {
+            let traces = "http://c:4318/otlp/v1/traces?key=1".to_owned();
+            let metrics = "http://c:4318/otlp/v1/metrics?key=1".to_owned();
+            assert_eq!(general(url), (Some(traces), Some(metrics)));
+        }
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c/t?a=b");
+        let both = endpoints(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c?a"), own]);
+        assert_eq!(both, (None, Some("http://c/v1/metrics?a".to_owned())));
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_told() {
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "-1"),
+            ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "1.5"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "1m"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team=%zz"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team"),
+        ] {
+            let ignored = read(&[ENDPOINT, (name, value)]).ignored;
+            assert_eq!(ignored.len(), 1, "{name}: {ignored:?}");
+            assert_eq!(ignored.first().map(|(name, _)| name.as_str()), Some(name));
+        }
+        let fine = [
+            ENDPOINT,
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10000"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb,x=,"),
+        ];
+        assert!(read(&fine).ignored.is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whole lines, as a reader gets them.
+//! Tests of whole lines, as a reader gets them.
 
 use super::*;
 use std::fmt;
@@ -24,11 +24,11 @@ fn fixed() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::new(1_793_646_191, 123_456_789)
 }
 
-/// The lines that `act` leads to.
-fn lines(format: Format, colour: bool, filter: &str, act: impl FnOnce()) -> String {
+/// The lines that `act` causes.
+fn lines(format: LogFormatKind, colour: bool, filter: &str, act: impl FnOnce()) -> String {
     let captured = Captured::default();
-    let (output, guard) = Output::start(captured.clone()).expect("a thread");
-    let settings = Settings { format, filter: filter.to_owned(), colour };
+    let (output, guard) = LogOutput::start(captured.clone()).expect("a thread");
+    let settings = LogSettings { format, filter: filter.to_owned(), colour };
     let (subscriber, _) = subscriber(&settings, output, fixed).expect("a proper filter");
     tracing::subscriber::with_default(subscriber, act);
     drop(guard);
@@ -37,11 +37,11 @@ fn lines(format: Format, colour: bool, filter: &str, act: impl FnOnce()) -> Stri
 }
 
 fn json(act: impl FnOnce()) -> String {
-    lines(Format::Json, false, "trace", act)
+    lines(LogFormatKind::Json, false, "trace", act)
 }
 
 fn text(act: impl FnOnce()) -> String {
-    lines(Format::Text, false, "trace", act)
+    lines(LogFormatKind::Text, false, "trace", act)
 }
 
 const HEAD: &str = r#"{"timestamp":"2026-11-02T19:03:11.123456Z","#;
@@ -159,7 +159,7 @@ fn text_says_who_speaks_where_no_event_does() {
     let line = text(|| tracing::debug!(target: "hyper::pool", "idle"));
     assert_eq!(line, "");
     let line = lines(
-        Format::Text,
+        LogFormatKind::Text,
         false,
         "info,hyper=debug",
         || tracing::debug!(target: "hyper::pool", "idle"),
@@ -179,7 +179,7 @@ fn text_is_coloured_only_where_asked() {
     assert!(!text(act).contains('\u{1b}'));
     let expected =
         "\u{1b}[2m19:03:11.123\u{1b}[0m \u{1b}[1;31mERROR\u{1b}[0m m  \u{1b}[2ma=\u{1b}[0m1\n";
-    assert_eq!(lines(Format::Text, true, "info", act), expected);
+    assert_eq!(lines(LogFormatKind::Text, true, "info", act), expected);
 }
 
 #[test]
@@ -188,13 +188,17 @@ fn a_bare_level_is_about_this_program() {
         tracing::debug!("ours");
         tracing::info!(target: "aws_config", "theirs");
         tracing::warn!(target: "aws_config", "their warning");
+        tracing::warn!(target: "aws_config::meta::credentials::chain", "a whole response");
     };
-    let told = lines(Format::Text, false, "debug", act);
+    let reported = lines(LogFormatKind::Text, false, "debug", act);
     assert!(
-        told.contains("ours") && told.contains("their warning") && !told.contains("theirs"),
-        "{told}"
+        reported.contains("ours")
+            && reported.contains("their warning")
+            && !reported.contains("theirs"),
+        "{reported}"
     );
-    assert_eq!(lines(Format::Text, false, "error", act), "");
+    assert!(!reported.contains("a whole response"), "{reported}");
+    assert_eq!(lines(LogFormatKind::Text, false, "error", act), "");
 }
 
 #[test]
@@ -209,18 +213,19 @@ fn a_filter_that_is_not_understood_is_told() {
 #[test]
 fn lost_lines_are_told_when_there_is_room_again() {
     let captured = Captured::default();
-    let (output, guard) = Output::start(captured.clone()).expect("a thread");
+    let (output, guard) = LogOutput::start(captured.clone()).expect("a thread");
     output.add_lost(7);
-    let settings = Settings { format: Format::Json, filter: "info".to_owned(), colour: false };
+    let settings =
+        LogSettings { format: LogFormatKind::Json, filter: "info".to_owned(), colour: false };
     let (subscriber, _) = subscriber(&settings, output, fixed).expect("a proper filter");
     tracing::subscriber::with_default(subscriber, || tracing::info!("m"));
     drop(guard);
-    let told = String::from_utf8(captured.0.lock().expect("no panic").clone()).expect("text");
-    assert_eq!(told.lines().count(), 2);
-    assert!(told.contains(r#""event":"log.lost","target":"file_sync_service::telemetry::logs","log.lost_lines":7}"#), "{told}");
+    let reported = String::from_utf8(captured.0.lock().expect("no panic").clone()).expect("text");
+    assert_eq!(reported.lines().count(), 2);
+    assert!(reported.contains(r#""event":"log.lost","target":"file_sync_service::telemetry::logs","log.lost_lines":7}"#), "{reported}");
 }
 
-/// A span of nothing, where only the number of spans counts.
+/// An empty span, for tests that only count spans.
 pub(super) fn span() -> opentelemetry_sdk::trace::SpanData {
     use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
     opentelemetry_sdk::trace::SpanData {
@@ -242,7 +247,8 @@ pub(super) fn span() -> opentelemetry_sdk::trace::SpanData {
 
 #[test]
 fn the_trace_stands_at_the_top_of_every_line_of_its_change() {
-    let (trace_id, span_id) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let trace_id = "0af7651916cd43dd8448eb211c80319c";
+    let span_id = "b7ad6b7169203331";
     let act = || {
         let _change =
             tracing::error_span!("change", trace_id, span_id, trace_flags = "01").entered();
@@ -258,18 +264,19 @@ fn the_trace_stands_at_the_top_of_every_line_of_its_change() {
 #[test]
 fn the_level_may_be_changed_while_it_runs() {
     let captured = Captured::default();
-    let (output, guard) = Output::start(captured.clone()).expect("a thread");
-    let settings = Settings { format: Format::Json, filter: "info".to_owned(), colour: false };
+    let (output, guard) = LogOutput::start(captured.clone()).expect("a thread");
+    let settings =
+        LogSettings { format: LogFormatKind::Json, filter: "info".to_owned(), colour: false };
     let (subscriber, level) = subscriber(&settings, output, fixed).expect("a proper filter");
     tracing::subscriber::with_default(subscriber, || {
-        tracing::debug!("not told");
+        tracing::debug!("not reported");
         level.set("debug").expect("a level");
-        tracing::debug!("told");
+        tracing::debug!("reported");
         assert!(level.set("info,=").is_err());
-        tracing::debug!("still told");
+        tracing::debug!("still reported");
     });
     drop(guard);
     let text = String::from_utf8(captured.0.lock().expect("no panic").clone()).expect("text");
-    let told: Vec<_> = text.lines().map(|line| line.contains("still told")).collect();
-    assert_eq!(told, [false, true], "{text}");
+    let reported: Vec<_> = text.lines().map(|line| line.contains("still reported")).collect();
+    assert_eq!(reported, [false, true], "{text}");
 }

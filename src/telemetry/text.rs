@@ -1,11 +1,12 @@
-//! A record as a short line for a person at a terminal.
+//! Formats a record as a short line for a terminal.
 
-use super::record::{Record, is_hostile};
+use super::record::Record;
+use crate::escape::is_hostile;
 use serde_json::Value;
 use std::fmt::Write as _;
 use tracing::Level;
 
-/// What a person at this program's terminal knows anyway.
+/// Prefixes that are omitted on a terminal.
 const PREFIXES: [&str; 2] = ["aws.s3.", "file."];
 
 const DIM: &str = "\x1b[2m";
@@ -15,11 +16,14 @@ pub(super) fn line(record: &Record<'_>, colour: bool) -> String {
     let mut line = String::with_capacity(128);
     let (dim, level, reset) = if colour { (DIM, paint(record.level), RESET) } else { ("", "", "") };
     let at = record.timestamp;
-    let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
+    let hour = at.hour();
+    let minute = at.minute();
+    let second = at.second();
+    let milli = at.millisecond();
     push(&mut line, format_args!("{dim}{hour:02}:{minute:02}:{second:02}.{milli:03}{reset} "));
     push(&mut line, format_args!("{level}{:<5}{reset} ", record.level.as_str()));
     if record.fields.event.is_none() {
-        // Not one of ours, or said in passing: the module tells who speaks.
+        // A record of a library, or without an event: the module names its source.
         push(&mut line, format_args!("{dim}{}:{reset} ", record.target));
     }
     push_escaped(&mut line, record.fields.message.as_deref().unwrap_or_default());
@@ -61,7 +65,7 @@ fn push_value(line: &mut String, value: &Value) {
 
 fn push_escaped(line: &mut String, text: &str) {
     for char in text.chars() {
-        // Backslashes stay: a path that was escaped to be shown would be escaped twice.
+        // Backslashes stay: an escaped path would be escaped twice.
         if char == '"' || is_hostile(char) {
             line.extend(char.escape_default());
         } else {
@@ -70,7 +74,7 @@ fn push_escaped(line: &mut String, text: &str) {
     }
 }
 
-/// Appending to a `String` has no way to fail.
+/// Appending to a `String` cannot fail.
 fn push(line: &mut String, arguments: std::fmt::Arguments<'_>) {
     line.write_fmt(arguments).unwrap_or_default();
 }

@@ -1,20 +1,20 @@
-//! The trace of a change: built when a try has ended, from the times that were noted on the way.
+//! The trace of a change, built after an attempt from recorded times.
 //!
 //! ```text
-//! mirror upload ─┬─ settle   from the first sign of the change until it was queued
-//!                ├─ queue    until its first try
+//! mirror upload ─┬─ settle   from the detection of the change until it was queued
+//!                ├─ queue    until its first attempt
 //!                └─ upload ─┬─ S3.PutObject
 //!                           └─ …
 //! ```
 //!
-//! A try that failed is exported at once, with what it belongs to still open: nobody has to wait for
-//! the end of an outage to see why. The first span follows when the change is in S3. Where a CDN is
-//! told of it, its `invalidated` follows later: see [`invalidations`](super::invalidations).
+//! A failed attempt is exported at once, before its root span, so that the reason is visible during
+//! an outage. The root span follows when the change is in S3. With a CDN, `invalidated` follows
+//! later: see [`invalidations`](super::invalidations).
 
 use super::metrics::SCOPE;
 use crate::model::{Failure, KeyPrefix, ObjectKey, Operation, Outcome, Trace, UnixMillis};
-use crate::queue::Lease;
-use crate::transfer::{Answer, Request};
+use crate::queue::Attempt;
+use crate::transfer::{ObservedAnswer, ObservedRequest};
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
@@ -23,25 +23,26 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Requests of one try that become spans; a file of 10,000 parts would make as many.
+/// Maximum number of requests of an attempt that become spans; a file of 10,000 parts would have as
+/// many.
 const REQUESTS_MAX: usize = 128;
-/// What a failure says is cut here.
+/// Maximum length of an error message.
 const MESSAGE_CHARS_MAX: usize = 512;
 
-/// What the spans say of the place.
+/// The facts about the bucket in spans.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct BucketPlace {
     /// The bucket.
     pub bucket: String,
     /// Its region, if it is set.
     pub region: Option<String>,
-    /// What stands before every key.
+    /// The prefix of every key.
     pub prefix: KeyPrefix,
 }
 
-/// Requests of a try under way.
+/// The requests of a running attempt.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct AttemptRequests {
     spans: Vec<RequestSpan>,
     left_out: u64,
 }
@@ -54,13 +55,13 @@ struct RequestSpan {
     began: SystemTime,
     took: Duration,
     failure: Option<Failure>,
-    answer: Answer,
+    answer: ObservedAnswer,
 }
 
-impl Requests {
-    /// Notes a request. Where there is no room the latest takes the place of the one before: the
-    /// first and the last tell most.
-    pub(super) fn note(&mut self, request: &Request<'_>) {
+impl AttemptRequests {
+    /// Adds a request. Without room, it replaces the previous one: the first requests and the last
+    /// are the most useful.
+    pub(super) fn note(&mut self, request: &ObservedRequest<'_>) {
         if self.spans.len() >= REQUESTS_MAX {
             self.spans.pop();
             self.left_out += 1;
@@ -77,32 +78,33 @@ impl Requests {
     }
 }
 
-/// A try that has ended.
+/// A finished attempt.
 #[derive(Debug)]
-pub(super) struct Tried<'a> {
+pub(super) struct FinishedAttempt<'a> {
     pub(super) trace: Trace,
-    pub(super) lease: &'a Lease,
+    pub(super) lease: &'a Attempt,
     pub(super) key: Option<&'a ObjectKey>,
     pub(super) outcome: &'a Outcome,
-    /// What became of it: see the table of metrics.
+    /// Its result: see the table of metrics.
     pub(super) operation: &'static str,
     pub(super) result: &'static str,
     pub(super) began: SystemTime,
     pub(super) ended: SystemTime,
-    pub(super) requests: Requests,
+    pub(super) requests: AttemptRequests,
 }
 
-/// Whether something has failed in the life of a change so far.
-pub(super) fn has_failed(lease: &Lease, outcome: &Outcome) -> bool {
+/// Whether the change has had a failure so far.
+pub(super) fn has_failed(lease: &Attempt, outcome: &Outcome) -> bool {
     lease.pending.attempts > 1 || matches!(outcome, Outcome::Failed(_))
 }
 
-impl Tried<'_> {
-    /// The spans that are known with the end of this try.
-    pub(super) fn spans(&self, place: &Place) -> Vec<SpanData> {
+impl FinishedAttempt<'_> {
+    /// The spans that are known at the end of this attempt.
+    pub(super) fn spans(&self, place: &BucketPlace) -> Vec<SpanData> {
         let since = at(self.lease.pending.since);
         let mut spans = Vec::with_capacity(self.requests.spans.len() + 4);
-        let done = matches!(self.outcome, Outcome::Mirrored(..) | Outcome::Deleted);
+        let done =
+            matches!(self.outcome, Outcome::Mirrored(..) | Outcome::Yielded | Outcome::Deleted);
         if self.lease.pending.attempts <= 1 && !matches!(self.outcome, Outcome::LookAgain(_)) {
             let queued = at(self.lease.queued).max(since);
             spans.push(self.child("settle", since, queued));
@@ -122,7 +124,7 @@ impl Tried<'_> {
             Outcome::LookAgain(reason) => {
                 tried.attributes.push(KeyValue::new("file_sync.reason", *reason));
             }
-            Outcome::Mirrored(..) | Outcome::Deleted => {}
+            Outcome::Mirrored(..) | Outcome::Yielded | Outcome::Deleted => {}
         }
         let parent = tried.span_context.span_id();
         spans.push(tried);
@@ -134,8 +136,8 @@ impl Tried<'_> {
         spans
     }
 
-    /// The change from its beginning to its end.
-    fn whole(&self, since: SystemTime, place: &Place) -> SpanData {
+    /// The root span of the change.
+    fn whole(&self, since: SystemTime, place: &BucketPlace) -> SpanData {
         let pending = &self.lease.pending;
         let name = format!("mirror {}", self.operation);
         let mut span = self.span(name.into(), since, self.ended);
@@ -156,14 +158,15 @@ impl Tried<'_> {
         span
     }
 
-    fn request(&self, parent: SpanId, request: &RequestSpan, place: &Place) -> SpanData {
-        let (name, ended) = (format!("S3.{}", request.operation), request.began + request.took);
+    fn request(&self, parent: SpanId, request: &RequestSpan, place: &BucketPlace) -> SpanData {
+        let name = format!("S3.{}", request.operation);
+        let ended = request.began + request.took;
         let mut span = self.span(name.into(), request.began, ended);
         span.parent_span_id = parent;
         span.span_kind = SpanKind::Client;
         span.attributes = vec![
             KeyValue::new("rpc.system.name", "aws-api"),
-            // Its name before, which most tools still look for.
+            // The previous name of the attribute, which most tools still use.
             KeyValue::new("rpc.system", "aws-api"),
             KeyValue::new("rpc.service", "S3"),
             KeyValue::new("rpc.method", request.operation),
@@ -206,13 +209,14 @@ impl Tried<'_> {
     }
 }
 
-/// The context of a span that is exported.
+/// The context of an exported span.
 pub(super) fn context(trace_id: u128, span_id: SpanId) -> SpanContext {
-    let (trace_id, flags) = (TraceId::from(trace_id), TraceFlags::SAMPLED);
+    let trace_id = TraceId::from(trace_id);
+    let flags = TraceFlags::SAMPLED;
     SpanContext::new(trace_id, span_id, flags, false, TraceState::default())
 }
 
-/// A span that says nothing yet.
+/// Creates an empty span.
 pub(super) fn blank(
     span_context: SpanContext,
     name: Cow<'static, str>,
@@ -226,7 +230,7 @@ pub(super) fn blank(
         span_kind: SpanKind::Internal,
         name,
         start_time: start,
-        // A clock that was set back makes no span of negative length.
+        // A clock that was set back must not cause a negative duration.
         end_time: end.max(start),
         attributes: Vec::new(),
         dropped_attributes_count: 0,
@@ -243,7 +247,7 @@ fn fail(span: &mut SpanData, failure: &Failure) {
     fail_with(span, &failure.code, &failure.message);
 }
 
-/// Has the span say why it failed.
+/// Marks a span as failed, with the reason.
 pub(super) fn fail_with(span: &mut SpanData, code: &str, message: &str) {
     span.attributes.push(KeyValue::new("error.type", code.to_owned()));
     let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();

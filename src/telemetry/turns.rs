@@ -1,12 +1,13 @@
-//! Whether a collector takes what it is sent: told when it stops, and when it begins again. Between
-//! the two there is not a word, however long it lasts.
+//! The health of an exporter: logs when a collector stops to accept data, and when it accepts
+//! again. Between the two it logs nothing.
 
+use crate::endpoint_url::masked_urls;
 use opentelemetry_sdk::error::OTelSdkError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The state of one way to a collector.
+/// The health of one exporter.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct ExportHealth {
     signal: &'static str,
     failing: AtomicBool,
     failures: AtomicU64,
@@ -14,8 +15,8 @@ pub(super) struct Turns {
     left_out: AtomicU64,
 }
 
-impl Turns {
-    /// All is well on the way of `signal`.
+impl ExportHealth {
+    /// The exporter of `signal` works.
     pub(super) fn new(signal: &'static str) -> Self {
         Self {
             signal,
@@ -26,20 +27,20 @@ impl Turns {
         }
     }
 
-    /// The collector has not taken what it was sent.
+    /// Records that the collector did not accept data.
     pub(super) fn failed(&self, error: &OTelSdkError) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         if !self.failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 event = "telemetry.export_failed",
                 signal = self.signal,
-                error.message = without_password(&error.to_string()),
-                "the collector does not take what was measured; it is not told again until it does"
+                error.message = masked_urls(&error.to_string()),
+                "OTLP export failing; the next line comes when it recovers"
             );
         }
     }
 
-    /// The collector has taken what it was sent.
+    /// Records that the collector accepted data.
     pub(super) fn worked(&self) {
         if self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!(
@@ -52,7 +53,7 @@ impl Turns {
         }
     }
 
-    /// There was no room.
+    /// Records that a trace was dropped, because there was no room.
     pub(super) fn left_out(&self) {
         self.left_out.fetch_add(1, Ordering::Relaxed);
         if !self.overloaded.swap(true, Ordering::Relaxed) {
@@ -62,45 +63,6 @@ impl Turns {
                 "more than the collector takes: some are left out; a ratio in \
                  OTEL_TRACES_SAMPLER_ARG leaves them out evenly"
             );
-        }
-    }
-}
-
-/// Hides what a URL has between `//` and `@`.
-pub(super) fn without_password(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("://") {
-        shown.push_str(before);
-        shown.push_str("://");
-        let end = after.find(|char: char| char == '/' || char.is_whitespace());
-        let (authority, tail) = after.split_at(end.unwrap_or(after.len()));
-        match authority.rsplit_once('@') {
-            Some((_, host)) => {
-                shown.push_str("***@");
-                shown.push_str(host);
-            }
-            None => shown.push_str(authority),
-        }
-        rest = tail;
-    }
-    shown.push_str(rest);
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_of_collectors_are_not_shown() {
-        for (text, shown) in [
-            ("no http://user:pass@host:4317/x here", "no http://***@host:4317/x here"),
-            ("https://a:b@c", "https://***@c"),
-            ("https://c/a@b and http://d", "https://c/a@b and http://d"),
-            ("nothing", "nothing"),
-        ] {
-            assert_eq!(without_password(text), shown);
         }
     }
 }

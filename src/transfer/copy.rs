@@ -2,8 +2,8 @@
 //!
 //! In any doubt nothing is copied, and the file is sent.
 
-use super::{Journal, ObjectHead, ObjectStore, Put, StoredObject, Transfer, check};
-use crate::model::{FailureClass, Mirrored, ObjectKey, Outcome, StoredPart, UploadPlan};
+use super::{Journal, ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, check};
+use crate::model::{FailureClass, ObjectKey, ObjectRecord, Outcome, StoredPart, UploadPlan};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use std::ops::Range;
 const PARTS_AT_ONCE: usize = 8;
 
 /// The object to copy, which must still have the entity tag.
-pub(super) struct From<'a> {
+pub(super) struct CopySource<'a> {
     pub(super) key: ObjectKey,
     pub(super) etag: &'a str,
 }
@@ -27,8 +27,8 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// there is any doubt.
     pub(super) async fn copy(
         &self,
-        put: &Put<'_>,
-        object: &ObjectHead,
+        put: &PutRequest<'_>,
+        object: &ObjectMetadata,
         crc64nvme: u64,
     ) -> Result<Option<StoredObject>, Outcome> {
         let Some(from) = self.copy_source(put, crc64nvme) else { return Ok(None) };
@@ -41,42 +41,55 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         if stored.crc64nvme.is_some() {
             return Ok(check(&stored, crc64nvme).is_ok().then_some(stored));
         }
-        // A store that tells no checksum is asked what it made.
+        // A store that returns no checksum is asked what it made.
         let made = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
-        Ok(made.filter(|made| made.version == Some(put.version())))
+        Ok(made.filter(|made| made.ours && made.version == Some(put.version())))
     }
 
     /// Copies the object, in as many requests as its size takes. `None` if it is not what it was.
     pub(super) async fn copy_of(
         &self,
-        put: &Put<'_>,
-        from: &From<'_>,
-        object: &ObjectHead,
+        put: &PutRequest<'_>,
+        from: &CopySource<'_>,
+        object: &ObjectMetadata,
         crc64nvme: u64,
     ) -> Result<Option<StoredObject>, Outcome> {
         if put.version().size > self.settings.copy_threshold {
+            // The state has room for one upload of a path: a copy in parts would replace the record of
+            // the one that continues, and a crash would leave that one open for ever.
+            if self.resumable(put, object).is_some() {
+                return Ok(None);
+            }
             return self.copy_in_parts(put, from, object, crc64nvme).await;
         }
-        self.store.copy(&from.key, from.etag, object).await.map_err(Outcome::Failed)
+        let condition = self.copy_condition(put).await?;
+        let copy =
+            self.store.copy(&put.writes, &from.key, from.etag, object, condition.as_ref()).await;
+        copy.map_err(Outcome::Failed)
     }
 
-    fn copy_source<'a>(&self, put: &Put<'a>, crc64nvme: u64) -> Option<From<'a>> {
-        let twin: &'a Mirrored = put.known.twin.as_ref()?;
+    fn copy_source<'a>(&self, put: &PutRequest<'a>, crc64nvme: u64) -> Option<CopySource<'a>> {
+        let twin: &'a ObjectRecord = put.known.twin.as_ref()?;
         let key = self.settings.prefix.key(put.lease.pending.copy_from.as_ref()?).ok()?;
         let same = twin.crc64nvme == crc64nvme && twin.fingerprint.size == put.version().size;
-        same.then_some(From { key, etag: twin.etag.as_deref()? })
+        same.then_some(CopySource { key, etag: twin.etag.as_deref()? })
     }
 
     /// What one request would be too small for.
     async fn copy_in_parts(
         &self,
-        put: &Put<'_>,
-        from: &From<'_>,
-        object: &ObjectHead,
+        put: &PutRequest<'_>,
+        from: &CopySource<'_>,
+        object: &ObjectMetadata,
         crc64nvme: u64,
     ) -> Result<Option<StoredObject>, Outcome> {
-        let (size, part_size) = (put.version().size, self.settings.copy_part_size);
-        let part_size = super::multipart::part_size(size, part_size);
+        let size = put.version().size;
+        let part_size = self.settings.copy_part_size;
+        // Nothing of it comes through our memory.
+        let Some(part_size) = super::multipart::part_size(size, part_size, u64::MAX) else {
+            return Ok(None);
+        };
+        self.yield_to_other(put).await?;
         let plan = UploadPlan { version: put.version(), part_size, head: object.digest() };
         let id = self.begin_upload(put, object, &plan).await?;
         let part = |(number, range): (i32, Range<u64>)| {
@@ -87,13 +100,11 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             // With one part missing, the source is not what it was.
             Ok(parts) => match parts.into_iter().collect::<Option<Vec<StoredPart>>>() {
                 Some(parts) => {
-                    let made =
-                        self.store.complete_upload(&put.key, &id, &parts, size, crc64nvme).await;
-                    made.map(Some)
+                    self.complete_upload(put, &id, &parts, size, crc64nvme).await.map(Some)
                 }
                 None => Ok(None),
             },
-            Err(failure) => Err(failure),
+            Err(failure) => Err(Outcome::Failed(failure)),
         };
         match copied {
             Ok(Some(stored)) => {
@@ -104,9 +115,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                 self.give_up(put, &id).await;
                 Ok(None)
             }
-            Err(failure) => {
+            Err(outcome) => {
                 self.give_up(put, &id).await;
-                Err(Outcome::Failed(failure))
+                Err(outcome)
             }
         }
     }

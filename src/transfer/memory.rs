@@ -6,9 +6,9 @@
 //! - A buffer gives its share back when the last reader of its bytes has gone: a connection may
 //!   outlive the request that was given up.
 //! - Parts of large files have three quarters, so that a small file never waits for a large one.
-//! - Buffers of parts are used again, because a fresh one costs more than to read a file into it. Those
-//!   that are kept have no share: whoever has one takes them, or lets go what there is no room for
-//!   beside its own. When nothing is sent any more, none is kept.
+//! - Buffers of parts are used again, because a fresh one costs more than to read a file into it. Cached
+//!   buffers hold no permit: an allocation reuses one of its size, or evicts enough of them to stay
+//!   within the limit. When nothing is sent any more, none is kept.
 
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ const UNIT: u64 = 4096;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum MemoryPurpose {
     /// A file in one request.
     File,
     /// A part of one.
@@ -29,17 +29,17 @@ pub(super) enum Purpose {
 
 /// The memory of all transfers.
 #[derive(Debug, Clone)]
-pub(super) struct Memory(Arc<Inner>);
+pub(super) struct TransferMemory(Arc<MemoryState>);
 
 #[derive(Debug)]
-struct Inner {
+struct MemoryState {
     all: Arc<Semaphore>,
     parts: Arc<Semaphore>,
     bytes: u64,
     parts_bytes: u64,
     /// What a buffer has to hold to be kept.
     part_size: usize,
-    held: Mutex<Held>,
+    held: Mutex<HeldMemory>,
     /// Buffers in use, those that are waited for, and uploads that will want more.
     wanted: AtomicUsize,
 }
@@ -51,12 +51,12 @@ pub(super) struct Buffer {
     length: usize,
     /// Of the memory for parts, and of all.
     shares: [Option<OwnedSemaphorePermit>; 2],
-    wanted: Wanted,
+    wanted: MemoryDemand,
 }
 
 /// What there really is.
 #[derive(Debug, Default)]
-struct Held {
+struct HeldMemory {
     /// Bytes of the buffers in use; those who have a share and no buffer yet are not among them.
     in_use: u64,
     /// Of parts, for the next.
@@ -65,13 +65,13 @@ struct Held {
 
 /// Counts itself. With the last one goes what is kept.
 #[derive(Debug)]
-pub(super) struct Wanted(Arc<Inner>);
+pub(super) struct MemoryDemand(Arc<MemoryState>);
 
-impl Memory {
+impl TransferMemory {
     /// `bytes` in all; buffers of `part_size` are kept for the next part.
     pub(super) fn new(bytes: u64, part_size: u64) -> Self {
-        let parts_bytes = (bytes / 4 * 3).max(part_size).min(bytes);
-        Self(Arc::new(Inner {
+        let parts_bytes = memory_of_parts(bytes, part_size);
+        Self(Arc::new(MemoryState {
             all: Arc::new(Semaphore::new(units(bytes))),
             parts: Arc::new(Semaphore::new(units(parts_bytes))),
             bytes,
@@ -83,15 +83,15 @@ impl Memory {
     }
 
     /// Keeps the buffers of parts for the next ones: between two of them there may be none in use.
-    pub(super) fn keep(&self) -> Wanted {
-        Wanted::new(&self.0)
+    pub(super) fn keep(&self) -> MemoryDemand {
+        MemoryDemand::new(&self.0)
     }
 
     /// Waits for room for `size` bytes; more than there is room for gets all of it.
-    pub(super) async fn buffer(&self, size: u64, purpose: Purpose) -> Buffer {
-        let wanted = Wanted::new(&self.0);
+    pub(super) async fn buffer(&self, size: u64, purpose: MemoryPurpose) -> Buffer {
+        let wanted = MemoryDemand::new(&self.0);
         let inner = &self.0;
-        let is_part = purpose == Purpose::Part;
+        let is_part = purpose == MemoryPurpose::Part;
         // A part has the room of a whole one, to be used again.
         let room = if is_part { size.max(inner.part_size as u64) } else { size };
         let parts = match is_part {
@@ -103,14 +103,19 @@ impl Memory {
     }
 }
 
+/// What parts have of `bytes`: no part may be larger.
+pub(super) fn memory_of_parts(bytes: u64, part_size: u64) -> u64 {
+    (bytes / 4 * 3).max(part_size).min(bytes)
+}
+
 /// The semaphores are never closed, so this is always some.
 async fn share(of: &Arc<Semaphore>, bytes: u64) -> Option<OwnedSemaphorePermit> {
     let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
     Arc::clone(of).acquire_many_owned(units).await.ok()
 }
 
-impl Inner {
-    /// Room of this size, for somebody who has the share.
+impl MemoryState {
+    /// Room of this size, for a caller that has the permit.
     fn take(&self, size: usize) -> Vec<u8> {
         let mut held = self.held();
         held.in_use = held.in_use.saturating_add(size as u64);
@@ -121,7 +126,7 @@ impl Inner {
         again.unwrap_or_else(|| vec![0; size])
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldMemory> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,14 +164,14 @@ impl Drop for Buffer {
     }
 }
 
-impl Wanted {
-    fn new(inner: &Arc<Inner>) -> Self {
+impl MemoryDemand {
+    fn new(inner: &Arc<MemoryState>) -> Self {
         inner.wanted.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(inner))
     }
 }
 
-impl Drop for Wanted {
+impl Drop for MemoryDemand {
     fn drop(&mut self) {
         if self.0.wanted.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.0.held().kept.clear();
@@ -191,7 +196,7 @@ mod tests {
 
     const PART: u64 = 8 << 20;
 
-    /// What is to be had without waiting.
+    /// What is available without waiting.
     fn now(wanted: impl Future<Output = Buffer>) -> Option<Buffer> {
         match std::pin::pin!(wanted).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(buffer) => Some(buffer),
@@ -199,17 +204,17 @@ mod tests {
         }
     }
 
-    fn part(memory: &Memory) -> Option<Buffer> {
-        now(memory.buffer(PART, Purpose::Part))
+    fn part(memory: &TransferMemory) -> Option<Buffer> {
+        now(memory.buffer(PART, MemoryPurpose::Part))
     }
 
-    fn file(memory: &Memory, size: u64) -> Option<Buffer> {
-        now(memory.buffer(size, Purpose::File))
+    fn file(memory: &TransferMemory, size: u64) -> Option<Buffer> {
+        now(memory.buffer(size, MemoryPurpose::File))
     }
 
     #[test]
     fn parts_leave_a_quarter_to_small_files() {
-        let memory = Memory::new(8 * PART, PART);
+        let memory = TransferMemory::new(8 * PART, PART);
         let parts: Vec<_> = std::iter::from_fn(|| part(&memory)).collect();
         assert_eq!(parts.len(), 6);
         assert!(file(&memory, 2 * PART).is_some());
@@ -217,7 +222,7 @@ mod tests {
 
     #[test]
     fn all_buffers_together_stay_within_the_bound() {
-        let memory = Memory::new(4 * PART, PART);
+        let memory = TransferMemory::new(4 * PART, PART);
         let files: Vec<_> = std::iter::from_fn(|| file(&memory, PART)).collect();
         assert_eq!(files.len(), 4);
         assert!(part(&memory).is_none() && file(&memory, 1).is_none());
@@ -225,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_share_is_taken_until_the_last_reader_has_gone() {
-        let memory = Memory::new(PART, PART);
+        let memory = TransferMemory::new(PART, PART);
         let bytes = part(&memory).expect("room").freeze();
         let reader = bytes.slice(..1);
         drop(bytes);
@@ -236,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_kept_buffer_is_given_up_for_whoever_waits() {
-        let memory = Memory::new(4 * PART, PART);
+        let memory = TransferMemory::new(4 * PART, PART);
         let [a, b] = [part(&memory), part(&memory)].map(|buffer| buffer.expect("room"));
         drop(a);
         assert_eq!(memory.0.held().kept.len(), 1);
@@ -249,9 +254,9 @@ mod tests {
 
     #[test]
     fn those_who_wait_for_parts_get_the_buffers_that_come_back() {
-        let memory = Memory::new(8 * PART, PART);
+        let memory = TransferMemory::new(8 * PART, PART);
         let parts: Vec<_> = std::iter::from_fn(|| part(&memory)).collect();
-        let wait = || Box::pin(memory.buffer(PART, Purpose::Part));
+        let wait = || Box::pin(memory.buffer(PART, MemoryPurpose::Part));
         let mut waiting: Vec<_> = parts.iter().map(|_| wait()).collect();
         let mut context = Context::from_waker(Waker::noop());
         for one in &mut waiting {
@@ -273,8 +278,8 @@ mod tests {
 
     #[test]
     fn buffers_stay_while_somebody_waits_and_go_with_the_last_who_does() {
-        let memory = Memory::new(PART, PART);
-        let mut waiting = Box::pin(memory.buffer(PART, Purpose::Part));
+        let memory = TransferMemory::new(PART, PART);
+        let mut waiting = Box::pin(memory.buffer(PART, MemoryPurpose::Part));
         let only = part(&memory);
         let mut context = Context::from_waker(Waker::noop());
         assert!(waiting.as_mut().poll(&mut context).is_pending());
@@ -289,7 +294,7 @@ mod tests {
 
     #[test]
     fn more_than_there_is_gets_everything() {
-        let memory = Memory::new(PART, PART);
+        let memory = TransferMemory::new(PART, PART);
         let all = file(&memory, 3 * PART).expect("room");
         assert_eq!(all.as_ref().len(), length(3 * PART));
         assert!(file(&memory, 1).is_none());
@@ -297,8 +302,8 @@ mod tests {
 
     #[test]
     fn a_last_part_is_as_long_as_it_is() {
-        let memory = Memory::new(4 * PART, PART);
-        let mut buffer = now(memory.buffer(3, Purpose::Part)).expect("room");
+        let memory = TransferMemory::new(4 * PART, PART);
+        let mut buffer = now(memory.buffer(3, MemoryPurpose::Part)).expect("room");
         buffer.bytes_mut().copy_from_slice(b"abc");
         assert_eq!(buffer.freeze(), "abc");
     }

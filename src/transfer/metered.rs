@@ -1,8 +1,10 @@
-//! An object store that somebody looks on at: every request is told of when it was answered.
+//! An object store with an observer, which receives every request when it was answered.
 
-use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, S3, StoredObject};
+use super::{
+    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, S3, StoredObject, WriteResult,
+};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis};
-use crate::writer::{Seen, Write};
+use crate::writer::{Condition, LeaseObject, LeaseWrite};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::fmt;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// A request that was made.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct ObservedRequest<'a> {
     /// As S3 names it, such as `PutObject`.
     pub operation: &'static str,
     /// The object it was about; of a listing, the prefix.
@@ -30,12 +32,12 @@ pub struct Request<'a> {
     /// Why it did not work, if it did not.
     pub failure: Option<&'a Failure>,
     /// What its answer said of itself; of a request that took several, that of the last.
-    pub answer: Answer,
+    pub answer: ObservedAnswer,
 }
 
 /// What an answer says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct ObservedAnswer {
     /// The HTTP status; `None` where there was no answer.
     pub status: Option<u16>,
     /// What S3's support asks for …
@@ -46,18 +48,20 @@ pub struct Answer {
 
 tokio::task_local! {
     /// The latest answer to the request under way in this task.
-    static ANSWER: RefCell<Answer>;
+    static ANSWER: RefCell<ObservedAnswer>;
 }
 
-/// Notes an answer, if somebody looks on at the request.
-pub(super) fn note(answer: Answer) {
-    // Nobody does.
+/// Notes an answer, if the request has an observer.
+pub(super) fn note(answer: ObservedAnswer) {
+    // It has none.
     drop(ANSWER.try_with(|noted| noted.replace(answer)));
 }
 
-/// Makes a request, and tells what its answer said of itself. On the heap at once: a request of the SDK
-/// is many kilobytes, and every layer around it would have room for two of them.
-fn noted<T>(request: impl Future<Output = T> + Send) -> impl Future<Output = (T, Answer)> + Send {
+/// Sends a request, and returns the metadata of its answer. It is on the heap: a request of the SDK is
+/// many kilobytes, and every layer around it would have room for two of them.
+fn noted<T>(
+    request: impl Future<Output = T> + Send,
+) -> impl Future<Output = (T, ObservedAnswer)> + Send {
     let request = Box::pin(request);
     let noting = async {
         let result = request.await;
@@ -66,29 +70,29 @@ fn noted<T>(request: impl Future<Output = T> + Send) -> impl Future<Output = (T,
     ANSWER.scope(RefCell::default(), noting)
 }
 
-/// Looks on. It must neither block nor fail.
+/// Receives requests. It must neither block nor fail.
 pub trait RequestObserver: fmt::Debug + Send + Sync + 'static {
-    /// A request was answered, or nobody waits for its answer any more.
-    fn answered(&self, request: &Request<'_>);
+    /// A request was answered, or its caller has given up.
+    fn answered(&self, request: &ObservedRequest<'_>);
 }
 
-/// A store, and who looks on.
+/// A store with an observer.
 #[derive(Debug, Clone)]
-pub struct Metered<S, O> {
+pub struct Instrumented<S, O> {
     store: S,
     observer: O,
 }
 
 /// What is known of a request before its answer.
-struct Begun<'a> {
-    request: Request<'a>,
+struct BegunRequest<'a> {
+    request: ObservedRequest<'a>,
     instant: Instant,
 }
 
-impl<'a> Begun<'a> {
+impl<'a> BegunRequest<'a> {
     #[allow(clippy::disallowed_methods, reason = "an adapter: the request is made now")]
     fn now(operation: &'static str, key: &'a str) -> Self {
-        let request = Request {
+        let request = ObservedRequest {
             operation,
             key,
             others: Vec::new(),
@@ -97,7 +101,7 @@ impl<'a> Begun<'a> {
             began: SystemTime::now(),
             took: Duration::ZERO,
             failure: None,
-            answer: Answer::default(),
+            answer: ObservedAnswer::default(),
         };
         Self { request, instant: Instant::now() }
     }
@@ -108,7 +112,7 @@ impl<'a> Begun<'a> {
         self
     }
 
-    /// Makes the request, tells of the answer, and hands it on.
+    /// Sends the request, reports the answer, and returns it.
     fn answered<T>(
         self,
         observer: &impl RequestObserver,
@@ -122,28 +126,33 @@ impl<'a> Begun<'a> {
         }
     }
 
-    fn tell(self, observer: &impl RequestObserver, failure: Option<&Failure>, answer: Answer) {
+    fn tell(
+        self,
+        observer: &impl RequestObserver,
+        failure: Option<&Failure>,
+        answer: ObservedAnswer,
+    ) {
         let took = self.instant.elapsed();
-        observer.answered(&Request { took, failure, answer, ..self.request });
+        observer.answered(&ObservedRequest { took, failure, answer, ..self.request });
     }
 }
 
-impl<S: ObjectStore, O: RequestObserver> Metered<S, O> {
-    /// Has `observer` look on at `store`.
+impl<S: ObjectStore, O: RequestObserver> Instrumented<S, O> {
+    /// Reports the requests of `store` to `observer`.
     #[must_use]
     pub fn new(store: S, observer: O) -> Self {
         Self { store, observer }
     }
 }
 
-impl<O: RequestObserver> Metered<S3, O> {
+impl<O: RequestObserver> Instrumented<S3, O> {
     /// The lease of the prefix, as [`S3::lease`] finds it.
     ///
     /// # Errors
     ///
     /// Those of [`S3::lease`].
-    pub async fn lease(&self, key: &ObjectKey) -> Result<Option<Seen>, Failure> {
-        let begun = Begun::now("GetObject", key.as_str());
+    pub async fn lease(&self, key: &ObjectKey) -> Result<Option<LeaseObject>, Failure> {
+        let begun = BegunRequest::now("GetObject", key.as_str());
         begun.answered(&self.observer, self.store.lease(key)).await
     }
 
@@ -155,9 +164,9 @@ impl<O: RequestObserver> Metered<S3, O> {
     pub async fn write_lease(
         &self,
         key: &ObjectKey,
-        write: &Write,
+        write: &LeaseWrite,
     ) -> Result<Option<String>, Failure> {
-        let begun = Begun::now("PutObject", key.as_str());
+        let begun = BegunRequest::now("PutObject", key.as_str());
         begun.answered(&self.observer, self.store.write_lease(key, write)).await
     }
 
@@ -167,42 +176,43 @@ impl<O: RequestObserver> Metered<S3, O> {
     ///
     /// Those of [`S3::give_up_lease`].
     pub async fn give_up_lease(&self, key: &ObjectKey, etag: &str) -> Result<(), Failure> {
-        let begun = Begun::now("DeleteObject", key.as_str());
+        let begun = BegunRequest::now("DeleteObject", key.as_str());
         begun.answered(&self.observer, self.store.give_up_lease(key, etag)).await
     }
 }
 
-impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
+impl<S: ObjectStore, O: RequestObserver> ObjectStore for Instrumented<S, O> {
     async fn put(
         &self,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
         body: Bytes,
         crc64nvme: u64,
-    ) -> Result<StoredObject, Failure> {
-        let begun = Begun::now("PutObject", object.key.as_str());
-        begun.answered(&self.observer, self.store.put(object, body, crc64nvme)).await
+        condition: Option<&Condition>,
+    ) -> Result<WriteResult, Failure> {
+        let begun = BegunRequest::now("PutObject", object.key.as_str());
+        begun.answered(&self.observer, self.store.put(object, body, crc64nvme, condition)).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
-        let begun = Begun::now("HeadObject", key.as_str());
+        let begun = BegunRequest::now("HeadObject", key.as_str());
         begun.answered(&self.observer, self.store.head(key)).await
     }
 
-    /// Told of as one request, whatever the store makes of it.
-    async fn delete(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
+    /// Reported as one request, however many the store makes of it.
+    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
         let mut keys = objects.iter().map(|object| object.key.as_str());
         let name = if objects.len() == 1 { "DeleteObject" } else { "DeleteObjects" };
-        let mut begun = Begun::now(name, keys.next().unwrap_or_default());
+        let mut begun = BegunRequest::now(name, keys.next().unwrap_or_default());
         begun.request.others = keys.collect();
         let (answers, answer) = noted(self.store.delete(objects)).await;
-        // The observer is told of one, and every object keeps its own answer.
+        // The observer receives one, and every object keeps its own answer.
         let failed = answers.iter().find_map(|answer| answer.as_ref().err());
         begun.tell(&self.observer, failed, answer);
         answers
     }
 
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
-        let begun = Begun::now("ListObjectsV2", prefix);
+        let begun = BegunRequest::now("ListObjectsV2", prefix);
         begun.answered(&self.observer, self.store.list(prefix, from)).await
     }
 
@@ -210,14 +220,15 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         &self,
         from: &ObjectKey,
         etag: &str,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
+        condition: Option<&Condition>,
     ) -> Result<Option<StoredObject>, Failure> {
-        let begun = Begun::now("CopyObject", object.key.as_str());
-        begun.answered(&self.observer, self.store.copy(from, etag, object)).await
+        let begun = BegunRequest::now("CopyObject", object.key.as_str());
+        begun.answered(&self.observer, self.store.copy(from, etag, object, condition)).await
     }
 
-    async fn begin_upload(&self, object: &ObjectHead) -> Result<String, Failure> {
-        let begun = Begun::now("CreateMultipartUpload", object.key.as_str());
+    async fn begin_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
+        let begun = BegunRequest::now("CreateMultipartUpload", object.key.as_str());
         begun.answered(&self.observer, self.store.begin_upload(object)).await
     }
 
@@ -229,7 +240,8 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         body: Bytes,
         crc64nvme: u64,
     ) -> Result<StoredPart, Failure> {
-        let begun = Begun::now("UploadPart", key.as_str()).of_upload(upload_id, Some(number));
+        let begun =
+            BegunRequest::now("UploadPart", key.as_str()).of_upload(upload_id, Some(number));
         let request = self.store.put_part(key, upload_id, number, body, crc64nvme);
         begun.answered(&self.observer, request).await
     }
@@ -242,7 +254,8 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         upload_id: &str,
         number: i32,
     ) -> Result<Option<StoredPart>, Failure> {
-        let begun = Begun::now("UploadPartCopy", key.as_str()).of_upload(upload_id, Some(number));
+        let begun =
+            BegunRequest::now("UploadPartCopy", key.as_str()).of_upload(upload_id, Some(number));
         let request = self.store.copy_part(from, range, key, upload_id, number);
         begun.answered(&self.observer, request).await
     }
@@ -254,19 +267,22 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Metered<S, O> {
         parts: &[StoredPart],
         size: u64,
         crc64nvme: u64,
-    ) -> Result<StoredObject, Failure> {
-        let begun = Begun::now("CompleteMultipartUpload", key.as_str()).of_upload(upload_id, None);
-        let request = self.store.complete_upload(key, upload_id, parts, size, crc64nvme);
+        condition: Option<&Condition>,
+    ) -> Result<WriteResult, Failure> {
+        let begun =
+            BegunRequest::now("CompleteMultipartUpload", key.as_str()).of_upload(upload_id, None);
+        let request = self.store.complete_upload(key, upload_id, parts, size, crc64nvme, condition);
         begun.answered(&self.observer, request).await
     }
 
     async fn abort_upload(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
-        let begun = Begun::now("AbortMultipartUpload", key.as_str()).of_upload(upload_id, None);
+        let begun =
+            BegunRequest::now("AbortMultipartUpload", key.as_str()).of_upload(upload_id, None);
         begun.answered(&self.observer, self.store.abort_upload(key, upload_id)).await
     }
 
     async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
-        let begun = Begun::now("ListMultipartUploads", key.as_str());
+        let begun = BegunRequest::now("ListMultipartUploads", key.as_str());
         begun.answered(&self.observer, self.store.uploads(key)).await
     }
 }
@@ -279,11 +295,11 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     #[derive(Debug, Clone, Default)]
-    struct Heard(Arc<Mutex<Vec<(&'static str, Answer)>>>);
+    struct Heard(Arc<Mutex<Vec<(&'static str, ObservedAnswer)>>>);
 
     impl RequestObserver for Heard {
-        fn answered(&self, request: &Request<'_>) {
-            let mut heard = self.0.lock().expect("nobody has panicked");
+        fn answered(&self, request: &ObservedRequest<'_>) {
+            let mut heard = self.0.lock().expect("no thread has panicked");
             heard.push((request.operation, request.answer.clone()));
         }
     }
@@ -292,7 +308,7 @@ mod tests {
     async fn every_request_is_told_of_with_the_status_and_the_ids_of_its_own_answer() {
         let mut server = Server::start(&Options::default()).expect("a server");
         let heard = Heard::default();
-        let store = Metered::new(super::super::s3::for_tests(&server), heard.clone());
+        let store = Instrumented::new(super::super::s3::for_tests(&server), heard.clone());
         let path = RelPath::new(b"file").expect("a path");
         let key = KeyPrefix::default().key(&path).expect("a key");
         server.fail(Rule::new(Action::access_denied()).on("HeadObject").times(1));
@@ -302,8 +318,8 @@ mod tests {
         let (listed, gone) = tokio::join!(store.list("", None), store.abort_upload(&key, "none"));
         assert!(listed.is_ok() && gone.is_ok());
         server.stop();
-        store.head(&key).await.expect_err("there is nobody");
-        let mut heard = heard.0.lock().expect("nobody has panicked").clone();
+        store.head(&key).await.expect_err("there is no server");
+        let mut heard = heard.0.lock().expect("no thread has panicked").clone();
         heard[2..4].sort_by_key(|(operation, _)| *operation);
         let statuses: Vec<_> = heard.iter().map(|(name, answer)| (*name, answer.status)).collect();
         let expected = [
@@ -317,7 +333,8 @@ mod tests {
         let ids: std::collections::BTreeSet<_> =
             heard[..4].iter().map(|(_, answer)| answer.request_id.clone()).collect();
         assert_eq!((ids.len(), ids.contains(&None)), (4, false), "each has an id of its own");
-        let extended = |answer: &Answer| answer.extended_request_id.as_deref() == Some("in memory");
+        let extended =
+            |answer: &ObservedAnswer| answer.extended_request_id.as_deref() == Some("in memory");
         assert!(heard[..4].iter().all(|(_, answer)| extended(answer)));
     }
 }

@@ -7,19 +7,23 @@
 //! # Invariants
 //!
 //! - At most `requests` are under way, of which parts of large files are three quarters.
-//! - With a limit on bytes, a body is sent when the bytes before it are paid for: over any longer
-//!   time the rate is the limit, while single bodies go as fast as the network is.
+//! - With a limit on bytes, over any longer time the rate is the limit, while single bodies go as fast as
+//!   the network is. Small bodies do not wait for large ones: see [`Budget`].
 
 mod aimd;
+mod budget;
 
-use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
-use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, UnixMillis};
-use aimd::{Aimd, Heard};
+use super::{
+    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
+};
+use crate::model::{BandwidthSchedule, Failure, FailureClass, ObjectKey, StoredPart, UnixMillis};
+use crate::writer::Condition;
+use aimd::{Aimd, RequestFeedback};
+use budget::Budget;
 use bytes::Bytes;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -30,50 +34,32 @@ const OUTAGE_FAILURES: u32 = 3;
 const SMALL_BODY: u64 = 64 << 10;
 
 /// What may be used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PaceSettings {
     /// Requests under way at once.
     pub requests: usize,
-    /// Bytes of content a second; `None` for as many as go.
-    pub bytes_per_second: Option<u64>,
+    /// Bytes of content a second, by the time of day.
+    pub bandwidth: BandwidthSchedule,
 }
 
 /// A store that is asked no more than it takes.
 #[derive(Debug)]
-pub(super) struct Paced<S> {
+pub(super) struct RateLimited<S> {
     store: S,
-    lanes: Arc<Lanes>,
+    lanes: Arc<ConcurrencyLimit>,
     parts: Semaphore,
-    budget: Option<Mutex<Budget>>,
-}
-
-/// What the bytes sent so far have cost.
-#[derive(Debug)]
-struct Budget {
-    bytes_per_second: u64,
-    /// When they are paid for.
-    paid: Instant,
-}
-
-impl Budget {
-    /// When so many bytes may be sent.
-    fn due(&mut self, bytes: u64, now: Instant) -> Instant {
-        let due = self.paid.max(now);
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
-        self.paid = due + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        due
-    }
+    budget: Option<Budget>,
 }
 
 #[derive(Debug)]
-struct Lanes {
+struct ConcurrencyLimit {
     free: Arc<Semaphore>,
-    state: Mutex<State>,
+    state: Mutex<PaceState>,
     started: Instant,
 }
 
 #[derive(Debug)]
-struct State {
+struct PaceState {
     aimd: Aimd,
     /// Lanes taken out of the semaphore.
     withheld: usize,
@@ -82,7 +68,7 @@ struct State {
     failed: Option<(u32, Instant, Failure)>,
 }
 
-impl State {
+impl PaceState {
     fn note(&mut self, failure: Option<&Failure>, now: Instant) {
         use FailureClass::{Refused, Unavailable};
         let before = self.failed.take().map_or(0, |(failures, ..)| failures);
@@ -100,31 +86,31 @@ impl State {
 
 /// Permission for one request.
 #[derive(Debug)]
-struct Lane {
+struct RequestPermit {
     permit: Option<OwnedSemaphorePermit>,
-    lanes: Arc<Lanes>,
+    lanes: Arc<ConcurrencyLimit>,
     /// Whether no other lane was free.
     last: bool,
     entered: Instant,
 }
 
-impl<S> Paced<S> {
+impl<S> RateLimited<S> {
     pub(super) fn new(store: S, settings: PaceSettings) -> Self {
         let requests = settings.requests.max(1);
-        let state = State { aimd: Aimd::new(requests), withheld: 0, failed: None };
+        let state = PaceState { aimd: Aimd::new(requests), withheld: 0, failed: None };
         let started = Instant::now();
         Self {
             store,
-            lanes: Arc::new(Lanes {
+            lanes: Arc::new(ConcurrencyLimit {
                 free: Arc::new(Semaphore::new(requests)),
                 state: Mutex::new(state),
                 started,
             }),
             parts: Semaphore::new((requests * 3 / 4).max(1)),
             budget: settings
-                .bytes_per_second
-                .filter(|limit| *limit > 0)
-                .map(|bytes_per_second| Mutex::new(Budget { bytes_per_second, paid: started })),
+                .bandwidth
+                .is_limited()
+                .then(|| Budget::new(settings.bandwidth, started)),
         }
     }
 
@@ -151,6 +137,18 @@ impl<S> Paced<S> {
         result
     }
 
+    /// Makes a request of the store itself, whose answer has a body of `bytes`.
+    pub(super) async fn request<'a, T, F>(
+        &'a self,
+        bytes: u64,
+        request: impl FnOnce(&'a S) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>> + 'a,
+    {
+        self.paced(bytes, request(&self.store)).await
+    }
+
     /// The same for a part of a large file.
     async fn paced_part<T>(
         &self,
@@ -162,20 +160,20 @@ impl<S> Paced<S> {
         self.paced(bytes, request).await
     }
 
-    /// Waits until the bytes sent before are paid for.
+    /// Waits until so many bytes may be sent.
     async fn pay(&self, bytes: u64) {
-        let Some(budget) = self.budget.as_ref().filter(|_| bytes > 0) else { return };
-        let due = budget.lock().unwrap_or_else(PoisonError::into_inner).due(bytes, Instant::now());
-        tokio::time::sleep_until(due).await;
+        if let Some(budget) = self.budget.as_ref().filter(|_| bytes > 0) {
+            budget.pay(bytes).await;
+        }
     }
 }
 
-impl Lanes {
-    async fn enter(self: &Arc<Self>) -> Lane {
+impl ConcurrencyLimit {
+    async fn enter(self: &Arc<Self>) -> RequestPermit {
         // Never closed, so this is always some.
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();
         let last = self.free.available_permits() == 0;
-        Lane { permit, lanes: Arc::clone(self), last, entered: Instant::now() }
+        RequestPermit { permit, lanes: Arc::clone(self), last, entered: Instant::now() }
     }
 
     fn outage_since(&self, waiting: Instant) -> Option<Failure> {
@@ -183,9 +181,10 @@ impl Lanes {
     }
 
     /// Takes in how a request went, and makes the free lanes as many as they may be.
-    fn heard(&self, heard: Heard, now: Instant) {
+    fn heard(&self, heard: RequestFeedback, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, most) = (state.aimd.lanes(), state.aimd.most());
+        let before = state.aimd.lanes();
+        let most = state.aimd.most();
         state.aimd.hear(heard, now - self.started);
         let lanes = state.aimd.lanes();
         let wanted = most - lanes;
@@ -197,7 +196,7 @@ impl Lanes {
             tracing::warn!(
                 event = "transfer.slowed",
                 requests = lanes,
-                "S3 asks for less; fewer requests are made at once"
+                "S3 is throttling, or bodies time out; fewer requests are made at once"
             );
         } else if before < most && lanes == most {
             tracing::info!(
@@ -209,15 +208,17 @@ impl Lanes {
     }
 }
 
-impl Lane {
+impl RequestPermit {
     fn leave(self, bytes: u64, failure: Option<&Failure>) {
         let now = Instant::now();
         self.lanes.state.lock().unwrap_or_else(PoisonError::into_inner).note(failure, now);
         let heard = match failure {
-            Some(failure) if failure.asks_for_less() => Heard::Less,
+            Some(failure) if failure.asks_for_less() => RequestFeedback::Less,
+            // Many that share a thin line all come too late; fewer of them come in time.
+            Some(failure) if bytes > 0 && failure.code == "timeout" => RequestFeedback::Less,
             Some(_) => return,
             None if self.last => {
-                Heard::Well { latency: (bytes <= SMALL_BODY).then(|| now - self.entered) }
+                RequestFeedback::Well { latency: (bytes <= SMALL_BODY).then(|| now - self.entered) }
             }
             None => return,
         };
@@ -225,7 +226,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         let mut state = self.lanes.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.withheld < state.aimd.most() - state.aimd.lanes()
@@ -237,22 +238,23 @@ impl Drop for Lane {
     }
 }
 
-impl<S: ObjectStore> ObjectStore for Paced<S> {
+impl<S: ObjectStore> ObjectStore for RateLimited<S> {
     async fn put(
         &self,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
         body: Bytes,
         crc64nvme: u64,
-    ) -> Result<StoredObject, Failure> {
+        condition: Option<&Condition>,
+    ) -> Result<WriteResult, Failure> {
         let bytes = body.len() as u64;
-        self.paced(bytes, self.store.put(object, body, crc64nvme)).await
+        self.paced(bytes, self.store.put(object, body, crc64nvme, condition)).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
         self.paced(0, self.store.head(key)).await
     }
 
-    async fn delete(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
+    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
         let lane = self.lanes.enter().await;
         let answers = self.store.delete(objects).await;
         let less = answers.iter().filter_map(|answer| answer.as_ref().err());
@@ -268,12 +270,13 @@ impl<S: ObjectStore> ObjectStore for Paced<S> {
         &self,
         from: &ObjectKey,
         etag: &str,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
+        condition: Option<&Condition>,
     ) -> Result<Option<StoredObject>, Failure> {
-        self.paced(0, self.store.copy(from, etag, object)).await
+        self.paced(0, self.store.copy(from, etag, object, condition)).await
     }
 
-    async fn begin_upload(&self, object: &ObjectHead) -> Result<String, Failure> {
+    async fn begin_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
         self.paced(0, self.store.begin_upload(object)).await
     }
 
@@ -309,8 +312,9 @@ impl<S: ObjectStore> ObjectStore for Paced<S> {
         parts: &[StoredPart],
         size: u64,
         crc64nvme: u64,
-    ) -> Result<StoredObject, Failure> {
-        let request = self.store.complete_upload(key, upload_id, parts, size, crc64nvme);
+        condition: Option<&Condition>,
+    ) -> Result<WriteResult, Failure> {
+        let request = self.store.complete_upload(key, upload_id, parts, size, crc64nvme, condition);
         self.paced(0, request).await
     }
 
@@ -326,6 +330,7 @@ impl<S: ObjectStore> ObjectStore for Paced<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn whoever_waited_through_an_outage_makes_no_request() {
@@ -334,8 +339,9 @@ mod tests {
             code: "timeout".into(),
             message: "no answer".into(),
             answer_lost: true,
+            retry_after_ms: None,
         };
-        let mut state = State { aimd: Aimd::new(4), withheld: 0, failed: None };
+        let mut state = PaceState { aimd: Aimd::new(4), withheld: 0, failed: None };
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         for millis in [10, 20] {
@@ -348,16 +354,5 @@ mod tests {
         assert_eq!(state.outage_since(at(30)), None, "a probe is made");
         state.note(None, at(40));
         assert_eq!(state.outage_since(start), None, "it is over");
-    }
-
-    #[test]
-    fn no_more_bytes_go_in_a_second_than_allowed() {
-        let start = Instant::now();
-        let mut budget = Budget { bytes_per_second: 1000, paid: start };
-        let dues: Vec<_> =
-            (0..4).map(|_| budget.due(500, start).duration_since(start).as_millis()).collect();
-        assert_eq!(dues, [0, 500, 1000, 1500]);
-        let later = start + Duration::from_secs(9);
-        assert_eq!(budget.due(1, later), later, "time that was not used does not count");
     }
 }

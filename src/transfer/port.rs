@@ -1,18 +1,21 @@
-//! What the mirror needs of an object store, and how its errors are told apart.
+//! What the mirror needs of an object store, and the classes of its errors.
 //!
-//! One of the two traits of the crate. A wrapper of it (for faults, for limits) lists every method:
+//! A wrapper of the trait [`ObjectStore`] (for faults, for limits) lists every method:
 //! none has a default.
 
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
-use crate::rules::Head;
+use crate::rules::ObjectAttributes;
+use crate::writer::Condition;
 use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, Digest};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An object to be put, without its bytes.
 #[derive(Debug, Clone)]
-pub struct ObjectHead {
+pub struct ObjectMetadata {
     /// Its name.
     pub key: ObjectKey,
     /// Of the file; travels as metadata.
@@ -20,19 +23,32 @@ pub struct ObjectHead {
     /// Of the file, as in `st_mode`; travels as metadata.
     pub mode: u32,
     /// What the rules say, and what is guessed.
-    pub head: Head,
-    /// Tells the watched directory from any other one; travels as metadata.
+    pub head: ObjectAttributes,
+    /// Distinguishes the watched directory from any other one; travels as metadata.
     pub source: Arc<str>,
     /// Whether a copy takes these tags instead of those its source has. Needs a permission of its
     /// own, so only where tags are in play.
     pub replaces_tags: bool,
 }
 
-impl ObjectHead {
-    /// Tells whether an upload was begun with just this.
+impl ObjectMetadata {
+    /// A digest of all fields. An upload resumes only if it was begun with the same digest, also by an
+    /// earlier version of the program.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, format!("{self:?}").as_bytes())
+        let Self { key, version, mode, head, source, replaces_tags } = self;
+        let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+        for text in [key.as_str(), source] {
+            digest.update(text.as_bytes());
+            // Neither contains this byte, so that adjacent values cannot merge.
+            digest.update(&[0]);
+        }
+        digest.update(&version.size.to_le_bytes());
+        digest.update(&version.mtime_ns.to_le_bytes());
+        digest.update(&mode.to_le_bytes());
+        digest.update(&head.digest().to_le_bytes());
+        digest.update(&[u8::from(*replaces_tags)]);
+        digest.finalize()
     }
 }
 
@@ -41,19 +57,33 @@ impl ObjectHead {
 pub struct StoredObject {
     /// Its entity tag.
     pub etag: Option<String>,
-    /// Its size, and the file time we gave it, if we did.
+    /// Whether the tag may be made of MD5 sums of its bytes: not where a key of KMS or of the customer
+    /// encrypts it.
+    pub md5_etag: bool,
+    /// Its size, and the file time in its metadata.
     pub version: Option<Version>,
     /// The checksum of the whole object, if the store keeps it.
     pub crc64nvme: Option<u64>,
-    /// Whether it carries the mark of this record: no other one, and nobody else, made it.
+    /// Whether it carries the mark of this state: no other state or program made it.
     pub ours: bool,
-    /// The mark of the directory it was made from, whoever made it, as far as that was told.
+    /// The mark of the directory it was made from, by any daemon, as far as the store returns it.
     pub source: Option<String>,
+    /// How long it has been as it is, by the store's own clock, as far as the store returns it.
+    pub age: Option<Duration>,
+}
+
+/// The result of a write that may have a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteResult {
+    /// The object is stored.
+    Stored(StoredObject),
+    /// The condition does not hold, and nothing was written.
+    Conflict,
 }
 
 /// An object to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condemned {
+pub struct DeleteRequest {
     /// Its name.
     pub key: ObjectKey,
     /// Its entity tag, if it is known.
@@ -62,7 +92,7 @@ pub struct Condemned {
 
 /// How a delete went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deleted {
+pub enum DeleteResult {
     /// Nothing is there any more.
     Gone,
     /// Something else is there than was meant, and was left alone.
@@ -70,7 +100,7 @@ pub enum Deleted {
 }
 
 /// An object of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListedObject {
     /// Its name; not one of ours, maybe.
     pub key: String,
@@ -78,6 +108,43 @@ pub struct ListedObject {
     pub size: u64,
     /// Its entity tag.
     pub etag: Option<String>,
+    /// When it was made, by the store's clock, nanoseconds since the epoch.
+    pub modified_ns: Option<i64>,
+    /// Its storage class, if it is not the usual one.
+    pub storage_class: Option<String>,
+    /// Its version, in a listing of versions.
+    pub version_id: Option<String>,
+    /// Whether another version, or a delete marker, has taken its place.
+    pub is_superseded: bool,
+}
+
+/// A version or a delete marker of a listing of versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedVersion {
+    /// The object; of a delete marker without size and entity tag.
+    pub object: ListedObject,
+    /// Whether it is the present one.
+    pub is_latest: bool,
+    /// Whether the object was deleted.
+    pub is_delete_marker: bool,
+}
+
+/// A part of a listing of versions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VersionPage {
+    /// Versions and delete markers.
+    pub versions: Vec<ListedVersion>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<VersionPosition>,
+}
+
+/// A position in a listing of versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionPosition {
+    /// The last key of the page before.
+    pub key: String,
+    /// The last version of it there.
+    pub version_id: Option<String>,
 }
 
 /// A part of a listing.
@@ -91,13 +158,15 @@ pub struct Page {
 
 /// An object store, bound to one bucket. Each call makes one request and no retry.
 pub trait ObjectStore: Send + Sync + 'static {
-    /// Makes or replaces an object of `body`, whose checksum is `crc64nvme`.
+    /// Makes or replaces an object of `body`, whose checksum is `crc64nvme`, if the condition holds. A store
+    /// that does not know conditions does it in any case.
     fn put(
         &self,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
         body: Bytes,
         crc64nvme: u64,
-    ) -> impl Future<Output = Result<StoredObject, Failure>> + Send;
+        condition: Option<&Condition>,
+    ) -> impl Future<Output = Result<WriteResult, Failure>> + Send;
 
     /// What there is under `key`; `None` if nothing.
     fn head(
@@ -105,13 +174,13 @@ pub trait ObjectStore: Send + Sync + 'static {
         key: &ObjectKey,
     ) -> impl Future<Output = Result<Option<StoredObject>, Failure>> + Send;
 
-    /// Deletes these, each if it still has its entity tag, where the store can tell. Nothing being
-    /// there is success. Answers for each, in their order; at most
+    /// Deletes these, each if it still has its entity tag, where the store can check that. A missing
+    /// object is success. Answers for each, in their order; at most
     /// [`DELETE_BATCH_MAX`](crate::queue::DELETE_BATCH_MAX) at once.
     fn delete(
         &self,
-        objects: &[Condemned],
-    ) -> impl Future<Output = Vec<Result<Deleted, Failure>>> + Send;
+        objects: &[DeleteRequest],
+    ) -> impl Future<Output = Vec<Result<DeleteResult, Failure>>> + Send;
 
     /// A page of the objects whose keys begin with `prefix`, from where the page before ended.
     fn list(
@@ -120,18 +189,20 @@ pub trait ObjectStore: Send + Sync + 'static {
         from: Option<String>,
     ) -> impl Future<Output = Result<Page, Failure>> + Send;
 
-    /// Makes `object` of the object `from`, if that one still has this entity tag; `None` if not.
+    /// Makes `object` of the object `from`, if that one still has this entity tag and the condition on
+    /// `object` holds; `None` if not.
     fn copy(
         &self,
         from: &ObjectKey,
         etag: &str,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
+        condition: Option<&Condition>,
     ) -> impl Future<Output = Result<Option<StoredObject>, Failure>> + Send;
 
     /// Begins a multipart upload and answers its id.
     fn begin_upload(
         &self,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
     ) -> impl Future<Output = Result<String, Failure>> + Send;
 
     /// Sends one part.
@@ -155,7 +226,7 @@ pub trait ObjectStore: Send + Sync + 'static {
         number: i32,
     ) -> impl Future<Output = Result<Option<StoredPart>, Failure>> + Send;
 
-    /// Makes the object of its parts, if they are `size` bytes with this checksum.
+    /// Makes the object of its parts, if they are `size` bytes with this checksum and the condition holds.
     fn complete_upload(
         &self,
         key: &ObjectKey,
@@ -163,7 +234,8 @@ pub trait ObjectStore: Send + Sync + 'static {
         parts: &[StoredPart],
         size: u64,
         crc64nvme: u64,
-    ) -> impl Future<Output = Result<StoredObject, Failure>> + Send;
+        condition: Option<&Condition>,
+    ) -> impl Future<Output = Result<WriteResult, Failure>> + Send;
 
     /// Throws a multipart upload away; its being gone is success.
     fn abort_upload(
@@ -177,4 +249,49 @@ pub trait ObjectStore: Send + Sync + 'static {
         &self,
         key: &ObjectKey,
     ) -> impl Future<Output = Result<Vec<(String, UnixMillis)>, Failure>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KeyPrefix, RelPath};
+    use crate::rules::Rules;
+
+    fn object() -> ObjectMetadata {
+        let path = RelPath::new(b"a/b.txt").expect("a path");
+        ObjectMetadata {
+            key: KeyPrefix::new("p").expect("a prefix").key(&path).expect("a key"),
+            version: Version { size: 5, mtime_ns: 7 },
+            mode: 0o100_644,
+            head: Rules::default().head(&path),
+            source: "volume".into(),
+            replaces_tags: false,
+        }
+    }
+
+    /// The digest of an upload that an earlier version of the program began: that upload resumes.
+    #[test]
+    fn an_upload_resumes_after_an_update_of_the_program() {
+        assert_eq!(object().digest(), 0x677b_ce47_a23c_728d);
+    }
+
+    #[test]
+    fn every_field_is_in_the_digest() {
+        let mut digests = vec![object().digest()];
+        let changes: [fn(&mut ObjectMetadata); 5] = [
+            |object| object.version.size = 6,
+            |object| object.version.mtime_ns = 8,
+            |object| object.mode = 0o100_600,
+            |object| object.source = "other".into(),
+            |object| object.replaces_tags = true,
+        ];
+        for change in changes {
+            let mut changed = object();
+            change(&mut changed);
+            digests.push(changed.digest());
+        }
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), changes.len() + 1);
+    }
 }

@@ -2,17 +2,21 @@
 //! program, before the first try, with two objects of a few bytes.
 //!
 //! - Only what the program relies on is asked about.
-//! - The objects have names that are in no record, and are deleted again. What a crash leaves of them
-//!   goes with the next probe, as it has the same names.
-//! - Where deletes have no conditions, the store is asked about an object before it is deleted. Nothing
-//!   else rests on the answers. A probe that fails is told of and tried again a few times, and holds
+//! - The objects have names that are in no record, so what was written of them is noted nowhere. They
+//!   are deleted again. What a crash leaves of them goes with the next probe, as it has the same names.
+//! - Where deletes have no conditions, the store is asked about an object before it is deleted. An
+//!   instance that is ending trusts a condition instead of an inspection where they have. Nothing else
+//!   rests on the answers. A probe that fails is logged and tried again a few times, and holds
 //!   up nothing for longer than [`PATIENCE`].
 
-use super::{Condemned, Deleted, Journal, ObjectHead, ObjectStore, StoredObject, Transfer};
+use super::bucket::AttemptWrites;
+use super::{
+    DeleteRequest, DeleteResult, Journal, ObjectMetadata, ObjectStore, StoredObject, Transfer,
+    WriteResult,
+};
 use crate::model::{Failure, FailureClass, ObjectKey, RelPath, Version};
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The longest time that one may take.
@@ -25,8 +29,8 @@ const OTHER_ETAG: &str = "\"00000000000000000000000000000000\"";
 
 /// What to ask with.
 #[derive(Debug, Clone)]
-pub struct Probe {
-    /// The name of the objects, below the prefix; that of nobody else.
+pub struct CapabilityProbe {
+    /// The name of the objects, below the prefix; no other object has it.
     pub name: String,
     /// What is noted when it is done.
     pub note: String,
@@ -36,11 +40,11 @@ pub struct Probe {
 
 /// What the store can do. Where it cannot, the word is its own.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Able {
+struct ProbedCapabilities {
     /// Takes an object.
     put: Option<String>,
     /// Says the checksum of an object it took.
-    checksum_told: bool,
+    checksum_returned: bool,
     /// Refuses bytes with a wrong one.
     checksum_verified: bool,
     /// Copies an object.
@@ -48,7 +52,7 @@ struct Able {
     /// Makes an object of parts, with the checksum and the size of the whole.
     parts: Option<String>,
     /// Says the checksum of such a one.
-    parts_checksum_told: bool,
+    parts_checksum_returned: bool,
     /// Deletes an object only if it is the one that is meant …
     delete_conditions: bool,
     /// … and each of several.
@@ -56,7 +60,7 @@ struct Able {
 }
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
-    /// Asks the store, if it is to be asked. Answers whether that is done with.
+    /// Probes the store, if that is configured. Returns whether that is complete.
     pub(super) async fn probe(&self) -> bool {
         let Some(probe) = &self.settings.probe else { return true };
         let names = [&probe.name, &format!("{}-parts", probe.name)].map(|name| self.probed(name));
@@ -70,7 +74,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             Ok(Ok(able)) => {
                 able.tell();
                 let conditions = able.delete_conditions && able.delete_many_conditions;
-                self.looks_before_delete.store(!conditions, Ordering::Relaxed);
+                self.conditions.note_probe(conditions);
                 self.journal.probed(&probe.note, conditions).await;
                 return true;
             }
@@ -81,9 +85,9 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     }
 
     /// An object to ask with, as an object of ours is.
-    fn probed(&self, name: &str) -> Option<ObjectHead> {
+    fn probed(&self, name: &str) -> Option<ObjectMetadata> {
         let path = RelPath::new(name.as_bytes()).ok()?;
-        Some(ObjectHead {
+        Some(ObjectMetadata {
             key: self.settings.prefix.key(&path).ok()?,
             version: Version { size: BODY.len() as u64, mtime_ns: 0 },
             mode: 0o100_644,
@@ -96,26 +100,29 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
 
     async fn able(
         &self,
-        one: &ObjectHead,
-        other: &ObjectHead,
+        one: &ObjectMetadata,
+        other: &ObjectMetadata,
         own_checksum: bool,
-    ) -> Result<Able, Failure> {
-        let (body, crc64nvme) = (Bytes::from_static(BODY), checksum(CrcAlgorithm::Crc64Nvme, BODY));
-        let mut able = Able::default();
-        let stored = match answer(self.store.put(one, body.clone(), crc64nvme).await)? {
+    ) -> Result<ProbedCapabilities, Failure> {
+        let body = Bytes::from_static(BODY);
+        let crc64nvme = checksum(CrcAlgorithm::Crc64Nvme, BODY);
+        let mut able = ProbedCapabilities::default();
+        let stored = match answer(self.put_probe(one, body.clone(), crc64nvme).await)? {
             Ok(stored) => stored,
-            Err(why) => return Ok(Able { put: Some(why), ..able }),
+            Err(why) => return Ok(ProbedCapabilities { put: Some(why), ..able }),
         };
-        able.checksum_told = stored.crc64nvme == Some(crc64nvme);
+        able.checksum_returned = stored.crc64nvme == Some(crc64nvme);
         let mut etag = stored.etag;
         if own_checksum {
-            match answer(self.store.put(one, body.clone(), !crc64nvme).await)? {
+            match answer(self.put_probe(one, body.clone(), !crc64nvme).await)? {
                 Ok(replaced) => etag = replaced.etag,
                 Err(_) => able.checksum_verified = true,
             }
         }
         let copied = match &etag {
-            Some(etag) => answer(self.store.copy(&one.key, etag, other).await)?,
+            Some(etag) => answer(
+                self.store.copy(&AttemptWrites::default(), &one.key, etag, other, None).await,
+            )?,
             None => Err("no entity tag".to_owned()),
         };
         able.copy = match copied {
@@ -123,7 +130,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             Err(why) => Some(why),
         };
         match self.put_parts(other, body, crc64nvme).await? {
-            Ok(stored) => able.parts_checksum_told = stored.crc64nvme == Some(crc64nvme),
+            Ok(stored) => able.parts_checksum_returned = stored.crc64nvme == Some(crc64nvme),
             Err(why) => able.parts = Some(why),
         }
         able.delete_conditions = self.spares(&[&one.key]).await?;
@@ -133,10 +140,20 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Ok(able)
     }
 
+    async fn put_probe(
+        &self,
+        object: &ObjectMetadata,
+        body: Bytes,
+        crc64nvme: u64,
+    ) -> Result<StoredObject, Failure> {
+        let writes = AttemptWrites::default();
+        self.store.put(&writes, object, body, crc64nvme, None).await.and_then(unconditional)
+    }
+
     /// Makes an object of one part. What an earlier probe left open is ended first.
     async fn put_parts(
         &self,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
         body: Bytes,
         crc64nvme: u64,
     ) -> Result<Result<StoredObject, String>, Failure> {
@@ -153,7 +170,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         let made = match self.store.put_part(key, &id, 1, body, crc64nvme).await {
             Ok(part) => {
                 let size = object.version.size;
-                self.store.complete_upload(key, &id, &[part], size, crc64nvme).await
+                let upload = (key, &*id);
+                let writes = AttemptWrites::default();
+                let parts = [part];
+                let made =
+                    self.store.complete_upload(&writes, upload, &parts, size, crc64nvme, None);
+                made.await.and_then(unconditional)
             }
             Err(failure) => Err(failure),
         };
@@ -166,19 +188,23 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     /// Whether the last of these is left alone by a delete that means another one.
     async fn spares(&self, keys: &[&ObjectKey]) -> Result<bool, Failure> {
         let etag = Some(OTHER_ETAG.to_owned());
-        let condemned = |key: &&ObjectKey| Condemned { key: (*key).clone(), etag: etag.clone() };
+        let writes = AttemptWrites::default();
+        let condemned =
+            |key: &&ObjectKey| (&writes, DeleteRequest { key: (*key).clone(), etag: etag.clone() });
         let condemned: Vec<_> = keys.iter().map(condemned).collect();
         let deleted = self.store.delete(&condemned).await.pop();
-        Ok(matches!(answer(deleted.transpose())?, Ok(Some(Deleted::Replaced))))
+        Ok(matches!(answer(deleted.transpose())?, Ok(Some(DeleteResult::Replaced))))
     }
 
     async fn clear(&self, one: &ObjectKey, other: &ObjectKey) -> Result<(), Failure> {
-        let condemned = [one, other].map(|key| Condemned { key: key.clone(), etag: None });
+        let writes = AttemptWrites::default();
+        let condemned =
+            [one, other].map(|key| (&writes, DeleteRequest { key: key.clone(), etag: None }));
         self.store.delete(&condemned).await.into_iter().try_for_each(|deleted| deleted.map(drop))
     }
 }
 
-impl Able {
+impl ProbedCapabilities {
     fn tell(&self) {
         let can = |lacks: &Option<String>| lacks.clone().unwrap_or_else(|| "yes".to_owned());
         if let Some(why) = &self.put {
@@ -193,15 +219,29 @@ impl Able {
         tracing::info!(
             event = "store.probed",
             put = "yes",
-            checksum.told = self.checksum_told,
+            checksum.returned = self.checksum_returned,
             checksum.verified = self.checksum_verified,
             copy = can(&self.copy),
             multipart = can(&self.parts),
-            multipart.checksum.told = self.parts_checksum_told,
+            multipart.checksum.returned = self.parts_checksum_returned,
             delete.conditions = self.delete_conditions,
             delete.many.conditions = self.delete_many_conditions,
             "asked the store once what it can do"
         );
+    }
+}
+
+/// The object of a write without a condition.
+fn unconditional(result: WriteResult) -> Result<StoredObject, Failure> {
+    match result {
+        WriteResult::Stored(stored) => Ok(stored),
+        WriteResult::Conflict => Err(Failure {
+            class: FailureClass::Object,
+            code: "conflict".into(),
+            message: "the store refused a condition that was not set".into(),
+            answer_lost: false,
+            retry_after_ms: None,
+        }),
     }
 }
 

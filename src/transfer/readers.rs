@@ -1,7 +1,7 @@
 //! The threads that read the watched directory for a transfer: few, for files are read far faster than they
 //! are sent. What waits for them is bounded by the tries under way.
 
-use super::Purpose;
+use super::MemoryPurpose;
 use crate::model::{Failure, FailureClass, Outcome};
 use crate::threads::Threads;
 use std::io;
@@ -16,12 +16,12 @@ const REQUESTS_EACH: usize = 2;
 
 /// Those who read.
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(super) struct ReaderPool {
     files: Threads,
     parts: Threads,
 }
 
-impl Readers {
+impl ReaderPool {
     /// As many as there is use for with so many requests at once.
     ///
     /// # Errors
@@ -38,12 +38,12 @@ impl Readers {
     /// Runs `work`, which may block but must not wait for other work of its kind, when it is its turn.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        purpose: Purpose,
+        purpose: MemoryPurpose,
         work: impl FnOnce() -> Result<T, Outcome> + Send + 'static,
     ) -> Result<T, Outcome> {
         let threads = match purpose {
-            Purpose::File => &self.files,
-            Purpose::Part => &self.parts,
+            MemoryPurpose::File => &self.files,
+            MemoryPurpose::Part => &self.parts,
         };
         match threads.run(work).await {
             Ok(result) => result,
@@ -52,6 +52,7 @@ impl Readers {
                 code: "panic".into(),
                 message: error.to_string(),
                 answer_lost: false,
+                retry_after_ms: None,
             })),
         }
     }
@@ -75,19 +76,19 @@ mod tests {
 
     #[tokio::test]
     async fn parts_keep_no_small_file_waiting() {
-        let readers = Readers::new(1).expect("readers");
+        let readers = ReaderPool::new(1).expect("readers");
         let (end, ends) = mpsc::sync_channel::<()>(0);
         let ends = Arc::new(Mutex::new(ends));
         let parts = join_all((0..READERS_MIN).map(|_| {
             let ends = Arc::clone(&ends);
-            readers.run(Purpose::Part, move || {
+            readers.run(MemoryPurpose::Part, move || {
                 // An error is the end of all of them.
                 ends.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
                 Ok(())
             })
         }));
         let file = async {
-            let read = readers.run(Purpose::File, || Ok(())).await;
+            let read = readers.run(MemoryPurpose::File, || Ok(())).await;
             drop(end);
             read
         };
@@ -98,8 +99,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_failure_of_that_file() {
-        let readers = Readers::new(1).expect("readers");
-        let panicked = readers.run::<()>(Purpose::File, || panic!("so it is")).await;
+        let readers = ReaderPool::new(1).expect("readers");
+        let panicked = readers.run::<()>(MemoryPurpose::File, || panic!("so it is")).await;
         assert!(matches!(panicked, Err(Outcome::Failed(failure)) if failure.code == "panic"));
     }
 }

@@ -1,41 +1,86 @@
-//! A change of the rules, applied to an object that is there: a copy onto itself.
+//! Changes the attributes of an existing object by a copy onto itself: those of the rules, on request,
+//! and the time and mode of its file, with `refresh_metadata`.
 //!
-//! Only on request, because it is a request for every object, and in some storage classes not a
-//! cheap one. What comes of it is recorded with the new head, so that it can end anywhere and be
-//! asked for again: what was done is not done twice.
+//! A copy is a request for each object, and expensive in some storage classes. Its result is recorded, so
+//! that it can be interrupted at any time, and is not done twice.
 
-use super::copy::{From, may_still_send};
-use super::{Journal, ObjectHead, ObjectStore, Put, Transfer, check};
-use crate::model::{Effort, Outcome};
+use super::copy::{CopySource, may_still_send};
+use super::{Journal, ObjectMetadata, ObjectStore, PutRequest, Transfer, check};
+use crate::model::{ObjectRecord, Outcome, UploadDisposition};
+
+/// Why an object is copied onto itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// Its attributes follow other rules. It is sent again if it cannot be copied.
+    Rules,
+    /// Its file has another time or mode. It stays as it is if it cannot be copied.
+    Metadata,
+}
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
-    /// The object that has these bytes already, as it is to look now: its entity tag, and what that
-    /// took. `None` where it can only be sent again.
+    /// Gives the object that has these bytes already its present attributes. Returns its entity tag and what
+    /// that took, or `None` if it can only be sent again.
     ///
-    /// An object that somebody else has put in the place of ours is left as it is.
+    /// An object that another program has put in the place of ours stays as it is.
     pub(super) async fn reapplied(
         &self,
-        put: &Put<'_>,
-        object: &ObjectHead,
+        put: &PutRequest<'_>,
+        object: &ObjectMetadata,
         crc64nvme: u64,
-        found: (Option<String>, Effort),
-    ) -> Result<Option<(Option<String>, Effort)>, Outcome> {
-        let recorded = put.known.mirrored.as_ref().and_then(|mirrored| mirrored.head);
-        let known = recorded.filter(|_| found.1 == Effort::Unchanged);
-        if !self.settings.reapply_rules || known == Some(object.head.digest()) {
-            return Ok(Some(found));
-        }
-        let Some(etag) = found.0.as_deref() else { return Ok(None) };
-        let from = From { key: put.key.clone(), etag };
+        found: (Option<String>, UploadDisposition),
+    ) -> Result<Option<(Option<String>, UploadDisposition)>, Outcome> {
+        let recorded =
+            put.known.mirrored.as_ref().filter(|_| found.1 == UploadDisposition::Unchanged);
+        // An earlier copy may have been made or not: the time says nothing of the mode.
+        let in_doubt = found.1 == UploadDisposition::Found && put.lease.sent_before.is_some();
+        let Some(reason) = self.reason(recorded, object, in_doubt) else { return Ok(Some(found)) };
+        let cannot_be_copied = |found| match reason {
+            Reason::Rules => None,
+            Reason::Metadata => Some(found),
+        };
+        let Some(etag) = found.0.as_deref() else { return Ok(cannot_be_copied(found)) };
+        let from = CopySource { key: put.key.clone(), etag };
         match self.copy_of(put, &from, object, crc64nvme).await {
             Ok(Some(stored)) => {
                 check(&stored, crc64nvme)?;
-                Ok(Some((stored.etag, Effort::Copied)))
+                Ok(Some((stored.etag, UploadDisposition::Copied)))
             }
-            Ok(None) => Ok(Some(found)),
+            // Another writer has replaced or removed it, as far as the store says.
+            Ok(None) => {
+                self.note_overlap().await;
+                Ok(Some(found))
+            }
             // It may not be copied, or cannot be, as out of an archive.
-            Err(outcome) if may_still_send(&outcome) => Ok(None),
+            Err(outcome) if may_still_send(&outcome) => {
+                if let (Reason::Metadata, Outcome::Failed(failure)) = (reason, &outcome) {
+                    tracing::warn!(
+                        event = "metadata.not_refreshed",
+                        file.path = %put.path(),
+                        error.r#type = %failure.code,
+                        error.message = %failure.message,
+                        "the object cannot be copied onto itself; it keeps its time and mode"
+                    );
+                }
+                Ok(cannot_be_copied(found))
+            }
             Err(outcome) => Err(outcome),
         }
+    }
+
+    fn reason(
+        &self,
+        recorded: Option<&ObjectRecord>,
+        object: &ObjectMetadata,
+        in_doubt: bool,
+    ) -> Option<Reason> {
+        let head = recorded.and_then(|mirrored| mirrored.head);
+        if self.settings.reapply_rules && head != Some(object.head.digest()) {
+            return Some(Reason::Rules);
+        }
+        let differs = recorded.is_some_and(|mirrored| {
+            let file = &mirrored.fingerprint;
+            file.mtime_ns != object.version.mtime_ns || file.mode != object.mode
+        });
+        (self.settings.refresh_metadata && (differs || in_doubt)).then_some(Reason::Metadata)
     }
 }

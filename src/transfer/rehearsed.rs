@@ -3,8 +3,11 @@
 //! Questions go through. What would make, replace or remove an object is answered as if it had been
 //! done; the first part of a file that would be sent ends the try, because the others say no more.
 
-use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
+use super::{
+    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
+};
 use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, UnixMillis, Version};
+use crate::writer::Condition;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,13 +18,13 @@ const REHEARSED: &str = "rehearsed";
 
 /// A store that is asked and never changed.
 #[derive(Debug)]
-pub struct Rehearsed<S> {
+pub struct DryRun<S> {
     store: S,
-    /// Copies somebody still has to ask about.
+    /// Copies whose result is still to be read.
     copied: Mutex<HashMap<ObjectKey, Version>>,
 }
 
-impl<S: ObjectStore> Rehearsed<S> {
+impl<S: ObjectStore> DryRun<S> {
     /// Keeps `store` as it is.
     #[must_use]
     pub fn new(store: S) -> Self {
@@ -40,17 +43,26 @@ pub fn is_rehearsed(failure: &Failure) -> bool {
 }
 
 fn made(version: Option<Version>, crc64nvme: Option<u64>) -> StoredObject {
-    StoredObject { etag: None, version, crc64nvme, ours: true, source: None }
+    StoredObject {
+        etag: None,
+        md5_etag: false,
+        version,
+        crc64nvme,
+        ours: true,
+        source: None,
+        age: None,
+    }
 }
 
-impl<S: ObjectStore> ObjectStore for Rehearsed<S> {
+impl<S: ObjectStore> ObjectStore for DryRun<S> {
     async fn put(
         &self,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
         _: Bytes,
         crc64nvme: u64,
-    ) -> Result<StoredObject, Failure> {
-        Ok(made(Some(object.version), Some(crc64nvme)))
+        _: Option<&Condition>,
+    ) -> Result<WriteResult, Failure> {
+        Ok(WriteResult::Stored(made(Some(object.version), Some(crc64nvme))))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
@@ -60,8 +72,8 @@ impl<S: ObjectStore> ObjectStore for Rehearsed<S> {
         }
     }
 
-    async fn delete(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
-        objects.iter().map(|_| Ok(Deleted::Gone)).collect()
+    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
+        objects.iter().map(|_| Ok(DeleteResult::Gone)).collect()
     }
 
     async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
@@ -72,14 +84,15 @@ impl<S: ObjectStore> ObjectStore for Rehearsed<S> {
         &self,
         _: &ObjectKey,
         _: &str,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
+        _: Option<&Condition>,
     ) -> Result<Option<StoredObject>, Failure> {
         let mut copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
         copied.insert(object.key.clone(), object.version);
         Ok(Some(made(Some(object.version), None)))
     }
 
-    async fn begin_upload(&self, _: &ObjectHead) -> Result<String, Failure> {
+    async fn begin_upload(&self, _: &ObjectMetadata) -> Result<String, Failure> {
         Ok(REHEARSED.to_owned())
     }
 
@@ -97,6 +110,7 @@ impl<S: ObjectStore> ObjectStore for Rehearsed<S> {
             code: REHEARSED.to_owned(),
             message: "it would be sent".to_owned(),
             answer_lost: false,
+            retry_after_ms: None,
         })
     }
 
@@ -118,8 +132,9 @@ impl<S: ObjectStore> ObjectStore for Rehearsed<S> {
         _: &[StoredPart],
         _: u64,
         crc64nvme: u64,
-    ) -> Result<StoredObject, Failure> {
-        Ok(made(None, Some(crc64nvme)))
+        _: Option<&Condition>,
+    ) -> Result<WriteResult, Failure> {
+        Ok(WriteResult::Stored(made(None, Some(crc64nvme))))
     }
 
     async fn abort_upload(&self, _: &ObjectKey, _: &str) -> Result<(), Failure> {

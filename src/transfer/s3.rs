@@ -3,53 +3,65 @@
 //! - The SDK's own retries are off: the queue owns them, and every request is one it knows of.
 //! - A checksum goes with every body, computed while the file was read; S3 stores nothing that
 //!   arrives otherwise. The SDK adds none of its own.
-//! - Every request has a time limit that fits its size.
+//! - Every request has a time limit that fits its size; a body that moves has as long as it needs.
+//! - Only answers of S3 count, and no more of them is read than S3 says (`answer`, `screen`).
 
-mod answered;
+mod age;
+mod answer;
+mod bucket_owner;
+mod capabilities;
 mod checksum;
 mod client;
+mod condition;
+mod content_md5;
+mod customer_key;
 mod delete;
 mod error;
+mod fetch;
 mod head;
 mod inspect;
 mod lease;
+mod limits;
 mod list;
+mod retry_after;
+mod screen;
+#[cfg(test)]
+mod tests;
+mod uploads;
+mod versions;
 
-pub use client::{Payload, S3Settings};
-pub use inspect::Inspected;
+pub use client::{EndpointKind, Payload, S3Settings};
+pub use fetch::ObjectFacts;
+pub(super) use fetch::{FetchRange, Fetched};
+pub use inspect::InspectedObject;
 
-use super::{Condemned, Deleted, ObjectHead, ObjectStore, Page, StoredObject};
+use super::{
+    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
+};
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
 use crate::rules::Checksum;
+use crate::writer::Condition;
+use answer::S3Operation;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::client::customize::CustomizableOperation;
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumType, CompletedMultipartUpload, CompletedPart, MetadataDirective, MultipartUpload,
-    TaggingDirective,
+    ChecksumType, CompletedMultipartUpload, CompletedPart, MetadataDirective, TaggingDirective,
 };
 use bytes::Bytes;
+use capabilities::{Feature, StoreCapabilities};
 use checksum::{CarriesBytes, decode, encode};
-use delete::Lacks;
-use error::{failure, is_status};
+use condition::ConditionalWrite;
+use error::{failure, incomplete, is_no_such_key, is_precondition_failed};
 use head::MakesObject;
+use limits::RequestLimits;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Everything but what a URL may hold unescaped, and the separator.
 const COPY_SOURCE_ESCAPED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-
-/// Longest time for a request without a body, or a small one.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
-/// What half of that is enough for.
-const SMALL_BYTES: u64 = 15 * BODY_RATE_MIN;
-/// A body may take so much longer as it would at this rate, bytes a second. Slower is stalled.
-const BODY_RATE_MIN: u64 = 64 << 10;
 
 /// An S3 bucket.
 #[derive(Debug, Clone)]
@@ -59,71 +71,68 @@ pub struct S3 {
     payload: Payload,
     checksum: Checksum,
     owner: String,
+    limits: RequestLimits,
+    /// The canned ACL of what is no file's object.
+    acl: Option<String>,
     /// What the store turned out not to know.
-    lacks: Arc<Lacks>,
-}
-
-/// Gives a request that moves so many bytes the time it needs for them. Most need none: an override
-/// costs as much CPU as a signature.
-fn patient<T, E, B>(
-    request: CustomizableOperation<T, E, B>,
-    bytes: u64,
-) -> CustomizableOperation<T, E, B> {
-    match limits(bytes) {
-        Some(limits) => request.config_override(limits),
-        None => request,
-    }
-}
-
-fn limits(bytes: u64) -> Option<aws_sdk_s3::config::Builder> {
-    if bytes <= SMALL_BYTES {
-        return None;
-    }
-    let patience = REQUEST_PATIENCE + Duration::from_secs(bytes / BODY_RATE_MIN);
-    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(patience).build();
-    Some(aws_sdk_s3::config::Config::builder().timeout_config(timeouts))
+    capabilities: Arc<StoreCapabilities>,
 }
 
 impl S3 {
     fn copy_source(&self, from: &ObjectKey) -> String {
         let from = percent_encoding::utf8_percent_encode(from.as_str(), COPY_SOURCE_ESCAPED);
-        format!("{}/{from}", self.bucket)
+        copy_source(&self.bucket, &from.to_string())
     }
 
-    /// Of the whole object, not of the checksums of its parts.
-    fn checksum_type(&self) -> Option<ChecksumType> {
-        (self.checksum != Checksum::None).then_some(ChecksumType::FullObject)
+    /// The checksum of a request that may have one.
+    fn checksum_if(&self, allowed: bool) -> Checksum {
+        if allowed { self.checksum } else { Checksum::None }
     }
+}
+
+/// Of an access point the ARN says that an object follows.
+fn copy_source(bucket: &str, escaped_key: &str) -> String {
+    let object = if bucket.starts_with("arn:") { "/object" } else { "" };
+    format!("{bucket}{object}/{escaped_key}")
 }
 
 impl ObjectStore for S3 {
     async fn put(
         &self,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
         body: Bytes,
         crc64nvme: u64,
-    ) -> Result<StoredObject, Failure> {
+        condition: Option<&Condition>,
+    ) -> Result<WriteResult, Failure> {
         let size = body.len() as u64;
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .head(object, &self.owner)
-            .checksum(self.checksum, &body, crc64nvme)
-            .body(ByteStream::from(body));
-        let request = patient(request.customize(), size);
-        let request = match self.payload {
-            Payload::Signed => request,
-            Payload::Unsigned => request.disable_payload_signing(),
+        let send = |checksum: bool, condition: Option<Condition>| {
+            let request = self
+                .client
+                .put_object()
+                .bucket(&self.bucket)
+                .head(object, &self.owner)
+                .condition(condition)
+                .checksum(self.checksum_if(checksum), &body, crc64nvme)
+                .body(ByteStream::from(body.clone()));
+            self.with_body(request.customize(), size).send()
         };
-        let answer = request.send().await.map_err(|error| failure(&error))?;
-        Ok(StoredObject {
+        let send = &send;
+        let send = |condition: Option<Condition>| {
+            self.with_feature(Feature::Checksums, move |checksum| send(checksum, condition.clone()))
+        };
+        let answer = self.with_condition(Feature::WriteConditions, condition, send).await;
+        let Some(answer) = answer.map_err(|error| failure(&error))? else {
+            return Ok(WriteResult::Conflict);
+        };
+        Ok(WriteResult::Stored(StoredObject {
             etag: answer.e_tag,
+            md5_etag: false,
             version: Some(object.version),
             crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
             ours: true,
             source: None,
-        })
+            age: None,
+        }))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
@@ -131,13 +140,15 @@ impl ObjectStore for S3 {
         Ok(found.map(|found| StoredObject {
             version: found.mtime_ns.map(|mtime_ns| Version { size: found.size, mtime_ns }),
             etag: found.etag,
+            md5_etag: found.md5_etag,
             crc64nvme: found.crc64nvme,
             ours: found.ours,
             source: found.source,
+            age: found.age,
         }))
     }
 
-    async fn delete(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
+    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
         self.delete_all(objects).await
     }
 
@@ -149,7 +160,8 @@ impl ObjectStore for S3 {
         &self,
         from: &ObjectKey,
         etag: &str,
-        object: &ObjectHead,
+        object: &ObjectMetadata,
+        condition: Option<&Condition>,
     ) -> Result<Option<StoredObject>, Failure> {
         let request = self
             .client
@@ -162,29 +174,44 @@ impl ObjectStore for S3 {
             .set_tagging_directive(object.replaces_tags.then_some(TaggingDirective::Replace));
         // The store reads and writes the whole object before it answers.
         let size = object.version.size;
-        match patient(request.customize(), size).send().await {
-            Ok(answer) => Ok(answer.copy_object_result.map(|copied| StoredObject {
-                etag: copied.e_tag,
-                version: None,
-                crc64nvme: copied.checksum_crc64_nvme.as_deref().and_then(decode),
-                ours: true,
-                source: None,
-            })),
-            Err(error) if is_status(&error, &[404, 412]) => Ok(None),
+        let send = |condition: Option<Condition>| {
+            self.patient(request.clone().condition(condition).customize(), size).send()
+        };
+        match self.with_condition(Feature::CopyConditions, condition, send).await {
+            Ok(None) => Ok(None),
+            Ok(Some(answer)) => {
+                // It may have been made anyway, which is no sign of a source that is gone.
+                let copied = answer.copy_object_result.filter(|copied| copied.e_tag.is_some());
+                let copied = copied
+                    .ok_or_else(|| incomplete(S3Operation::CopyObject, "without an entity tag"))?;
+                Ok(Some(StoredObject {
+                    etag: copied.e_tag,
+                    md5_etag: false,
+                    version: None,
+                    crc64nvme: copied.checksum_crc64_nvme.as_deref().and_then(decode),
+                    ours: true,
+                    source: None,
+                    age: None,
+                }))
+            }
+            Err(error) if is_no_such_key(&error) || is_precondition_failed(&error) => Ok(None),
             Err(error) => Err(failure(&error)),
         }
     }
 
-    async fn begin_upload(&self, object: &ObjectHead) -> Result<String, Failure> {
-        let request = self
-            .client
-            .create_multipart_upload()
-            .bucket(&self.bucket)
-            .head(object, &self.owner)
-            .set_checksum_algorithm(checksum::to_sdk(self.checksum))
-            .set_checksum_type(self.checksum_type());
-        let answer = request.send().await.map_err(|error| failure(&error))?;
-        answer.upload_id.ok_or_else(|| error::incomplete("an upload without an id"))
+    async fn begin_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
+        let send = |checksum: bool| {
+            let checksum = self.checksum_if(checksum);
+            let request = self.client.create_multipart_upload().bucket(&self.bucket);
+            request
+                .head(object, &self.owner)
+                .set_checksum_algorithm(checksum::to_sdk(checksum))
+                .set_checksum_type(checksum_type(checksum))
+                .send()
+        };
+        let answer = self.with_feature(Feature::Checksums, send).await;
+        let id = answer.map_err(|error| failure(&error))?.upload_id.filter(|id| !id.is_empty());
+        id.ok_or_else(|| incomplete(S3Operation::CreateMultipartUpload, "without an upload id"))
     }
 
     async fn put_part(
@@ -196,22 +223,22 @@ impl ObjectStore for S3 {
         crc64nvme: u64,
     ) -> Result<StoredPart, Failure> {
         let size = body.len() as u64;
-        let request = self
-            .client
-            .upload_part()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .upload_id(upload_id)
-            .part_number(number)
-            .checksum(self.checksum, &body, crc64nvme)
-            .body(ByteStream::from(body));
-        let request = patient(request.customize(), size);
-        let request = match self.payload {
-            Payload::Signed => request,
-            Payload::Unsigned => request.disable_payload_signing(),
+        let send = |checksum: bool| {
+            let request = self
+                .client
+                .upload_part()
+                .bucket(&self.bucket)
+                .key(key.as_str())
+                .upload_id(upload_id)
+                .part_number(number)
+                .checksum(self.checksum_if(checksum), &body, crc64nvme)
+                .body(ByteStream::from(body.clone()));
+            self.with_body(request.customize(), size).send()
         };
-        let answer = request.send().await.map_err(|error| failure(&error))?;
-        let etag = answer.e_tag.ok_or_else(|| error::incomplete("a part without an entity tag"))?;
+        let answer = self.with_feature(Feature::Checksums, send).await;
+        let etag = answer.map_err(|error| failure(&error))?.e_tag;
+        let etag =
+            etag.ok_or_else(|| incomplete(S3Operation::UploadPart, "without an entity tag"))?;
         Ok(StoredPart { number, etag, crc64nvme: Some(crc64nvme) })
     }
 
@@ -235,18 +262,22 @@ impl ObjectStore for S3 {
             .upload_id(upload_id)
             .part_number(number);
         // The store reads and writes before it answers; that nothing moves meanwhile is no stall.
-        let limits = limits(size)
+        let limits = self
+            .limits
+            .of_work(size)
             .unwrap_or_default()
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         match request.customize().config_override(limits).send().await {
             Ok(answer) => {
                 let copied = answer.copy_part_result;
                 let etag = copied.as_ref().and_then(|copied| copied.e_tag.clone());
-                let etag = etag.ok_or_else(|| error::incomplete("a part without an entity tag"))?;
+                let etag = etag.ok_or_else(|| {
+                    incomplete(S3Operation::UploadPartCopy, "without an entity tag")
+                })?;
                 let sum = copied.and_then(|copied| copied.checksum_crc64_nvme);
                 Ok(Some(StoredPart { number, etag, crc64nvme: sum.as_deref().and_then(decode) }))
             }
-            Err(error) if is_status(&error, &[404, 412]) => Ok(None),
+            Err(error) if is_no_such_key(&error) || is_precondition_failed(&error) => Ok(None),
             Err(error) => Err(failure(&error)),
         }
     }
@@ -258,37 +289,61 @@ impl ObjectStore for S3 {
         parts: &[StoredPart],
         size: u64,
         crc64nvme: u64,
-    ) -> Result<StoredObject, Failure> {
+        condition: Option<&Condition>,
+    ) -> Result<WriteResult, Failure> {
         // The store compared each part when it came; the checksum of the whole is known of one kind.
-        let told = |crc64nvme| (self.checksum == Checksum::Crc64Nvme).then(|| encode(crc64nvme));
-        let parts = parts.iter().map(|part| {
-            CompletedPart::builder()
-                .part_number(part.number)
-                .e_tag(&part.etag)
-                .set_checksum_crc64_nvme(part.crc64nvme.and_then(told))
-                .build()
-        });
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
-        let request = self
-            .client
-            .complete_multipart_upload()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .upload_id(upload_id)
-            .multipart_upload(parts)
-            .set_checksum_crc64_nvme(told(crc64nvme))
-            .set_checksum_type(self.checksum_type())
-            .mpu_object_size(i64::try_from(size).unwrap_or(i64::MAX));
-        // Putting the parts together takes the store time by size, as sending them did.
-        let answer =
-            patient(request.customize(), size).send().await.map_err(|error| failure(&error))?;
-        Ok(StoredObject {
+        let complete = |with_checksum: bool, with_size: bool, condition: Option<Condition>| {
+            let checksum = self.checksum_if(with_checksum);
+            let told = |crc64nvme| (checksum == Checksum::Crc64Nvme).then(|| encode(crc64nvme));
+            let parts = parts.iter().map(|part| {
+                CompletedPart::builder()
+                    .part_number(part.number)
+                    .e_tag(&part.etag)
+                    .set_checksum_crc64_nvme(part.crc64nvme.and_then(told))
+                    .build()
+            });
+            let parts =
+                CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+            let request = self
+                .client
+                .complete_multipart_upload()
+                .bucket(&self.bucket)
+                .key(key.as_str())
+                .upload_id(upload_id)
+                .multipart_upload(parts)
+                .condition(condition)
+                .set_checksum_crc64_nvme(told(crc64nvme))
+                .set_checksum_type(checksum_type(checksum))
+                .set_mpu_object_size(with_size.then_some(i64::try_from(size).unwrap_or(i64::MAX)));
+            // Putting the parts together takes the store time by size, as sending them did.
+            self.patient(request.customize(), size).send()
+        };
+        let complete = &complete;
+        let send = |condition: Option<Condition>| {
+            let sized = move |with_size: bool| {
+                let condition = condition.clone();
+                self.with_feature(Feature::Checksums, move |checksum| {
+                    complete(checksum, with_size, condition.clone())
+                })
+            };
+            self.with_feature(Feature::ObjectSize, sized)
+        };
+        let answer = self.with_condition(Feature::WriteConditions, condition, send).await;
+        let Some(answer) = answer.map_err(|error| failure(&error))? else {
+            return Ok(WriteResult::Conflict);
+        };
+        if answer.e_tag.is_none() {
+            return Err(incomplete(S3Operation::CompleteMultipartUpload, "without an entity tag"));
+        }
+        Ok(WriteResult::Stored(StoredObject {
             etag: answer.e_tag,
+            md5_etag: false,
             version: None,
             crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
             ours: true,
             source: None,
-        })
+            age: None,
+        }))
     }
 
     async fn abort_upload(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
@@ -306,31 +361,46 @@ impl ObjectStore for S3 {
     }
 
     async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
-        // One page: nobody has a thousand unfinished uploads of one key, and what is left is found
-        // by the next try.
-        let request =
-            self.client.list_multipart_uploads().bucket(&self.bucket).prefix(key.as_str());
-        let answer = request.send().await;
-        let uploads = answer.map_err(|error| failure(&error))?.uploads.unwrap_or_default();
-        let of_key = uploads.into_iter().filter(|upload| upload.key() == Some(key.as_str()));
-        let begun = |upload: MultipartUpload| {
-            let initiated = upload.initiated.and_then(|time| time.to_millis().ok());
-            let initiated = initiated.and_then(|time| u64::try_from(time).ok());
-            Some((upload.upload_id?, initiated.unwrap_or_default()))
-        };
-        Ok(of_key.filter_map(begun).collect())
+        self.uploads_of(key).await
     }
+}
+
+/// Of the whole object, not of the checksums of its parts.
+fn checksum_type(checksum: Checksum) -> Option<ChecksumType> {
+    (checksum != Checksum::None).then_some(ChecksumType::FullObject)
 }
 
 /// A client of an S3 in memory.
 #[cfg(test)]
 pub(super) fn for_tests(server: &file_sync_dev_s3::Server) -> S3 {
-    let settings = S3Settings {
+    with_checksum(server, Checksum::Crc64Nvme)
+}
+
+/// The settings of a bucket of AWS.
+#[cfg(test)]
+pub(super) fn settings_for_tests() -> S3Settings {
+    S3Settings {
         bucket: file_sync_dev_s3::BUCKET.into(),
+        endpoint_url: None,
+        force_path_style: false,
+        endpoint_kind: EndpointKind::default(),
+        checksum: Checksum::Crc64Nvme,
+        conditions: true,
+        owner: "us".into(),
+        expected_bucket_owner: None,
+        requester_pays: false,
+        acl: None,
+        customer_key: None,
+    }
+}
+
+#[cfg(test)]
+fn with_checksum(server: &file_sync_dev_s3::Server, checksum: Checksum) -> S3 {
+    let settings = S3Settings {
         endpoint_url: Some(server.endpoint()),
         force_path_style: true,
-        checksum: Checksum::Crc64Nvme,
-        owner: "us".into(),
+        checksum,
+        ..settings_for_tests()
     };
     S3::new(&crate::aws::for_tests(), settings)
 }

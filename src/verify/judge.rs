@@ -1,31 +1,31 @@
-//! What is said of a path, from all that is known of it. Pure.
+//! Judges a path from all known facts. Pure.
 
-use crate::model::{Mirrored, RelPath};
-use crate::plan::Observed;
-use crate::store::Listed;
-use crate::transfer::Inspected;
+use crate::model::{ObjectRecord, RelPath};
+use crate::plan::FileState;
+use crate::store::ListingObject;
+use crate::transfer::InspectedObject;
 
-/// What is wrong.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum FindingKind {
     /// A file without an object.
     Missing,
-    /// A file whose object is not the file.
+    /// A file that differs from its object.
     Differs,
     /// An object of ours without a file.
     Extra,
-    /// An object that is not ours, where only ours should be.
+    /// A foreign object below the prefix.
     Foreign,
-    /// File and object may agree, and the record does not know it.
+    /// File and object may agree, but the state is out of date.
     Record,
-    /// Nobody can say.
+    /// The file cannot be read or compared.
     Unreadable,
-    /// An object of ours without a file that is meant to stay; no difference.
+    /// An object of ours without a file that stays on purpose; not a difference.
     Kept,
 }
 
-impl Kind {
-    /// The word for it.
+impl FindingKind {
+    /// The name in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,182 +39,214 @@ impl Kind {
         }
     }
 
-    /// Whether it makes the bucket another than the directory and the record say.
+    /// Whether the bucket differs from the directory and the state because of it.
     #[must_use]
     pub fn is_difference(self) -> bool {
         self != Self::Kept
     }
 }
 
-/// What was found out about a name.
+/// A finding about a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The path below `watch_path`; of an object that can be no file's, its key.
+    /// The path below `watch_path`, or the key of an object that cannot belong to a file.
     pub name: String,
-    /// What is wrong.
-    pub kind: Kind,
-    /// Why.
+    /// The kind.
+    pub kind: FindingKind,
+    /// The reason.
     pub reason: String,
-    /// Whether the daemon knows: it is in its queue.
+    /// Whether the daemon knows it: it is in the queue.
     pub waiting: bool,
 }
 
 impl Finding {
-    /// An object whose key can be no file's.
+    /// A path of which nothing is known, nor of anything below it.
+    pub(super) fn unreadable(name: String, reason: String) -> Self {
+        Self { name, kind: FindingKind::Unreadable, reason, waiting: false }
+    }
+
+    /// An object whose key cannot belong to a file.
     pub(super) fn foreign(key: String) -> Self {
         let reason = "no file has such a name".to_owned();
-        Self { name: key, kind: Kind::Foreign, reason, waiting: false }
+        Self { name: key, kind: FindingKind::Foreign, reason, waiting: false }
     }
 }
 
-/// What is known of a path, without the bucket.
+/// The facts about a path, without the bucket.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct PathFacts {
     pub(super) path: RelPath,
     /// Whether a file of this name is mirrored.
     pub(super) wanted: bool,
-    pub(super) observed: Observed,
-    pub(super) mirrored: Option<Mirrored>,
-    /// Whether the record tells of the directory of now.
+    pub(super) observed: FileState,
+    pub(super) mirrored: Option<ObjectRecord>,
+    /// Whether the record belongs to the present directory.
     pub(super) same_directory: bool,
-    /// Whether objects stay when their files go.
+    /// Whether objects stay when their files are deleted.
     pub(super) keeps: bool,
     /// Whether it is queued.
     pub(super) waiting: bool,
 }
 
-/// What is to be said of a path.
+/// The verdict about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Nothing.
+pub(super) enum PathVerdict {
+    /// No difference.
     Equal,
-    /// This, for this reason.
-    Found(Kind, &'static str),
-    /// The file has to be read: it was written since it was sent, or may have been.
+    /// A finding, for this reason.
+    Found(FindingKind, &'static str),
+    /// The file has to be read: it was or may have been written since its upload.
     Read,
 }
 
-/// Whether an object is the one the record tells of, as far as a listing says.
-pub(super) fn same_object(row: &Mirrored, object: &Listed) -> bool {
+/// Whether an object is the recorded one, as far as a listing shows.
+pub(super) fn same_object(row: &ObjectRecord, object: &ListingObject) -> bool {
     let tag = |etag: &Option<String>| etag.as_deref().map(|tag| tag.trim_matches('"').to_owned());
-    let (ours, theirs) = (tag(&row.etag), tag(&object.etag));
+    let ours = tag(&row.etag);
+    let theirs = tag(&object.etag);
     row.fingerprint.size == object.size
         && ours.zip(theirs).is_none_or(|(ours, theirs)| ours == theirs)
 }
 
-impl Seen {
-    /// Whether the directory has a file here that belongs into the bucket.
+impl PathFacts {
+    /// Whether the directory has a file that belongs in the bucket.
     pub(super) fn is_wanted_file(&self) -> bool {
-        self.wanted && matches!(self.observed, Observed::File(_))
+        self.wanted && matches!(self.observed, FileState::File(_))
     }
 
     /// Whether there is a file of this size.
     pub(super) fn is_of(&self, size: u64) -> bool {
-        matches!(&self.observed, Observed::File(now) if now.size == size)
+        matches!(&self.observed, FileState::File(now) if now.size == size)
     }
 
-    /// Whether directory and record agree about it.
+    /// Whether directory and state agree about it.
     pub(super) fn is_as_recorded(&self) -> bool {
         match (&self.observed, &self.mirrored) {
-            (Observed::File(_), None) if self.wanted => false,
-            (Observed::File(now), Some(row)) if self.wanted => {
+            (FileState::File(_), None) if self.wanted => false,
+            (FileState::File(now), Some(row)) if self.wanted => {
                 now.same_content(&row.fingerprint) && !row.racy && self.same_directory
             }
-            (Observed::Absent, Some(_)) => !self.wanted,
-            (Observed::Unknown(_), _) if self.wanted => false,
+            (FileState::Absent, Some(_)) => !self.wanted,
+            (FileState::Unknown(_), _) if self.wanted => false,
             _ => true,
         }
     }
 
-    /// What is to be said, with the object as it was listed, or was `asked` about.
-    pub(super) fn verdict(&self, object: Option<&Listed>, asked: Option<&Inspected>) -> Verdict {
+    /// The verdict, with the object from the listing, or from a request (`asked`).
+    pub(super) fn verdict(
+        &self,
+        object: Option<&ListingObject>,
+        asked: Option<&InspectedObject>,
+    ) -> PathVerdict {
         match &self.observed {
-            Observed::Unknown(_) if self.wanted => {
-                Verdict::Found(Kind::Unreadable, "nobody can say what is there")
+            FileState::Unknown(_) if self.wanted => {
+                PathVerdict::Found(FindingKind::Unreadable, "it cannot be read")
             }
-            Observed::File(_) if self.wanted => self.verdict_of_file(object),
+            FileState::File(_) if self.wanted => self.verdict_of_file(object),
             _ => self.verdict_without_file(object, asked),
         }
     }
 
-    fn verdict_of_file(&self, object: Option<&Listed>) -> Verdict {
-        let Observed::File(now) = &self.observed else { return Verdict::Equal };
+    fn verdict_of_file(&self, object: Option<&ListingObject>) -> PathVerdict {
+        let FileState::File(now) = &self.observed else { return PathVerdict::Equal };
         let (object, row) = match (object, &self.mirrored) {
-            (None, None) => return Verdict::Found(Kind::Missing, "it was never sent"),
+            (None, None) => return PathVerdict::Found(FindingKind::Missing, "it was never sent"),
             (None, Some(_)) => {
-                return Verdict::Found(
-                    Kind::Missing,
+                return PathVerdict::Found(
+                    FindingKind::Missing,
                     "its object is gone, and the record says it is there",
                 );
             }
             (Some(object), _) if object.size != now.size => {
-                return Verdict::Found(Kind::Differs, "its object has another size");
+                return PathVerdict::Found(FindingKind::Differs, "its object has another size");
             }
             (Some(_), None) => {
-                return Verdict::Found(Kind::Record, "the record does not know its object");
+                return PathVerdict::Found(
+                    FindingKind::Record,
+                    "the record does not know its object",
+                );
             }
             (Some(object), Some(row)) => (object, row),
         };
         if !same_object(row, object) {
-            // Of the same size: what somebody else has put there may even be the same.
-            return Verdict::Found(Kind::Differs, "its object is another one than was sent");
+            // The size is equal, and even the content of a foreign object may be.
+            return PathVerdict::Found(
+                FindingKind::Differs,
+                "its object is another one than was sent",
+            );
         }
         if !now.same_content(&row.fingerprint) || row.racy {
-            return Verdict::Read;
+            return PathVerdict::Read;
         }
         match self.same_directory {
-            true => Verdict::Equal,
-            false => Verdict::Found(Kind::Record, "it is recorded of another directory"),
+            true => PathVerdict::Equal,
+            false => PathVerdict::Found(FindingKind::Record, "it is recorded of another directory"),
         }
     }
 
-    fn verdict_without_file(&self, object: Option<&Listed>, asked: Option<&Inspected>) -> Verdict {
+    fn verdict_without_file(
+        &self,
+        object: Option<&ListingObject>,
+        asked: Option<&InspectedObject>,
+    ) -> PathVerdict {
         match (object, &self.mirrored) {
-            (None, None) => Verdict::Equal,
+            (None, None) => PathVerdict::Equal,
             (None, Some(_)) => {
-                Verdict::Found(Kind::Record, "neither file nor object is there any more")
+                PathVerdict::Found(FindingKind::Record, "neither file nor object is there any more")
             }
             (Some(_), Some(_)) if !self.wanted => {
-                Verdict::Found(Kind::Kept, "a pattern ignores its name now")
+                PathVerdict::Found(FindingKind::Kept, "a pattern ignores its name now")
             }
-            (Some(_), Some(_)) if self.keeps => Verdict::Found(Kind::Kept, "delete_policy is keep"),
+            (Some(_), Some(_)) if self.keeps => {
+                PathVerdict::Found(FindingKind::Kept, "delete_policy is keep")
+            }
             (Some(_), Some(_)) if !self.same_directory => {
-                Verdict::Found(Kind::Kept, "it was mirrored from another directory")
+                PathVerdict::Found(FindingKind::Kept, "it was mirrored from another directory")
             }
-            (Some(_), Some(_)) => Verdict::Found(Kind::Extra, "its file is gone"),
+            (Some(_), Some(_)) => PathVerdict::Found(FindingKind::Extra, "its file is gone"),
             (Some(_), None) => match asked {
-                Some(object) if object.ours => Verdict::Found(
-                    Kind::Extra,
+                Some(object) if object.ours => PathVerdict::Found(
+                    FindingKind::Extra,
                     "it carries our mark, and the record does not know it",
                 ),
-                Some(_) => Verdict::Found(Kind::Foreign, "it was not put there by this service"),
-                None => Verdict::Found(Kind::Foreign, "the record does not know it"),
+                Some(_) => {
+                    PathVerdict::Found(FindingKind::Foreign, "it was not put there by this service")
+                }
+                None => PathVerdict::Found(FindingKind::Foreign, "the record does not know it"),
             },
         }
     }
 
-    /// What is to be said after file and object were compared.
-    pub(super) fn compared(&self, equal: bool, verdict: Verdict) -> Option<Finding> {
+    /// The finding if the metadata of the object has another time or mode than the file.
+    pub(super) fn stale_metadata(&self, object: &InspectedObject) -> Option<Finding> {
+        let FileState::File(now) = &self.observed else { return None };
+        let same = object.mtime_ns == Some(now.mtime_ns) && object.mode == Some(now.mode);
+        (!same).then(|| self.finding(FindingKind::Differs, "its object has another time or mode"))
+    }
+
+    /// The finding after the comparison of file and object.
+    pub(super) fn compared(&self, equal: bool, verdict: PathVerdict) -> Option<Finding> {
         let racy = self.mirrored.as_ref().is_some_and(|row| row.racy);
         match (equal, verdict) {
-            (true, Verdict::Equal) => None,
-            (true, Verdict::Read) if racy => None,
-            (true, Verdict::Read) => Some(
-                self.finding(Kind::Record, "it was written since it was sent, with the same bytes"),
-            ),
-            (true, Verdict::Found(_, why)) => Some(self.finding(Kind::Record, why)),
-            (false, Verdict::Read) => {
-                Some(self.finding(Kind::Differs, "it was written since it was sent"))
+            (true, PathVerdict::Equal) => None,
+            (true, PathVerdict::Read) if racy => None,
+            (true, PathVerdict::Read) => Some(self.finding(
+                FindingKind::Record,
+                "it was written since it was sent, with the same bytes",
+            )),
+            (true, PathVerdict::Found(_, why)) => Some(self.finding(FindingKind::Record, why)),
+            (false, PathVerdict::Read) => {
+                Some(self.finding(FindingKind::Differs, "it was written since it was sent"))
             }
-            (false, Verdict::Equal | Verdict::Found(..)) => {
-                Some(self.finding(Kind::Differs, "its object has other bytes"))
+            (false, PathVerdict::Equal | PathVerdict::Found(..)) => {
+                Some(self.finding(FindingKind::Differs, "its object has other bytes"))
             }
         }
     }
 
-    pub(super) fn finding(&self, kind: Kind, why: &str) -> Finding {
+    pub(super) fn finding(&self, kind: FindingKind, why: &str) -> Finding {
         let reason = match &self.observed {
-            Observed::Unknown(reason) if kind == Kind::Unreadable => reason.clone(),
+            FileState::Unknown(reason) if kind == FindingKind::Unreadable => reason.clone(),
             _ => why.to_owned(),
         };
         Finding { name: self.path.to_string(), kind, reason, waiting: self.waiting }

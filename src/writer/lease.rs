@@ -1,14 +1,14 @@
 //! The lease: a small object beside the mirrored ones that names who may delete them. Pure: what was
-//! seen goes in, what is to be written comes out.
+//! seen goes in, the due write comes out.
 //!
-//! - It is written only on condition that it is as it was seen, so that of two who want it one gets it.
-//! - No clock is compared with another one's. Who wants a lease that somebody holds *challenges* it: names
-//!   itself in it, and waits for `patience`. A holder that lives looks in every third of that and takes
-//!   the challenge out. If it is still there afterwards, the holder is dead, and the lease is taken.
-//! - A holder believes in its lease for two thirds of `patience` from the moment it asked. Whoever takes it
-//!   waits a whole one, and begins later: at no time do two believe in it.
-//! - The same record at work again takes its lease at once: the lock of the state directory tells that the
-//!   process before is gone.
+//! - A write has the condition that the object is as it was seen, so only one of two candidates gets it.
+//! - No clock is compared with another one's. A process that wants a held lease *challenges* it: it
+//!   writes its name into it, and waits for `patience`. A live holder reads the object in every third of
+//!   that and removes the challenge. If the challenge remains, the holder is dead, and the lease is taken.
+//! - A holder trusts its lease for two thirds of `patience` from the moment of its request. A challenger
+//!   waits a whole one, and begins later: at no time do two processes consider themselves holders.
+//! - The same state at work again takes its lease at once: the lock of the state directory shows that
+//!   the process before it is gone.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const VERSION: u32 = 1;
 pub struct Holder {
     /// The mark of its record.
     pub owner: String,
-    /// Tells it from the same record at work at another time.
+    /// Distinguishes it from the same state at work at another time.
     pub process: String,
     /// Its host, for people.
     pub name: String,
@@ -29,7 +29,7 @@ pub struct Holder {
 
 /// What the object says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct LeaseClaim {
     version: u32,
     /// Another one in each write of a process. An entity tag may follow from the content alone, and must
     /// not come back.
@@ -41,7 +41,7 @@ pub struct Claim {
     challenger: Option<Holder>,
 }
 
-impl Claim {
+impl LeaseClaim {
     /// Reads one; `None` if it is none that this program wrote.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
@@ -60,11 +60,11 @@ impl Claim {
 
 /// The object, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct LeaseObject {
     /// Its entity tag.
     pub etag: String,
     /// What it says; `None` if it is no claim.
-    pub claim: Option<Claim>,
+    pub claim: Option<LeaseClaim>,
 }
 
 /// What has to hold for a write to be done.
@@ -76,19 +76,19 @@ pub enum Condition {
     Unchanged(String),
 }
 
-/// What is to be written.
+/// The write that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Write {
+pub struct LeaseWrite {
     /// The new object.
-    pub claim: Claim,
+    pub claim: LeaseClaim,
     /// When.
     pub condition: Condition,
 }
 
 /// Who holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// Nobody knows.
+pub enum LeaseStatus {
+    /// Unknown.
     Unknown,
     /// This process, until then at least.
     Mine {
@@ -101,10 +101,10 @@ pub enum Standing {
 
 /// What a process knows of the lease. Times are since a start of its own.
 #[derive(Debug)]
-pub struct Lease {
+pub struct WriterLease {
     me: Holder,
     patience: Duration,
-    standing: Standing,
+    standing: LeaseStatus,
     /// The entity tag with a challenge in it, and since when it is known to be there.
     challenged: Option<(String, Duration)>,
     has_held: bool,
@@ -112,14 +112,14 @@ pub struct Lease {
     claims: u64,
 }
 
-impl Lease {
+impl WriterLease {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(me: Holder, patience: Duration) -> Self {
         Self {
             me,
             patience,
-            standing: Standing::Unknown,
+            standing: LeaseStatus::Unknown,
             challenged: None,
             has_held: false,
             claims: 0,
@@ -134,24 +134,24 @@ impl Lease {
 
     /// Who holds it.
     #[must_use]
-    pub fn standing(&self) -> &Standing {
+    pub fn standing(&self) -> &LeaseStatus {
         &self.standing
     }
 
     /// Whether this process made the claim.
     #[must_use]
-    pub fn is_mine(&self, claim: &Claim) -> bool {
+    pub fn is_mine(&self, claim: &LeaseClaim) -> bool {
         claim.holder.process == self.me.process
     }
 
     /// The object was asked for at one time, and this was the answer at another. Answers what to write.
     pub fn seen(
         &mut self,
-        seen: Option<Seen>,
+        seen: Option<LeaseObject>,
         asked: Duration,
         answered: Duration,
-    ) -> Option<Write> {
-        let Some(Seen { etag, claim }) = seen else {
+    ) -> Option<LeaseWrite> {
+        let Some(LeaseObject { etag, claim }) = seen else {
             self.loses_to(None);
             return Some(self.claim(Condition::Absent));
         };
@@ -173,9 +173,10 @@ impl Lease {
         self.loses_to(Some(claim.holder.name.clone()));
         if claim.challenger.is_none() {
             self.challenged = None;
-            let (challenger, number) = (Some(self.me.clone()), self.next_number());
-            let claim = Claim { challenger, number, ..claim };
-            return Some(Write { claim, condition: Condition::Unchanged(etag) });
+            let challenger = Some(self.me.clone());
+            let number = self.next_number();
+            let claim = LeaseClaim { challenger, number, ..claim };
+            return Some(LeaseWrite { claim, condition: Condition::Unchanged(etag) });
         }
         // Whose challenge it is does not matter: the holder has not answered it.
         match &self.challenged {
@@ -193,7 +194,7 @@ impl Lease {
     }
 
     /// A write that was sent at one time is done since another, and made this entity tag.
-    pub fn written(&mut self, write: &Write, etag: &str, sent: Duration, answered: Duration) {
+    pub fn written(&mut self, write: &LeaseWrite, etag: &str, sent: Duration, answered: Duration) {
         if self.is_mine(&write.claim) {
             self.has_held = true;
             self.challenged = None;
@@ -203,15 +204,15 @@ impl Lease {
         }
     }
 
-    fn claim(&mut self, condition: Condition) -> Write {
-        let claim = Claim {
+    fn claim(&mut self, condition: Condition) -> LeaseWrite {
+        let claim = LeaseClaim {
             version: VERSION,
             number: self.next_number(),
             seconds: self.patience.as_secs(),
             holder: self.me.clone(),
             challenger: None,
         };
-        Write { claim, condition }
+        LeaseWrite { claim, condition }
     }
 
     fn next_number(&mut self) -> u64 {
@@ -221,11 +222,11 @@ impl Lease {
 
     fn believes_from(&mut self, at: Duration) {
         let until = at + self.patience * 2 / 3;
-        self.standing = Standing::Mine { until };
+        self.standing = LeaseStatus::Mine { until };
     }
 
     fn loses_to(&mut self, other: Option<String>) {
-        self.standing = other.map_or(Standing::Unknown, Standing::Other);
+        self.standing = other.map_or(LeaseStatus::Unknown, LeaseStatus::Other);
     }
 }
 

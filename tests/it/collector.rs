@@ -1,5 +1,5 @@
 //! Collectors for traces and metrics that are away or never answer, and the ids in the log. What a
-//! collector that works is sent is looked at in `tests/e2e`, by decoders that nobody here wrote.
+//! working collector receives is tested in `tests/e2e`, by independent decoders.
 
 use crate::harness::{Daemon, World, let_pass, patience, until};
 use file_sync_dev_s3::{Action, Gate, Rule};
@@ -33,9 +33,10 @@ fn the_lines_of_a_change_share_its_trace_and_no_other_has_it() {
     world.tree.write("other.txt", "content");
     let of = |event, name| {
         let line = daemon.wait_for_file(event, name);
-        let (trace, span) = (line.text("trace_id").to_owned(), line.text("span_id").to_owned());
+        let trace = line.text("trace_id").to_owned();
+        let span = line.text("span_id").to_owned();
         assert_eq!((trace.len(), span.len()), (32, 16), "{}", line.shown());
-        // Nobody exports it.
+        // It is not exported.
         assert_eq!(line.text("trace_flags"), "00");
         (trace, span)
     };
@@ -50,7 +51,7 @@ fn the_lines_of_a_change_share_its_trace_and_no_other_has_it() {
 
 #[test]
 fn a_collector_that_never_answers_delays_neither_work_nor_the_end() {
-    // Connections are taken by the kernel, and nobody reads from them.
+    // The kernel accepts connections, and nothing reads from them.
     let black_hole = TcpListener::bind("127.0.0.1:0").expect("an address");
     let address = black_hole.local_addr().expect("an address");
     for protocol in ["grpc", "http/protobuf"] {

@@ -18,7 +18,7 @@ fn a_closed_file_arrives_by_its_close_and_not_by_the_quiet_time() {
     world.tree.write("closed", "all of it");
     world.wait_for_object("closed", "all of it");
     let took = began.elapsed();
-    // A file that nobody was seen to close waits for 5 s.
+    // A file without a close event waits for 5 s.
     let lag = daemon.wait_for_file("upload.completed", "closed").number("lag_ms");
     assert!(lag.is_some_and(|lag| (250..5_000).contains(&lag)), "{lag:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");

@@ -23,7 +23,7 @@ fn requests_that_fail_at_random_only_delay() {
     ] {
         world.server.fail(Rule::new(action).probability(0.04));
     }
-    world.put_foreign("folder/of somebody else", "not ours");
+    world.put_foreign("folder/foreign", "not ours");
     let mut churn = Churn::new(dice.u64(..), &world.tree).with_large_files(6 << 20);
     churn.steps(50);
     let daemon = world.start();
@@ -37,7 +37,7 @@ fn requests_that_fail_at_random_only_delay() {
     assert!(failed > 20, "{failed} requests failed");
     world.server.faults().clear();
     world.wait_until_done();
-    assert_eq!(world.versions("folder/of somebody else").len(), 1);
+    assert_eq!(world.versions("folder/foreign").len(), 1);
     churn.assert_nothing_was_torn(&world);
     daemon.stop();
 }
@@ -62,7 +62,7 @@ fn objects_of_others_are_never_touched() {
     assert_eq!(world.difference(), Ok(()));
 }
 
-/// A file takes the name of somebody else's object, no upload of it succeeds, and it goes again.
+/// A file takes the name of a foreign object, no upload of it succeeds, and it goes again.
 fn foreign_object_after_failures_of(action: Action) {
     let mut world = World::new();
     world.put_foreign("file", "not ours");

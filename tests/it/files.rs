@@ -146,6 +146,35 @@ fn files_moved_into_a_new_folder_are_there_before_their_old_objects_go() {
 }
 
 #[test]
+fn a_write_through_one_name_of_a_file_reaches_its_other_names() {
+    let world = World::new();
+    let link = |from: &str, to: &str| {
+        fs::hard_link(world.tree.path(from), world.tree.path(to)).expect("linked");
+    };
+    world.tree.write("a", "before");
+    world.tree.write("deep/other", "other");
+    link("a", "deep/found");
+    let daemon = world.start().ready();
+    until("both names are there", || world.difference().is_ok());
+    // One that the first comparison found, and one that came later.
+    link("a", "later");
+    until("the third name is there", || world.difference().is_ok());
+    // Not replaced: all names lead to these bytes.
+    fs::write(world.tree.path("a"), "and after").expect("written");
+    for name in ["a", "deep/found", "later"] {
+        until(&format!("{name} is new"), || {
+            world.object(name).as_deref() == Some(&b"and after"[..])
+        });
+    }
+    // A name that became another file has nothing to do with it any more.
+    world.tree.remove("later");
+    world.tree.write("later", "another file");
+    fs::write(world.tree.path("deep/found"), "again").expect("written");
+    until("all are as they should be", || world.difference().is_ok());
+    assert_eq!(daemon.terminate().code(), Some(0));
+}
+
+#[test]
 fn a_removed_folder_takes_its_objects_with_it_and_no_others() {
     let world = World::new();
     for folder in ["a", "a/b", "a b", "a.txt"] {

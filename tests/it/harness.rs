@@ -3,6 +3,7 @@
 pub(crate) mod apart;
 pub(crate) mod churn;
 pub(crate) mod daemon;
+pub(crate) mod failing;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod record;
@@ -14,6 +15,7 @@ pub(crate) mod world;
 
 pub(crate) use churn::Churn;
 pub(crate) use daemon::{Daemon, Ended};
-pub(crate) use said::{Entries, entries};
-pub(crate) use wait::{AtLast, let_pass, patience, rounds, seed, until};
+pub(crate) use failing::Failing;
+pub(crate) use said::{Entries, Said, entries};
+pub(crate) use wait::{AtLast, eventually_within, let_pass, patience, rounds, seed, until};
 pub(crate) use world::{PREFIX, World, key};

@@ -71,7 +71,7 @@ fn one_session_serves_s3_and_cloudfront() {
     world.tree.write("file", "old");
     world.wait_for_object("file", "old");
     world.tree.write("file", "new");
-    until("CloudFront is told", || !cloudfront.invalidations().is_empty());
+    until("an invalidation is requested", || !cloudfront.invalidations().is_empty());
     assert_eq!(sts.asked().len(), 1);
     daemon.stop();
 }
@@ -100,7 +100,7 @@ fn switched(
     (service, switch)
 }
 
-/// A refused renewal is told and counted, the next one as well, and no secret is told at all.
+/// A refused renewal is logged and counted, the next one as well, and no secret is logged at all.
 fn assert_told(mut world: World, granted: &AtomicBool) {
     world.set("listen_address", "127.0.0.1:0");
     world.set("admin_address", "127.0.0.1:0");
@@ -147,6 +147,53 @@ fn an_agent_that_refuses_is_told_and_counted_and_no_secret_is() {
     world.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/x", service.url()));
     world.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token.to_string_lossy());
     assert_told(world, &granted);
+}
+
+#[test]
+fn a_token_file_that_is_missing_is_named_with_its_path() {
+    let sts = Service::start(|request| session(request, HOUR));
+    let world = with_role(&sts);
+    let token = world.beside("token");
+    fs::remove_file(&token).expect("removed");
+    world.tree.write("file", "x");
+    let daemon = world.start();
+    let reported = daemon.wait_for("credentials.renewal_failed").text("error.message").to_owned();
+    assert!(reported.contains(&*token.to_string_lossy()), "{reported}");
+    assert!(reported.contains("No such file"), "{reported}");
+    let reported = daemon.wait_for("s3.unavailable").text("error.message").to_owned();
+    assert!(reported.contains(&*token.to_string_lossy()), "{reported}");
+    fs::write(&token, TOKEN).expect("written");
+    world.wait_for_object("file", "x");
+    daemon.stop();
+}
+
+#[test]
+fn a_refused_role_is_told_by_its_reason_and_not_by_the_whole_answer() {
+    const REASON: &str = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
+    let sts = Service::start(|_| {
+        let error = format!("<Code>AccessDenied</Code><Message>{REASON}</Message>");
+        let filler = "filler".repeat(200);
+        let answer = format!(
+            "<ErrorResponse><Error><Type>Sender</Type>{error}</Error>\
+             <RequestId>{filler}</RequestId></ErrorResponse>"
+        );
+        (403, answer)
+    });
+    let world = with_role(&sts).setting("log_level", "info");
+    world.tree.write("file", "x");
+    let daemon = world.start();
+    for event in ["credentials.renewal_failed", "s3.unavailable"] {
+        let line = daemon.wait_for(event);
+        let told = line.text("error.message");
+        assert!(told.contains(REASON), "{event}: {}", line.shown());
+        assert!(told.len() < 400, "{event}: {}", line.shown());
+    }
+    let ended = daemon.stop();
+    for whole in ["filler", "Response {", "content-length", "StatusCode"] {
+        let line = ended.lines.iter().find(|line| line.shown().contains(whole));
+        assert!(line.is_none(), "{whole}: {}", line.expect("one").shown());
+        assert!(!ended.errors.contains(whole), "{whole}: {}", ended.errors);
+    }
 }
 
 /// A proxy that lets nothing through, and a world whose daemons go by it to all that is behind TLS.

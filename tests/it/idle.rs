@@ -15,7 +15,8 @@ fn an_idle_daemon_makes_no_request_and_does_no_work() {
         world.wait_until_done();
         // What was written and read within one tick of the clock is looked at once more, later.
         until("nothing is looked at any more", || world.racy() == 0);
-        let (requests, work) = (world.server.journal().total(), daemon.cpu_time());
+        let requests = world.server.journal().total();
+        let work = daemon.cpu_time();
         let_pass(IDLE);
         assert_eq!(world.server.journal().total(), requests);
         let work = daemon.cpu_time() - work;

@@ -1,4 +1,4 @@
-//! Viewers behind CloudFront: told of every change, at least once, without paying twice or without bound.
+//! Invalidations for every change: at least once, without paying twice or without bound.
 
 use crate::harness::wait::eventually_within;
 use crate::harness::{Daemon, World, let_pass, seed, until};
@@ -40,14 +40,14 @@ fn paths(cloudfront: &CloudFront) -> Vec<String> {
 }
 
 fn wait_for_paths(cloudfront: &CloudFront, expected: &[String]) {
-    eventually_within(Duration::from_secs(60), "CloudFront is told", || {
-        let told = paths(cloudfront);
-        if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
+    eventually_within(Duration::from_secs(60), "invalidations are requested", || {
+        let reported = paths(cloudfront);
+        if reported == expected { Ok(()) } else { Err(format!("{reported:?}")) }
     });
 }
 
 fn wait_until_told(world: &World) {
-    until("nothing is left to tell", || {
+    until("no invalidation is pending", || {
         let left = world.invalidations();
         left.waiting.is_empty() && left.made.is_empty() && left.running == 0
     });
@@ -72,7 +72,7 @@ fn ten_changes_in_one_directory_are_one_invalidation_of_their_paths() {
 
     // A deletion is a change as well, and a quiet daemon asks nothing.
     world.tree.remove(&name(3));
-    until("it is told of", || cloudfront.invalidations().len() == 2);
+    until("it is invalidated", || cloudfront.invalidations().len() == 2);
     assert_eq!(cloudfront.invalidations()[1].paths, ["/folder/0003"]);
     wait_until_told(&world);
     let asked = cloudfront.requests().len();
@@ -140,14 +140,15 @@ fn however_many_changes_there_are_they_cost_no_more_paths_than_configured() {
     }
     let ended = world.once();
     assert_eq!(ended.code(), Some(0), "{}", ended.errors);
-    let told = paths(&cloudfront);
-    println!("{files} changes: {told:?} in {:?}", ended.took);
-    assert!(!told.is_empty() && cloudfront.paid() <= LIMIT);
+    let reported = paths(&cloudfront);
+    println!("{files} changes: {reported:?} in {:?}", ended.took);
+    assert!(!reported.is_empty() && cloudfront.paid() <= LIMIT);
     for folder in 0..files / 20 {
         let path = format!("/{}/{folder}/0000", folder % 13);
-        let covers =
-            |told: &String| told.strip_suffix('*').is_some_and(|told| path.starts_with(told));
-        assert!(told.iter().any(covers), "{path}");
+        let covers = |reported: &String| {
+            reported.strip_suffix('*').is_some_and(|reported| path.starts_with(reported))
+        };
+        assert!(reported.iter().any(covers), "{path}");
     }
 }
 
@@ -212,9 +213,9 @@ fn killed_at_any_moment_every_change_is_told_and_no_request_is_made_twice() {
     world.wait_until_done();
     wait_until_told(&world);
     daemon.stop();
-    let told: BTreeSet<_> = paths(&cloudfront).into_iter().collect();
+    let reported: BTreeSet<_> = paths(&cloudfront).into_iter().collect();
     let expected: BTreeSet<_> = (0..ROUNDS).map(|file| format!("/{}", name(file))).collect();
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     let made = cloudfront.invalidations();
     let references: BTreeSet<_> = made.iter().map(|made| &made.reference).collect();
     assert_eq!(references.len(), made.len());
@@ -274,9 +275,9 @@ fn a_denial_is_told_and_leaves_uploads_as_they_are() {
     // Nothing else waits for it either.
     let ended = daemon.stop();
     assert_eq!(ended.events("upload.failed").len(), 0);
-    let told = ended.events("invalidation.failed").into_iter();
-    let errors = told.filter(|line| line.text("severity") == "ERROR").count();
-    assert_eq!(errors, 1, "the same trouble is told once");
+    let reported = ended.events("invalidation.failed").into_iter();
+    let errors = reported.filter(|line| line.text("severity") == "ERROR").count();
+    assert_eq!(errors, 1, "the same trouble is logged once");
     let left = ended.events("shutdown.left_over");
     assert_eq!(left[0].number("invalidations"), Some(20));
 
@@ -374,7 +375,7 @@ fn a_spent_budget_stops_invalidations_and_nothing_else() {
     assert_eq!(cloudfront.paid(), 4);
     let world = world.setting("cloudfront_monthly_path_limit", "100");
     let daemon = world.start();
-    until("the rest is told", || cloudfront.paid() == 6);
+    until("the rest is invalidated", || cloudfront.paid() == 6);
     daemon.stop();
 }
 

@@ -47,7 +47,7 @@ fn a_kill_in_the_midst_of_an_upload_leaves_none_behind_and_those_of_others_alone
     let gate = Gate::shut();
     let rule = Rule::new(Action::Hold(gate.clone())).on("UploadPart").skip(1);
     let held = world.server.fail(rule);
-    // An upload of somebody else under the same bucket: of another daemon, with another record.
+    // A foreign upload in the same bucket: of another daemon, with another state.
     let kill_midway = |world: &World| {
         let daemon = world.start().ready();
         let before = world.server.faults().hits(held);
@@ -55,7 +55,8 @@ fn a_kill_in_the_midst_of_an_upload_leaves_none_behind_and_those_of_others_alone
         daemon.kill();
     };
     bring(&world, "large", &content(12 * MIB));
-    let (state, prefix) = (world.state_dir(), "others");
+    let state = world.state_dir();
+    let prefix = "others";
     world.set("s3_prefix", prefix);
     world.set("state_dir", &world.beside("other state").to_string_lossy());
     kill_midway(&world);
@@ -85,7 +86,7 @@ fn an_upload_that_fails_at_any_step_is_aborted_and_the_file_arrives_all_the_same
     }
     let daemon = world.start();
     world.wait_until_done();
-    // Of an upload whose very beginning was lost nobody knows the name.
+    // The name of an upload whose very beginning was lost is unknown.
     until("no upload is left", || {
         world.uploads().iter().all(|(key, _)| key == "m/CreateMultipartUpload lost")
     });

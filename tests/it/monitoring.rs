@@ -1,6 +1,6 @@
 //! The dashboard and the alert rules in `monitoring/`: what they name is there.
 
-use file_sync_service::telemetry::{Kind, Levels, Metric, TABLE, start};
+use file_sync_service::telemetry::{GaugeValues, InstrumentKind, Metric, TABLE, start};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,10 +16,10 @@ fn text(name: &str) -> String {
 /// The names of series that the table makes.
 fn series() -> BTreeSet<String> {
     let of = |Metric { name, kind, .. }: &Metric| match kind {
-        Kind::Histogram(_) => {
+        InstrumentKind::Histogram(_) => {
             ["_bucket", "_sum", "_count"].map(|end| format!("{name}{end}")).to_vec()
         }
-        Kind::Counter | Kind::Gauge => vec![(*name).to_owned()],
+        InstrumentKind::Counter | InstrumentKind::Gauge => vec![(*name).to_owned()],
     };
     TABLE.iter().flat_map(of).collect()
 }
@@ -82,7 +82,8 @@ fn labels_in_the_rules_have_values_that_exist() {
 
 #[test]
 fn every_alert_is_tested_and_says_what_to_do() {
-    let (rules, tests) = (text("monitoring/alerts.yaml"), text("monitoring/alerts_test.yaml"));
+    let rules = text("monitoring/alerts.yaml");
+    let tests = text("monitoring/alerts_test.yaml");
     let operations = text("docs/OPERATIONS.md");
     let alerts: Vec<_> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
@@ -104,10 +105,7 @@ fn the_dashboard_is_one_that_grafana_takes() {
     assert_eq!(ids.len(), panels.len(), "every panel has an id of its own");
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
         assert!(panel["targets"].as_array().is_some_and(|targets| !targets.is_empty()), "{panel}");
-        assert_eq!(
-            panel["datasource"]["uid"], "${datasource}",
-            "no data source of somebody else's"
-        );
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "no foreign data source");
     }
     assert!(dashboard["uid"].is_string() && dashboard.get("id").is_none());
 }
@@ -116,10 +114,10 @@ fn the_dashboard_is_one_that_grafana_takes() {
 fn promtool_accepts_the_metrics_and_the_rules() {
     let telemetry = start(&BTreeMap::new());
     let outage = Some("refused");
-    telemetry.recorder.observe(move || Levels {
+    telemetry.recorder.observe(move || GaugeValues {
         pending_files: Some(1),
         outage,
-        ..Levels::default()
+        ..GaugeValues::default()
     });
     let exposition = telemetry.exposition.render();
     let runs = [

@@ -17,7 +17,8 @@ fn what_is_mounted_below_at_work_is_named_once_and_hides_files_without_deleting_
     world.tree.write("other", "content");
     let daemon = world.start().ready();
     world.wait_until_done();
-    let (space, place) = (world.namespace(), world.watch_path().join("folder/sub"));
+    let space = world.namespace();
+    let place = world.watch_path().join("folder/sub");
     space.mount_memory("size=1m", &place);
     is_mounted(&daemon, "folder/sub");
     world.tree.write("folder/sub/foreign", "of another file system");
@@ -50,7 +51,8 @@ fn what_is_mounted_below_at_the_start_is_left_alone_and_compared_when_it_is_unmo
     let daemon = world.start().ready();
     world.wait_until_done();
     daemon.stop();
-    let (space, place) = (world.namespace(), world.watch_path().join("folder/sub"));
+    let space = world.namespace();
+    let place = world.watch_path().join("folder/sub");
     space.mount_memory("size=1m", &place);
     let daemon = world.start().ready();
     is_mounted(&daemon, "folder/sub");
@@ -70,7 +72,8 @@ fn what_is_mounted_below_at_the_start_is_left_alone_and_compared_when_it_is_unmo
 fn a_volume_in_the_place_of_another_below_the_root_changes_nothing() {
     let Some(world) = World::apart() else { return };
     world.tree.fill("folder/sub", 5);
-    let (space, place) = (world.namespace(), world.watch_path().join("folder"));
+    let space = world.namespace();
+    let place = world.watch_path().join("folder");
     let daemon = world.start().ready();
     world.wait_until_done();
     for _ in 0..5 {
@@ -92,8 +95,9 @@ fn a_volume_in_the_place_of_another_below_the_root_changes_nothing() {
 fn a_file_system_that_others_may_write_to_is_polled_and_its_events_are_taken_all_the_same() {
     let Some(mut world) = World::apart() else { return };
     world.set("poll_interval_seconds", "1");
-    // Not known to tell of every change, as little as NFS, SMB, FUSE or 9p.
-    let (space, path) = (world.namespace(), world.watch_path());
+    // Not known to give an event for every change, like NFS, SMB, FUSE or 9p.
+    let space = world.namespace();
+    let path = world.watch_path();
     let mounted = space.command("mount").args(["-t", "ramfs", "none"]).arg(&path).status();
     if !mounted.is_ok_and(|status| status.success()) {
         println!("skipped: ramfs cannot be mounted here");
@@ -124,7 +128,8 @@ fn links_fifos_and_sockets_are_counted_and_named_once() {
     world.tree.write("folder/file", "content");
     symlink("file", world.tree.path("folder/link")).expect("made");
     drop(UnixListener::bind(world.tree.path("socket")).expect("bound"));
-    let (mode, kind) = (rustix::fs::Mode::from_raw_mode(0o600), rustix::fs::FileType::Fifo);
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, world.tree.path("fifo"), kind, mode, 0).expect("made");
     let daemon = world.start().ready();
     world.wait_until_done();

@@ -1,7 +1,8 @@
 //! What objects carry beside their bytes: rules, storage class, encryption, checksums.
 
 use crate::harness::{Daemon, World};
-use file_sync_dev_s3::{Action, BUCKET, Object, Rule};
+use file_sync_dev_s3::{Action, BUCKET, Object, Options, Rule, StoreMode};
+use std::fs;
 use std::sync::Arc;
 
 const MIB: usize = 1024 * 1024;
@@ -126,14 +127,14 @@ fn an_object_that_cannot_be_copied_is_sent_again_and_one_of_somebody_else_left_a
     world.tree.write("raw/archived", "archived");
     world.tree.write("raw/replaced", "replaced");
     run_once(&world);
-    world.put_foreign("raw/replaced", "by somebody else");
+    world.put_foreign("raw/replaced", "by another client");
     world.set("object_rules", "[]");
     let key = "m/raw/archived";
     world.server.fail(Rule::new(Action::access_denied()).on("CopyObject").key(key));
     let ended = Daemon::spawn(world.command(&["once", "--reapply-rules"])).wait();
     assert_eq!(ended.code(), Some(0), "{}", ended.errors);
     assert_eq!(object(&world, "raw/archived").headers.content_disposition, None);
-    assert_eq!(world.object("raw/replaced").as_deref(), Some(&b"by somebody else"[..]));
+    assert_eq!(world.object("raw/replaced").as_deref(), Some(&b"by another client"[..]));
 }
 
 #[test]
@@ -159,5 +160,34 @@ fn the_store_gets_the_checksum_it_wants_and_compares_it() {
         world.tree.write("small", "123456789");
         run_once(&world);
         assert_eq!(world.server.count("PutObject"), 0, "{algorithm}");
+    }
+}
+
+#[test]
+fn equal_objects_are_taken_over_by_their_entity_tags_where_the_store_keeps_no_checksums() {
+    let modes = [StoreMode::NoChecksums].into();
+    let mut world = World::with(&Options { modes, ..Options::default() });
+    world.set("multipart_threshold_mib", "5");
+    world.set("multipart_part_size_mib", "5");
+    let large = vec![7; 12 * MIB];
+    world.tree.write("large", &large);
+    run_once(&world);
+    // The state is lost. The file is as new, so that its time proves nothing.
+    fs::remove_dir_all(world.state_dir()).expect("removed");
+    world.tree.write("large", &large);
+    for name in ["one", "two"] {
+        world.tree.write(name, name);
+        world.put_foreign(name, name);
+    }
+    world.tree.write("other", "bytes");
+    world.put_foreign("other", "BYTES");
+    world.server.clear_requests();
+    run_once(&world);
+    assert_eq!(world.server.count("PutObject"), 1, "only what differs is sent");
+    assert_eq!(world.server.count("CreateMultipartUpload"), 0);
+    for (name, content) in
+        [("one", &b"one"[..]), ("two", b"two"), ("other", b"bytes"), ("large", &large)]
+    {
+        assert_eq!(world.object(name).as_deref(), Some(content), "{name}");
     }
 }

@@ -49,12 +49,16 @@ fn once_ends_with_75_when_every_file_is_refused() {
 }
 
 #[test]
-fn once_ends_with_75_when_a_file_has_no_key() {
+fn once_ends_with_0_and_a_number_when_a_file_has_no_key_and_with_75_if_that_is_strict() {
     use std::os::unix::ffi::OsStrExt as _;
     let world = World::new();
     world.tree.write("proper", "content");
     world.tree.write(std::ffi::OsStr::from_bytes(b"not utf-8 \xff"), "content");
-    assert_eq!(world.once().code(), Some(75));
+    let ended = world.once();
+    assert_eq!(ended.code(), Some(0));
+    let told = ended.events("shutdown.skipped");
+    assert_eq!(told.first().and_then(|line| line.number("skipped")), Some(1));
+    assert_eq!(world.run(&["once", "--strict"]).code, Some(75));
     assert_eq!(world.difference(), Ok(()));
 }
 

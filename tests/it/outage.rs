@@ -1,7 +1,7 @@
 //! S3 gone for a while: changes wait, and few requests ask whether it is back.
 
 use crate::harness::{Churn, World, let_pass, seed, until};
-use file_sync_dev_s3::{Action, Rule};
+use file_sync_dev_s3::{Action, RawAnswer, Rule};
 use std::time::Duration;
 
 #[test]
@@ -19,7 +19,7 @@ fn an_outage_only_delays() {
     until("changes wait in the record", || world.waiting().len() > 20);
     churn.steps(100);
     world.server.resume().expect("the address is ours");
-    // Nobody does anything now.
+    // No file changes from here on.
     world.wait_until_done();
     daemon.wait_for("s3.available");
     churn.assert_nothing_was_torn(&world);
@@ -40,6 +40,32 @@ fn it_starts_without_s3_and_waits_for_it() {
 }
 
 #[test]
+fn a_store_that_asks_for_a_pause_gets_it() {
+    for answer in [
+        RawAnswer::error(503, "ServiceUnavailable", "later"),
+        RawAnswer::error(503, "SlowDown", "later"),
+        RawAnswer::html(429),
+    ] {
+        let mut world = World::new();
+        world.set("retry_interval_seconds", "1");
+        world.tree.write("first", "first");
+        let daemon = world.start().ready();
+        world.wait_until_done();
+        let answer = answer.header("retry-after", "5");
+        let outage = world.server.fail(Rule::new(Action::Answer(answer)));
+        let before = world.server.journal().total();
+        world.tree.write("file", "content");
+        let_pass(Duration::from_secs(8));
+        // Without the pause it would be one a second.
+        let requests = world.server.journal().total() - before;
+        assert!((1..=3).contains(&requests), "{requests} requests");
+        world.server.faults().remove(outage);
+        world.wait_until_done();
+        daemon.stop();
+    }
+}
+
+#[test]
 fn an_outage_costs_few_requests_whatever_waits() {
     const CONCURRENCY: u64 = 4;
     let mut world = World::new();
@@ -53,7 +79,7 @@ fn an_outage_costs_few_requests_whatever_waits() {
     // Until it was noticed, and then a probe every half second at most.
     let requests = world.server.journal().total();
     assert!(requests <= 3 + CONCURRENCY + 10, "{requests} requests");
-    assert!(requests > CONCURRENCY, "nobody asked whether S3 is back");
+    assert!(requests > CONCURRENCY, "no request probed S3");
     world.server.faults().remove(outage);
     world.wait_until_done();
     daemon.stop();

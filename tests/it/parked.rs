@@ -1,4 +1,4 @@
-//! Files that cannot be mirrored: named with a reason, and in nobody's way.
+//! Files that cannot be mirrored: named with a reason, and without an effect on others.
 
 use crate::harness::world::key;
 use crate::harness::{World, until};

@@ -1,6 +1,6 @@
 //! The configuration changes while the daemon runs: taken up, or refused, or wrong, and never half.
 
-use crate::harness::http::{Endpoints, get, post};
+use crate::harness::http::{Endpoints, get};
 use crate::harness::log::Line;
 use crate::harness::world::key;
 use crate::harness::{Daemon, World, until};
@@ -57,7 +57,8 @@ fn start(world: &World, file: &Path) -> Daemon {
 #[test]
 fn a_file_that_is_mounted_by_itself_is_warned_of() {
     let Some(world) = World::apart() else { return };
-    let (source, directory) = (world.beside("source.yml"), world.beside("config"));
+    let source = world.beside("source.yml");
+    let directory = world.beside("config");
     fs::create_dir(&directory).expect("made");
     let file = directory.join("config.yml");
     for file in [&source, &file] {
@@ -281,7 +282,7 @@ fn what_a_person_has_approved_stays_approved() {
     let refused = world.server.fail(Rule::new(refused).on("DeleteObjects"));
     world.tree.remove_folder("folder");
     until("they are held", || endpoints.status()["deletes"]["held"] == 30);
-    assert_eq!(post(endpoints.admin, "/-/approve-deletes", "").0, 200);
+    assert_eq!(endpoints.post("/-/approve-deletes", "").0, 200);
     daemon.wait_for("delete.failed");
     mounted.write("ignore: []\n");
     world.tree.write("b.log", "by the new one");

@@ -68,7 +68,8 @@ fn a_shard_neither_enters_nor_watches_a_directory_of_another_one() {
     }
     let daemons = world.start_shards(COUNT);
     world.wait_until_equal();
-    let (mut files, mut watched) = (0, 0);
+    let mut files = 0;
+    let mut watched = 0;
     for daemon in daemons {
         let line = daemon.wait_for("reconcile.completed");
         files += line.number("files").expect("counted");
@@ -95,7 +96,7 @@ fn a_resize_ends_equal_whatever_changed_meanwhile_and_deletes_nothing_twice() {
         world.wait_until_equal();
         churn.steps(40);
         daemons.into_iter().for_each(|daemon| drop(daemon.stop()));
-        // Nobody looks, and what goes now is the next one's to delete.
+        // No daemon runs, and what goes now is the next one's to delete.
         churn.steps(60);
         folders.iter().for_each(|folder| world.tree.remove_folder(folder));
     }
@@ -138,7 +139,7 @@ fn a_resize_by_kills_ends_equal() {
 #[test]
 fn old_and_new_shards_at_once_lose_nothing() {
     let mut world = World::new();
-    // What only an old one sent, and its heir never saw, is found with the second listing.
+    // What only an old one sent, and the new one never saw, is found with the second listing.
     world.set("rescan_interval_seconds", "2");
     let mut churn = Churn::new(seed(), &world.tree);
     churn.steps(100);
@@ -168,13 +169,13 @@ fn what_an_old_shard_sent_and_its_heir_never_saw_is_found_later() {
     world.set("rescan_interval_seconds", "2");
     world.as_shard(2, 3);
     let heir = world.start().ready();
-    assert!(heir.wait_for("bucket.listed").number("objects") > Some(0), "some are the heir's");
+    assert!(heir.wait_for("bucket.listed").number("objects") > Some(0), "some are taken over");
     heir.stand_still();
     let late: Vec<_> = folders.iter().map(|folder| format!("{folder}/late")).collect();
     late.iter().for_each(|file| world.tree.write(file, "of the old ones"));
     late.iter().for_each(|file| world.wait_for_object(file, "of the old ones"));
     old.into_iter().for_each(|old| drop(old.stop()));
-    // Of these the heir sees only that they are not there.
+    // Of these the new one sees only that they are not there.
     late.iter().for_each(|file| world.tree.remove(file));
     heir.signal(Signal::CONT);
     let _others: Vec<_> = (0..2)
@@ -198,7 +199,7 @@ fn what_shards_take_over_is_what_was_made_from_this_directory_and_nothing_else()
     }
     assert_eq!(world.once().code(), Some(0));
     for folder in 0..8 {
-        world.put_foreign(&format!("folder {folder}/somebody"), "else");
+        world.put_foreign(&format!("folder {folder}/foreign"), "else");
     }
     // The only record that knows of them forgets half of them, and is the only one left.
     world.tree.remove_folders();

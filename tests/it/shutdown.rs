@@ -1,4 +1,4 @@
-//! Told to stop: in time, with 0, and with nothing lost.
+//! Shutdown: in time, with 0, and with nothing lost.
 
 use crate::harness::{Daemon, Ended, World, let_pass, patience, seed, until};
 use file_sync_dev_s3::{Action, Gate, Rule};
@@ -37,7 +37,7 @@ fn sigterm_under_load_with_time_enough_leaves_nothing() {
     assert_eq!(world.difference(), Ok(()));
 }
 
-/// A daemon with more to do than two seconds are enough for, told to end within `time` seconds.
+/// A daemon with more to do than two seconds are enough for, with `time` seconds to end.
 fn ended_under_load(time: u64) -> (World, Ended) {
     let mut world = World::new();
     world.set("shutdown_timeout_seconds", &time.to_string());
@@ -158,7 +158,8 @@ fn sigterm_before_the_configuration_was_read_is_a_request_like_any_other() {
     let world = World::new();
     world.tree.write("file", "content");
     let config = world.beside("config");
-    let (mode, kind) = (rustix::fs::Mode::from_raw_mode(0o600), rustix::fs::FileType::Fifo);
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, &config, kind, mode, 0).expect("made");
     let path = config.to_string_lossy();
     let daemon = Daemon::spawn(world.command(&["run", "--config", &path]));

@@ -14,7 +14,7 @@ fn a_wrong_configuration_ends_with_78_and_says_all_that_is_wrong_at_once() {
     for command in ["run", "once", "check-config"] {
         let ended = Daemon::spawn(world.command(&[command])).wait();
         assert_eq!(ended.code(), Some(78), "{command}");
-        for told in [
+        for reported in [
             "s3_bucket",
             "write the name alone, bucket",
             "FILE_SYNC__RETRY_INTERVAL_SECONDS",
@@ -23,12 +23,12 @@ fn a_wrong_configuration_ends_with_78_and_says_all_that_is_wrong_at_once() {
             "lies inside watch_path",
         ] {
             assert!(
-                ended.errors.contains(told),
-                "{command} does not say {told}:\n{}",
+                ended.errors.contains(reported),
+                "{command} does not say {reported}:\n{}",
                 ended.errors
             );
         }
-        assert_eq!(ended.lines.len(), 0, "something was done all the same");
+        assert_eq!(ended.lines.len(), 0, "something was done anyway");
     }
     assert!(!state_dir.try_exists().expect("known"));
 }
@@ -51,7 +51,7 @@ fn a_wrong_command_line_ends_with_2() {
 
 #[test]
 fn a_second_daemon_on_the_same_state_ends_with_73_and_disturbs_nobody() {
-    let world = World::new();
+    let world = World::new().setting("lock_timeout_seconds", "0");
     world.tree.fill("folder", 10);
     let first = world.start().ready();
     world.wait_until_done();
@@ -74,14 +74,14 @@ fn a_state_directory_that_cannot_be_made_ends_with_73() {
     world.set("state_dir", &inside.to_string_lossy());
     let ended = Daemon::spawn(world.command(&["run"])).wait();
     assert!(matches!(ended.code(), Some(73 | 78)), "{:?}", ended.code());
-    let told =
+    let reported =
         format!("{}{}", ended.errors, ended.lines.iter().map(|l| l.shown()).collect::<String>());
-    assert!(told.contains("a file"), "{told}");
+    assert!(reported.contains("a file"), "{reported}");
 }
 
 /// Whatever became of the record: nothing is deleted, what is there arrives, and the record is kept.
 fn without_its_record(world: &World, why: &str) {
-    // With the record this would be a deletion. Without it nobody can tell whose the object is.
+    // With the state this would be a deletion. Without it the owner of the object is unknown.
     fs::remove_file(world.tree.path("folder/0000")).expect("removed");
     world.tree.write("folder/0001", "changed");
     let daemon = world.start().ready();

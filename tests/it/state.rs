@@ -1,4 +1,4 @@
-//! The state directory in trouble: full, read-only, held by somebody. A clear word, and nothing lost.
+//! The state directory in trouble: full, read-only, or locked. A clear message, and nothing lost.
 
 use crate::harness::{Daemon, World, until};
 use std::fs::{self, File};
@@ -82,8 +82,8 @@ fn a_state_that_is_full_at_the_start_ends_with_73_and_loses_nothing() {
     world.tree.write("new", "content");
     let ended = Daemon::spawn(world.command(&["run"])).wait();
     assert_eq!(ended.code(), Some(73), "{:?}", ended.lines);
-    let told = ended.events("service.failed")[0].text("error.message").to_owned();
-    assert!(told.contains("No space left on device"), "{told}");
+    let reported = ended.events("service.failed")[0].text("error.message").to_owned();
+    assert!(reported.contains("No space left on device"), "{reported}");
     make_room(&world);
     let daemon = world.start();
     world.wait_until_done();
@@ -103,8 +103,11 @@ fn a_state_that_is_read_only_ends_with_73_and_a_clear_word() {
     for command in ["run", "once"] {
         let ended = Daemon::spawn(world.command(&[command])).wait();
         assert_eq!(ended.code(), Some(73), "{command}: {:?}", ended.lines);
-        let told = ended.events("service.failed")[0].text("error.message").to_owned();
-        assert!(told.contains("Read-only") && told.contains("must be writable"), "{told}");
+        let reported = ended.events("service.failed")[0].text("error.message").to_owned();
+        assert!(
+            reported.contains("Read-only") && reported.contains("must be writable"),
+            "{reported}"
+        );
     }
     let mut command = world.namespace().command("mount");
     assert!(command.args(["-o", "remount,rw"]).arg(&state).status().expect("run").success());

@@ -52,7 +52,8 @@ fn what_is_left_is_told_with_files_bytes_and_age() {
 
 #[test]
 fn a_state_that_somebody_else_has_is_told() {
-    let (world, said) = world();
+    let (mut world, said) = world();
+    world.set("lock_timeout_seconds", "0");
     let daemon = world.start().ready();
     assert_eq!(world.once().code(), Some(73));
     assert!(said()["reason"].as_str().expect("a reason").contains("in use by another process"));

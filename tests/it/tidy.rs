@@ -1,8 +1,9 @@
-//! The rules of the code that no compiler and no lint knows: which module may know of which, and
-//! how long and how told about a file is.
+//! The rules of the code that no compiler and no lint checks: which module may name which, how long
+//! files and functions are, and how they are documented.
 //!
 //! The source is read as text. That it is formatted by `rustfmt` is what makes it so easy.
 
+mod language;
 mod source;
 
 use source::{Source, all, crate_imports, functions, module_of};
@@ -11,13 +12,20 @@ use std::fs;
 use std::path::Path;
 
 /// What each module may name of the others. A new module gets a line here, and thereby a place.
-const MAY_NAME: [(&str, &[&str]); 28] = [
+const MAY_NAME: [(&str, &[&str]); 36] = [
     // The vocabulary, and the pure stages.
-    ("model", &[]),
+    ("escape", &[]),
+    ("model", &["escape"]),
     ("clock", &["model"]),
     ("documented", &[]),
+    ("error_causes", &[]),
     ("cover", &[]),
     ("threads", &[]),
+    ("safe_file", &[]),
+    ("sandbox", &[]),
+    ("endpoint_url", &[]),
+    ("unix_socket", &[]),
+    ("endpoints_file", &["safe_file"]),
     ("filter", &["model"]),
     ("rules", &["model"]),
     ("settle", &["model"]),
@@ -27,14 +35,28 @@ const MAY_NAME: [(&str, &[&str]); 28] = [
     ("queue", &["model", "store"]),
     // The adapters.
     ("root", &["model"]),
-    ("store", &["cover", "model"]),
+    ("store", &["cover", "model", "safe_file"]),
     ("detect", &["model", "root"]),
-    ("aws", &[]),
+    ("aws", &["error_causes", "safe_file"]),
     // What it is permitted to try is the queue's.
-    ("transfer", &["aws", "model", "queue", "root", "rules", "threads", "writer"]),
+    (
+        "transfer",
+        &[
+            "aws",
+            "endpoint_url",
+            "error_causes",
+            "escape",
+            "model",
+            "queue",
+            "root",
+            "rules",
+            "threads",
+            "writer",
+        ],
+    ),
     // Its back-off is the queue's.
-    ("invalidate", &["aws", "cover", "model", "queue", "store"]),
-    ("retry_file", &["model", "store"]),
+    ("invalidate", &["aws", "cover", "error_causes", "model", "queue", "store"]),
+    ("retry_file", &["clock", "escape", "model", "safe_file", "store"]),
     ("look", &["model", "plan", "root", "settle"]),
     ("reconcile", &["filter", "model", "root", "rules", "store"]),
     (
@@ -71,15 +93,40 @@ const MAY_NAME: [(&str, &[&str]); 28] = [
             "writer",
         ],
     ),
-    // Looks on at the work; nobody but the doorway knows of it.
+    // The way back.
+    ("restore", &["escape", "filter", "model", "root", "store", "threads", "transfer", "writer"]),
+    // Observes the work; only the composition root knows it.
     (
         "telemetry",
-        &["documented", "engine", "invalidate", "model", "queue", "reconcile", "transfer"],
+        &[
+            "documented",
+            "endpoint_url",
+            "engine",
+            "error_causes",
+            "escape",
+            "invalidate",
+            "model",
+            "queue",
+            "reconcile",
+            "transfer",
+        ],
     ),
-    ("admin", &["clock", "engine", "model", "writer"]),
+    (
+        "admin",
+        &[
+            "clock",
+            "endpoints_file",
+            "engine",
+            "escape",
+            "model",
+            "safe_file",
+            "unix_socket",
+            "writer",
+        ],
+    ),
     // The doorway.
-    ("config", &["documented", "model", "rules"]),
-    ("cli", &["config"]),
+    ("config", &["documented", "endpoint_url", "escape", "model", "rules", "safe_file"]),
+    ("cli", &["config", "endpoints_file", "escape", "safe_file", "unix_socket"]),
     ("shutdown", &[]),
     (
         "app",
@@ -90,16 +137,22 @@ const MAY_NAME: [(&str, &[&str]); 28] = [
             "clock",
             "config",
             "detect",
+            "endpoint_url",
+            "endpoints_file",
             "engine",
+            "escape",
             "filter",
             "invalidate",
             "model",
             "plan",
             "queue",
             "reconcile",
+            "restore",
             "retry_file",
             "root",
             "rules",
+            "safe_file",
+            "sandbox",
             "settle",
             "shutdown",
             "store",
@@ -112,14 +165,16 @@ const MAY_NAME: [(&str, &[&str]); 28] = [
 ];
 
 /// Crates of adapters, and the only files that may name them.
-const AT_HOME: [(&str, &[&str]); 9] = [
+const AT_HOME: [(&str, &[&str]); 11] = [
     ("aws_config", &["src/aws"]),
     ("aws_sdk_cloudfront", &["src/invalidate/cloudfront"]),
     ("aws_sdk_s3", &["src/transfer/s3"]),
     ("aws_types", &["src/aws"]),
     ("aws_smithy", &["src/transfer/s3", "src/aws"]),
+    ("libc", &["src/root/writers.rs"]),
     ("rusqlite", &["src/store"]),
     ("notify", &["src/detect"]),
+    ("landlock", &["src/sandbox"]),
     ("opentelemetry", &["src/telemetry"]),
     ("prometheus", &["src/telemetry"]),
 ];
@@ -128,7 +183,7 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 const LINE_CHARS_MAX: usize = 110;
 
-/// Fails with everything that breaks a rule, so that it is mended in one go.
+/// Fails with everything that breaks a rule, so that one run shows all of them.
 fn all_keep(rule: &str, breaches: &[String]) {
     assert!(breaches.is_empty(), "{rule}, but:\n  {}", breaches.join("\n  "));
 }
@@ -173,7 +228,7 @@ fn the_queue_takes_types_of_the_record_and_nothing_else() {
         all("src/queue").iter().chain(&all("src/queue.rs")).filter(|source| !source.is_test)
     {
         for (number, line) in source.code() {
-            let types = line.trim() == "use crate::store::{Change, Counts};";
+            let types = line.trim() == "use crate::store::{Change, StateCounts};";
             if line.contains("crate::store") && !(types && source.path == "src/queue.rs") {
                 breaches.push(format!("{}:{number}: {line}", source.path));
             }
@@ -209,6 +264,21 @@ fn names_crate(line: &str, name: &str) -> bool {
         !before.is_some_and(|char| char.is_alphanumeric() || matches!(char, '_' | ':' | '"' | '.'))
             && rest.starts_with("::")
     })
+}
+
+#[test]
+fn one_file_alone_has_unsafe_code() {
+    let mut breaches = Vec::new();
+    for source in everything().iter().filter(|source| source.path != "src/root/writers.rs") {
+        let code = source.text.lines().enumerate().filter(|(_, line)| {
+            let words = line.split(|char: char| !char.is_alphanumeric() && char != '_');
+            let code = !line.trim_start().starts_with("//") && !line.contains('"');
+            code && words.into_iter().any(|word| matches!(word, "unsafe" | "unsafe_code"))
+        });
+        breaches
+            .extend(code.map(|(number, line)| format!("{}:{}: {line}", source.path, number + 1)));
+    }
+    all_keep("what the program needs from the kernel is in rustix", &breaches);
 }
 
 #[test]
@@ -264,7 +334,8 @@ fn every_promise_in_the_documentation_names_tests_that_exist() {
     let mut breaches = Vec::new();
     for line in page.lines().filter(|line| line.starts_with("| ") && line.contains("_")) {
         let Some([number, _, named]) = cells(line) else { continue };
-        if number.parse::<u8>().is_err() {
+        // Exit codes have a table as well, without names of tests.
+        if number.parse::<u8>().is_err() || !named.starts_with('`') {
             continue;
         }
         promises += 1;
@@ -272,7 +343,7 @@ fn every_promise_in_the_documentation_names_tests_that_exist() {
         let missing = names.iter().filter(|name| !sources.iter().any(|source| tests(source, name)));
         breaches.extend(missing.map(|name| format!("{number}: there is no test {name}")));
     }
-    assert_eq!(promises, 13, "the table has a row for each promise");
+    assert_eq!(promises, 20, "the table has a row for each promise");
     all_keep("a promise names the tests that pin it", &breaches);
 }
 

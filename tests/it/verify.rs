@@ -42,8 +42,8 @@ fn every_kind_of_difference_is_told() {
     world.tree.remove("folder/0003");
     world.server.store().remove(BUCKET, "m/folder/0004");
     world.server.store().put(BUCKET, "m/folder/0005", "folder x");
-    world.put_foreign("foreign", "of somebody else");
-    world.put_foreign("folder//odd", "of somebody else");
+    world.put_foreign("foreign", "of another writer");
+    world.put_foreign("folder//odd", "of another writer");
     let before = world.server.objects(BUCKET).len();
     let said = world.run(&["verify", "--json"]);
     assert_eq!(said.code, Some(1), "{}", said.errors);
@@ -71,7 +71,7 @@ fn every_kind_of_difference_is_told() {
 #[test]
 fn content_that_was_damaged_is_seen_by_reading_it_and_not_otherwise() {
     let world = mirrored();
-    // The tags stay what they were: without a look at the bytes nobody can know.
+    // The tags stay what they were: only the bytes could show it.
     world.server.store().damage(BUCKET, "m/folder/0007");
     world.server.store().damage(BUCKET, "m/large");
     let said = world.run(&["verify", "--json"]);

@@ -1,13 +1,13 @@
 //! One writer: of two daemons on one prefix only one deletes, and the other says so.
 
-use crate::harness::http::{Endpoints, post};
+use crate::harness::http::Endpoints;
 use crate::harness::world::LEASE;
 use crate::harness::{Churn, Daemon, World, key, seed, until};
 use file_sync_dev_s3::{Action, BUCKET, Options, Rule};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Nobody takes a lease from a daemon that lives, and in no test does one wait for so long.
+/// No daemon takes a lease from a live one, and in no test does one wait for so long.
 const LONG: &str = "3600";
 
 /// Two trees whose daemons have one prefix: the world's own, and another one.
@@ -28,12 +28,13 @@ impl Two {
         fs::write(other.join("both"), "equal").expect("written");
         fs::write(other.join("of the other"), "its own").expect("written");
         // An empty directory would be taken for one whose volume is missing.
-        fs::write(other.join("stays"), "in the other").expect("written");
+        fs::write(other.join("stays there"), "in the other").expect("written");
         Self { world, other }
     }
 
     fn start_first(&mut self) -> Daemon {
-        let (tree, state) = (self.world.watch_path(), self.world.state_dir());
+        let tree = self.world.watch_path();
+        let state = self.world.state_dir();
         self.start(&tree, &state)
     }
 
@@ -167,7 +168,8 @@ fn nothing_is_deleted_while_the_lease_is_not_sure() {
 #[test]
 fn a_rolling_update_with_overlap_loses_nothing_and_leaves_nothing() {
     let mut two = Two::new("2");
-    let (tree, state) = (two.world.watch_path(), two.world.state_dir());
+    let tree = two.world.watch_path();
+    let state = two.world.state_dir();
     let mut churn = Churn::new(seed(), &two.world.tree);
     let mut old = two.start_first();
     for round in 0..4 {
@@ -176,13 +178,14 @@ fn a_rolling_update_with_overlap_loses_nothing_and_leaves_nothing() {
         // A pod without a volume for its state: its record is new.
         let state = state.with_file_name(format!("state {round}"));
         let new = two.start(&tree, &state);
-        let (endpoints, files) = (Endpoints::of(&new), two.world.tree.wanted().len());
+        let endpoints = Endpoints::of(&new);
+        let files = two.world.tree.wanted().len();
         until("it knows what there is", || endpoints.status()["mirrored_files"] == files);
         churn.steps(60);
         old.stop();
         new.wait_for("lease.held");
-        // What only the old one knew of, and went before the new one had looked, nobody knows of any more.
-        assert_eq!(post(endpoints.admin, "/-/flush?timeout=30s", "").0, 200);
+        // What only the old one knew, and was removed before the new one had listed, is unknown now.
+        assert_eq!(endpoints.post("/-/flush?timeout=30s", "").0, 200);
         churn.steps(60);
         old = new;
     }
@@ -207,7 +210,8 @@ fn a_single_run_holds_the_lease_for_as_long_as_it_lasts() {
     daemon.wait_for("lease.held");
     two.world.tree.remove("marker");
     two.world.tree.write("another", "marker");
-    let (tree, state) = (two.world.watch_path(), two.world.state_dir());
+    let tree = two.world.watch_path();
+    let state = two.world.state_dir();
     two.world.set("watch_path", &tree.to_string_lossy());
     two.world.set("state_dir", &state.to_string_lossy());
     let ended = two.world.once();
@@ -234,13 +238,13 @@ fn a_store_that_ignores_conditions_gives_the_lease_to_nobody() {
 #[test]
 fn an_object_that_is_no_lease_is_left_alone_and_nothing_is_deleted() {
     let mut two = Two::new(LONG);
-    two.world.put_foreign(LEASE, "somebody's");
+    two.world.put_foreign(LEASE, "foreign");
     let first = two.start_first();
     first.wait_for("lease.other");
     two.world.pass_a_marker("marker");
     two.world.tree.remove("marker");
     first.wait_for_line("why", |line| line.text("error.type") == "other-writer");
-    assert_eq!(two.world.versions(LEASE), ["somebody's"]);
+    assert_eq!(two.world.versions(LEASE), ["foreign"]);
     assert_eq!(two.world.deleted(), [""; 0]);
     first.stop();
 }
@@ -257,29 +261,38 @@ fn a_comparison_with_the_bucket_does_not_take_the_lease_for_an_object_of_somebod
 }
 
 #[test]
-fn without_a_lease_a_daemon_notices_the_other_by_an_object_it_replaced() {
+fn without_a_lease_only_the_objects_that_another_daemon_replaced_are_left_alone() {
     let mut two = Two::new("0");
-    two.world.tree.write("name of both", "of the first");
+    let replaced = ["name of both", "another name of both"];
+    // An empty directory would be taken for one whose volume is missing.
+    two.world.tree.write("stays", "in the first");
+    for name in replaced {
+        two.world.tree.write(name, "of the first");
+        fs::write(two.other.join(name), "of the second").expect("written");
+    }
     let first = two.start_first();
     two.world.wait_until_done();
-    fs::write(two.other.join("name of both"), "of the second").expect("written");
     let second = two.start_other();
-    two.world.wait_for_object("name of both", "of the second");
-    assert!(!other_writer(&first));
-    two.world.tree.remove("name of both");
-    let line = first.wait_for("writer.other");
-    assert_eq!(line.text("aws.s3.key"), key("name of both"));
-    assert!(other_writer(&first));
-    two.world.tree.remove("both");
-    two.world.tree.write("marker", "marker");
-    first.wait_for_line("why", |line| line.text("error.type") == "other-writer");
-    assert_eq!(two.world.deleted(), [""; 0]);
-    // A person looks into it, and approves.
+    for name in replaced {
+        two.world.wait_for_object(name, "of the second");
+    }
     second.stop();
-    assert_eq!(post(Endpoints::of(&first).admin, "/-/approve-deletes", "").0, 200);
+    for name in replaced {
+        two.world.tree.remove(name);
+        first.wait_for_line("it is left alone", |line| {
+            line.event() == "delete.declined" && line.text("aws.s3.key") == key(name)
+        });
+    }
+    // All else is deleted as before, and no person has to approve.
+    two.world.tree.remove("both");
     two.wait_until_gone("both");
-    assert_eq!(two.world.deleted(), [key("both")]);
     assert!(!other_writer(&first));
-    assert_eq!(two.world.object("name of both").as_deref(), Some(&b"of the second"[..]));
-    first.stop();
+    assert_eq!(two.world.deleted(), [key("both")]);
+    let ended = first.stop();
+    let reported = ended.events("writer.other");
+    assert_eq!(reported.len(), 1, "reported once");
+    assert!(replaced.map(key).contains(&reported[0].text("aws.s3.key").to_owned()));
+    for name in replaced {
+        assert_eq!(two.world.object(name).as_deref(), Some(&b"of the second"[..]));
+    }
 }

@@ -2,10 +2,13 @@
 
 mod copies;
 mod listing;
+mod listing_v1;
 mod objects;
 mod uploads;
+mod versions;
 
 use crate::checksum::Declared;
+use crate::mode::StoreModes;
 use crate::options::Options;
 use crate::store::{Condition, Store};
 use bytes::{Bytes, BytesMut};
@@ -22,13 +25,33 @@ pub(crate) struct Backend {
     pub(crate) part_bytes_min: u64,
     pub(crate) conditional_deletes: bool,
     pub(crate) conditional_writes: bool,
+    pub(crate) modes: StoreModes,
 }
 
 impl Backend {
     pub(crate) fn new(options: &Options, store: Store) -> Self {
-        let Options { part_bytes_min, conditional_deletes, conditional_writes, .. } = *options;
-        let region = options.region.clone();
-        Self { store, region, part_bytes_min, conditional_deletes, conditional_writes }
+        Self {
+            store,
+            region: options.region.clone(),
+            part_bytes_min: options.part_bytes_min,
+            conditional_deletes: options.heeds_delete_conditions(),
+            conditional_writes: options.heeds_write_conditions(),
+            modes: options.modes.clone(),
+        }
+    }
+}
+
+impl Backend {
+    /// What is looked at of the conditions of a write.
+    fn condition(
+        &self,
+        if_match: Option<ETagCondition>,
+        if_none_match: Option<ETagCondition>,
+    ) -> Condition {
+        match self.conditional_writes {
+            true => Condition { if_match, if_none_match },
+            false => Condition::default(),
+        }
     }
 }
 
@@ -53,7 +76,7 @@ async fn read_body(
     Ok((bytes.freeze(), declared))
 }
 
-/// The types of these errors are private to s3s, so their words have to tell them apart.
+/// The types of these errors are private to s3s, so their words have to distinguish them.
 fn unreadable(error: &(dyn std::error::Error + Send + Sync)) -> S3Error {
     let words = error.to_string();
     if words.contains("Sha256Mismatch") {
@@ -112,7 +135,9 @@ operations! {
     copy_object in copies: CopyObjectInput -> CopyObjectOutput;
     delete_object in objects: DeleteObjectInput -> DeleteObjectOutput;
     delete_objects in objects: DeleteObjectsInput -> DeleteObjectsOutput;
+    list_objects in listing_v1: ListObjectsInput -> ListObjectsOutput;
     list_objects_v2 in listing: ListObjectsV2Input -> ListObjectsV2Output;
+    list_object_versions in versions: ListObjectVersionsInput -> ListObjectVersionsOutput;
     list_multipart_uploads in listing: ListMultipartUploadsInput -> ListMultipartUploadsOutput;
     list_parts in listing: ListPartsInput -> ListPartsOutput;
     head_bucket in listing: HeadBucketInput -> HeadBucketOutput;

@@ -1,4 +1,4 @@
-//! The part of CloudFront that is told of changed objects, on demand as hard to please as the real one.
+//! The invalidation API of CloudFront, on demand as strict as the real one.
 //!
 //! # Invariants
 //!
@@ -194,7 +194,8 @@ impl Service {
         _farewell: Farewell,
     ) -> Result<Answer, HungUp> {
         let signed = request.headers().contains_key(AUTHORIZATION);
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
         let body = request.into_body().collect().await.map_err(|_| HungUp)?.to_bytes();
         let body = String::from_utf8_lossy(&body).into_owned();
         let names: Vec<_> = path.split('/').skip(1).collect();
@@ -281,7 +282,8 @@ impl Service {
                     return Err(Refusal { status: 400, code: "TooManyInvalidationsInProgress" });
                 }
                 let id = format!("I{}", state.made.len() + 1);
-                let (reference, paths) = (wanted.reference.clone(), wanted.paths.clone());
+                let reference = wanted.reference.clone();
+                let paths = wanted.paths.clone();
                 state.made.push(Invalidation { id, reference, paths, completed: false });
                 state.made.last().cloned().ok_or(Refusal { status: 500, code: "InternalError" })
             }

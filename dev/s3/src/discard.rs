@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 
 const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 const CRC64NVME: &str = "x-amz-checksum-crc64nvme";
-/// Any time does: nobody compares it with a clock.
+/// Any time does: it is never compared with a clock.
 const EPOCH: HeaderValue = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
 
 /// What is kept. Cheap to clone; all clones are the same.

@@ -7,6 +7,7 @@
 //! - The same seed and the same order of requests give the same faults.
 
 use crate::activity::lock;
+use crate::raw::RawAnswer;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 /// What a request asks for, known from its first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// `PutObject`, for example; `Other` for what the server does not tell apart.
+    /// `PutObject`, for example; `Other` for what the server does not distinguish.
     pub operation: &'static str,
     /// The bucket; empty for requests to the whole server.
     pub bucket: String,
@@ -36,8 +37,16 @@ pub enum Action {
     /// Status 200 with an error document, as `CompleteMultipartUpload` and `CopyObject` may answer.
     /// The operation is not applied.
     FailWithin200(&'static str),
+    /// This answer instead of that of S3, byte by byte. The body of the request is read first.
+    Answer(RawAnswer),
     /// The connection is reset before any of the body is read.
     Reset,
+    /// The connection is reset when so many bytes of the body were read. The operation is not
+    /// applied. A request with a shorter body is hit at its end.
+    ResetRequest(u64),
+    /// The operation is applied, and the connection is reset after so many bytes of the answer's
+    /// body. An answer without a body is lost altogether.
+    ResetReply(usize),
     /// The operation is applied, and the connection is reset in place of the answer.
     LoseReply,
     /// The operation is applied, and the answer's body ends after so many bytes although its header
@@ -73,16 +82,29 @@ impl Action {
         Self::Fail { status: 403, code: "AccessDenied" }
     }
 
-    /// 400 `ExpiredToken`: credentials are to be fetched anew.
+    /// 400 `ExpiredToken`: credentials must be fetched anew.
     #[must_use]
     pub fn expired_token() -> Self {
         Self::Fail { status: 400, code: "ExpiredToken" }
     }
 
-    /// 409 `ConditionalRequestConflict`: somebody else was writing at the same time.
+    /// 409 `ConditionalRequestConflict`: another client was writing at the same time.
     #[must_use]
     pub fn conflict() -> Self {
         Self::Fail { status: 409, code: "ConditionalRequestConflict" }
+    }
+
+    /// 200 with a page of HTML: a proxy answers, and S3 never receives the request.
+    #[must_use]
+    pub fn html_page() -> Self {
+        Self::Answer(RawAnswer::html(200))
+    }
+
+    /// 404 of an ingress that has no route; S3 never receives the request.
+    #[must_use]
+    pub fn default_backend() -> Self {
+        let answer = RawAnswer::new(404).header("content-type", "text/plain; charset=utf-8");
+        Self::Answer(answer.body("default backend - 404"))
     }
 
     /// 404 `NoSuchBucket`.
@@ -134,7 +156,7 @@ enum Keys {
 }
 
 impl Rule {
-    /// Hits every request, unless told otherwise below.
+    /// Hits every request, unless limited below.
     #[must_use]
     pub fn new(action: Action) -> Self {
         Self { action, operation: None, keys: Keys::All, skip: 0, times: None, probability: None }

@@ -1,5 +1,5 @@
 //! An S3 in memory for tests, measurements and the demo, and never part of the shipped program. Beside
-//! it, the part of CloudFront that is told of changes: [`CloudFront`].
+//! it, the invalidation API of CloudFront: [`CloudFront`].
 //!
 //! It behaves as S3 does where a mirror depends on it: signatures, checksums, conditions, multipart
 //! uploads, listings. It remembers every version of every object and every request, and it fails on
@@ -19,24 +19,32 @@ mod body;
 mod checksum;
 mod cloudfront;
 mod connection;
+mod dialect;
 mod discard;
 mod fault;
+mod fault_kind;
 mod journal;
+mod mode;
 mod multipart;
 mod object;
 mod operation;
 mod options;
+mod raw;
 pub mod rig;
 mod server;
 mod service;
 mod store;
+mod upstream;
 
 pub use activity::now;
 pub use cloudfront::{Asked, CloudFront, DISTRIBUTION, Invalidation};
 pub use fault::{Action, Call, Faults, Gate, Rule, RuleId};
+pub use fault_kind::{FaultKind, FaultRate, faults_of_all_kinds};
 pub use journal::{Count, Journal, REQUESTS_MAX, Request};
+pub use mode::{StoreMode, StoreModes};
 pub use object::{Headers, Object};
-pub use options::{ACCESS_KEY, BUCKET, Options, REGION, SECRET_KEY};
+pub use options::{ACCESS_KEY, BUCKET, BUCKET_OWNER, Options, REGION, SECRET_KEY};
+pub use raw::RawAnswer;
 /// The digests of an object, in Base64 as S3 shows them.
 pub use s3s::dto::Checksum;
 pub use server::Server;

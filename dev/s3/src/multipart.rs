@@ -45,6 +45,8 @@ pub(crate) struct Completion {
     pub(crate) checksum_type: Option<String>,
     pub(crate) size: Option<i64>,
     pub(crate) part_bytes_min: u64,
+    /// Whether all parts but the last have to have one size.
+    pub(crate) has_equal_parts: bool,
 }
 
 impl Whole {
@@ -140,6 +142,12 @@ impl Upload {
             }
             contents.push(part.content.clone());
         }
+        if completion.has_equal_parts && !are_equal_but_last(&contents) {
+            return Err(s3_error!(
+                InvalidPart,
+                "All non-trailing parts must have the same length."
+            ));
+        }
         Ok(contents)
     }
 
@@ -166,14 +174,22 @@ impl Upload {
     }
 }
 
+/// Whether all parts but the last have one size, and the last is not larger.
+fn are_equal_but_last(parts: &[Content]) -> bool {
+    let first = parts.first().map_or(0, |part| part.size);
+    let (last, others) =
+        parts.split_last().map_or((0, parts), |(last, others)| (last.size, others));
+    last <= first && others.iter().all(|part| part.size == first)
+}
+
 impl Part {
-    /// Whether the client's list means this part. It may tell the checksum or leave it out.
+    /// Whether the client's list means this part. The checksum is optional there.
     fn is_as_listed(&self, listed: &CompletedPart) -> bool {
         let same = |listed: &Option<String>, stored: &Option<String>| {
             listed.is_none() || stored.is_none() || listed == stored
         };
         let own = Some(base64(&self.content.crc64nvme.to_be_bytes()));
-        listed.e_tag.as_ref().map(ETag::value) == Some(self.content.etag().as_str())
+        listed.e_tag == Some(ETag::Strong(self.content.etag()))
             && same(&listed.checksum_crc64nvme, &own)
             && same(&listed.checksum_crc32, &self.checksums.checksum_crc32)
             && same(&listed.checksum_crc32c, &self.checksums.checksum_crc32c)

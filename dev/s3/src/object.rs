@@ -58,6 +58,8 @@ pub struct Headers {
     pub server_side_encryption: Option<String>,
     /// `x-amz-server-side-encryption-aws-kms-key-id`.
     pub kms_key_id: Option<String>,
+    /// `x-amz-server-side-encryption-customer-key-MD5`: the key that a reader needs.
+    pub customer_key_md5: Option<String>,
     /// `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
 }

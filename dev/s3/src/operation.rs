@@ -7,6 +7,29 @@ use percent_encoding::percent_decode_str;
 /// What is not listed below.
 const OTHER: &str = "Other";
 
+/// The operations that a fault may be for.
+pub(crate) const OPERATIONS: [&str; 19] = [
+    "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "CopyObject",
+    "CreateMultipartUpload",
+    "DeleteObject",
+    "DeleteObjects",
+    "GetBucketLocation",
+    "GetBucketVersioning",
+    "GetObject",
+    "HeadBucket",
+    "HeadObject",
+    "ListMultipartUploads",
+    "ListObjectVersions",
+    "ListObjects",
+    "ListObjectsV2",
+    "ListParts",
+    "PutObject",
+    "UploadPart",
+    "UploadPartCopy",
+];
+
 /// Reads the operation, bucket and key off the request line.
 pub(crate) fn call_of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Call {
     let path = percent_decode_str(uri.path()).decode_utf8_lossy().into_owned();
@@ -30,16 +53,24 @@ impl Query<'_> {
     fn has(&self, name: &str) -> bool {
         self.0.split('&').any(|pair| pair.split('=').next() == Some(name))
     }
+
+    /// Whether it has nothing that the first version of listings does not have.
+    fn is_of_listing(&self) -> bool {
+        let known = ["", "delimiter", "encoding-type", "marker", "max-keys", "prefix", "x-id"];
+        self.0.split('&').all(|pair| known.contains(&pair.split('=').next().unwrap_or("")))
+    }
 }
 
 fn on_bucket(method: &Method, query: &Query<'_>) -> &'static str {
     match *method {
         Method::HEAD => "HeadBucket",
         Method::POST if query.has("delete") => "DeleteObjects",
+        Method::GET if query.has("versions") => "ListObjectVersions",
         Method::GET if query.has("uploads") => "ListMultipartUploads",
         Method::GET if query.has("list-type") => "ListObjectsV2",
         Method::GET if query.has("location") => "GetBucketLocation",
         Method::GET if query.has("versioning") => "GetBucketVersioning",
+        Method::GET if query.is_of_listing() => "ListObjects",
         _ => OTHER,
     }
 }
@@ -80,6 +111,8 @@ mod tests {
         assert_eq!(call(&Method::POST, "/b/k?uploads").0, "CreateMultipartUpload");
         assert_eq!(call(&Method::POST, "/b/k?uploadId=u").0, "CompleteMultipartUpload");
         assert_eq!(call(&Method::GET, "/b?list-type=2&prefix=p").0, "ListObjectsV2");
+        assert_eq!(call(&Method::GET, "/b?prefix=p&marker=m").0, "ListObjects");
+        assert_eq!(call(&Method::GET, "/b?acl").0, "Other");
         assert_eq!(call(&Method::POST, "/b/?delete").0, "DeleteObjects");
     }
 

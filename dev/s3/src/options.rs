@@ -1,5 +1,6 @@
 //! What a server is started with.
 
+use crate::mode::{StoreMode, StoreModes};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The only access key the server knows.
@@ -8,6 +9,8 @@ pub const ACCESS_KEY: &str = "AKIDEVELOPMENT";
 pub const SECRET_KEY: &str = "development-only-secret";
 /// The bucket that exists, unless [`Options::buckets`] says otherwise.
 pub const BUCKET: &str = "mirror";
+/// The account that has all buckets.
+pub const BUCKET_OWNER: &str = "111122223333";
 /// The region the buckets are in, unless [`Options::region`] says otherwise.
 pub const REGION: &str = "eu-central-1";
 
@@ -39,6 +42,10 @@ pub struct Options {
     pub conditional_deletes: bool,
     /// Look at the conditions of writes. Not every store does.
     pub conditional_writes: bool,
+    /// Keep and show checksums. Not every store does: without it what is sent is verified, and forgotten.
+    pub checksums: bool,
+    /// How the store differs from S3 besides.
+    pub modes: StoreModes,
     /// Seed of faults with a probability.
     pub seed: u64,
 }
@@ -56,7 +63,23 @@ impl Default for Options {
             part_bytes_min: PART_BYTES_MIN,
             conditional_deletes: true,
             conditional_writes: true,
+            checksums: true,
+            modes: StoreModes::default(),
             seed: 0,
         }
+    }
+}
+
+impl Options {
+    pub(crate) fn shows_checksums(&self) -> bool {
+        self.checksums && !self.modes.has(StoreMode::NoChecksums)
+    }
+
+    pub(crate) fn heeds_write_conditions(&self) -> bool {
+        self.conditional_writes && !self.modes.has(StoreMode::IgnoresConditions)
+    }
+
+    pub(crate) fn heeds_delete_conditions(&self) -> bool {
+        self.conditional_deletes && !self.modes.has(StoreMode::IgnoresConditions)
     }
 }

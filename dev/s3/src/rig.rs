@@ -10,9 +10,11 @@
 mod command;
 mod daemon;
 mod interrupt;
+mod serving;
 mod workspace;
 
 pub use command::{INTERRUPTED, Options, program};
 pub use daemon::Daemon;
 pub use interrupt::Interrupt;
+pub use serving::serve_until_stopped;
 pub use workspace::{Workspace, content};

@@ -5,7 +5,7 @@
 //! - The server has its own threads and its own runtime, so that its clients may be synchronous, may
 //!   be paused, and may block.
 //! - A stopped server keeps its port to itself without listening on it: clients are refused, and
-//!   nobody else can take the port before it is resumed.
+//!   no other program can take the port before it is resumed.
 
 use crate::activity::Activity;
 use crate::connection;
@@ -63,11 +63,30 @@ impl Server {
     ///
     /// If the address cannot be listened on.
     pub fn start(options: &Options) -> io::Result<Self> {
+        Self::launch(options, |store, faults, journal| {
+            Service::new(options, store, faults, journal)
+        })
+    }
+
+    /// Starts a proxy in front of the S3 at `upstream`. Without faults every byte passes as it is. Of
+    /// `options` only the address and the seed count; its own buckets stay empty.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be listened on.
+    pub fn proxy(upstream: SocketAddr, options: &Options) -> io::Result<Self> {
+        Self::launch(options, |_, faults, journal| Service::proxy(upstream, faults, journal))
+    }
+
+    fn launch(
+        options: &Options,
+        service: impl FnOnce(&Store, Faults, Journal) -> Service,
+    ) -> io::Result<Self> {
         let activity = Arc::new(Activity::default());
         let store = Store::new(options, Arc::clone(&activity));
         let faults = Faults::new(options.seed);
         let journal = Journal::new(Arc::clone(&activity));
-        let service = Service::new(options, &store, faults.clone(), journal.clone());
+        let service = service(&store, faults.clone(), journal.clone());
         let port = bind(options.address)?;
         let address = port.local_addr()?;
         let state = State::Stopped { port };
@@ -81,7 +100,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If somebody else took the port in that very moment.
+    /// If another program took the port in that very moment.
     pub fn stop(&mut self) {
         match std::mem::replace(&mut self.state, State::Gone) {
             State::Running { stop, thread } => {

@@ -3,13 +3,16 @@
 use crate::backend::Backend;
 use crate::body::{CutOff, Metered};
 use crate::connection::Farewell;
+use crate::dialect::{self, Refusal};
 use crate::discard::Discard;
 use crate::fault::{Action, Fate, Faults};
 use crate::journal::{Entry, Journal};
+use crate::mode::StoreModes;
 use crate::object::length;
 use crate::operation::call_of;
 use crate::options::{ACCESS_KEY, Options};
 use crate::store::Store;
+use crate::upstream::Upstream;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
@@ -17,6 +20,7 @@ use hyper::{Response, StatusCode};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use std::fmt;
+use std::net::SocketAddr;
 
 pub(crate) type Answer = Response<s3s::Body>;
 
@@ -26,17 +30,22 @@ pub(crate) struct HungUp;
 
 impl fmt::Display for HungUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection is to be reset")
+        f.write_str("the connection must be reset")
     }
 }
 
 impl std::error::Error for HungUp {}
+
+/// Marks an answer that comes from another server, and is passed on as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Untouched;
 
 /// All that requests are answered with. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     faults: Faults,
     journal: Journal,
+    modes: StoreModes,
     behind: Behind,
 }
 
@@ -45,6 +54,7 @@ pub(crate) struct Service {
 enum Behind {
     S3(S3Service),
     Discard(Discard),
+    Upstream(Upstream),
 }
 
 impl Service {
@@ -56,7 +66,13 @@ impl Service {
             builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, options.secret_key.as_str()));
             Behind::S3(builder.build())
         };
-        Self { faults, journal, behind }
+        Self { faults, journal, modes: options.modes.clone(), behind }
+    }
+
+    /// Hands requests on to another server.
+    pub(crate) fn proxy(upstream: SocketAddr, faults: Faults, journal: Journal) -> Self {
+        let behind = Behind::Upstream(Upstream::new(upstream));
+        Self { faults, journal, modes: StoreModes::default(), behind }
     }
 
     /// Answers a request, or does not.
@@ -67,9 +83,14 @@ impl Service {
     ) -> Result<Answer, HungUp> {
         let call = call_of(request.method(), request.uri(), request.headers());
         let fate = self.faults.fate_of(&call);
+        let refusal = dialect::refusal(&self.modes, &call, request.headers());
         let mut entry = self.journal.begin(call, request.headers(), fate.rules.clone());
-        let mut answer = self.answer(request, &fate, &entry, farewell).await?;
+        let mut answer = self.answer(request, refusal, &fate, &entry, farewell).await?;
         entry.answered(answer.status().as_u16());
+        let is_of_another = answer.extensions().get::<Untouched>().is_some();
+        if is_of_another || matches!(fate.end, Some(Action::Answer(_))) {
+            return Ok(answer);
+        }
         if let Ok(id) = HeaderValue::from_str(&format!("{:016X}", entry.sequence)) {
             answer.headers_mut().insert("x-amz-request-id", id);
         }
@@ -80,6 +101,7 @@ impl Service {
     async fn answer(
         &self,
         request: hyper::Request<Incoming>,
+        refusal: Option<Refusal>,
         fate: &Fate,
         entry: &Entry,
         farewell: &Farewell,
@@ -95,25 +117,54 @@ impl Service {
             return Err(HungUp);
         }
         let request = request.map(|body| Metered::new(body, entry.meter(), fate.bytes_per_second));
-        match fate.end {
-            Some(Action::Fail { status, code }) => refuse(request, status, code).await,
+        match &fate.end {
+            Some(Action::Answer(raw)) => {
+                if raw.is_applied() {
+                    drop(self.apply(request, refusal).await?);
+                } else {
+                    read_to_end(request).await?;
+                }
+                raw.response().ok_or(HungUp)
+            }
+            Some(Action::Fail { status, code }) => refuse(request, *status, code).await,
             Some(Action::FailWithin200(code)) => refuse(request, 200, code).await,
-            Some(Action::LoseReply) => self.apply(request).await.and(Err(HungUp)),
+            Some(Action::ResetRequest(bytes)) => match &self.behind {
+                Behind::Upstream(upstream) => Err(upstream.call_in_part(request, *bytes).await),
+                _ => read_some(request, *bytes).await,
+            },
+            Some(Action::LoseReply) => self.apply(request, refusal).await.and(Err(HungUp)),
             Some(Action::TruncateReply(bytes)) => {
-                let answer = truncate(self.apply(request).await?, bytes).await?;
+                let answer = truncate(self.apply(request, refusal).await?, *bytes).await?;
                 farewell.say();
                 Ok(answer)
             }
-            _ => self.apply(request).await,
+            Some(Action::ResetReply(bytes)) => {
+                truncate(self.apply(request, refusal).await?, *bytes).await
+            }
+            _ => self.apply(request, refusal).await,
         }
     }
 
-    async fn apply(&self, request: hyper::Request<Metered>) -> Result<Answer, HungUp> {
+    async fn apply(
+        &self,
+        request: hyper::Request<Metered>,
+        refusal: Option<Refusal>,
+    ) -> Result<Answer, HungUp> {
+        if let Some(Refusal { status, code }) = refusal {
+            return refuse(request, status, code).await;
+        }
+        let mut answer = self.operate(request).await?;
+        dialect::adapt(&self.modes, answer.headers_mut());
+        Ok(answer)
+    }
+
+    async fn operate(&self, request: hyper::Request<Metered>) -> Result<Answer, HungUp> {
         match &self.behind {
             Behind::S3(s3) => {
                 s3.call(request.map(s3s::Body::http_body_unsync)).await.map_err(|_| HungUp)
             }
             Behind::Discard(discard) => discard.call(request).await.map_err(|_| HungUp),
+            Behind::Upstream(upstream) => upstream.call(request).await,
         }
     }
 }
@@ -124,10 +175,7 @@ async fn refuse(
     status: u16,
     code: &str,
 ) -> Result<Answer, HungUp> {
-    let mut body = request.into_body();
-    while let Some(frame) = body.frame().await {
-        drop(frame.map_err(|_| HungUp)?);
-    }
+    read_to_end(request).await?;
     let document = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <Error><Code>{code}</Code><Message>A fault on purpose.</Message></Error>"
@@ -137,7 +185,27 @@ async fn refuse(
     answer.body(s3s::Body::from(document)).map_err(|_| HungUp)
 }
 
-/// Cuts the body of `answer` off after `bytes`, and has the header tell its whole length.
+async fn read_to_end(request: hyper::Request<Metered>) -> Result<(), HungUp> {
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        drop(frame.map_err(|_| HungUp)?);
+    }
+    Ok(())
+}
+
+/// Reads so many bytes of the body, and hangs up.
+async fn read_some(request: hyper::Request<Metered>, bytes: u64) -> Result<Answer, HungUp> {
+    let mut body = request.into_body();
+    let mut read = 0;
+    while read < bytes
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        read += frame.data_ref().map_or(0, |data| length(data.len()));
+    }
+    Err(HungUp)
+}
+
+/// Cuts the body of `answer` off after `bytes`; the header keeps its whole length.
 async fn truncate(answer: Answer, bytes: usize) -> Result<Answer, HungUp> {
     let (mut parts, body) = answer.into_parts();
     let body = body.collect().await.map_err(|_| HungUp)?.to_bytes();

@@ -14,7 +14,7 @@ use s3s::dto::{Checksum, ETag, ETagCondition, Timestamp};
 use s3s::{S3Result, s3_error};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The buckets. Cheap to clone; all clones are the same buckets.
 #[derive(Debug, Clone)]
@@ -23,6 +23,7 @@ pub struct Store {
     activity: Arc<Activity>,
     keep_bodies: bool,
     latest_only: bool,
+    checksums: bool,
 }
 
 /// What happened to an object.
@@ -32,6 +33,8 @@ pub struct Change {
     pub sequence: u64,
     /// When it could first be seen.
     pub at: Instant,
+    /// The same by the clock on the wall.
+    pub modified: SystemTime,
     /// The object.
     pub key: String,
     /// What happened to it.
@@ -76,7 +79,9 @@ impl Condition {
     pub(crate) fn check(&self, object: Option<&Object>) -> S3Result<()> {
         let fits = |condition: &ETagCondition, object: &Object| match condition {
             ETagCondition::Any => true,
-            ETagCondition::ETag(etag) => etag.value() == object.etag,
+            // Of a weak tag it is not certain that it means these bytes.
+            ETagCondition::ETag(ETag::Strong(etag)) => *etag == object.etag,
+            ETagCondition::ETag(ETag::Weak(_)) => false,
         };
         match (&self.if_match, object) {
             (Some(_), None) => return Err(s3_error!(NoSuchKey)),
@@ -103,6 +108,7 @@ impl Store {
             activity,
             keep_bodies: options.keep_bodies,
             latest_only: options.latest_only,
+            checksums: options.shows_checksums(),
         }
     }
 
@@ -154,17 +160,34 @@ impl Store {
         self.read(bucket, |bucket| bucket.uploads.keys().cloned().collect())
     }
 
-    /// Stores an object without a request, as somebody else might.
+    /// Stores an object without a request, as another client might.
     ///
     /// # Panics
     ///
     /// If there is no such bucket.
     pub fn put(&self, bucket: &str, key: &str, body: impl Into<Bytes>) -> Arc<Object> {
+        self.put_with(bucket, key, body, &[])
+    }
+
+    /// Stores an object with this metadata without a request, as another client might.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such bucket.
+    pub fn put_with(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: impl Into<Bytes>,
+        metadata: &[(&str, &str)],
+    ) -> Arc<Object> {
         let content = self.content(body.into());
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let metadata = metadata.iter().map(pair).collect();
         let draft = Draft {
             etag: content.etag(),
             checksums: content.own_checksum(),
-            headers: Headers::default(),
+            headers: Headers { metadata, ..Headers::default() },
             content,
         };
         let stored =
@@ -195,13 +218,13 @@ impl Store {
         damaged.expect("it is there");
     }
 
-    /// Deletes an object without a request, as somebody else might.
+    /// Deletes an object without a request, as another client might.
     pub fn remove(&self, bucket: &str, key: &str) {
         let removed = self.write(bucket, |bucket| self.delete(bucket, key, &Condition::default()));
         removed.expect("the bucket is one of those the server was started with");
     }
 
-    /// Begins a multipart upload without a request, as somebody else might, and answers its id.
+    /// Begins a multipart upload without a request, as another client might, and returns its id.
     ///
     /// # Panics
     ///
@@ -232,6 +255,11 @@ impl Store {
     /// Takes stock of a body as these buckets keep it.
     pub(crate) fn content(&self, body: Bytes) -> Content {
         Content::new(body, self.keep_bodies)
+    }
+
+    /// What of these is kept and shown.
+    pub(crate) fn shown(&self, checksums: Checksum) -> Checksum {
+        if self.checksums { checksums } else { Checksum::default() }
     }
 
     /// The next number among all versions and requests.
@@ -278,8 +306,12 @@ impl Store {
             size: draft.content.size,
             crc64nvme: draft.content.crc64nvme,
             body: draft.content.body,
-            etag: draft.etag,
-            checksums: crate::checksum::of_whole_object(draft.checksums),
+            etag: match draft.headers.customer_key_md5 {
+                // No MD5 of the content.
+                Some(_) => reversed(&draft.etag),
+                None => draft.etag,
+            },
+            checksums: self.shown(crate::checksum::of_whole_object(draft.checksums)),
             headers: draft.headers,
             modified: wall_clock(),
             stored: now(),
@@ -313,8 +345,32 @@ impl Bucket {
         self.objects.get(key).ok_or_else(|| s3_error!(NoSuchKey))
     }
 
+    /// The version of `key` with this id.
+    pub(crate) fn version(&self, key: &str, id: &str) -> S3Result<&Arc<Object>> {
+        let wanted = |change: &&Change| change.key == key && change.sequence.to_string() == id;
+        let change = self.history.iter().find(wanted);
+        let object = change.and_then(|change| change.what.stored());
+        object.ok_or_else(|| s3_error!(NoSuchVersion))
+    }
+
+    /// All that happened to objects whose keys begin with `prefix`, by key and newest first.
+    pub(crate) fn versions_below(&self, prefix: &str) -> Vec<&Change> {
+        let mut changes: Vec<_> =
+            self.history.iter().filter(|change| change.key.starts_with(prefix)).collect();
+        changes.sort_by(|left, right| {
+            left.key.cmp(&right.key).then(right.sequence.cmp(&left.sequence))
+        });
+        changes
+    }
+
     fn note(&mut self, sequence: u64, key: &str, what: What) {
-        self.history.push(Change { sequence, at: now(), key: key.to_owned(), what });
+        self.history.push(Change {
+            sequence,
+            at: now(),
+            modified: wall_clock(),
+            key: key.to_owned(),
+            what,
+        });
     }
 }
 
@@ -333,4 +389,11 @@ impl Object {
     pub(crate) fn dto_etag(&self) -> ETag {
         ETag::Strong(self.etag.clone())
     }
+}
+
+/// An entity tag of the same form that is no MD5.
+fn reversed(etag: &str) -> String {
+    let (sum, parts) = etag.split_once('-').map_or((etag, None), |(sum, parts)| (sum, Some(parts)));
+    let sum: String = sum.chars().rev().collect();
+    parts.map_or_else(|| sum.clone(), |parts| format!("{sum}-{parts}"))
 }

@@ -8,10 +8,12 @@ const WORDS = {
   "in-sync": ["fine", "In sync: everything is in S3"],
   "syncing": ["busy", "Not in sync yet: changes are on their way"],
   "starting": ["busy", "Not known yet: starting and comparing"],
+  "waiting-for-instance": ["busy", "Waiting for another instance: it holds the state directory"],
   "stopping": ["warn", "Stopping: what is left waits for the next start"],
-  "files-parked": ["warn", "In sync, but for files that S3 cannot take"],
+  "partly": ["warn", "Not everything is in S3"],
   "deletes-held": ["bad", "Not in sync: deletes wait for approval"],
-  "s3-unavailable": ["bad", "Not in sync: S3 takes nothing"],
+  "restoring": ["bad", "Not in sync: a restore has not ended"],
+  "s3-unavailable": ["bad", "Not in sync: S3 unavailable"],
   "source-missing": ["bad", "Not in sync: the watched directory cannot be used"],
 };
 const shown = new Map();
@@ -19,9 +21,17 @@ let answered = null;
 
 const at = (id) => document.getElementById(id);
 
+// Characters that hide, move or reorder what is read. The service has the same list (escape.rs), and a test compares them.
+const HOSTILE = /[\u{0}-\u{1f}\u{7f}-\u{9f}\u{ad}-\u{ad}\u{34f}-\u{34f}\u{61c}-\u{61c}\u{115f}-\u{1160}\u{17b4}-\u{17b5}\u{180b}-\u{180f}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2060}-\u{206f}\u{3164}-\u{3164}\u{feff}-\u{feff}\u{ffa0}-\u{ffa0}\u{fff9}-\u{fffb}\u{1d173}-\u{1d17a}\u{e0000}-\u{e007f}]/gu;
+
+// A text of others, as it may be shown.
+function printable(text) {
+  return String(text ?? "").replace(HOSTILE, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
+}
+
 function element(name, text, kind) {
   const made = document.createElement(name);
-  made.textContent = text ?? "";
+  made.textContent = printable(text);
   if (kind) made.className = kind;
   return made;
 }
@@ -37,7 +47,8 @@ function time(moment) {
 
 function cell(kind, ...parts) {
   const made = element("td", "", kind);
-  made.append(...parts.filter((part) => part != null));
+  const shown = parts.filter((part) => part != null);
+  made.append(...shown.map((part) => typeof part === "string" ? printable(part) : part));
   return made;
 }
 
@@ -105,16 +116,18 @@ function detail(status) {
   switch (status.state) {
     case "in-sync":
       return status.last_success ? ["Last change sent at ", time(status.last_success), "."] : ["Nothing had to be sent."];
-    case "files-parked":
-      return [`${many(status.parked.files, "file")}: rename or ignore what is named below.`];
+    case "partly":
+    case "restoring":
+      return [status.cause ?? ""];
     case "deletes-held":
-      return [`${many(status.deletes.held, "object")} would go at once, more than the limits allow. If that is meant, POST to `,
-        element("code", "/-/approve-deletes"), " on the admin address."];
+      return [`${many(status.deletes.held, "object")} would go at once, more than the limits allow. If that is meant: `,
+        element("code", `file-sync-service deletes approve --expect ${status.deletes.held}`), "."];
     case "s3-unavailable":
       return [`${backlog(status)}. Nothing is lost: they go by themselves when S3 takes them.`];
     case "source-missing":
       return ["Nothing is deleted in S3 because of it."];
     case "starting":
+    case "waiting-for-instance":
     case "stopping":
     case "syncing":
       return [status.pending.files > 0 ? backlog(status) + "." : "Changes are waited for until they have settled."];
@@ -219,7 +232,7 @@ function show(status) {
   rows("recent", status.recent, (done) => [
     cell("", time(done.at)),
     cell("", done.operation),
-    file(done.path ?? "(names are told on the admin address)", done.failure ? `failed: ${done.failure}` : null, "failed"),
+    file(done.path ?? "(names are shown on the admin address)", done.failure ? `failed: ${done.failure}` : null, "failed"),
     cell("number", done.operation === "delete" ? "" : bytes(done.bytes)),
   ]);
   const settings = status.settings ?? [];
@@ -234,7 +247,7 @@ async function ask() {
     status = await answer.json();
   } catch {
     say("bad", "Not known: the daemon does not answer",
-      ...(answered ? ["What is below was told at ", time(answered), "."] : []));
+      ...(answered ? ["The data below is of ", time(answered), "."] : []));
   }
   at("main").classList.toggle("stale", status == null);
   if (status) {

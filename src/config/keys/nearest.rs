@@ -1,17 +1,17 @@
-//! Guesses at what was meant by an unknown name.
+//! Suggestions for unknown names.
 
 use super::{WATCH_PATH, all};
 
-/// How much of an unknown name is compared.
+/// Maximum number of characters of an unknown name that are compared.
 const WRITTEN_CHARS_MAX: usize = 64;
 
-/// The name a person most likely meant: one they wrote a part of, else the one with the fewest
-/// different letters.
+/// The most likely name: one of which a part was written, otherwise the one with the smallest edit
+/// distance.
 pub(in crate::config) fn nearest(written: &str) -> &'static str {
     nearest_of(written, all().map(|key| key.name)).unwrap_or(WATCH_PATH.name)
 }
 
-/// The one of `names` a person most likely meant.
+/// The most likely one of `names`.
 pub(in crate::config) fn nearest_of(
     written: &str,
     names: impl Iterator<Item = &'static str>,
@@ -26,7 +26,8 @@ pub(in crate::config) fn nearest_of(
     names.min_by_key(difference)
 }
 
-/// How many single letters have to be inserted, removed, changed or swapped with their neighbour.
+/// The number of letters that have to be inserted, removed, changed or swapped with their
+/// neighbour.
 pub(super) fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let mut rows = vec![(0..=right.len()).collect::<Vec<_>>()];

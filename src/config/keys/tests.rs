@@ -1,4 +1,4 @@
-//! Names, and guesses at what was meant.
+//! Tests of names and suggestions.
 
 use super::nearest::distance;
 use super::*;

@@ -1,26 +1,26 @@
-//! What may be said of objects, and what a person is told of what may not.
+//! Tests of valid and invalid object attributes, and of the messages.
 
-use super::super::{Loaded, Sources, load};
+use super::super::{ConfigSources, LoadedConfig, load};
 use super::*;
 use std::collections::BTreeMap;
 use std::fs;
 
-fn read(file: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
+fn read(file: &str, variables: &[(&str, &str)]) -> Result<LoadedConfig, String> {
     let directory = tempfile::tempdir().expect("a directory");
     let required = "watch_path: /data\ns3_bucket: my-bucket\n";
     fs::write(directory.path().join("config.yml"), format!("{required}{file}")).expect("a file");
-    let mut sources = Sources::new(BTreeMap::new(), directory.path().to_owned());
+    let mut sources = ConfigSources::new(BTreeMap::new(), directory.path().to_owned());
     for (name, value) in variables {
         sources.environment.insert((*name).into(), (*value).into());
     }
     load(&sources).map_err(|problems| problems.to_string())
 }
 
-fn objects(file: &str) -> rules::Settings {
+fn objects(file: &str) -> rules::RuleSettings {
     read(file, &[]).unwrap_or_else(|problems| panic!("{problems}")).config.objects
 }
 
-fn told(file: &str) -> String {
+fn reported(file: &str) -> String {
     read(file, &[]).expect_err("something is wrong")
 }
 
@@ -71,7 +71,7 @@ fn rules_can_stand_in_a_variable_as_yaml_or_json() {
     assert_eq!(
         problem.expect_err("an unknown field"),
         "1 problem in the configuration:\n  FILE_SYNC__OBJECT_RULES: object_rules, rule 1, cache: \
-         there is no such field; the nearest is cache_control"
+         there is no such field; did you mean cache_control?"
     );
 }
 
@@ -94,7 +94,7 @@ fn encryption_and_class_hold_for_all() {
     assert_eq!(settings.encryption, Some(Encryption::Kms { key, dual_layer: false }));
     let settings = objects("s3_server_side_encryption: AES256\n");
     assert_eq!(settings.encryption, Some(Encryption::Aes256));
-    // Another store knows classes that AWS does not.
+    // Another store has classes that AWS does not have.
     objects("s3_storage_class: my-tier\ns3_endpoint_url: http://ceph:7480\n");
 }
 
@@ -118,16 +118,16 @@ fn told_each_wrong_field_with_its_line() {
   - "*.html"
 "#;
     assert_eq!(
-        told(file),
+        reported(file),
         "13 problems in the configuration:\n  \
          config.yml:4: object_rules, rule 1, match: \"[z-a]\" is no glob: invalid range; 'z' > 'a'; \
          write one such as *.html or assets/**\n  \
          config.yml:5: object_rules, rule 1, cachecontrol: there is no such field; \
-         the nearest is cache_control\n  \
-         config.yml:6: object_rules, rule 2, content_type: \"html\" is no content type; \
+         did you mean cache_control?\n  \
+         config.yml:6: object_rules, rule 2, content_type: \"html\" is not a content type; \
          write one such as text/html; charset=utf-8\n  \
-         config.yml:7: object_rules, rule 2, storage_class: \"standard-ia\" is no storage class; \
-         the nearest is STANDARD_IA\n  \
+         config.yml:7: object_rules, rule 2, storage_class: \"standard-ia\" is not a storage class; \
+         did you mean STANDARD_IA?\n  \
          config.yml:6: object_rules, rule 2: has no match; write which files it is about, \
          such as match: \"*.html\"\n  \
          config.yml:9: object_rules, rule 3, cache_control: \"a\\nb\" holds characters that no header \
@@ -162,13 +162,13 @@ fn told_of_what_s3_would_not_take() {
         (rule("tags: x"), "takes names and values"),
         ("object_rules: {match: a}\n".to_owned(), "takes a list of rules"),
         ("object_rules: [{match: }]\n".to_owned(), "is no pattern of 1 to 1024 bytes"),
-        ("s3_storage_class: ARCHIVE\n".to_owned(), "is no storage class; the nearest is"),
+        ("s3_storage_class: ARCHIVE\n".to_owned(), "is not a storage class; did you mean"),
         ("s3_server_side_encryption: AES-256\n".to_owned(), "write AES256 or aws:kms or"),
         ("s3_kms_key_id: alias/mine\n".to_owned(), "is a key that nothing uses"),
         ("s3_checksum_algorithm: md5\n".to_owned(), "write crc64nvme or crc32 or crc32c or none"),
     ] {
-        let told = told(&file);
-        assert!(told.starts_with("1 problem") && told.contains(why), "{why}: {told}");
+        let reported = reported(&file);
+        assert!(reported.starts_with("1 problem") && reported.contains(why), "{why}: {reported}");
     }
 }
 
@@ -178,7 +178,7 @@ fn tags_of_directories_go_into_metadata_that_is_theirs_alone() {
     let tagged = objects(&format!("{behind}cloudfront_cache_tag: cache-tag\n"));
     let prefix = KeyPrefix::new("p").expect("a prefix");
     assert_eq!(tagged.cache_tags, Some(CacheTags::new("cache-tag", &prefix)));
-    // The switch turns it off as well.
+    // The switch disables it too.
     assert_eq!(objects("cloudfront_cache_tag: cache-tag\n").cache_tags, None);
     let rule = |metadata: &str| format!("object_rules: [{{match: a, metadata: {{{metadata}}}}}]\n");
     let much = rule(&format!("a: {0}, b: {0}", "x".repeat(500)));
@@ -190,7 +190,7 @@ fn tags_of_directories_go_into_metadata_that_is_theirs_alone() {
         ("cache-tag", rule("cache-tag: mine"), "is metadata of a rule of object_rules as well"),
         ("cache-tag", much, "leaves 887 bytes for the metadata of object_rules"),
     ] {
-        let told = told(&format!("{behind}cloudfront_cache_tag: {name}\n{more}"));
-        assert!(told.contains(why), "{told}");
+        let reported = reported(&format!("{behind}cloudfront_cache_tag: {name}\n{more}"));
+        assert!(reported.contains(why), "{reported}");
     }
 }

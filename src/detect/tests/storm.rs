@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::model::Fingerprint;
-use crate::root::{Kind, Visit, walk};
+use crate::root::{FileKind, Visit, walk};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -38,17 +38,24 @@ impl Model {
                     self.files.remove(path);
                     let kind = match self.root.look(path) {
                         Ok(stat) => {
-                            if stat.kind == Kind::File {
+                            if stat.kind == FileKind::File {
                                 self.files.insert(path.clone(), stat.fingerprint);
                             }
                             Some(stat.kind)
                         }
                         Err(_) => None,
                     };
-                    // What was known below a directory that is gone is looked at as well. Of one that
-                    // came and went before it was watched there is no other word.
-                    if kind != Some(Kind::Directory) && *activity != Activity::Found {
-                        self.files.retain(|known, _| known == path || !known.is_within(path));
+                    // What was known below a directory that is gone, or that came, is looked at as well:
+                    // there is no event of what happened below it before it was watched.
+                    let below = |known: &RelPath| known != path && known.is_within(path);
+                    if *activity == WriteState::Found || !self.files.keys().any(below) {
+                        continue;
+                    }
+                    if kind == Some(FileKind::Directory) {
+                        let tree = Hint::Tree(path.clone(), Depth::Whole);
+                        self.compare(path, Depth::Whole, &tree);
+                    } else {
+                        self.files.retain(|known, _| !below(known));
                     }
                 }
                 Hint::Tree(directory, depth) => self.compare(directory, *depth, &hint),
@@ -65,7 +72,8 @@ impl Model {
                     seen.insert(path.clone(), stat.fingerprint);
                 }
                 Visit::Unreadable { .. } => complete = false,
-                Visit::Directory { .. } | Visit::Skipped { .. } | Visit::Mount { .. } => {}
+                Visit::Directory { .. } | Visit::Skipped { .. } => {}
+                Visit::Mount { .. } | Visit::OwnState { .. } => {}
                 Visit::Known { .. } | Visit::Left { .. } => {}
             }
             ControlFlow::Continue(())
@@ -103,7 +111,7 @@ impl Model {
     }
 }
 
-/// Follows the hints while the writers work, and then until all is told.
+/// Follows the hints while the writers work, and then until all have arrived.
 async fn follow(watched: &mut Watched, model: &mut Model, mut writers: JoinSet<()>) {
     loop {
         tokio::select! {
@@ -230,7 +238,8 @@ async fn random_storm(seed: u64, changes: usize, per_instance: usize, stalls: us
     let made = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
     for writer in 0..WRITERS {
-        let (dir, made) = (watched.dir.path().to_owned(), made.clone());
+        let dir = watched.dir.path().to_owned();
+        let made = made.clone();
         writers.spawn_blocking(move || {
             let mut random = fastrand::Rng::with_seed(seed * 1_000 + writer as u64);
             for _ in 0..changes / WRITERS {
@@ -240,7 +249,8 @@ async fn random_storm(seed: u64, changes: usize, per_instance: usize, stalls: us
             }
         });
     }
-    let (inbox, dir) = (watched.detector.inbox.clone(), watched.dir.path().to_owned());
+    let inbox = watched.detector.inbox.clone();
+    let dir = watched.dir.path().to_owned();
     writers.spawn_blocking(move || {
         for _ in 0..stalls {
             overflow(&inbox, &dir);

@@ -1,11 +1,11 @@
 //! What the loop does about requests, and whom it answers.
 
-use super::Work;
+use super::EffectRunner;
 use crate::detect::Detector;
-use crate::engine::control::{self, PARKED_MAX, Request};
-use crate::engine::snapshot::Mode;
-use crate::engine::{Ask, Engine, Event};
-use crate::model::{Activity, Hint};
+use crate::engine::control::{self, ControlRequest, PARKED_MAX};
+use crate::engine::snapshot::ActiveMode;
+use crate::engine::{Engine, EngineCommand, Event};
+use crate::model::{Hint, WriteState};
 use crate::transfer::{Journal, ObjectStore};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use std::time::Duration;
 /// Time between two looks for flushes that have ended.
 const FLUSH_CHECK: Duration = Duration::from_millis(20);
 
-impl<S: ObjectStore, J: Journal> Work<S, J> {
-    /// Answers the flushes that have ended, and tells when to look after the others.
+impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
+    /// Answers the flushes that have ended, and returns when to check the others.
     pub(super) fn answer_flushes(&mut self, engine: &mut Engine) -> Option<Duration> {
         if !engine.is_flushing() {
             return None;
@@ -28,19 +28,19 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
         Some(self.next_check)
     }
 
-    /// What somebody asks for, as an event if it is one.
+    /// The request as an event, if it is one.
     pub(super) fn request(
         &mut self,
-        request: Request,
+        request: ControlRequest,
         engine: &Engine,
         detector: &Option<Arc<Detector>>,
     ) -> Option<Event> {
         let ask = match request {
-            Request::Ping(answer) => {
+            ControlRequest::Ping(answer) => {
                 control::reply(answer, Ok(()));
                 return None;
             }
-            Request::Queued(limit, answer) => {
+            ControlRequest::Queued(limit, answer) => {
                 let store = self.parts.store.clone();
                 self.tasks.spawn(async move {
                     control::queued(&store, limit, answer).await;
@@ -48,36 +48,40 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
                 });
                 return None;
             }
-            Request::Rescan(answer) => {
+            ControlRequest::Rescan(answer) => {
                 control::reply(answer, Ok(()));
-                Ask::Rescan
+                EngineCommand::Rescan
             }
-            Request::ApproveDeletes(answer) => {
-                control::reply(answer, Ok(engine.deletes_waiting()));
-                self.parts.transfer.approve_deletes();
-                Ask::ApproveDeletes
+            ControlRequest::ApproveDeletes { expect, answer } => {
+                let held = engine.deletes_waiting();
+                control::reply(answer, Ok(held));
+                if expect.is_some_and(|expected| expected != held) {
+                    return None;
+                }
+                EngineCommand::ApproveDeletes
             }
-            Request::EndSoon(answer) => {
+            ControlRequest::EndSoon(answer) => {
+                self.parts.transfer.begin_ending();
                 control::reply(answer, Ok(()));
-                Ask::EndSoon
+                EngineCommand::EndSoon
             }
-            Request::Retry(None, answer) => {
+            ControlRequest::Retry(None, answer) => {
                 control::reply(answer, Ok(engine.counts().pending));
                 self.look_at_parked();
-                Ask::Retry
+                EngineCommand::Retry
             }
-            Request::Retry(Some(paths), answer) => {
+            ControlRequest::Retry(Some(paths), answer) => {
                 control::reply(answer, Ok(paths.len() as u64));
-                let hints = paths.into_iter().map(|path| Hint::Path(path, Activity::Done));
+                let hints = paths.into_iter().map(|path| Hint::Path(path, WriteState::Done));
                 return Some(Event::Hinted(hints.collect()));
             }
-            Request::Flush { patience, answer } => {
+            ControlRequest::Flush { patience, answer } => {
                 let id = self.waiting.add(answer)?;
-                let everything = self.parts.rescan.mode == Mode::Events;
+                let everything = self.parts.rescan.mode == ActiveMode::Events;
                 let gathered = control::gather(detector.clone(), everything, patience);
                 self.tasks.spawn(async move {
                     let compare = gathered.await;
-                    Some(Event::Asked(Ask::Flush { id, compare }))
+                    Some(Event::Asked(EngineCommand::Flush { id, compare }))
                 });
                 return None;
             }
@@ -89,13 +93,14 @@ impl<S: ObjectStore, J: Journal> Work<S, J> {
     fn look_at_parked(&mut self) {
         let store = self.parts.store.clone();
         self.tasks.spawn_blocking(move || {
-            let (mut hints, mut after) = (Vec::new(), None);
+            let mut hints = Vec::new();
+            let mut after = None;
             while hints.len() < PARKED_MAX {
-                // A record that cannot be read is told by those who need it.
+                // The operation that needs it reports a state that cannot be read.
                 let paths = store.parked_blocking(after.take()).unwrap_or_default();
                 let Some(last) = paths.last() else { break };
                 after = Some(last.clone());
-                hints.extend(paths.into_iter().map(|path| Hint::Path(path, Activity::Done)));
+                hints.extend(paths.into_iter().map(|path| Hint::Path(path, WriteState::Done)));
             }
             Some(Event::Hinted(hints))
         });

@@ -1,26 +1,25 @@
 //! Tries: what they have to know, and how they are carried out.
 
-use crate::model::{Epoch, Operation, Outcome};
-use crate::queue::Lease;
-use crate::store::{self, Question, Store, StoreError};
+use crate::model::{AttemptOutcome, Operation, Outcome, RootGeneration};
+use crate::queue::Attempt;
+use crate::store::{self, StateLookup, Store, StoreError};
 use crate::transfer::{self, Journal, ObjectStore, ReadAhead, Transfer};
 
 /// That the rows of tries are on disk, with what the record said right after to each; `None` where it was
 /// not asked.
-pub(in crate::engine) type Permit = Option<Result<Vec<transfer::Known>, StoreError>>;
+pub(in crate::engine) type AttemptPermit = Option<Result<Vec<transfer::AttemptRecord>, StoreError>>;
 
 /// Carries out a put, or deletes.
 pub(in crate::engine) async fn perform_tries<S: ObjectStore, J: Journal>(
     transfer: &Transfer<S, J>,
     store: &Store,
-    epoch: Epoch,
-    leases: Vec<Lease>,
-    permit: Permit,
+    epoch: RootGeneration,
+    leases: Vec<Attempt>,
+    permit: AttemptPermit,
     read: Option<ReadAhead>,
-) -> Vec<(Lease, Outcome)> {
+) -> Vec<(Attempt, AttemptOutcome)> {
     if let Err(failure) = transfer.prepare().await {
-        let failed = |lease| (lease, Outcome::Failed(failure.clone()));
-        return leases.into_iter().map(failed).collect();
+        return nothing_sent(leases, &Outcome::Failed(failure));
     }
     let known = match permit {
         Some(known) => known,
@@ -30,8 +29,7 @@ pub(in crate::engine) async fn perform_tries<S: ObjectStore, J: Journal>(
         }
     };
     let Ok(known) = known else {
-        let again = |lease| (lease, Outcome::LookAgain("the record cannot be read"));
-        return leases.into_iter().map(again).collect();
+        return nothing_sent(leases, &Outcome::LookAgain("the record cannot be read"));
     };
     let tries: Vec<_> = leases.into_iter().zip(known).collect();
     let outcomes = match &tries[..] {
@@ -43,24 +41,30 @@ pub(in crate::engine) async fn perform_tries<S: ObjectStore, J: Journal>(
     tries.into_iter().zip(outcomes).map(|((lease, _), outcome)| (lease, outcome)).collect()
 }
 
+/// Attempts that have ended before their first request.
+fn nothing_sent(leases: Vec<Attempt>, outcome: &Outcome) -> Vec<(Attempt, AttemptOutcome)> {
+    let ended = |lease| (lease, AttemptOutcome::without_a_write(outcome.clone()));
+    leases.into_iter().map(ended).collect()
+}
+
 /// What tries have to know of their own paths, and of those their files had before.
-pub(super) fn questions<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Vec<Question> {
-    let paths = leases.into_iter().flat_map(|Lease { pending, .. }| {
+pub(super) fn questions<'a>(leases: impl IntoIterator<Item = &'a Attempt>) -> Vec<StateLookup> {
+    let paths = leases.into_iter().flat_map(|Attempt { pending, .. }| {
         std::iter::once(&pending.path).chain(&pending.copy_from).cloned()
     });
-    paths.map(Question::of_bucket).collect()
+    paths.map(StateLookup::of_bucket).collect()
 }
 
 /// The `answers` to the [`questions`] of `leases`.
 pub(super) fn known_of(
-    leases: &[Lease],
-    epoch: Epoch,
-    answers: &mut impl Iterator<Item = store::Known>,
-) -> Vec<transfer::Known> {
-    let known = |lease: &Lease| {
+    leases: &[Attempt],
+    epoch: RootGeneration,
+    answers: &mut impl Iterator<Item = store::RecordedState>,
+) -> Vec<transfer::AttemptRecord> {
+    let known = |lease: &Attempt| {
         let own = answers.next();
         let twin = lease.pending.copy_from.as_ref().and_then(|_| answers.next());
-        transfer::Known {
+        transfer::AttemptRecord {
             upload: own.as_ref().and_then(|own| own.upload.clone()),
             listed: own.as_ref().and_then(|own| own.listed),
             mirrored: own.and_then(|own| own.mirrored),

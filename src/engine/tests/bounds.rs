@@ -1,28 +1,31 @@
 //! What happens at the limits: nothing grows beyond them, and nothing is lost by them.
 
-use super::super::control::{Control, Refusal, Request, Waiting, channel};
+use super::super::control::{Control, ControlError, ControlRequest, FlushWaiters, channel};
 use super::super::*;
 use super::world::{at, engine, path};
+use crate::look::Inspection;
 use crate::model::Fingerprint;
+use crate::plan::FileState;
+use crate::store::RecordedState;
 
 const PATHS_MAX: usize = 100_000;
 
 /// An engine with room for many paths, in which so many wait.
 fn waiting(paths: usize) -> Engine {
-    let mut engine = engine(Duration::ZERO, Counts::default(), true);
-    let settings = crate::settle::Settings {
+    let mut engine = engine(Duration::ZERO, StateCounts::default(), true);
+    let settings = crate::settle::DebounceSettings {
         paths_max: PATHS_MAX,
         trees_max: 10,
         ..engine.settings.settle.clone()
     };
     engine.settle = Settle::new(settings.clone());
     engine.settings.settle = settings;
-    let hint = |number| Hint::Path(path(&format!("f{number}")), Activity::Done);
+    let hint = |number| Hint::Path(path(&format!("f{number}")), WriteState::Done);
     drop(engine.apply(Event::Hinted((0..paths).map(hint).collect()), at(0)));
     engine
 }
 
-fn looks(effects: Vec<Effect>) -> Vec<Vec<Rested>> {
+fn looks(effects: Vec<Effect>) -> Vec<Vec<ReadyPath>> {
     let look = |effect| match effect {
         Effect::Look(paths) => Some(paths),
         _ => None,
@@ -31,13 +34,28 @@ fn looks(effects: Vec<Effect>) -> Vec<Vec<Rested>> {
 }
 
 /// Every one of them is there, and new.
-fn found(paths: Vec<Rested>) -> Event {
+fn found(paths: Vec<ReadyPath>) -> Event {
     let looked = paths.into_iter().map(|rested| {
         let age = Some(Duration::from_secs(60));
-        let observed = Observed::File(Fingerprint::of_size(1));
-        let looked = Looked { rested, observed, age, instead: None, unsettled: false };
-        let (mirrored, pending, twin) = (None, None, None);
-        (looked, Known { mirrored, pending, below: false, twin, listed: None, upload: None })
+        let observed = FileState::File(Fingerprint::of_size(1));
+        let looked = Inspection {
+            rested,
+            at_ns: 0,
+            observed,
+            age,
+            linked: false,
+            closed: false,
+            instead: None,
+            unsettled: false,
+            passing: false,
+        };
+        let mirrored = None;
+        let pending = None;
+        let twin = None;
+        (
+            looked,
+            RecordedState { mirrored, pending, below: false, twin, listed: None, upload: None },
+        )
     });
     Event::Looked(looked.collect())
 }
@@ -47,7 +65,7 @@ fn no_more_is_looked_at_at_once_than_the_limits_say() {
     let mut engine = waiting(LOOK_PATHS_MAX * (LOOKS_MAX + 2));
     let mut first = looks(engine.apply(Event::Tick, at(300)));
     assert_eq!(first.iter().map(Vec::len).collect::<Vec<_>>(), [LOOK_PATHS_MAX; LOOKS_MAX]);
-    assert_eq!(looks(engine.apply(Event::Tick, at(400))), Vec::<Vec<Rested>>::new());
+    assert_eq!(looks(engine.apply(Event::Tick, at(400))), Vec::<Vec<ReadyPath>>::new());
     let ended = first.pop().expect("a look");
     assert_eq!(looks(engine.apply(found(ended), at(500))).len(), 1, "one ends, one begins");
 }
@@ -56,7 +74,9 @@ fn no_more_is_looked_at_at_once_than_the_limits_say() {
 #[test]
 fn while_nothing_can_be_written_what_waits_to_be_is_bounded() {
     let mut engine = waiting(PATHS_MAX - 1);
-    let (mut commits, mut changes, mut now) = (0, 0, 300);
+    let mut commits = 0;
+    let mut changes = 0;
+    let mut now = 300;
     let mut effects = engine.apply(Event::Tick, at(now));
     loop {
         let (writes, others): (Vec<_>, Vec<_>) =
@@ -82,7 +102,7 @@ fn while_nothing_can_be_written_what_waits_to_be_is_bounded() {
     assert!(!engine.has_room(), "a comparison waits as well");
     let waits = engine.settle.paths();
     for number in 1..=3 {
-        drop(engine.apply(Event::Written(number, Counts::default()), at(now)));
+        drop(engine.apply(Event::Written(number, StateCounts::default()), at(now)));
     }
     assert!(engine.settle.paths() < waits, "it goes on when something was written");
 }
@@ -105,7 +125,7 @@ fn a_comparison_waits_while_half_of_the_room_for_paths_is_taken() {
 async fn who_asks_while_too_many_others_wait_is_told_so_at_once() {
     let (control, mut requests) = channel();
     let mut asked = tokio::task::JoinSet::new();
-    let ask = |control: Control| async move { control.ask(Request::Ping).await };
+    let ask = |control: Control| async move { control.ask(ControlRequest::Ping).await };
     let mut taken = 0;
     let refused = loop {
         asked.spawn(ask(control.clone()));
@@ -116,17 +136,17 @@ async fn who_asks_while_too_many_others_wait_is_told_so_at_once() {
         }
         assert!(taken <= 1_000, "without end");
     };
-    assert_eq!(refused, Err(Refusal::Busy));
+    assert_eq!(refused, Err(ControlError::Busy));
     assert_eq!(requests.len(), taken);
-    while let Ok(Request::Ping(answer)) = requests.try_recv() {
-        answer.send(Ok(())).expect("somebody waits");
+    while let Ok(ControlRequest::Ping(answer)) = requests.try_recv() {
+        answer.send(Ok(())).expect("the client waits");
     }
     assert_eq!(asked.join_all().await, vec![Ok(()); taken]);
 }
 
 #[test]
 fn flushes_beyond_the_limit_are_refused_and_make_room_when_they_end() {
-    let mut waiting = Waiting::default();
+    let mut waiting = FlushWaiters::default();
     let mut answers = Vec::new();
     let refused = loop {
         let (answer, answered) = tokio::sync::oneshot::channel();
@@ -136,7 +156,7 @@ fn flushes_beyond_the_limit_are_refused_and_make_room_when_they_end() {
         }
         assert!(answers.len() <= 1_000, "without end");
     };
-    assert!(matches!(refused.blocking_recv(), Ok(Err(Refusal::Busy))));
+    assert!(matches!(refused.blocking_recv(), Ok(Err(ControlError::Busy))));
     drop(answers.pop());
     assert_eq!(waiting.gone().len(), 1);
     let (answer, _answered) = tokio::sync::oneshot::channel();

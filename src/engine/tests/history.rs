@@ -3,11 +3,17 @@
 use super::super::snapshot::History;
 use super::super::*;
 use super::world::path;
+use crate::model::QueueRow;
 use crate::model::{Failure, Operation, Version};
 
-fn lease(name: &str, operation: Operation, size: u64) -> Lease {
+fn lease(name: &str, operation: Operation, size: u64) -> Attempt {
     let version = Version { size, mtime_ns: 1 };
-    Lease { pending: Pending::new(path(name), operation, version, 0), sent_before: None, queued: 0 }
+    Attempt {
+        pending: QueueRow::new(path(name), operation, version, 0),
+        sent_before: None,
+        queued: 0,
+        lane: Lane::Fresh,
+    }
 }
 
 #[test]
@@ -21,6 +27,7 @@ fn the_history_is_bounded_and_tells_the_newest_first() {
         code: "AccessDenied".into(),
         message: "a".into(),
         answer_lost: false,
+        retry_after_ms: None,
     };
     history.ended(&lease("b", Operation::Put, 7), &Outcome::Failed(failure), 50);
     assert_eq!((history.totals.deletes, history.totals.failures), (50, 1));

@@ -1,7 +1,7 @@
-//! What a round is made of.
+//! Tests of the content of a batch.
 
 use super::*;
-use crate::model::{CacheTags, Context, KeyPrefix, Link, RelPath};
+use crate::model::{CacheTags, KeyPrefix, RelPath, SpanReference, TraceLink};
 use fastrand::Rng;
 
 fn addresses() -> (Addresses, CacheTags) {
@@ -9,12 +9,12 @@ fn addresses() -> (Addresses, CacheTags) {
     (Addresses::new("site", true).with_tags(Some(tags.clone())), tags)
 }
 
-fn stale(path: &str, below: bool, tagged: bool) -> Stale {
+fn stale(path: &str, below: bool, tagged: bool) -> PendingInvalidation {
     let path = RelPath::new(path.as_bytes()).expect("a proper path");
-    Stale { path, below, tagged, change: None }
+    PendingInvalidation { path, below, tagged, change: None }
 }
 
-/// Whether one of `items` throws the copy away that viewers get at `path`.
+/// Whether one of `items` invalidates the copy that viewers get at `path`.
 fn throws_away(items: &[String], path: &str, tags: &[&str]) -> bool {
     items.iter().any(|item| match (item.strip_prefix('#'), item.strip_suffix('*')) {
         (Some(tag), _) => tags.contains(&tag),
@@ -27,9 +27,10 @@ fn throws_away(items: &[String], path: &str, tags: &[&str]) -> bool {
 fn every_copy_is_thrown_away_by_what_it_carries_within_all_limits() {
     let (addresses, tags) = addresses();
     let mut dice = Rng::with_seed(7);
-    let (mut by_tag, mut by_wildcard) = (0, 0);
+    let mut by_tag = 0;
+    let mut by_wildcard = 0;
     for _ in 0..500 {
-        // Some trees have old copies, most of those not everywhere.
+        // Some trees have old copies, most of them not everywhere.
         let old = if dice.bool() { 0.0 } else { dice.f64() * dice.f64() };
         let files = dice.usize(1..80);
         let stale: Vec<_> = (0..files)
@@ -41,7 +42,7 @@ fn every_copy_is_thrown_away_by_what_it_carries_within_all_limits() {
                 stale(&path, false, dice.f64() >= old)
             })
             .collect();
-        let limits = Limits {
+        let limits = CoverLimits {
             entries: dice.usize(1..6),
             items: dice.usize(1..12),
             wholes: dice.usize(1..4),
@@ -70,7 +71,7 @@ fn tags_are_not_as_few_as_wildcards() {
         let path = |file| format!("d{}/e{}/{file}", file % 3, file / 3 % 3);
         (0..45).map(|file| stale(&path(file), false, tagged)).collect()
     };
-    let limits = Limits { entries: 4, items: 20, wholes: 3 };
+    let limits = CoverLimits { entries: 4, items: 20, wholes: 3 };
     assert_eq!(paths(&addresses, &stale(true), limits).0.len(), 9);
     let (plain, wildcards) = paths(&addresses, &stale(false), limits);
     assert!(plain.len() + wildcards.len() <= 3, "{plain:?} {wildcards:?}");
@@ -79,26 +80,27 @@ fn tags_are_not_as_few_as_wildcards() {
 #[test]
 fn a_batch_has_links_to_the_changes_it_tells_of_and_not_too_many() {
     let (addresses, _) = addresses();
-    let batch = |paths: &[&str]| Batch {
+    let batch = |paths: &[&str]| PathBatch {
         id: "b".into(),
         reference: "r".into(),
         distribution: "E1".into(),
         paths: paths.iter().map(|&path| path.into()).collect(),
-        month: Month(0),
+        month: MonthCount(0),
         created: 0,
         accepted: None,
         links: Vec::new(),
     };
     let change = |path: &str| {
-        let change = Some(Link { context: Context::of(path), since: 1 });
-        Stale { change, ..stale(path, false, false) }
+        let change = Some(TraceLink { context: SpanReference::of(path), since: 1 });
+        PendingInvalidation { change, ..stale(path, false, false) }
     };
     let mut batches = [batch(&["/site/a", "/site/b/*"]), batch(&["/site/c/*"])];
     let stale = [change("a"), change("b/1"), change("c/1"), stale("c/2", false, false)];
     link(&addresses, &mut batches, &stale);
-    let linked = |batch: &Batch| batch.links.iter().map(|link| link.context).collect::<Vec<_>>();
-    assert_eq!(linked(&batches[0]), [Context::of("a"), Context::of("b/1")]);
-    assert_eq!(linked(&batches[1]), [Context::of("c/1")]);
+    let linked =
+        |batch: &PathBatch| batch.links.iter().map(|link| link.context).collect::<Vec<_>>();
+    assert_eq!(linked(&batches[0]), [SpanReference::of("a"), SpanReference::of("b/1")]);
+    assert_eq!(linked(&batches[1]), [SpanReference::of("c/1")]);
     let many: Vec<_> = (0..2 * LINKS_MAX).map(|number| change(&format!("c/{number}"))).collect();
     link(&addresses, &mut batches, &many);
     assert_eq!(batches[1].links.len(), LINKS_MAX);

@@ -1,4 +1,4 @@
-//! Where paths go, held to values that must never change.
+//! Tests of assignments, pinned to values that must never change.
 
 use super::*;
 
@@ -6,11 +6,11 @@ fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).expect("a proper path")
 }
 
-fn share(index: u16, count: u16, depth: u8) -> Share {
-    Share::new(index, count, depth).expect("a part")
+fn share(index: u16, count: u16, depth: u8) -> Shard {
+    Shard::new(index, count, depth).expect("a part")
 }
 
-/// Whose a file is.
+/// The index of a file.
 fn of(text: &str, count: u16, depth: u8) -> u16 {
     let owners: Vec<_> =
         (0..count).filter(|index| share(*index, count, depth).has_file(&path(text))).collect();
@@ -20,7 +20,7 @@ fn of(text: &str, count: u16, depth: u8) -> u16 {
 
 #[test]
 fn jump_hash_is_the_one_of_the_paper() {
-    // Of the reference implementation.
+    // Values of the reference implementation.
     for (key, count, bucket) in
         [(1, 1, 0), (42, 57, 43), (0xdead_10cc, 1, 0), (0xdead_10cc, 666, 361), (256, 1024, 520)]
     {
@@ -61,7 +61,7 @@ fn a_whole_subtree_goes_one_way_and_files_above_by_their_own_names() {
             let deep = of(&format!("d{name}/sub"), count, 2);
             assert_eq!(of(&format!("d{name}/sub/file"), count, 2), deep);
             for index in 0..count {
-                // Somebody's files may lie below it.
+                // Files of another user may be below it.
                 assert!(share(index, count, 2).has_directory(&path(&format!("d{name}"))));
                 let sub = path(&format!("d{name}/sub/deeper"));
                 assert_eq!(share(index, count, 2).has_directory(&sub), index == deep);
@@ -81,7 +81,8 @@ fn growth_moves_only_what_the_new_one_gets_and_all_have_about_as_much() {
         let mut sizes = vec![0_u32; usize::from(count)];
         for name in 0..NAMES {
             let name = format!("tenant-{name:05}");
-            let (before, after) = (of(&name, count, 1), of(&name, count + 1, 1));
+            let before = of(&name, count, 1);
+            let after = of(&name, count + 1, 1);
             assert!(after == before || after == count, "{name}: {before} to {after}");
             moved += u32::from(after != before);
             sizes[usize::from(before)] += 1;
@@ -97,18 +98,18 @@ fn growth_moves_only_what_the_new_one_gets_and_all_have_about_as_much() {
 
 #[test]
 fn one_alone_has_everything() {
-    let all = Share::default();
+    let all = Shard::default();
     assert!(all.has_file(&path("a/b")) && all.has_directory(&path("a")));
-    assert_eq!(Share::new(3, 3, 1), None);
-    assert_eq!(Share::new(0, 1, 0), None);
+    assert_eq!(Shard::new(3, 3, 1), None);
+    assert_eq!(Shard::new(0, 1, 0), None);
 }
 
 #[test]
 fn the_record_reads_what_it_wrote() {
-    for written in [Share::default(), share(2, 3, 4)] {
+    for written in [Shard::default(), share(2, 3, 4)] {
         assert_eq!(written.to_string().parse(), Ok(written));
     }
     for wrong in ["", "0/1", "3/3/1", "0/1/x", "0/1/1/1"] {
-        assert_eq!(wrong.parse::<Share>(), Err(()), "{wrong}");
+        assert_eq!(wrong.parse::<Shard>(), Err(()), "{wrong}");
     }
 }

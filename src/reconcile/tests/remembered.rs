@@ -27,7 +27,11 @@ fn what_agreed_is_not_asked_for_again_until_it_changes_or_its_record_does() {
     assert_eq!(found, [""; 0]);
     assert!(["", "a", "a/b", "a/c", "d"].iter().all(|path| fixture.remembers(path)));
     let (found, again) = fixture.differing("", Depth::Whole);
-    assert_eq!((found, again), (vec![], before), "the same is told of what is remembered");
+    assert_eq!(
+        (found, again),
+        (vec![], before),
+        "the scan reports the same with remembered directories"
+    );
 
     fixture.record("a/c/3");
     let kept = ["", "a", "a/b", "a/c", "d"].map(|path| fixture.remembers(path));
@@ -63,10 +67,10 @@ fn another_epoch_and_other_patterns_forget_everything() {
     fixture.write("a/1");
     fixture.record("a/1");
     assert_eq!(fixture.differing("", Depth::Whole).0, [""; 0]);
-    let filter = Filter::new(&Settings {
+    let filter = Filter::new(&FilterSettings {
         defaults: false,
         patterns: vec!["1".into()],
-        share: crate::model::Share::default(),
+        share: crate::model::Shard::default(),
     });
     fixture.filter = filter.expect("patterns");
     assert_eq!(fixture.differing("", Depth::Whole).1.files, 0);
@@ -104,7 +108,8 @@ proptest! {
         steps in prop::collection::vec((step(), "[ab]/[ab]/[1-3]|[ab]/[45]|[67]"), 1..60),
     ) {
         let fixture = Fixture::new();
-        let (mut disk, mut recorded) = (BTreeMap::new(), BTreeMap::new());
+        let mut disk = BTreeMap::new();
+        let mut recorded = BTreeMap::new();
         for (number, (step, path)) in steps.into_iter().enumerate() {
             let whole = fixture.tree.path().join(&path);
             match step {

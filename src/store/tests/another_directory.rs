@@ -1,4 +1,4 @@
-//! What waits when the record is bound to another directory.
+//! Tests of the queue when the state is bound to another directory.
 
 use super::*;
 
@@ -7,18 +7,20 @@ async fn what_waits_of_another_directory_deletes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path()).store;
     let bound = |epoch| {
-        Change::Bound(Bound {
+        Change::Bound(StateBinding {
             target: "t".into(),
             source: "s".into(),
-            epoch: Epoch(epoch),
+            origin: None,
+            epoch: RootGeneration(epoch),
             owner: "o".into(),
             listed: true,
             heir: false,
             probed: None,
+            overlap: false,
         })
     };
     let sent = Some(Version { size: 1, mtime_ns: 1 });
-    let row = |name, operation| Change::Queue(Pending { operation, sent, ..pending(name, 0) });
+    let row = |name, operation| Change::Queue(QueueRow { operation, sent, ..pending(name, 0) });
     let changes = vec![
         bound(1),
         Change::Mirrored(path("recorded"), mirrored(1)),
@@ -33,7 +35,7 @@ async fn what_waits_of_another_directory_deletes_nothing() {
     let counts = store.write(vec![bound(2)]).await.expect("written");
     assert_eq!((counts.mirrored, counts.pending, counts.deletes), (1, 1, 0));
     let (rows, _) = store.due(9).await.expect("read");
-    // That the record may be wrong about an object stays in mind.
+    // The doubt about an object is kept.
     let expected = (path("recorded"), Operation::Put, sent);
     assert_eq!(
         rows.into_iter().map(|row| (row.path, row.operation, row.sent)).next(),

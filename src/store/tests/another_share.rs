@@ -1,20 +1,20 @@
-//! What becomes of a record when the directory is shared out anew.
+//! Tests of a state whose shard changes.
 
 use super::*;
-use crate::model::Share;
+use crate::model::Shard;
 
 const NAMES: [&str; 12] = ["a", "b", "c", "d/x", "d/y", "e", "f/x", "g", "h", "i", "j/x/y", "k"];
 
-fn share(index: u16, count: u16) -> Share {
-    Share::new(index, count, 1).expect("a part")
+fn share(index: u16, count: u16) -> Shard {
+    Shard::new(index, count, 1).expect("a part")
 }
 
-fn opened(directory: &Path, share: Share) -> Opened {
+fn opened(directory: &Path, share: Shard) -> OpenedState {
     Store::open(directory, "b/p", share, 42).expect("a usable record")
 }
 
 async fn recorded(store: &Store) -> Vec<String> {
-    let known = NAMES.map(|name| Question::of(path(name)));
+    let known = NAMES.map(|name| StateLookup::of(path(name)));
     let known = store.known(known.into()).await.expect("read");
     let known = NAMES.iter().zip(known).filter(|(_, known)| {
         assert!(known.pending.is_none() && known.listed.is_none());
@@ -23,32 +23,34 @@ async fn recorded(store: &Store) -> Vec<String> {
     known.map(|(name, _)| (*name).to_owned()).collect()
 }
 
-/// A record of `share` in which every name of its is mirrored, listed, and waits to be deleted, and
-/// has an upload.
-async fn fill(directory: &Path, of: Share) {
+/// Creates a state of `share` in which each of its names has a record, a listed object, a pending
+/// delete and an upload.
+async fn fill(directory: &Path, of: Shard) {
     let store = opened(directory, of).store;
-    let bound = Bound {
+    let bound = StateBinding {
         target: "b/p".into(),
         source: "s".into(),
-        epoch: Epoch(1),
+        origin: None,
+        epoch: RootGeneration(1),
         owner: "o".into(),
         listed: true,
         heir: false,
         probed: None,
+        overlap: false,
     };
     let mut changes = vec![Change::Bound(bound)];
     for name in NAMES.into_iter().filter(|name| of.has_file(&path(name))) {
         let operation = Operation::Delete;
         changes.push(Change::Mirrored(path(name), mirrored(1)));
         changes.push(Change::Listed(path(name), 1));
-        changes.push(Change::Queue(Pending { operation, ..pending(name, 0) }));
-        changes.push(Change::UploadNoted(UploadNote { path: path(name), ..note(Some("u"), 1) }));
+        changes.push(Change::Queue(QueueRow { operation, ..pending(name, 0) }));
+        changes.push(Change::UploadNoted(UploadRecord { path: path(name), ..note(Some("u"), 1) }));
     }
     store.write(changes).await.expect("written");
     store.closed().await;
 }
 
-fn of(share: Share) -> Vec<String> {
+fn of(share: Shard) -> Vec<String> {
     let names = NAMES.into_iter().filter(|name| share.has_file(&path(name)));
     names.map(str::to_owned).collect()
 }
@@ -56,15 +58,15 @@ fn of(share: Share) -> Vec<String> {
 #[tokio::test]
 async fn what_is_another_one_s_now_is_forgotten_with_all_that_waits() {
     let directory = tempfile::tempdir().expect("a directory");
-    fill(directory.path(), Share::default()).await;
-    let Opened { store, bound, counts, remapped, .. } = opened(directory.path(), share(0, 2));
+    fill(directory.path(), Shard::default()).await;
+    let OpenedState { store, bound, counts, remapped, .. } = opened(directory.path(), share(0, 2));
     let left = of(share(0, 2));
     assert!(!left.is_empty() && left.len() < NAMES.len());
     assert_eq!(recorded(&store).await, left);
-    // What is to be deleted is found anew.
+    // Deletes are found again.
     assert_eq!((counts.mirrored, counts.pending), (left.len() as u64, 0));
     let forgotten = (NAMES.len() - left.len()) as u64;
-    let expected = Remapped { from: Share::default(), generation: 2, forgotten };
+    let expected = RemappedShard { from: Shard::default(), generation: 2, forgotten };
     assert_eq!(remapped, Some(expected));
     let bound = bound.expect("bound");
     assert!(!bound.listed && bound.heir);
@@ -76,7 +78,7 @@ async fn what_is_another_one_s_now_is_forgotten_with_all_that_waits() {
 #[tokio::test]
 async fn uploads_of_what_is_another_one_s_now_are_still_to_be_ended() {
     let directory = tempfile::tempdir().expect("a directory");
-    fill(directory.path(), Share::default()).await;
+    fill(directory.path(), Shard::default()).await;
     let opened = opened(directory.path(), share(1, 2));
     assert_eq!(opened.uploads.len(), NAMES.len());
 }
@@ -84,11 +86,11 @@ async fn uploads_of_what_is_another_one_s_now_are_still_to_be_ended() {
 #[tokio::test]
 async fn what_may_have_come_is_looked_for_in_the_bucket() {
     for (from, to) in
-        [(share(0, 3), share(0, 2)), (share(0, 2), share(1, 2)), (share(1, 3), Share::default())]
+        [(share(0, 3), share(0, 2)), (share(0, 2), share(1, 2)), (share(1, 3), Shard::default())]
     {
         let directory = tempfile::tempdir().expect("a directory");
         fill(directory.path(), from).await;
-        let Opened { store, bound, .. } = opened(directory.path(), to);
+        let OpenedState { store, bound, .. } = opened(directory.path(), to);
         let bound = bound.expect("bound");
         assert!(!bound.listed && bound.heir, "{from} to {to}");
         let both: Vec<_> = of(from).into_iter().filter(|name| of(to).contains(name)).collect();
@@ -99,13 +101,14 @@ async fn what_may_have_come_is_looked_for_in_the_bucket() {
 #[tokio::test]
 async fn what_is_taken_over_replaces_nothing_that_is_recorded() {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = opened(directory.path(), Share::default()).store;
+    let store = opened(directory.path(), Shard::default()).store;
     let own = vec![Change::Mirrored(path("own"), mirrored(1)), Change::Queue(pending("waits", 0))];
     store.write(own).await.expect("written");
     let left = |name| Change::Inherited(path(name), mirrored(2));
     let counts = store.write(["own", "waits", "left"].map(left).into()).await.expect("written");
     assert_eq!((counts.mirrored, counts.pending), (3, 1));
-    let known = store.known(["own", "waits", "left"].map(|name| Question::of(path(name))).into());
+    let known =
+        store.known(["own", "waits", "left"].map(|name| StateLookup::of(path(name))).into());
     let rows = known.await.expect("read").into_iter().map(|known| known.mirrored);
     assert_eq!(rows.collect::<Vec<_>>(), [Some(mirrored(1)), Some(mirrored(2)), Some(mirrored(2))]);
 }
@@ -114,7 +117,7 @@ async fn what_is_taken_over_replaces_nothing_that_is_recorded() {
 async fn what_is_recorded_and_not_in_the_bucket_is_forgotten_by_a_shard() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = opened(directory.path(), share(0, 2)).store;
-    let row = |etag: &str| Mirrored { etag: Some(etag.into()), ..mirrored(1) };
+    let row = |etag: &str| ObjectRecord { etag: Some(etag.into()), ..mirrored(1) };
     let names = ["same", "another", "absent", "bell\u{7}"];
     let rows = names.map(|name| Change::Mirrored(path(name), row("\"e\"")));
     store.write(rows.into()).await.expect("written");
@@ -122,7 +125,7 @@ async fn what_is_recorded_and_not_in_the_bucket_is_forgotten_by_a_shard() {
     let changes = vec![found("same", "e"), found("another", "\"f\""), Change::Reviewed];
     let counts = store.write(changes).await.expect("written");
     assert_eq!(counts.mirrored, 2);
-    let questions = names.map(|name| Question::of(path(name)));
+    let questions = names.map(|name| StateLookup::of(path(name)));
     let known = store.known(questions.into()).await.expect("read").into_iter();
     let known: Vec<_> = known.map(|known| (known.mirrored.is_some(), known.listed)).collect();
     assert_eq!(known, [(true, None), (false, Some(1)), (false, None), (true, None)]);

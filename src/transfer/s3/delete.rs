@@ -3,67 +3,75 @@
 //! A store that does not know such a request, or such a condition, is asked once and gets the next
 //! simpler one from then on.
 
-use super::error::{failure, is_status, lacks_condition, of_one};
-use super::{S3, patient};
+use super::S3;
+use super::capabilities::Feature;
+use super::content_md5::CONTENT_MD5;
+use super::error::{
+    failure, is_no_such_key, is_precondition_failed, is_status, lacks_condition, lacks_operation,
+    of_one, refuses_feature,
+};
 use crate::model::Failure;
-use crate::transfer::{Condemned, Deleted};
+use crate::transfer::{DeleteRequest, DeleteResult};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::delete_object::DeleteObjectError;
 use aws_sdk_s3::operation::delete_objects::{DeleteObjectsError, DeleteObjectsOutput};
 use aws_sdk_s3::types::{Delete, Error, ObjectIdentifier};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// What a store turned out not to know.
-#[derive(Debug, Default)]
-pub(super) struct Lacks {
-    /// Conditions on deletes. The record is the guard then.
-    conditions: AtomicBool,
-    /// Deletes of many objects in one request.
-    batches: AtomicBool,
-}
+use std::collections::{HashMap, HashSet};
 
 impl S3 {
     /// Answers for each object, in their order.
-    pub(super) async fn delete_all(&self, objects: &[Condemned]) -> Vec<Result<Deleted, Failure>> {
-        let together: Vec<&Condemned> =
+    pub(super) async fn delete_all(
+        &self,
+        objects: &[DeleteRequest],
+    ) -> Vec<Result<DeleteResult, Failure>> {
+        let together: Vec<&DeleteRequest> =
             objects.iter().filter(|object| fits_xml(object.key.as_str())).collect();
-        let batched = together.len() > 1 && !self.lacks.batches.load(Ordering::Relaxed);
+        let batched = together.len() > 1 && !self.capabilities.lacks(Feature::DeleteMany);
         let answers = if batched { self.delete_together(&together).await } else { None };
         let mut results = Vec::with_capacity(objects.len());
         for object in objects {
-            results.push(match &answers {
-                Some(answers) if fits_xml(object.key.as_str()) => answers.of(object),
-                _ => self.delete_one(object).await,
+            let answer = answers.as_ref().filter(|_| fits_xml(object.key.as_str()));
+            results.push(match answer.and_then(|answers| answers.of(object)) {
+                Some(answer) => answer,
+                None => self.delete_one(object).await,
             });
         }
         results
     }
 
     /// One request for all. `None` if the store does not know such a request.
-    async fn delete_together(&self, objects: &[&Condemned]) -> Option<Answers> {
-        let error = match self.send_deletes(objects).await {
-            Ok(answer) => return Some(Answers::each(answer.errors.unwrap_or_default())),
-            Err(error) => error,
-        };
-        let unknown = is_status(&error, &[400, 405, 411, 501]);
-        if unknown {
-            self.lacks.batches.store(true, Ordering::Relaxed);
-            tracing::info!(
-                event = "store.lacks",
-                error.message = failure(&error).message,
-                "the store does not delete many objects in one request; each gets its own"
-            );
+    async fn delete_together(&self, objects: &[&DeleteRequest]) -> Option<DeleteAnswer> {
+        let checksum = !self.capabilities.lacks(Feature::DeleteChecksum);
+        let mut answer = self.send_deletes(objects, checksum).await;
+        // Status 501 says that the store does not know the operation.
+        if let Err(refusal) = &answer
+            && checksum
+            && is_status(refusal, &[400])
+            && refuses_feature(refusal)
+        {
+            let again = self.send_deletes(objects, false).await;
+            if again.is_ok() {
+                self.capabilities.note_lack(Feature::DeleteChecksum, &failure(refusal));
+            }
+            answer = again;
         }
-        (!unknown).then(|| Answers::All(failure(&error)))
+        match answer {
+            Ok(answer) => Some(DeleteAnswer::each(answer.errors.unwrap_or_default(), objects)),
+            Err(error) if lacks_operation(&error) => {
+                self.capabilities.note_lack(Feature::DeleteMany, &failure(&error));
+                None
+            }
+            Err(error) => Some(DeleteAnswer::All(failure(&error))),
+        }
     }
 
     async fn send_deletes(
         &self,
-        objects: &[&Condemned],
+        objects: &[&DeleteRequest],
+        checksum: bool,
     ) -> Result<DeleteObjectsOutput, SdkError<DeleteObjectsError, HttpResponse>> {
-        let conditional = !self.lacks.conditions.load(Ordering::Relaxed);
+        let conditional = !self.capabilities.lacks(Feature::DeleteConditions);
         let mut delete = Delete::builder().quiet(true);
         for object in objects {
             let etag = object.etag.clone().filter(|_| conditional);
@@ -71,31 +79,40 @@ impl S3 {
                 ObjectIdentifier::builder().key(object.key.as_str()).set_e_tag(etag).build()?,
             );
         }
-        let request = self.client.delete_objects().bucket(&self.bucket).delete(delete.build()?);
+        let request = self
+            .client
+            .delete_objects()
+            .bucket(&self.bucket)
+            .set_checksum_algorithm((!checksum).then_some(CONTENT_MD5))
+            .delete(delete.build()?);
         // A store takes its time for a thousand objects, as it would for so many bytes.
-        patient(request.customize(), objects.len() as u64 * 1024).send().await
+        self.patient(request.customize(), objects.len() as u64 * 1024).send().await
     }
 
-    async fn delete_one(&self, object: &Condemned) -> Result<Deleted, Failure> {
-        let conditional = !self.lacks.conditions.load(Ordering::Relaxed);
+    async fn delete_one(&self, object: &DeleteRequest) -> Result<DeleteResult, Failure> {
+        let conditional = !self.capabilities.lacks(Feature::DeleteConditions);
         if let Some(etag) = object.etag.as_deref().filter(|_| conditional) {
             match self.send_delete(object, Some(etag)).await {
-                Ok(()) => return Ok(Deleted::Gone),
-                Err(error) if is_status(&error, &[404]) => return Ok(Deleted::Gone),
-                Err(error) if is_status(&error, &[412]) => return Ok(Deleted::Replaced),
+                Ok(()) => return Ok(DeleteResult::Gone),
+                Err(error) if is_no_such_key(&error) => return Ok(DeleteResult::Gone),
+                Err(error) if is_precondition_failed(&error) => return Ok(DeleteResult::Replaced),
                 Err(error) if lacks_condition(&error) => {
-                    self.lacks.conditions.store(true, Ordering::Relaxed);
+                    let refusal = failure(&error);
+                    self.capabilities.note_lack(Feature::DeleteConditions, &refusal);
                 }
                 Err(error) => return Err(failure(&error)),
             }
         }
-        let deleted = self.send_delete(object, None).await;
-        deleted.map(|()| Deleted::Gone).map_err(|error| failure(&error))
+        match self.send_delete(object, None).await {
+            Ok(()) => Ok(DeleteResult::Gone),
+            Err(error) if is_no_such_key(&error) => Ok(DeleteResult::Gone),
+            Err(error) => Err(failure(&error)),
+        }
     }
 
     async fn send_delete(
         &self,
-        object: &Condemned,
+        object: &DeleteRequest,
         etag: Option<&str>,
     ) -> Result<(), SdkError<DeleteObjectError, HttpResponse>> {
         let request = self
@@ -109,31 +126,44 @@ impl S3 {
 }
 
 /// What the store said.
-enum Answers {
+enum DeleteAnswer {
     /// The same of all: it did not do it.
     All(Failure),
-    /// Of some that it did not do them; the others are gone.
-    Each(HashMap<String, Result<Deleted, Failure>>),
+    /// Of some that it did not do them.
+    Each {
+        of: HashMap<String, Result<DeleteResult, Failure>>,
+        /// Whether the others are gone. They need not be if an error does not say which object it is
+        /// about.
+        others_gone: bool,
+    },
 }
 
-impl Answers {
-    fn each(errors: Vec<Error>) -> Self {
-        let answer = |error: Error| {
+impl DeleteAnswer {
+    fn each(errors: Vec<Error>, objects: &[&DeleteRequest]) -> Self {
+        let keys: HashSet<&str> = objects.iter().map(|object| object.key.as_str()).collect();
+        let mut of = HashMap::with_capacity(errors.len());
+        let mut others_gone = true;
+        for error in errors {
             let answer = match error.code() {
-                Some("NoSuchKey") => Ok(Deleted::Gone),
-                Some("PreconditionFailed") => Ok(Deleted::Replaced),
+                Some("NoSuchKey") => Ok(DeleteResult::Gone),
+                Some("PreconditionFailed") => Ok(DeleteResult::Replaced),
                 code => Err(of_one(code, error.message())),
             };
-            Some((error.key?, answer))
-        };
-        Self::Each(errors.into_iter().filter_map(answer).collect())
+            match error.key.filter(|key| keys.contains(key.as_str())) {
+                Some(key) => drop(of.insert(key, answer)),
+                None => others_gone = false,
+            }
+        }
+        Self::Each { of, others_gone }
     }
 
-    fn of(&self, object: &Condemned) -> Result<Deleted, Failure> {
+    /// `None` if the store did not say what became of the object.
+    fn of(&self, object: &DeleteRequest) -> Option<Result<DeleteResult, Failure>> {
         match self {
-            Self::All(failure) => Err(failure.clone()),
-            Self::Each(answers) => {
-                answers.get(object.key.as_str()).cloned().unwrap_or(Ok(Deleted::Gone))
+            Self::All(failure) => Some(Err(failure.clone())),
+            Self::Each { of, others_gone } => {
+                let gone = others_gone.then_some(Ok(DeleteResult::Gone));
+                of.get(object.key.as_str()).cloned().or(gone)
             }
         }
     }

@@ -2,21 +2,25 @@
 //! of the object they make.
 
 use crate::rules::Encryption;
-use crate::transfer::ObjectHead;
+use crate::transfer::ObjectMetadata;
 use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
 use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::HashMap;
 
 /// The file's time of last change: seconds since the epoch with a fraction, the form rclone reads.
 pub(super) const MTIME: &str = "mtime";
+/// The time as S3 Files, FSx and DataSync write it: nanoseconds since the epoch, and `ns`.
+const FILE_MTIME: &str = "file-mtime";
 /// The file's permissions, octal, likewise.
 pub(super) const MODE: &str = "mode";
+/// The permissions as S3 Files, FSx and DataSync write them: octal.
+const FILE_PERMISSIONS: &str = "file-permissions";
 /// Which record the object was made from.
 pub(super) const OWNER: &str = "file-sync-owner";
-/// Which directory it was made from, whoever made it: those who share one know each other's by it.
+/// Which directory it was made from: daemons that share a directory recognise their objects by it.
 pub(super) const SOURCE: &str = "file-sync-source";
 
 /// Everything but what a query may hold unescaped.
@@ -26,14 +30,14 @@ const TAG_ESCAPED: &AsciiSet =
 /// A request that makes an object.
 pub(super) trait MakesObject: Sized {
     /// Says which, and what it is to look like.
-    fn head(self, object: &ObjectHead, owner: &str) -> Self;
+    fn head(self, object: &ObjectMetadata, owner: &str) -> Self;
 }
 
 /// The builders of the SDK have the same methods, and no trait in common.
 macro_rules! makes_object {
     ($($builder:ty),*) => {$(
         impl MakesObject for $builder {
-            fn head(self, object: &ObjectHead, owner: &str) -> Self {
+            fn head(self, object: &ObjectMetadata, owner: &str) -> Self {
                 let attributes = object.head.attributes();
                 let encryption = attributes.encryption.as_ref();
                 let class = attributes.storage_class.as_deref();
@@ -45,6 +49,7 @@ macro_rules! makes_object {
                     .set_storage_class(class.map(StorageClass::from))
                     .set_server_side_encryption(encryption.map(to_sdk))
                     .set_ssekms_key_id(encryption.and_then(Encryption::key).map(str::to_owned))
+                    .set_acl(attributes.acl.as_deref().map(ObjectCannedAcl::from))
                     .set_tagging(tagging(&attributes.tags))
                     .set_metadata(Some(metadata(object, owner)))
             }
@@ -57,7 +62,7 @@ fn to_sdk(encryption: &Encryption) -> ServerSideEncryption {
     ServerSideEncryption::from(encryption.as_str())
 }
 
-/// As a query; `None` where there are no tags, so that nobody needs the permission to set them.
+/// As a query; `None` where there are no tags, so that the permission to set them is not needed.
 fn tagging(tags: &[(String, String)]) -> Option<String> {
     let escaped = |text: &'_ str| utf8_percent_encode(text, TAG_ESCAPED).to_string();
     let tags = tags.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
@@ -65,7 +70,7 @@ fn tagging(tags: &[(String, String)]) -> Option<String> {
 }
 
 /// What the file says, the mark of the record, and what the operator wants beside them.
-fn metadata(object: &ObjectHead, owner: &str) -> HashMap<String, String> {
+fn metadata(object: &ObjectMetadata, owner: &str) -> HashMap<String, String> {
     let ours = [
         (MTIME.to_owned(), format_mtime(object.version.mtime_ns)),
         (MODE.to_owned(), format!("{:o}", object.mode)),
@@ -83,18 +88,32 @@ fn format_mtime(nanos: i64) -> String {
     format!("{sign}{}.{:09}", nanos / NANOS, nanos % NANOS)
 }
 
-/// Reads what [`format_mtime`] wrote; anything else was not written by us.
-pub(super) fn parse_mtime(text: &str) -> Option<i64> {
+/// The file time in the metadata of an object.
+pub(super) fn file_time(metadata: &HashMap<String, String>) -> Option<i64> {
+    let ours = metadata.get(MTIME).and_then(|text| parse_mtime(text));
+    ours.or_else(|| metadata.get(FILE_MTIME).and_then(|text| text.strip_suffix("ns")?.parse().ok()))
+}
+
+/// The permissions in the metadata of an object, without bits that give rights to those who run it.
+pub(super) fn file_mode(metadata: &HashMap<String, String>) -> Option<u32> {
+    const PERMISSIONS: u32 = 0o777;
+    let octal = |name: &str| u32::from_str_radix(metadata.get(name)?, 8).ok();
+    octal(MODE).or_else(|| octal(FILE_PERMISSIONS)).map(|mode| mode & PERMISSIONS)
+}
+
+/// Reads what [`format_mtime`] wrote, and what rclone writes: it leaves zeros at the end out.
+fn parse_mtime(text: &str) -> Option<i64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1, digits),
         None => (1, text),
     };
-    let (seconds, fraction) = digits.split_once('.')?;
-    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if fraction.len() != 9 || !plain(seconds) || !plain(fraction) {
+    let (seconds, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if fraction.len() > 9 || !plain(seconds) || !plain(fraction) {
         return None;
     }
-    let nanos = seconds.parse::<i128>().ok()? * NANOS + fraction.parse::<i128>().ok()?;
+    let nanos =
+        seconds.parse::<i128>().ok()? * NANOS + format!("{fraction:0<9}").parse::<i128>().ok()?;
     i64::try_from(sign * nanos).ok()
 }
 
@@ -112,9 +131,38 @@ mod tests {
     }
 
     #[test]
-    fn a_time_somebody_else_wrote_is_not_taken_for_ours() {
-        for text in ["", "1", "1.5", "1.1234567890", "+1.000000000", "x.000000000", "1.+00000000"] {
+    fn what_is_no_time_is_not_taken_for_one() {
+        for text in ["", "-", ".5", "1.", "1.1234567890", "+1.0", "x.0", "1.+00", "1e3", "1.5s"] {
             assert_eq!(parse_mtime(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_of_others_are_read_with_the_digits_they_have() {
+        for (text, nanos) in [
+            ("1354040105.1234", 1_354_040_105_123_400_000),
+            ("1354040105", 1_354_040_105_000_000_000),
+            ("-1.5", -1_500_000_000),
+        ] {
+            let metadata = HashMap::from([(MTIME.to_owned(), text.to_owned())]);
+            assert_eq!(file_time(&metadata), Some(nanos), "{text}");
+        }
+        let other = |text: &str| HashMap::from([(FILE_MTIME.to_owned(), text.to_owned())]);
+        assert_eq!(file_time(&other("1595002920000000001ns")), Some(1_595_002_920_000_000_001));
+        assert_eq!(file_time(&other("1595002920")), None, "without its unit");
+    }
+
+    #[test]
+    fn permissions_of_ours_and_of_others_are_read_without_special_bits() {
+        for (name, text, mode) in [
+            (MODE, "100644", Some(0o644)),
+            (MODE, "104755", Some(0o755)),
+            (FILE_PERMISSIONS, "0600", Some(0o600)),
+            (FILE_PERMISSIONS, "rw-", None),
+            ("other", "0600", None),
+        ] {
+            let metadata = HashMap::from([(name.to_owned(), text.to_owned())]);
+            assert_eq!(file_mode(&metadata), mode, "{name} {text}");
         }
     }
 

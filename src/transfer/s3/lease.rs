@@ -2,10 +2,16 @@
 //! that it is made without head, rules and checksum of a file.
 
 use super::S3;
-use super::error::{failure, incomplete, is_status};
+use super::answer::S3Operation;
+use super::error::{
+    content_failure, failure, incomplete, is_no_such_key, is_precondition_failed, is_status,
+};
 use crate::model::{Failure, ObjectKey};
-use crate::writer::{Claim, Condition, Seen, Write};
+use crate::writer::{Condition, LeaseClaim, LeaseObject, LeaseWrite};
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ObjectCannedAcl;
 
 /// A claim has some 300 bytes.
 const CLAIM_BYTES_MAX: i64 = 4096;
@@ -17,22 +23,24 @@ impl S3 {
     /// # Errors
     ///
     /// If the store does not say.
-    pub async fn lease(&self, key: &ObjectKey) -> Result<Option<Seen>, Failure> {
+    pub async fn lease(&self, key: &ObjectKey) -> Result<Option<LeaseObject>, Failure> {
         let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => {
+            Err(error) if is_no_such_key(&error) => {
                 return Ok(None);
             }
             Err(error) => return Err(failure(&error)),
         };
-        let etag = answer.e_tag.ok_or_else(|| incomplete("an object without an entity tag"))?;
+        let etag = answer
+            .e_tag
+            .ok_or_else(|| incomplete(S3Operation::GetObject, "without an entity tag"))?;
         if answer.content_length.is_none_or(|length| length > CLAIM_BYTES_MAX) {
-            return Ok(Some(Seen { etag, claim: None }));
+            return Ok(Some(LeaseObject { etag, claim: None }));
         }
         let body = answer.body.collect().await;
-        let body = body.map_err(|_| incomplete("the object of the lease ended early"))?;
-        Ok(Some(Seen { etag, claim: Claim::parse(&body.into_bytes()) }))
+        let body = body.map_err(|_| content_failure("the object of the lease ended early"))?;
+        Ok(Some(LeaseObject { etag, claim: LeaseClaim::parse(&body.into_bytes()) }))
     }
 
     /// Writes it, and answers its entity tag; `None` if it is not as it was seen.
@@ -43,7 +51,7 @@ impl S3 {
     pub async fn write_lease(
         &self,
         key: &ObjectKey,
-        write: &Write,
+        write: &LeaseWrite,
     ) -> Result<Option<String>, Failure> {
         let request = self
             .client
@@ -51,6 +59,7 @@ impl S3 {
             .bucket(&self.bucket)
             .key(key.as_str())
             .content_type(CONTENT_TYPE)
+            .set_acl(self.acl.as_deref().map(ObjectCannedAcl::from))
             .body(ByteStream::from(write.claim.to_bytes()));
         let request = match &write.condition {
             Condition::Absent => request.if_none_match("*"),
@@ -58,12 +67,13 @@ impl S3 {
         };
         match request.send().await {
             Ok(answer) => {
-                let etag =
-                    answer.e_tag.ok_or_else(|| incomplete("an object without an entity tag"))?;
+                let etag = answer
+                    .e_tag
+                    .ok_or_else(|| incomplete(S3Operation::PutObject, "without an entity tag"))?;
                 Ok(Some(etag))
             }
             // Gone, conflicting with another request under way, or another one.
-            Err(error) if is_status(&error, &[404, 409, 412]) => Ok(None),
+            Err(error) if is_another(&error) => Ok(None),
             Err(error) => Err(failure(&error)),
         }
     }
@@ -77,8 +87,13 @@ impl S3 {
         let request = self.client.delete_object().bucket(&self.bucket).key(key.as_str());
         match request.if_match(etag).send().await {
             Ok(_) => Ok(()),
-            Err(error) if is_status(&error, &[404, 409, 412]) => Ok(()),
+            Err(error) if is_another(&error) => Ok(()),
             Err(error) => Err(failure(&error)),
         }
     }
+}
+
+/// Whether the store says that the object is gone, another one, or just being written.
+fn is_another<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    is_no_such_key(error) || is_precondition_failed(error) || is_status(error, &[409])
 }

@@ -13,11 +13,11 @@ fn secs(seconds: u64) -> Duration {
 /// The object, in a store that keeps its conditions, and whose entity tags follow from the content.
 #[derive(Default)]
 struct Bucket {
-    object: Option<Seen>,
+    object: Option<LeaseObject>,
 }
 
 impl Bucket {
-    fn write(&mut self, write: &Write) -> Option<String> {
+    fn write(&mut self, write: &LeaseWrite) -> Option<String> {
         let holds = match (&write.condition, &self.object) {
             (Condition::Absent, None) => true,
             (Condition::Unchanged(etag), Some(there)) => *etag == there.etag,
@@ -27,13 +27,14 @@ impl Bucket {
             return None;
         }
         let bytes = write.claim.to_bytes();
-        let (etag, claim) = (String::from_utf8_lossy(&bytes).into_owned(), Claim::parse(&bytes));
-        self.object = Some(Seen { etag: etag.clone(), claim });
+        let etag = String::from_utf8_lossy(&bytes).into_owned();
+        let claim = LeaseClaim::parse(&bytes);
+        self.object = Some(LeaseObject { etag: etag.clone(), claim });
         Some(etag)
     }
 
     /// A look with all that follows from it, all at one time.
-    fn look(&mut self, lease: &mut Lease, now: Duration) {
+    fn look(&mut self, lease: &mut WriterLease, now: Duration) {
         if let Some(write) = lease.seen(self.object.clone(), now, now)
             && let Some(etag) = self.write(&write)
         {
@@ -42,31 +43,29 @@ impl Bucket {
     }
 }
 
-fn holds(lease: &Lease, now: Duration) -> bool {
-    matches!(lease.standing(), Standing::Mine { until } if now < *until)
+fn holds(lease: &WriterLease, now: Duration) -> bool {
+    matches!(lease.standing(), LeaseStatus::Mine { until } if now < *until)
 }
 
 #[test]
 fn the_first_holds_it_and_the_second_says_who_does() {
-    let (mut bucket, mut first, mut second) = (
-        Bucket::default(),
-        Lease::new(holder("a", 1), PATIENCE),
-        Lease::new(holder("b", 2), PATIENCE),
-    );
+    let mut bucket = Bucket::default();
+    let mut first = WriterLease::new(holder("a", 1), PATIENCE);
+    let mut second = WriterLease::new(holder("b", 2), PATIENCE);
     for round in 0..20 {
         let now = first.interval() * round;
         bucket.look(&mut first, now);
         bucket.look(&mut second, now + secs(1));
         assert!(holds(&first, now + secs(1)), "round {round}");
-        assert_eq!(second.standing(), &Standing::Other("host-1".into()), "round {round}");
+        assert_eq!(second.standing(), &LeaseStatus::Other("host-1".into()), "round {round}");
     }
 }
 
 #[test]
 fn a_holder_that_is_gone_is_followed_after_its_time_and_not_before() {
     let mut bucket = Bucket::default();
-    let mut first = Lease::new(holder("a", 1), PATIENCE);
-    let mut second = Lease::new(holder("b", 2), PATIENCE);
+    let mut first = WriterLease::new(holder("a", 1), PATIENCE);
+    let mut second = WriterLease::new(holder("b", 2), PATIENCE);
     bucket.look(&mut first, secs(0));
     for now in [1, 61, 121, 180] {
         bucket.look(&mut second, secs(now));
@@ -75,7 +74,7 @@ fn a_holder_that_is_gone_is_followed_after_its_time_and_not_before() {
     bucket.look(&mut second, secs(181));
     assert!(holds(&second, secs(181)));
     bucket.look(&mut first, secs(200));
-    assert_eq!(first.standing(), &Standing::Other("host-2".into()), "it was only asleep");
+    assert_eq!(first.standing(), &LeaseStatus::Other("host-2".into()), "it was only asleep");
 }
 
 #[test]
@@ -83,7 +82,7 @@ fn two_that_want_the_lease_of_one_that_lives_do_not_get_it_by_challenging_again_
     let mut bucket = Bucket::default();
     let leases = [("a", 1), ("b", 2), ("c", 3)];
     let [mut first, mut second, mut third] =
-        leases.map(|(owner, process)| Lease::new(holder(owner, process), PATIENCE));
+        leases.map(|(owner, process)| WriterLease::new(holder(owner, process), PATIENCE));
     for round in 0..40 {
         let now = first.interval() * round;
         bucket.look(&mut first, now);
@@ -97,8 +96,8 @@ fn two_that_want_the_lease_of_one_that_lives_do_not_get_it_by_challenging_again_
 #[test]
 fn who_waits_for_less_time_waits_for_as_long_as_the_holder_may_be_silent() {
     let mut bucket = Bucket::default();
-    let mut first = Lease::new(holder("a", 1), PATIENCE);
-    let mut second = Lease::new(holder("b", 2), secs(3));
+    let mut first = WriterLease::new(holder("a", 1), PATIENCE);
+    let mut second = WriterLease::new(holder("b", 2), secs(3));
     bucket.look(&mut first, secs(0));
     for now in 1..60 {
         bucket.look(&mut second, secs(now));
@@ -115,57 +114,58 @@ fn who_waits_for_less_time_waits_for_as_long_as_the_holder_may_be_silent() {
 #[test]
 fn the_same_record_at_work_again_holds_it_at_once_and_a_copy_of_it_does_not() {
     let mut bucket = Bucket::default();
-    let mut before = Lease::new(holder("a", 1), PATIENCE);
-    let mut after = Lease::new(holder("a", 2), PATIENCE);
+    let mut before = WriterLease::new(holder("a", 1), PATIENCE);
+    let mut after = WriterLease::new(holder("a", 2), PATIENCE);
     bucket.look(&mut before, secs(0));
     bucket.look(&mut after, secs(1));
     assert!(holds(&after, secs(1)));
     // The lock should have kept it from being there.
     bucket.look(&mut before, secs(2));
-    assert_eq!(before.standing(), &Standing::Other("host-2".into()));
+    assert_eq!(before.standing(), &LeaseStatus::Other("host-2".into()));
 }
 
 #[test]
 fn an_object_that_is_no_lease_is_never_replaced() {
-    let mut lease = Lease::new(holder("a", 1), PATIENCE);
+    let mut lease = WriterLease::new(holder("a", 1), PATIENCE);
     for text in ["", "{}", "hello", r#"{"version":2,"holder":{"owner":"","process":"","name":""}}"#]
     {
-        let seen = Seen { etag: "e".into(), claim: Claim::parse(text.as_bytes()) };
+        let seen = LeaseObject { etag: "e".into(), claim: LeaseClaim::parse(text.as_bytes()) };
         assert_eq!(lease.seen(Some(seen), secs(0), secs(0)), None, "{text}");
-        assert!(matches!(lease.standing(), Standing::Other(_)), "{text}");
+        assert!(matches!(lease.standing(), LeaseStatus::Other(_)), "{text}");
     }
 }
 
 #[test]
 fn a_claim_is_read_as_it_was_written() {
     let challenger = Some(holder("b\"\n", 2));
-    let claim = Claim {
+    let claim = LeaseClaim {
         version: VERSION,
         number: u64::MAX,
         seconds: 9,
         holder: holder("a", 1),
         challenger,
     };
-    assert_eq!(Claim::parse(&claim.to_bytes()), Some(claim));
+    assert_eq!(LeaseClaim::parse(&claim.to_bytes()), Some(claim));
 }
 
 /// A process that looks when it likes to, whose requests take their time, and that may stop in between.
 struct Process {
-    lease: Lease,
+    lease: WriterLease,
     /// What is under way, since when, and when it arrives.
-    write: Option<(Write, Duration, Duration)>,
+    write: Option<(LeaseWrite, Duration, Duration)>,
     /// Lives again then.
     asleep: Duration,
 }
 
 #[test]
 fn at_no_time_do_two_hold_it() {
-    let (mut held, mut changes) = (0_u64, 0_u64);
+    let mut held = 0_u64;
+    let mut changes = 0_u64;
     for seed in 0..300 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut bucket = Bucket::default();
         let process = |number: u64| Process {
-            lease: Lease::new(holder(&number.to_string(), number), PATIENCE),
+            lease: WriterLease::new(holder(&number.to_string(), number), PATIENCE),
             write: None,
             asleep: Duration::ZERO,
         };
@@ -194,16 +194,17 @@ fn at_no_time_do_two_hold_it() {
                     1 => {
                         // Killed; another one with a record of its own takes its place.
                         let new = 1_000 * (second + 1) + number as u64;
-                        process.lease = Lease::new(holder(&new.to_string(), new), PATIENCE);
+                        process.lease = WriterLease::new(holder(&new.to_string(), new), PATIENCE);
                     }
                     2 if holds(&process.lease, now) => {
                         // Stopped as it should be: the lease is given back, if it is still its own.
-                        let mine = |claim: &Claim| claim.holder.process == process.lease.me.process;
+                        let mine =
+                            |claim: &LeaseClaim| claim.holder.process == process.lease.me.process;
                         let seen = bucket.object.as_ref().and_then(|seen| seen.claim.as_ref());
                         if seen.is_some_and(mine) {
                             bucket.object = None;
                         }
-                        process.lease = Lease::new(process.lease.me.clone(), PATIENCE);
+                        process.lease = WriterLease::new(process.lease.me.clone(), PATIENCE);
                     }
                     _ => {
                         let write = process.lease.seen(bucket.object.clone(), now, now);

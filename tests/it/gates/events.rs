@@ -1,4 +1,4 @@
-//! d8: lost events are found and told. d14: what the daemon does itself is no event.
+//! d8: lost events are found and logged. d14: what the daemon does itself is no event.
 
 use crate::harness::daemon::is_whole_comparison;
 use crate::harness::{World, let_pass, until};
@@ -22,7 +22,7 @@ fn d8_an_overflow_of_the_event_queue_is_repaired_without_a_restart_and_told() {
     world.tree.fill("folder/sub", 50);
     let daemon = world.start().ready();
     world.wait_until_done();
-    // While it stands still nobody reads the queue.
+    // While it stands still nothing reads the queue.
     daemon.stand_still();
     let names = ["flood1", "flood2"].map(|name| world.tree.path(name));
     let mut flood = names.map(|path| File::create(path).expect("made"));
@@ -31,7 +31,7 @@ fn d8_an_overflow_of_the_event_queue_is_repaired_without_a_restart_and_told() {
         flood[turn % 2].write_all(b"x").expect("written");
     }
     drop(flood);
-    // The queue is full: nothing of this is told by an event.
+    // The queue is full: none of this gives an event.
     world.tree.fill("folder/new", 20);
     world.tree.write("folder/sub/0001", "changed");
     world.tree.remove("folder/sub/0002");

@@ -28,14 +28,18 @@ fn d9_sigterm_and_sigkill_at_any_moment_lose_nothing_and_the_exit_code_is_true()
             continue;
         }
         let ended = daemon.terminate();
-        let left = ended.events("shutdown.left_over").len();
+        let words = ended.events("shutdown.left_over");
+        let left = words.len();
+        let unseen = words.iter().any(|line| {
+            line.is_true("uncompared") || line.number("uninspected").is_some_and(|count| count > 0)
+        });
         println!("{end}: terminated after {life:?}, {left} words of what is left");
         assert_eq!((ended.code(), ended.signal()), (Some(0), None));
         let compared = ended.events("reconcile.completed").len();
         if left == 0 && compared > 0 {
             assert_eq!(world.difference(), Ok(()), "it said that nothing is left");
         } else if left > 0 {
-            assert!(!world.waiting().is_empty(), "it said that something is left");
+            assert!(unseen || !world.waiting().is_empty(), "it said that something is left");
         }
     }
     let ended = world.once();
@@ -74,7 +78,7 @@ fn d13_kills_in_large_uploads_leave_no_upload_of_ours_and_those_of_others_alone(
     world.set("multipart_threshold_mib", "5");
     world.set("multipart_part_size_mib", "5");
     let mut dice = fastrand::Rng::with_seed(seed());
-    let foreign = world.server.store().begin_upload(BUCKET, "m/somebody else's");
+    let foreign = world.server.store().begin_upload(BUCKET, "m/foreign");
     world.server.fail(Rule::new(Action::Delay(Duration::from_millis(30))));
     for kill in 1..=crate::harness::wait::kills(KILLS) {
         // Another state, whatever became of the one before.
@@ -92,7 +96,7 @@ fn d13_kills_in_large_uploads_leave_no_upload_of_ours_and_those_of_others_alone(
     }
     let daemon = world.start();
     world.wait_until_done();
-    let left = [("m/somebody else's".to_owned(), foreign)];
-    until("only the upload of somebody else is left", || world.uploads() == left);
+    let left = [("m/foreign".to_owned(), foreign)];
+    until("only the foreign upload is left", || world.uploads() == left);
     daemon.stop();
 }

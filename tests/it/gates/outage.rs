@@ -20,7 +20,8 @@ fn d10_a_long_denial_with_churn_stays_bounded_and_ends_with_all_in_s3() {
     let denied = world.server.fail(Rule::new(Action::access_denied()));
     world.server.clear_requests();
     let mut names: BTreeSet<String> = world.tree.wanted().into_keys().collect();
-    let (mut most, mut bytes) = (0, 0);
+    let mut most = 0;
+    let mut bytes = 0;
     for _ in 0..ROUNDS {
         churn.steps(STEPS);
         names.extend(world.tree.wanted().into_keys());

@@ -1,13 +1,13 @@
 //! d3: the record is lost, another one, or an old one. d4: others write below the same prefix.
 
-use crate::harness::http::post;
+use crate::harness::http::control;
 use crate::harness::world::copy_tree;
 use crate::harness::{Daemon, World, until};
 use file_sync_dev_s3::BUCKET;
 use std::fs;
 use std::path::Path;
 
-/// A tree that was mirrored, with nobody at work.
+/// A tree that was mirrored, without a running daemon.
 fn mirrored() -> World {
     let world = World::new();
     world.tree.fill("folder", 10);
@@ -54,7 +54,8 @@ fn d3_a_state_that_was_wiped_deletes_nothing() {
 #[test]
 fn d3_the_state_of_another_directory_deletes_nothing() {
     let mut world = mirrored();
-    let (first, other) = (world.state_dir(), world.beside("other"));
+    let first = world.state_dir();
+    let other = world.beside("other");
     fs::create_dir(&other).expect("made");
     fs::write(other.join("another"), "of another tree").expect("written");
     // The same bucket and prefix, with another tree and a record of its own.
@@ -89,7 +90,7 @@ fn d3_a_state_that_was_rolled_back_deletes_nothing_that_is_there() {
     world.tree.write("folder/0003", "back");
     world.wait_until_done();
     daemon.stop();
-    // Somebody else takes a name that the old record believes to be ours.
+    // A foreign object takes a name that the old state believes to be ours.
     world.put_foreign("folder/0001", "not ours");
     let deleted = world.deleted();
     replace(&world.state_dir(), &saved);
@@ -133,7 +134,6 @@ fn d3_other_ignore_patterns_delete_nothing() {
 #[test]
 fn d4_two_daemons_on_one_prefix_and_a_foreign_object_all_survive() {
     let mut world = World::new();
-    world.set("admin_address", "127.0.0.1:0");
     world.put_foreign("folder/foreign", "not ours");
     world.put_foreign("gone", "not ours either");
     let other = world.beside("other");
@@ -143,7 +143,8 @@ fn d4_two_daemons_on_one_prefix_and_a_foreign_object_all_survive() {
     };
     world.tree.fill("folder", 10);
     world.tree.write("common", "of the first");
-    let (path, state) = (world.watch_path(), world.state_dir());
+    let path = world.watch_path();
+    let state = world.state_dir();
     let first = world.start().ready();
     world.wait_until_done();
     write_other("folder/second", "of the second");
@@ -162,8 +163,8 @@ fn d4_two_daemons_on_one_prefix_and_a_foreign_object_all_survive() {
     world.tree.write("marker", "marker");
     until("the first one's wait", || world.waiting().len() == 10);
     assert_eq!(world.deleted(), [""; 0], "it is not the only one");
-    let admin = first.wait_for("http.listening").text("address").parse().expect("an address");
-    let (code, _) = post(admin, "/-/approve-deletes", "");
+    let socket = world.state_dir().join("admin.sock");
+    let (code, _) = control(&socket, "/-/approve-deletes", "");
     assert_eq!(code, 200);
     until("the first one's are gone", || world.deleted().len() == 10);
     fs::remove_dir_all(other.join("folder")).expect("removed");

@@ -64,7 +64,8 @@ fn d2_an_error_of_the_disk_in_any_step_of_a_look_deletes_nothing_that_is_there()
     daemon.stop();
     let mut dice = fastrand::Rng::with_seed(seed());
     for call in ["getdents64", "statx", "openat2"] {
-        let (first, step) = (dice.usize(2..6), dice.usize(2..5));
+        let first = dice.usize(2..6);
+        let step = dice.usize(2..5);
         println!("{call}: every {step}th fails from the {first}th on");
         let inject = format!("inject={call}:error=EIO:when={first}+{step}");
         world.wrap(&["strace", "-D", "-f", "-qqq", "-o", "/dev/null", "-e", &inject]);

@@ -1,5 +1,5 @@
-//! A mount namespace of a test's own: the daemons of a world run in it, and nobody else sees what is
-//! mounted there.
+//! A mount namespace of a test's own: the daemons of a world run in it, and no other process sees
+//! what is mounted there.
 //!
 //! It is a user namespace as well, so that no rights are needed where anybody may make one, and its
 //! limits on inotify are its own.
@@ -17,7 +17,7 @@ pub(crate) struct Apart {
 }
 
 impl Apart {
-    /// A new one. Where there may be none, the reason is printed: the test is to be skipped.
+    /// A new one. Where there may be none, the reason is printed: the test must be skipped.
     pub(crate) fn new() -> Option<Self> {
         let new = "unshare --user --map-root-user --mount --propagation private";
         let mut command = Command::new("sh");
@@ -69,7 +69,25 @@ impl Apart {
         self.run("mount", &["--bind".as_ref(), volume.as_ref(), at.as_ref()]);
     }
 
-    /// Unmounts, whoever uses it.
+    /// Mounts an overlay of the directories `lower`, `upper` and `work` in `layers`.
+    pub(crate) fn mount_overlay(&self, layers: &Path, at: &Path) {
+        let layers = layers.to_string_lossy();
+        let options =
+            format!("lowerdir={layers}/lower,upperdir={layers}/upper,workdir={layers}/work");
+        self.run(
+            "mount",
+            &[
+                "-t".as_ref(),
+                "overlay".as_ref(),
+                "-o".as_ref(),
+                options.as_ref(),
+                "none".as_ref(),
+                at.as_ref(),
+            ],
+        );
+    }
+
+    /// Unmounts, even while it is in use.
     pub(crate) fn unmount(&self, at: &Path) {
         self.run("umount", &["--lazy".as_ref(), at.as_ref()]);
     }

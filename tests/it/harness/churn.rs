@@ -46,7 +46,8 @@ pub(crate) struct Churn {
 impl Churn {
     pub(crate) fn new(seed: u64, tree: &Tree) -> Self {
         let dice = fastrand::Rng::with_seed(seed);
-        let (files, states) = (BTreeMap::new(), HashMap::new());
+        let files = BTreeMap::new();
+        let states = HashMap::new();
         let mut churn = Self { dice, tree: tree.clone(), files, states, large: 0 };
         churn.replace(STAYS.to_owned(), b"stays".to_vec());
         churn
@@ -69,7 +70,8 @@ impl Churn {
     fn step(&mut self) {
         match self.dice.u32(..100) {
             0..30 => {
-                let (name, content) = (self.new_name(), self.content());
+                let name = self.new_name();
+                let content = self.content();
                 self.replace(name, content);
             }
             30..52 => self.write_in_place(),
@@ -91,9 +93,10 @@ impl Churn {
     }
 
     fn write_in_place(&mut self) {
-        let (name, content) = (self.new_name(), self.content());
+        let name = self.new_name();
+        let content = self.content();
         self.tree.write(&name, &content);
-        // It was empty for a moment, and nobody can tell that from a file that is meant to be.
+        // It was empty for a moment, which looks like a file that is meant to be empty.
         self.has(name.clone(), Vec::new());
         self.has(name, content);
     }

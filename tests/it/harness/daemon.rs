@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A daemon that was told to end does so within this time.
+/// A stopped daemon ends within this time.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 /// One that has little to do needs no longer than this; its deadline is at 25 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
-/// The unit in which the kernel tells processor time, on every architecture of today.
+/// The unit in which the kernel reports processor time, on every architecture of today.
 const TICK_MS: u64 = 10;
 /// Lines shown of a daemon whose test fails.
 const TAIL_LINES: usize = 30;
@@ -81,7 +81,8 @@ impl Daemon {
         let said = Arc::new(Mutex::new(Said::default()));
         let output = child.stdout.take().expect("a pipe");
         let mut errors = child.stderr.take().expect("a pipe");
-        let (log, stderr) = (Arc::clone(&said), Arc::clone(&said));
+        let log = Arc::clone(&said);
+        let stderr = Arc::clone(&said);
         let readers = vec![
             std::thread::spawn(move || read_log(BufReader::new(output), &log)),
             std::thread::spawn(move || {
@@ -109,6 +110,15 @@ impl Daemon {
     /// Whether there is a record for which `wanted` holds.
     pub(crate) fn has(&self, wanted: impl Fn(&Line) -> bool) -> bool {
         lock(&self.said).lines.iter().any(wanted)
+    }
+
+    /// The most memory it ever had, MiB.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("a number") / 1024
     }
 
     /// The names of its threads, as far as the kernel keeps them.
@@ -141,6 +151,11 @@ impl Daemon {
     pub(crate) fn ready(self) -> Self {
         self.wait_for_line("the first comparison", is_whole_comparison);
         self
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.

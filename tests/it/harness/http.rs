@@ -5,25 +5,39 @@ use super::wait::patience;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where a daemon answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Endpoints {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// The control socket.
+    pub(crate) socket: PathBuf,
 }
 
 impl Endpoints {
     /// As the daemon has logged them.
     pub(crate) fn of(daemon: &Daemon) -> Self {
-        let address = |key: &str| {
+        let told = |key: &str| {
             let line = daemon.wait_for_line(key, |line| {
                 line.event() == "http.listening" && line.text("setting") == key
             });
-            line.text("address").parse().expect("an address")
+            line.text("address").to_owned()
         };
-        Self { public: address("listen_address"), admin: address("admin_address") }
+        let address = |key: &str| told(key).parse().expect("an address");
+        Self {
+            public: address("listen_address"),
+            admin: address("admin_address"),
+            socket: told("admin_socket").into(),
+        }
+    }
+
+    /// `POST` by the control socket: the code and the body.
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, String) {
+        control(&self.socket, path, body)
     }
 
     /// The status with names.
@@ -37,20 +51,34 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
     send(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
 }
 
-/// `POST` with a body.
+/// `POST` with a body by TCP.
 pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> (u16, String) {
+    send(address, &posted(&address.to_string(), path, body))
+}
+
+/// `POST` by a control socket.
+pub(crate) fn control(socket: &Path, path: &str, body: &str) -> (u16, String) {
+    let stream = UnixStream::connect(socket).expect("connected");
+    stream.set_read_timeout(Some(patience(Duration::from_secs(90)))).expect("set");
+    exchange(stream, &posted("localhost", path, body))
+}
+
+fn posted(host: &str, path: &str, body: &str) -> String {
     let length = body.len();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Length: {length}\r\n\r\n"
-    );
-    send(address, &format!("{head}{body}"))
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// Sends these bytes and reads to the end; 0 where no answer came.
 pub(crate) fn send(address: SocketAddr, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("connected");
+    let stream = TcpStream::connect(address).expect("connected");
     stream.set_read_timeout(Some(patience(Duration::from_secs(90)))).expect("set");
+    exchange(stream, request)
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> (u16, String) {
     // The other side may close before it has read all.
     stream.write_all(request.as_bytes()).ok();
     let mut answer = Vec::new();

@@ -37,7 +37,7 @@ impl Line {
         self.0.to_string()
     }
 
-    /// Whether it tells of `event` about the file `path`.
+    /// Whether it has `event` for the file `path`.
     pub(crate) fn is(&self, event: &str, path: &str) -> bool {
         self.event() == event && self.text("file.path") == path
     }

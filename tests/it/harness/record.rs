@@ -43,7 +43,7 @@ pub(crate) fn parts(state_dir: &Path) -> Result<u32, String> {
     })
 }
 
-/// What CloudFront is told, or has to be.
+/// Requested and pending invalidations.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Invalidations {
     /// Names of files that wait.

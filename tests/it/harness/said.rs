@@ -4,10 +4,10 @@ use super::world::World;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Kinds and paths of what was told.
+/// Kinds and paths of what was reported.
 pub(crate) type Entries = BTreeSet<(String, String)>;
 
-/// What is expected to be told.
+/// The expected report.
 pub(crate) fn entries(expected: &[(&str, &str)]) -> Entries {
     expected.iter().map(|(kind, path)| ((*kind).to_owned(), (*path).to_owned())).collect()
 }
@@ -37,7 +37,8 @@ impl Said {
         self.entries("differences")
     }
 
-    fn entries(&self, name: &str) -> Entries {
+    /// The entries of the list `name`.
+    pub(crate) fn entries(&self, name: &str) -> Entries {
         let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
         let entries = self.json()[name].as_array().cloned().unwrap_or_default();
         entries.iter().map(|entry| (text(entry, "kind"), text(entry, "path"))).collect()
@@ -49,8 +50,9 @@ impl World {
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         let output = self.command(arguments).output().expect("it starts");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        let (output, errors, code) =
-            (text(output.stdout), text(output.stderr), output.status.code());
+        let code = output.status.code();
+        let errors = text(output.stderr);
+        let output = text(output.stdout);
         Said { code, output, errors }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Whoever connects has said what it wants by then.
+/// A client that connects has sent its request by then.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was asked.
@@ -45,8 +45,10 @@ impl Service {
     pub(crate) fn start(mut answer: impl FnMut(&Request) -> Answer + Send + 'static) -> Self {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = socket.local_addr().expect("an address");
-        let (asked, open) = (Arc::<Mutex<Vec<_>>>::default(), Arc::new(Mutex::new(true)));
-        let (asking, opened) = (Arc::clone(&asked), Arc::clone(&open));
+        let asked = Arc::<Mutex<Vec<_>>>::default();
+        let open = Arc::new(Mutex::new(true));
+        let asking = Arc::clone(&asked);
+        let opened = Arc::clone(&open);
         let listener = thread::spawn(move || {
             for stream in socket.incoming() {
                 if !*lock(&opened) {

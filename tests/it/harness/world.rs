@@ -39,7 +39,7 @@ pub(crate) struct World {
     /// What the daemon is started by, if not by itself.
     wrapper: Vec<String>,
     variables: BTreeMap<String, String>,
-    /// Objects that somebody else has put below the prefix.
+    /// Foreign objects below the prefix.
     foreign: BTreeMap<String, Bytes>,
 }
 
@@ -65,7 +65,8 @@ impl World {
             server,
             place,
         };
-        let (watched, state) = (world.tree.root().to_owned(), world.state_dir());
+        let watched = world.tree.root().to_owned();
+        let state = world.state_dir();
         let endpoint = world.server.endpoint();
         for (key, value) in [
             ("watch_path", &*watched.to_string_lossy()),
@@ -91,6 +92,8 @@ impl World {
             ("AWS_ENDPOINT_URL_S3", &endpoint),
             ("AWS_EC2_METADATA_DISABLED", "true"),
             ("RUST_BACKTRACE", "1"),
+            // Tests look at what it has open, also those of a user who is not root.
+            ("FILE_SYNC_DEBUGGABLE", "1"),
         ] {
             world.variables.insert(name.to_owned(), value.to_owned());
         }
@@ -98,7 +101,7 @@ impl World {
     }
 
     /// One whose daemons run in a mount namespace of its own. Nothing, and a word why, if that cannot
-    /// be: the test is to be skipped.
+    /// be: the test must be skipped.
     pub(crate) fn apart() -> Option<Self> {
         let apart = Apart::new()?;
         let mut world = Self::new();
@@ -112,7 +115,7 @@ impl World {
         self.apart.as_ref().expect("made apart")
     }
 
-    /// The watched directory, as the daemon is told of it.
+    /// The watched directory, as configured.
     pub(crate) fn watch_path(&self) -> PathBuf {
         self.beside("watched")
     }
@@ -123,7 +126,7 @@ impl World {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
-    /// Puts a CloudFront in front of the bucket, and has it told soon.
+    /// Puts a CloudFront in front of the bucket, with a short collection time.
     pub(crate) fn behind_cloudfront(self) -> (Self, CloudFront) {
         let cloudfront = CloudFront::start().expect("a server");
         let mut world = self
@@ -137,7 +140,7 @@ impl World {
         (world, cloudfront)
     }
 
-    /// What the record says CloudFront is told or has to be.
+    /// Requested and pending invalidations in the state.
     pub(crate) fn invalidations(&self) -> Invalidations {
         eventually("the record can be read", || record::invalidations(&self.state_dir()))
     }
@@ -264,6 +267,11 @@ impl World {
     /// Runs `once` to its end.
     pub(crate) fn once(&self) -> Ended {
         Daemon::spawn(self.command(&["once"])).wait()
+    }
+
+    /// Puts an object below the prefix, as another program might.
+    pub(crate) fn put_object(&self, name: &str, content: &str) {
+        self.server.store().put(BUCKET, &key(name), content.to_owned());
     }
 
     /// Puts an object below the prefix that no daemon knows of and none may touch.

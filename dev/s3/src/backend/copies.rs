@@ -1,6 +1,6 @@
 //! Copies within the server.
 
-use super::objects::headers;
+use super::objects::{headers, require_key};
 use super::{Backend, condition_in_headers, source};
 use crate::checksum::digest;
 use crate::object::{Content, Headers, Object};
@@ -25,9 +25,11 @@ pub(super) fn readable_source(
     from: &dto::CopySource,
     if_match: Option<ETagCondition>,
     if_none_match: Option<ETagCondition>,
+    customer_key: Option<&String>,
 ) -> S3Result<Arc<Object>> {
     let (bucket, key) = source(from)?;
     let object = backend.store.view(bucket, |bucket| bucket.object(key).cloned())?;
+    require_key(&object, customer_key)?;
     Condition { if_match, if_none_match }.check(Some(&object))?;
     Ok(object)
 }
@@ -36,13 +38,15 @@ pub(super) async fn copy_object(
     backend: &Backend,
     request: S3Request<dto::CopyObjectInput>,
 ) -> S3Result<dto::CopyObjectOutput> {
-    let condition = condition_in_headers(&request)?;
+    let sent = condition_in_headers(&request)?;
+    let condition = backend.condition(sent.if_match, sent.if_none_match);
     let input = request.input;
     let from = readable_source(
         backend,
         &input.copy_source,
         input.copy_source_if_match.clone(),
         input.copy_source_if_none_match.clone(),
+        input.copy_source_sse_customer_key_md5.as_ref(),
     )?;
     let replaces =
         input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == "REPLACE");
@@ -79,7 +83,7 @@ pub(super) async fn copy_object(
     Ok(dto::CopyObjectOutput { copy_object_result: Some(result), ..Default::default() })
 }
 
-/// Storage class, encryption and access are never copied; the rest is, unless it is to be replaced.
+/// Storage class, encryption and access are never copied; the rest is, unless the request replaces it.
 fn copied_headers(input: &dto::CopyObjectInput, from: &Object, replaces: bool) -> Headers {
     let sent = headers!(input);
     let replaces_tags =
@@ -94,6 +98,7 @@ fn copied_headers(input: &dto::CopyObjectInput, from: &Object, replaces: bool) -
         acl: sent.acl,
         server_side_encryption: sent.server_side_encryption,
         kms_key_id: sent.kms_key_id,
+        customer_key_md5: sent.customer_key_md5,
         bucket_key_enabled: sent.bucket_key_enabled,
         ..from.headers.clone()
     }

@@ -1,6 +1,7 @@
 //! Listings, and what a bucket says of itself.
 
 use super::Backend;
+use crate::mode::StoreMode;
 use crate::multipart::{PART_NUMBER_MAX, Upload};
 use crate::object::{Object, base64};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,22 +17,30 @@ const KEYS_MAX: usize = 1000;
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'*');
 
-fn page_size(asked_for: Option<i32>) -> usize {
+pub(super) fn page_size(asked_for: Option<i32>) -> usize {
     asked_for.and_then(|max| usize::try_from(max).ok()).unwrap_or(KEYS_MAX).min(KEYS_MAX)
 }
 
-fn count(items: usize) -> Option<i32> {
+pub(super) fn count(items: usize) -> Option<i32> {
     i32::try_from(items).ok()
 }
 
 /// A page of a listing.
 #[derive(Default)]
-struct Page {
-    contents: Vec<dto::Object>,
-    prefixes: Vec<String>,
+pub(super) struct Page {
+    pub(super) contents: Vec<dto::Object>,
+    pub(super) prefixes: Vec<String>,
     /// The last key or prefix on the page; the next page begins behind it.
-    last: String,
-    is_truncated: bool,
+    pub(super) last: String,
+    pub(super) is_truncated: bool,
+}
+
+/// As the client wants keys and prefixes written.
+pub(super) fn encode(text: &str, encoding: Option<&dto::EncodingType>) -> String {
+    match encoding.map(dto::EncodingType::as_str) {
+        Some("url") => utf8_percent_encode(text, PLAIN).to_string(),
+        _ => text.to_owned(),
+    }
 }
 
 pub(super) async fn list_objects_v2(
@@ -49,10 +58,9 @@ pub(super) async fn list_objects_v2(
         let prefix = input.prefix.as_deref().unwrap_or("");
         Ok(fill(objects, prefix, input.delimiter.as_deref(), &after, page_size(input.max_keys)))
     })?;
-    let encode = |text: &str| match input.encoding_type.as_ref().map(dto::EncodingType::as_str) {
-        Some("url") => utf8_percent_encode(text, PLAIN).to_string(),
-        _ => text.to_owned(),
-    };
+    let shows_checksums = !backend.modes.has(StoreMode::NoChecksums);
+    page.contents.iter_mut().for_each(|object| hide_checksums(object, shows_checksums));
+    let encode = |text: &str| encode(text, input.encoding_type.as_ref());
     for object in &mut page.contents {
         object.key = object.key.as_deref().map(encode);
     }
@@ -82,7 +90,7 @@ fn decode_token(token: &str) -> S3Result<String> {
 }
 
 /// Fills a page with `objects`, which stand behind `after`, in order.
-fn fill<'a>(
+pub(super) fn fill<'a>(
     objects: impl Iterator<Item = (&'a String, &'a Arc<Object>)>,
     prefix: &str,
     delimiter: Option<&str>,
@@ -112,6 +120,14 @@ fn fill<'a>(
         }
     }
     page
+}
+
+/// Leaves out what a store without checksums does not say.
+pub(super) fn hide_checksums(object: &mut dto::Object, shows_checksums: bool) {
+    if !shows_checksums {
+        object.checksum_algorithm = None;
+        object.checksum_type = None;
+    }
 }
 
 fn describe(key: &str, object: &Object) -> dto::Object {
@@ -200,7 +216,7 @@ pub(super) async fn list_parts(
             e_tag: Some(dto::ETag::Strong(part.content.etag())),
             size: i64::try_from(part.content.size).ok(),
             last_modified: Some(part.modified.clone()),
-            checksum_crc64nvme: part.checksums.checksum_crc64nvme.clone(),
+            checksum_crc64nvme: backend.store.shown(part.checksums.clone()).checksum_crc64nvme,
             ..Default::default()
         });
         Ok((parts.collect::<Vec<_>>(), upload.whole))
@@ -216,7 +232,8 @@ pub(super) async fn list_parts(
         key: Some(input.key),
         upload_id: Some(input.upload_id),
         part_number_marker: input.part_number_marker,
-        checksum_type: Some(dto::ChecksumType::from_static(whole.name())),
+        checksum_type: (!backend.modes.has(StoreMode::NoChecksums))
+            .then(|| dto::ChecksumType::from_static(whole.name())),
         parts: Some(parts),
         ..Default::default()
     })

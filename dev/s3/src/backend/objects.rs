@@ -2,13 +2,14 @@
 
 use super::{Backend, read_body};
 use crate::checksum::{Declared, algorithms, sums};
+use crate::mode::StoreMode;
 use crate::object::{Content, Object, slice};
 use crate::store::{Condition, Draft};
 use s3s::dto::{self, Checksum, ETagCondition, Timestamp};
 use s3s::{S3Request, S3Result, s3_error};
 use std::sync::Arc;
 
-/// Collects what is to be stored beside the bytes from an input of s3s, all of which name it alike.
+/// Collects what an object has beside its bytes from an input of s3s, all of which name it alike.
 macro_rules! headers {
     ($input:expr) => {
         $crate::object::Headers {
@@ -27,6 +28,7 @@ macro_rules! headers {
                 .as_ref()
                 .map(|sse| sse.as_str().to_owned()),
             kms_key_id: $input.ssekms_key_id.clone(),
+            customer_key_md5: $input.sse_customer_key_md5.clone(),
             bucket_key_enabled: $input.bucket_key_enabled,
         }
     };
@@ -59,6 +61,8 @@ macro_rules! describe {
                 .map(Into::into),
             server_side_encryption: headers.server_side_encryption.clone().map(Into::into),
             ssekms_key_id: headers.kms_key_id.clone(),
+            sse_customer_algorithm: headers.customer_key_md5.as_ref().map(|_| "AES256".to_owned()),
+            sse_customer_key_md5: headers.customer_key_md5.clone(),
             bucket_key_enabled: headers.bucket_key_enabled,
             checksum_crc32: checksums.checksum_crc32,
             checksum_crc32c: checksums.checksum_crc32c,
@@ -85,7 +89,7 @@ pub(super) async fn put_object(
     request: S3Request<dto::PutObjectInput>,
 ) -> S3Result<dto::PutObjectOutput> {
     let input = request.input;
-    // Told before the body is read, as S3 does.
+    // Refused before the body is read, as S3 does.
     backend.store.view(&input.bucket, |_| Ok(()))?;
     let declared = Declared {
         sums: sums!(input),
@@ -97,11 +101,7 @@ pub(super) async fn put_object(
     let content = backend.store.content(body);
     let checksums = kept(declared.sums, &content);
     let draft = Draft { etag: content.etag(), checksums, headers, content };
-    let (if_match, if_none_match) = match backend.conditional_writes {
-        true => (input.if_match, input.if_none_match),
-        false => (None, None),
-    };
-    let condition = Condition { if_match, if_none_match };
+    let condition = backend.condition(input.if_match, input.if_none_match);
     let object = backend.store.write(&input.bucket, |bucket| {
         backend.store.commit(bucket, &input.key, draft, &condition)
     })?;
@@ -125,15 +125,29 @@ pub(super) async fn put_object(
 fn readable(
     backend: &Backend,
     bucket: &str,
-    key: &str,
+    (key, version): (&str, Option<&str>),
     if_match: Option<ETagCondition>,
     if_none_match: Option<ETagCondition>,
+    customer_key: Option<&String>,
 ) -> S3Result<Arc<Object>> {
-    let object = backend.store.view(bucket, |bucket| bucket.object(key).cloned())?;
+    let object = backend.store.view(bucket, |bucket| match version {
+        Some(id) => bucket.version(key, id).cloned(),
+        None => bucket.object(key).cloned(),
+    })?;
+    require_key(&object, customer_key)?;
     Condition { if_match, if_none_match: None }.check(Some(&object))?;
     let unwanted = Condition { if_match: None, if_none_match };
     unwanted.check(Some(&object)).map_err(|_| s3_error!(NotModified))?;
     Ok(object)
+}
+
+/// Refuses a reader with another key than the object has, or with one that it does not have.
+pub(super) fn require_key(object: &Object, customer_key: Option<&String>) -> S3Result<()> {
+    match (&object.headers.customer_key_md5, customer_key) {
+        (Some(own), Some(sent)) if own != sent => Err(s3_error!(AccessDenied)),
+        (Some(_), Some(_)) | (None, None) => Ok(()),
+        (Some(_), None) | (None, Some(_)) => Err(s3_error!(InvalidRequest)),
+    }
 }
 
 pub(super) async fn get_object(
@@ -141,7 +155,14 @@ pub(super) async fn get_object(
     request: S3Request<dto::GetObjectInput>,
 ) -> S3Result<dto::GetObjectOutput> {
     let input = request.input;
-    let object = readable(backend, &input.bucket, &input.key, input.if_match, input.if_none_match)?;
+    let object = readable(
+        backend,
+        &input.bucket,
+        (&input.key, input.version_id.as_deref()),
+        input.if_match,
+        input.if_none_match,
+        input.sse_customer_key_md5.as_ref(),
+    )?;
     let Some(body) = object.body.clone() else {
         return Err(s3_error!(NotImplemented, "this server was started without keeping bodies"));
     };
@@ -172,7 +193,14 @@ pub(super) async fn head_object(
     request: S3Request<dto::HeadObjectInput>,
 ) -> S3Result<dto::HeadObjectOutput> {
     let input = request.input;
-    let object = readable(backend, &input.bucket, &input.key, input.if_match, input.if_none_match)?;
+    let object = readable(
+        backend,
+        &input.bucket,
+        (&input.key, input.version_id.as_deref()),
+        input.if_match,
+        input.if_none_match,
+        input.sse_customer_key_md5.as_ref(),
+    )?;
     Ok(describe!(HeadObjectOutput, &object, shows_checksums(input.checksum_mode.as_ref())))
 }
 
@@ -200,7 +228,12 @@ pub(super) async fn delete_objects(
     if input.delete.objects.is_empty() || input.delete.objects.len() > KEYS_MAX {
         return Err(s3_error!(MalformedXML));
     }
-    let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+    let has_condition = input.delete.objects.iter().any(|object| object.e_tag.is_some());
+    if has_condition && backend.modes.has(StoreMode::RejectsConditions) {
+        return Err(s3_error!(NotImplemented));
+    }
+    let mut deleted = Vec::new();
+    let mut errors = Vec::new();
     backend.store.write(&input.bucket, |bucket| {
         for object in &input.delete.objects {
             let etag = object.e_tag.clone().filter(|_| backend.conditional_deletes);

@@ -5,9 +5,10 @@ use super::objects::headers;
 use super::{Backend, read_body};
 use crate::activity::wall_clock;
 use crate::checksum::{Declared, sums};
+use crate::mode::StoreMode;
 use crate::multipart::{Completion, Part, Upload, Whole};
 use crate::object::{Content, Object, slice};
-use crate::store::{Bucket, Condition};
+use crate::store::Bucket;
 use s3s::dto::{self, Checksum, ETag, Timestamp};
 use s3s::{S3Request, S3Result, s3_error};
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub(super) async fn create_multipart_upload(
         parts: BTreeMap::new(),
     };
     let whole = upload.whole;
+    let shows_checksums = !backend.modes.has(StoreMode::NoChecksums);
     let id = backend.store.write(&input.bucket, |bucket| {
         // Ids sort in the order the uploads were begun.
         let id = format!("upload-{:016x}", backend.store.number());
@@ -38,8 +40,8 @@ pub(super) async fn create_multipart_upload(
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(id),
-        checksum_algorithm: input.checksum_algorithm,
-        checksum_type: Some(dto::ChecksumType::from_static(whole.name())),
+        checksum_algorithm: input.checksum_algorithm.filter(|_| shows_checksums),
+        checksum_type: shows_checksums.then(|| dto::ChecksumType::from_static(whole.name())),
         ..Default::default()
     })
 }
@@ -59,12 +61,16 @@ pub(super) async fn upload_part(
         is_promised: input.checksum_algorithm.is_some(),
     };
     backend.store.write(&input.bucket, |bucket| {
-        upload_of(bucket, &input.key, &input.upload_id).map(|_| ())
+        let upload = upload_of(bucket, &input.key, &input.upload_id)?;
+        if upload.headers.customer_key_md5 != input.sse_customer_key_md5 {
+            return Err(s3_error!(InvalidRequest));
+        }
+        Ok(())
     })?;
     let (body, declared) = read_body(input.body, declared, request.trailing_headers).await?;
     let content = backend.store.content(body);
     let etag = ETag::Strong(content.etag());
-    let checksums = declared.sums.clone();
+    let checksums = backend.store.shown(declared.sums.clone());
     let part = Part { content, checksums: declared.sums, modified: Timestamp::from(wall_clock()) };
     backend.store.write(&input.bucket, |bucket| {
         upload_of(bucket, &input.key, &input.upload_id)?.add(input.part_number, part)
@@ -90,9 +96,11 @@ pub(super) async fn upload_part_copy(
         &input.copy_source,
         input.copy_source_if_match.clone(),
         input.copy_source_if_none_match.clone(),
+        input.copy_source_sse_customer_key_md5.as_ref(),
     )?;
     let content = piece(&from, input.copy_source_range.as_deref())?;
-    let (etag, own) = (content.etag(), content.own_checksum());
+    let etag = content.etag();
+    let own = backend.store.shown(content.own_checksum());
     let modified = Timestamp::from(wall_clock());
     let part = Part { content, checksums: Checksum::default(), modified: modified.clone() };
     let algorithm = backend.store.write(&input.bucket, |bucket| {
@@ -141,8 +149,9 @@ pub(super) async fn complete_multipart_upload(
         checksum_type: input.checksum_type.map(|wish| wish.as_str().to_owned()),
         size: input.mpu_object_size,
         part_bytes_min: backend.part_bytes_min,
+        has_equal_parts: backend.modes.has(StoreMode::EqualParts),
     };
-    let condition = Condition { if_match: input.if_match, if_none_match: input.if_none_match };
+    let condition = backend.condition(input.if_match, input.if_none_match);
     let object = backend.store.write(&input.bucket, |bucket| {
         let draft = upload_of(bucket, &input.key, &input.upload_id)?.complete(&completion)?;
         let object = backend.store.commit(bucket, &input.key, draft, &condition)?;

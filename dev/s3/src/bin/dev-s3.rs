@@ -1,12 +1,14 @@
 //! Runs the S3 in memory for a person or a script, until Ctrl-C.
 
-use file_sync_dev_s3::{ACCESS_KEY, Action, Journal, Options, REGION, Rule, SECRET_KEY, Server};
+use file_sync_dev_s3::{
+    ACCESS_KEY, Action, Options, REGION, Rule, SECRET_KEY, Server, StoreMode, rig,
+};
 use std::error::Error;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
 Usage: dev-s3 [--listen ADDRESS] [--bucket NAME]... [--latest] [--discard] [--faults PERCENT]
+              [--mode NAME]...
 
 An S3 in memory, gone when it ends.
 
@@ -15,6 +17,20 @@ An S3 in memory, gone when it ends.
   --latest          keep the latest version of every object only, for little memory
   --discard         look at nothing and keep nothing, for benchmarks of clients
   --faults PERCENT  so many of the requests go wrong: SlowDown, InternalError, a reset, a lost answer
+  --mode NAME       how the store differs from S3, as real stores do; more than one may be given:
+                      no-checksums           no answer carries a checksum
+                      weak-etags             the header ETag is a weak one, which fits no condition
+                      ignores-conditions     If-Match and If-None-Match have no effect
+                      rejects-conditions     writes and deletes with a condition get 501
+                      list-v1-only           ListObjectsV2 gets 501
+                      no-batch-delete        DeleteObjects gets 400
+                      rejects-checksum-mode  x-amz-checksum-mode gets 400
+                      rejects-checksums      every header of the newer checksums gets 400
+                      equal-parts            all parts of an upload but the last have one size
+                      demands-acl            an object without bucket-owner-full-control gets 403
+                      demands-owner          a request that does not expect 111122223333 gets 403
+                      demands-customer-key   content without a key of the customer (SSE-C) gets 403
+                      requester-pays         a request without x-amz-request-payer gets 403
 
 On SIGUSR1 it prints how many requests and bytes it has received so far, as a line of JSON. On SIGUSR2
 it goes away, and on the next one it is back with all it holds; each time it prints a line that says so.";
@@ -50,6 +66,7 @@ fn main() -> ExitCode {
 fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut options = Options::default();
     let mut buckets = Vec::new();
+    let mut modes = Vec::new();
     let mut faults = 0.0;
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
@@ -60,6 +77,11 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>
             "--bucket" => buckets.push(value()?),
             "--latest" => options.latest_only = true,
             "--discard" => options.discard = true,
+            "--mode" => {
+                modes.push(
+                    value()?.parse::<StoreMode>().map_err(|error| format!("--mode: {error}"))?,
+                );
+            }
             "--faults" => {
                 faults =
                     value()?.parse::<f64>().map_err(|error| format!("--faults: {error}"))? / 100.0;
@@ -68,6 +90,7 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>
             _ => return Err(format!("no such option: {arg}").into()),
         }
     }
+    options.modes = modes.into_iter().collect();
     if !buckets.is_empty() {
         options.buckets = buckets;
     }
@@ -79,33 +102,14 @@ fn run(Arguments { options, faults }: &Arguments) -> Result<(), Box<dyn Error>> 
     if *faults > 0.0 {
         fail(&server, *faults);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // Before anybody is told that there is somebody to ask.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut asked = signal(SignalKind::user_defined1())?;
-        let mut switched = signal(SignalKind::user_defined2())?;
-        let mut away = false;
-        println!("export AWS_ENDPOINT_URL_S3={}", server.endpoint());
-        println!(
-            "export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={REGION}"
-        );
-        println!("# buckets: {} (path style); Ctrl-C ends it", options.buckets.join(", "));
-        loop {
-            tokio::select! {
-                result = tokio::signal::ctrl_c() => return result,
-                _ = terminate.recv() => return Ok(()),
-                _ = asked.recv() => println!("{}", counts(server.journal())),
-                _ = switched.recv() => {
-                    away = !away;
-                    if away { server.stop() } else { server.resume()? }
-                    println!("# {}", if away { "away" } else { "back" });
-                }
-            }
-        }
-    })?;
-    let journal = server.journal();
-    println!("# {} requests, {} bytes received", journal.total(), journal.body_bytes());
+    let greeting = format!(
+        "export AWS_ENDPOINT_URL_S3={}\n\
+         export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={REGION}\n\
+         # buckets: {} (path style); Ctrl-C ends it",
+        server.endpoint(),
+        options.buckets.join(", ")
+    );
+    rig::serve_until_stopped(&mut server, &greeting)?;
     Ok(())
 }
 
@@ -115,13 +119,4 @@ fn fail(server: &Server, part: f64) {
     for way in ways {
         server.fail(Rule::new(way).probability(part / 4.0));
     }
-}
-
-/// What was received so far, as JSON; the names of operations need no escaping.
-fn counts(journal: &Journal) -> String {
-    let counts = journal.counts().into_iter().map(|(operation, count)| {
-        let (requests, bytes) = (count.requests, count.body_bytes);
-        format!("\"{operation}\": {{\"requests\": {requests}, \"body_bytes\": {bytes}}}")
-    });
-    format!("{{{}}}", counts.collect::<Vec<_>>().join(", "))
 }

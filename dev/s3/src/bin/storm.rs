@@ -32,7 +32,7 @@ const PACES: [(Duration, usize); 3] =
     [(Duration::ZERO, 60), (Duration::from_micros(200), 30), (Duration::from_millis(2), 10)];
 /// After this long without a change in the bucket, what is missing is missed.
 const TIME_TO_MISS: Duration = Duration::from_secs(30);
-/// How often it is looked whether somebody wants this to end.
+/// How often an interrupt is checked.
 const STEP: Duration = Duration::from_millis(200);
 /// How many missed files are named.
 const NAMED_MAX: usize = 10;
@@ -138,7 +138,8 @@ fn wait_for_all(
     interrupt: &Interrupt,
     names: &[String],
 ) -> Result<Vec<String>, Box<dyn Error>> {
-    let (mut seen, mut since) = (0, now());
+    let mut seen = 0;
+    let mut since = now();
     loop {
         let late: Vec<_> = names.iter().filter(|name| !is_stored(server, name)).cloned().collect();
         let requests = server.journal().total();

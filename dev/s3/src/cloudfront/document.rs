@@ -69,7 +69,8 @@ fn is_path(path: &str) -> bool {
 
 /// The contents of all elements of this name that have no attributes.
 fn elements<'a>(document: &'a str, name: &str) -> impl Iterator<Item = String> + 'a {
-    let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
+    let begin = format!("<{name}>");
+    let end = format!("</{name}>");
     let mut rest = document;
     std::iter::from_fn(move || {
         let (_, behind) = rest.split_once(&begin)?;

@@ -10,7 +10,7 @@ pub const INTERRUPTED: u8 = 130;
 /// The wrong command line.
 const WRONG_USE: u8 = 2;
 
-/// The options that nobody has asked for yet.
+/// The options that were not read yet.
 #[derive(Debug)]
 pub struct Options(Vec<String>);
 

@@ -60,7 +60,7 @@ impl<'a> Daemon<'a> {
             .env("AWS_ENDPOINT_URL_S3", &self.endpoint)
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("FILE_SYNC__S3_FORCE_PATH_STYLE", "true")
-            // Every version ever stored is to be one of a file.
+            // Every version ever stored must be one of a file.
             .env("FILE_SYNC__LISTEN_ADDRESS", "off")
             .env("FILE_SYNC__ADMIN_ADDRESS", "off")
             .env("FILE_SYNC__LOG_FORMAT", "json")
@@ -111,8 +111,8 @@ impl<'a> Daemon<'a> {
         Ok(())
     }
 
-    /// How it ended after it was asked to. `None` if it had to be killed, after `patience` or because
-    /// somebody is in a hurry, and if it was not running.
+    /// How it ended after it was asked to. `None` if it had to be killed, after `patience` or because of
+    /// a second interrupt, and if it was not running.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl<'a> Daemon<'a> {
         Ok(None)
     }
 
-    /// Asks it to end, and kills it if it does not or if somebody is in a hurry.
+    /// Asks it to end, and kills it if it does not or at a second interrupt.
     ///
     /// # Errors
     ///

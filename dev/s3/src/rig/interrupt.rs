@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How often a sleeper looks whether it was interrupted.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Whether somebody wants this to end, and how much.
+/// Whether the user wants this to end, and how urgently.
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicUsize>);
 

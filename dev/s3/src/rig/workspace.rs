@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Removed when dropped, unless it is to be kept.
+/// Removed when dropped, unless it is kept on purpose.
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
@@ -99,7 +99,7 @@ impl Workspace {
         &self.root
     }
 
-    /// From now on it stays, for somebody who wants to look into it.
+    /// From now on it stays, for inspection.
     pub fn keep(&self) {
         self.keep.set(true);
     }

@@ -20,10 +20,15 @@ pub(crate) fn start_with(options: &Options) -> (Server, Client) {
 }
 
 pub(crate) fn client(server: &Server, secret: &str) -> Client {
+    client_of(&server.endpoint(), secret)
+}
+
+/// A client of whatever is at `endpoint`.
+pub(crate) fn client_of(endpoint: &str, secret: &str) -> Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
-        .endpoint_url(server.endpoint())
+        .endpoint_url(endpoint)
         .credentials_provider(Credentials::new(ACCESS_KEY, secret, None, None, "test"))
         .retry_config(RetryConfig::disabled())
         .force_path_style(true)

@@ -3,7 +3,7 @@
 use crate::client::{BUCKET, client, failure, is_unanswered, keys, put, start};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::types::CompletedMultipartUpload;
-use file_sync_dev_s3::{Action, Gate, Rule, SECRET_KEY};
+use file_sync_dev_s3::{Action, Gate, RawAnswer, Rule, SECRET_KEY};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -126,4 +126,18 @@ async fn a_rule_taken_out_hits_no_more() {
     server.faults().clear();
     put(&client, "k", b"y").await;
     assert!(server.wait_until(LONG, |server| server.journal().in_flight() == 0));
+}
+
+#[tokio::test]
+async fn an_answer_given_byte_by_byte_carries_nothing_of_s3() {
+    let (server, client) = start();
+    let page = RawAnswer::html(200);
+    server.fail(Rule::new(Action::Answer(page.clone())).on("PutObject").times(1));
+    let put = || client.put_object().bucket(BUCKET).key("k").body(b"x".to_vec().into()).send();
+    let answer = put().await.expect("the SDK believes any 200");
+    assert_eq!(answer.e_tag, None);
+    assert!(keys(&server).is_empty());
+    server.fail(Rule::new(Action::Answer(page.applied())).on("PutObject").times(1));
+    drop(put().await);
+    assert_eq!(keys(&server), ["k"]);
 }

@@ -64,7 +64,8 @@ fn a_synchronous_test_can_wait_for_what_happens() {
 
 #[test]
 fn two_servers_know_nothing_of_each_other() {
-    let ((one, _), (two, _)) = (start(), start());
+    let (one, _) = start();
+    let (two, _) = start();
     one.store().put(BUCKET, "k", "x");
     assert_ne!(one.endpoint(), two.endpoint());
     assert!(keys(&two).is_empty());

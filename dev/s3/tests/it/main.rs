@@ -3,5 +3,7 @@
 mod client;
 mod faults;
 mod lifecycle;
+mod modes;
 mod multipart;
 mod objects;
+mod proxy;

@@ -336,3 +336,40 @@ async fn a_discarding_server_puts_parts_together() {
     assert_eq!(head.content_length(), Some(8));
     assert_eq!(failure(complete().send().await), (404, "NoSuchUpload".to_owned()));
 }
+
+#[tokio::test]
+async fn a_store_without_checksums_tells_none_and_verifies_all_the_same() {
+    let options = Options { checksums: false, ..Options::default() };
+    let (server, client) = start_with(&options);
+    let put = |body: &[u8]| {
+        let put = client.put_object().bucket(BUCKET).key("k").checksum_crc64_nvme("rosUhgp5mIg=");
+        put.body(body.to_vec().into()).send()
+    };
+    assert_eq!(put(b"123456789").await.expect("stored").checksum_crc64_nvme, None);
+    assert!(put(b"12345678").await.is_err(), "verified");
+    let copy = client.copy_object().bucket(BUCKET).key("c").copy_source(format!("{BUCKET}/k"));
+    let copied = copy.send().await.expect("copied").copy_object_result.expect("a result");
+    assert_eq!(copied.checksum_crc64_nvme, None);
+    for key in ["k", "c"] {
+        let head = client.head_object().bucket(BUCKET).key(key);
+        let head = head.checksum_mode(ChecksumMode::Enabled).send().await.expect("there");
+        assert_eq!((head.checksum_crc64_nvme, head.checksum_crc32), (None, None));
+    }
+    assert_eq!(keys(&server), ["c", "k"]);
+}
+
+#[tokio::test]
+async fn a_store_without_conditions_takes_every_write() {
+    for (conditional_writes, status) in [(true, 412), (false, 200)] {
+        let options = Options { conditional_writes, ..Options::default() };
+        let (_server, client) = start_with(&options);
+        put(&client, "k", b"1").await;
+        let put = client.put_object().bucket(BUCKET).key("k").if_none_match("*").send().await;
+        let copy = client.copy_object().bucket(BUCKET).key("k").copy_source(format!("{BUCKET}/k"));
+        let copy = copy.metadata_directive(MetadataDirective::Replace).if_match("\"other\"");
+        let answers = [put.map_or_else(|e| failure::<(), _>(Err(e)).0, |_| 200), {
+            copy.send().await.map_or_else(|e| failure::<(), _>(Err(e)).0, |_| 200)
+        }];
+        assert_eq!(answers, [status; 2]);
+    }
+}

@@ -72,7 +72,8 @@ pub(crate) fn files(directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
-            let (path, key) = (entry.path(), format!("{key}/{name}"));
+            let path = entry.path();
+            let key = format!("{key}/{name}");
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 open.push((path, key));

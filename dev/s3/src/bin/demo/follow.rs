@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long the thread may sleep after it was told to end.
+/// How long the thread may sleep after its end was requested.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Ends its thread when dropped.
@@ -26,7 +26,9 @@ impl Follower {
         let shown = Arc::new(AtomicU64::new(0));
         let ended = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name("follower".to_owned()).spawn({
-            let (store, shown, ended) = (store.clone(), Arc::clone(&shown), Arc::clone(&ended));
+            let store = store.clone();
+            let shown = Arc::clone(&shown);
+            let ended = Arc::clone(&ended);
             move || follow(&store, &screen, &shown, &ended)
         })?;
         Ok(Self { store, shown, ended, thread: Some(thread) })

@@ -43,7 +43,7 @@ enum Outcome {
     Equal,
     /// It does not, or the daemon left.
     Different,
-    /// Somebody did not want to see it to its end.
+    /// The user interrupted it.
     Interrupted,
 }
 
@@ -67,7 +67,7 @@ fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
     Ok(Arguments { daemon, once: options.flag("--once") })
 }
 
-/// Tells the story, and lets whoever watches go on with it.
+/// Plays the story, and lets the user continue with it.
 fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
     let is_terminal = std::io::stdout().is_terminal();
     let interrupt = Interrupt::install()?;
@@ -101,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
     if is_terminal && !arguments.once {
         visitor::invite(&screen, &workspace);
         visitor::watch(&workspace, &screen, &mut daemon, &interrupt)?;
-        screen.remark("the daemon is told to finish its work and end");
+        screen.remark("the daemon is asked to finish its work and end");
         daemon.stop()?;
         conclude(&server, &workspace, &screen)?;
     }

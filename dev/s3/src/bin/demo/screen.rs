@@ -19,7 +19,7 @@ const RED: &str = "31";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
 
-/// Where the story is told. Shared by threads.
+/// The output of the story. Shared by threads.
 #[derive(Debug)]
 pub(crate) struct Screen {
     is_colourful: bool,
@@ -138,7 +138,7 @@ fn print(text: &str) {
 }
 
 /// `text` without control characters and exactly so many characters wide; what is too long loses
-/// its middle, since names begin with a directory and end with what tells them apart.
+/// its middle, since names begin with a directory and end with what distinguishes them.
 fn fit(text: &str, width: usize) -> String {
     let plain: Vec<char> =
         text.chars().map(|char| if char.is_control() { '?' } else { char }).collect();

@@ -45,7 +45,7 @@ pub(crate) struct Stage<'a, 'w> {
 /// Why the story ended early.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// Somebody wanted it to.
+    /// The user requested it.
     Interrupted,
     /// The daemon left, or the bucket did not become equal in time.
     Failed(String),
@@ -69,7 +69,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells all of it.
+/// Plays all of it.
 pub(crate) fn tell(stage: &mut Stage<'_, '_>) -> Result<(), End> {
     stage.screen.columns();
     for chapter in [start, create, edit, write_slowly, rename, delete, outage, kill] {
@@ -105,7 +105,8 @@ fn create(stage: &mut Stage<'_, '_>) -> Result<(), End> {
 fn edit(stage: &mut Stage<'_, '_>) -> Result<(), End> {
     stage.screen.chapter("3  An edit, and an editor that saves by renaming over the file");
     stage.write("rewrite", "readme.txt", &content(200, 1_024))?;
-    let (aside, path) = (stage.workspace.file(".hello.txt.new"), "hello.txt");
+    let aside = stage.workspace.file(".hello.txt.new");
+    let path = "hello.txt";
     stage.announce(&format!("replace  {path}"), &[path]);
     fs::write(&aside, content(201, 31_000))?;
     fs::rename(&aside, stage.workspace.file(path))?;
@@ -138,8 +139,10 @@ fn write_slowly(stage: &mut Stage<'_, '_>) -> Result<(), End> {
 fn rename(stage: &mut Stage<'_, '_>) -> Result<(), End> {
     stage.screen.chapter("5  A directory is renamed");
     let journal = stage.server.journal().clone();
-    let (received, copies) = (journal.body_bytes(), journal.count("CopyObject"));
-    let (from, to) = ("reports", "archive");
+    let received = journal.body_bytes();
+    let copies = journal.count("CopyObject");
+    let from = "reports";
+    let to = "archive";
     let began = file_sync_dev_s3::now();
     for old in files(&stage.workspace.file(from))?.into_keys() {
         let rest = old.strip_prefix(PREFIX).unwrap_or(&old);

@@ -1,4 +1,4 @@
-//! After the story: whoever watches may change files, and the left-hand column tells what was seen.
+//! After the story: the user may change files, and the left-hand column shows what was seen.
 
 use crate::compare::files;
 use crate::screen::{Screen, human};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// How often the directory is looked at.
 const STEP: Duration = Duration::from_millis(100);
 
-/// What tells one state of a file from another.
+/// What distinguishes one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
     inode: u64,

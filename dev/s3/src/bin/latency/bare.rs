@@ -31,7 +31,7 @@ impl Bare {
         Ok(Self { runtime, client: Client::from_conf(config) })
     }
 
-    /// Puts the file under `key`, and tells when that began.
+    /// Puts the file under `key`, and returns when that began.
     pub(crate) fn put(&self, path: &Path, key: &str) -> Result<Instant, Box<dyn Error>> {
         let began = now();
         let body = fs::read(path)?;

@@ -34,7 +34,7 @@ const BARE_PREFIX: &str = "bare";
 const PROMISE: Duration = Duration::from_millis(500);
 /// After this a file will never arrive.
 const TIME_TO_ARRIVE: Duration = Duration::from_secs(60);
-/// How often it is looked whether somebody wants this to end.
+/// How often an interrupt is checked.
 const STEP: Duration = Duration::from_millis(200);
 /// Directories that are there before the daemon is.
 const DIRECTORIES: usize = 10;
@@ -142,7 +142,8 @@ fn old_in_directory(number: usize) -> String {
 
 /// Half of the files are in the root; one in five is there already, and is written anew.
 fn path_of(number: usize) -> String {
-    let (round, is_old) = (number / 2, number / 2 % 5 == 4);
+    let round = number / 2;
+    let is_old = number / 2 % 5 == 4;
     match (number.is_multiple_of(2), is_old) {
         (true, true) => old_in_root(round / 5),
         (false, true) => old_in_directory(round / 5),

@@ -1,4 +1,4 @@
-//! Notices whoever opens anything outside of the tree, read or not.
+//! Notices every open of a file outside of the tree, read or not.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 const BUFFER_BYTES: usize = 4096;
 
-/// Watches over directories that nobody may open.
+/// Watches over directories that no process may open.
 #[derive(Debug)]
 pub(crate) struct Canary(OwnedFd);
 
 impl Canary {
-    /// From now on nobody may open anything in these directories.
+    /// From now on no process may open anything in these directories.
     pub(crate) fn watch(directories: &[PathBuf]) -> io::Result<Self> {
         let canary = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         for directory in directories {

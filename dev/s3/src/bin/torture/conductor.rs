@@ -7,14 +7,16 @@ use crate::maps::Maps;
 use crate::model::Model;
 use crate::private;
 use crate::record::Record;
+use crate::rollout::Rollouts;
 use crate::stage::Stage;
 use crate::states::Content;
 use crate::swap::Swap;
+use crate::target::Target;
 use crate::verdict::Foreign;
 use crate::versions::Versions;
 use crate::writer::{Shared, Writer};
 use file_sync_dev_s3::rig::{Daemon, Interrupt};
-use file_sync_dev_s3::{Options, Server, now};
+use file_sync_dev_s3::{FaultKind, now};
 use rustix::process::Signal;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -29,7 +31,6 @@ use std::time::{Duration, Instant};
 
 /// How many findings are shown.
 pub(crate) const SHOWN_MAX: usize = 20;
-const WRITERS: u64 = 12;
 pub(crate) const STEP: Duration = Duration::from_millis(20);
 const FAULTS_CHANGE: Duration = Duration::from_secs(1);
 const TOLD: Duration = Duration::from_secs(5);
@@ -40,17 +41,34 @@ pub(crate) const TIME_TO_STOP: Duration = Duration::from_secs(30);
 /// In the tree, so that it is never empty.
 const ANCHOR: (&str, &[u8]) = ("anchor", b"the tree is never empty");
 
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) time: Duration,
+    pub(crate) kills: u64,
+    pub(crate) writers: u64,
+    pub(crate) restores_times: bool,
+    pub(crate) faults: Vec<FaultKind>,
+    /// Whether new instances take the place of old ones, in place of all that happens to the state and
+    /// the tree.
+    pub(crate) rolls_out: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Conductor<'a> {
     // Dropped in this order: the daemon is stopped before its S3 is gone.
     pub(crate) daemon: Daemon<'a>,
-    pub(crate) server: Server,
+    pub(crate) target: Target,
     pub(crate) stage: &'a Stage,
-    interrupt: Interrupt,
+    pub(crate) interrupt: Interrupt,
     faults: Faults,
     canary: Canary,
-    dice: fastrand::Rng,
+    pub(crate) dice: fastrand::Rng,
     seed: u64,
+    writers: u64,
+    rolls_out: bool,
+    pub(crate) rollouts: Rollouts<'a>,
     time: Duration,
     between_signals: Duration,
     started: Instant,
@@ -64,7 +82,7 @@ pub(crate) struct Conductor<'a> {
     limited: u64,
     /// How long the daemon's log was when it was started.
     log_before: u64,
-    /// Objects without a file that no record tells of any more.
+    /// Objects without a file that no state knows any more.
     pub(crate) left_over: usize,
     pub(crate) failures: Vec<String>,
 }
@@ -73,29 +91,32 @@ impl<'a> Conductor<'a> {
     pub(crate) fn new(
         stage: &'a Stage,
         interrupt: &Interrupt,
-        seed: u64,
-        time: Duration,
-        kills: u64,
+        target: Target,
+        plan: &Plan,
     ) -> Result<Self, Box<dyn Error>> {
-        let server = Server::start(&Options { keep_bodies: false, seed, ..Options::default() })?;
+        let Plan { seed, time, .. } = *plan;
         let mut versions = Versions::new();
-        let foreign = Foreign::create(&server, &mut versions);
-        let mut daemon = Daemon::new(&stage.workspace, &server.endpoint(), interrupt.clone());
-        Stage::set(&mut daemon);
-        let kills = u32::try_from(kills.max(1)).unwrap_or(u32::MAX);
+        let foreign = Foreign::create(&target, &mut versions)?;
+        let mut daemon =
+            Daemon::new(&stage.workspace, &target.server.endpoint(), interrupt.clone());
+        Stage::set(&mut daemon, &target);
+        let kills = u32::try_from(plan.kills.max(1)).unwrap_or(u32::MAX);
         Ok(Self {
             daemon,
-            server,
+            target,
             stage,
             interrupt: interrupt.clone(),
-            faults: Faults::new(seed),
+            faults: Faults::new(seed, &plan.faults),
             canary: Canary::watch(&stage.outsides()?)?,
             dice: fastrand::Rng::with_seed(seed),
             seed,
+            writers: plan.writers,
+            rolls_out: plan.rolls_out,
+            rollouts: Rollouts::default(),
             time,
             between_signals: time / kills,
             started: now(),
-            shared: Shared::default(),
+            shared: Shared { restores_times: plan.restores_times, ..Shared::default() },
             record: Record::default(),
             swap: Swap::default(),
             versions,
@@ -122,7 +143,7 @@ impl<'a> Conductor<'a> {
         }
         let shared = std::mem::take(&mut self.shared);
         let outcome = std::thread::scope(|scope| -> Result<Vec<String>, Box<dyn Error>> {
-            let writers: Vec<_> = (0..WRITERS)
+            let writers: Vec<_> = (0..self.writers)
                 .map(|number| {
                     let writer = (root.clone(), self.stage.outside(), self.seed, number);
                     let shared = &shared;
@@ -149,7 +170,9 @@ impl<'a> Conductor<'a> {
     fn conduct(&mut self, shared: &Shared) -> io::Result<()> {
         self.start()?;
         let end = now() + self.time;
-        let (mut faults, mut signal, mut told) = (now(), now() + self.between_signals, now());
+        let mut faults = now();
+        let mut signal = now() + self.between_signals;
+        let mut told = now();
         while now() < end
             && !self.interrupt.is_set()
             && self.failures.is_empty()
@@ -159,7 +182,7 @@ impl<'a> Conductor<'a> {
             std::thread::sleep(STEP);
             self.expect_running()?;
             if now() >= faults {
-                self.faults.change(&mut self.server)?;
+                self.faults.change(&mut self.target.server)?;
                 faults = now() + FAULTS_CHANGE;
             }
             if now() >= signal {
@@ -167,19 +190,23 @@ impl<'a> Conductor<'a> {
                 signal = now() + self.next_signal();
             }
             self.bring_back(shared, false)?;
+            self.go_on_rolling(shared, false)?;
             if now() >= told {
-                self.versions.follow(&self.server, &shared.states, &mut self.record);
+                self.target.refresh()?;
+                self.versions.follow(&self.target, &shared.states, &mut self.record);
                 println!("{}", self.line(shared));
                 told = now() + TOLD;
             }
         }
         self.bring_back(shared, true)?;
-        self.faults.clear(&mut self.server)
+        self.go_on_rolling(shared, true)?;
+        self.faults.clear(&mut self.target.server)
     }
 
     fn bring_back(&mut self, shared: &Shared, at_once: bool) -> io::Result<()> {
-        let (states, record) = (&shared.states, &mut self.record);
-        let wrong = self.swap.go_on(self.stage, &self.server, states, record, at_once)?;
+        let states = &shared.states;
+        let record = &mut self.record;
+        let wrong = self.swap.go_on(self.stage, &self.target, states, record, at_once)?;
         self.failures.extend(wrong);
         Ok(())
     }
@@ -191,12 +218,13 @@ impl<'a> Conductor<'a> {
     }
 
     /// Starts the daemon; where that is possible, now and then with hardly anything to watch with.
-    fn start(&mut self) -> io::Result<()> {
+    pub(crate) fn start(&mut self) -> io::Result<()> {
         if self.stage.is_private {
             let few = |dice: &mut fastrand::Rng| {
                 (dice.u32(..4) == 0).then(|| [2, 10, 60][dice.usize(..3)])
             };
-            let (watches, instances) = (few(&mut self.dice), few(&mut self.dice));
+            let watches = few(&mut self.dice);
+            let instances = few(&mut self.dice);
             self.limited += u64::from(watches.or(instances).is_some());
             private::limit(watches, instances)?;
         }
@@ -210,6 +238,9 @@ impl<'a> Conductor<'a> {
     }
 
     fn signal(&mut self, shared: &Shared) -> io::Result<()> {
+        if self.rolls_out && self.dice.u32(..3) == 0 {
+            return self.roll_out();
+        }
         if self.dice.u32(..6) == 0 {
             self.terminate(shared)?;
         } else {
@@ -217,16 +248,17 @@ impl<'a> Conductor<'a> {
             self.kills += 1;
         }
         match self.dice.u32(..60) {
-            0 => self.record.wipe(self.stage, &self.server)?,
-            1..4 => self.record.copy_or_roll_back(self.stage, &self.server)?,
-            4..6 => self.swap.begin(self.stage, &self.server, &shared.states, &mut self.dice)?,
+            _ if self.rolls_out => {}
+            0 => self.record.wipe(self.stage, &self.target)?,
+            1..4 => self.record.copy_or_roll_back(self.stage, &self.target)?,
+            4..6 => self.swap.begin(self.stage, &self.target, &shared.states, &mut self.dice)?,
             _ => {}
         }
         self.start()?;
         // Half of the swaps happen while the daemon is watching.
-        if self.dice.u32(..30) == 0 {
+        if !self.rolls_out && self.dice.u32(..30) == 0 {
             std::thread::sleep(Duration::from_millis(self.dice.u64(..800)));
-            self.swap.begin(self.stage, &self.server, &shared.states, &mut self.dice)?;
+            self.swap.begin(self.stage, &self.target, &shared.states, &mut self.dice)?;
         }
         Ok(())
     }
@@ -262,7 +294,7 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
-    /// Whether somebody wanted this to end before there was a verdict.
+    /// Whether the run was interrupted before there was a verdict.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupt.is_set()
     }
@@ -270,8 +302,8 @@ impl<'a> Conductor<'a> {
     fn line(&self, shared: &Shared) -> String {
         format!(
             "{:6.1} s  {} operations ({} refused), {} contents, {} kills, {} terms, {} limited, \
-             {} wipes, {} rollbacks, {} swaps, {} stored, {} deleted, {} excused, {} at SIGTERM, \
-             {} requests, {} findings",
+             {} wipes, {} rollbacks, {} rollouts, {} swaps, {} stored, {} deleted, {} excused, \
+             {} at SIGTERM, {} requests, {} findings",
             now().saturating_duration_since(self.started).as_secs_f64(),
             shared.operations.load(Ordering::Relaxed),
             shared.refused.load(Ordering::Relaxed),
@@ -281,12 +313,13 @@ impl<'a> Conductor<'a> {
             self.limited,
             self.record.wipes,
             self.record.rollbacks,
+            self.rollouts.begun,
             self.swap.counts.values().sum::<u64>(),
             self.versions.stored,
             self.versions.deleted,
             self.versions.excused,
             self.versions.at_term,
-            self.server.journal().total(),
+            self.target.server.journal().total(),
             self.versions.failures.len(),
         )
     }

@@ -3,7 +3,7 @@
 use crate::PREFIX;
 use crate::record::Record;
 use crate::states::Content;
-use file_sync_dev_s3::{BUCKET, Server};
+use crate::target::Target;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -28,6 +28,7 @@ pub(crate) fn is_wanted(path: &str) -> bool {
         let left_out = name.starts_with('.')
             || name.ends_with(".tmp")
             || name.ends_with(".swp")
+            || name.ends_with(".part")
             || name.ends_with('~')
             || name.contains(".tmp.")
             || name == "lost+found";
@@ -35,7 +36,7 @@ pub(crate) fn is_wanted(path: &str) -> bool {
     })
 }
 
-/// The regular files below `directory` that are to be mirrored, by the key they should have.
+/// The regular files below `directory` that must be mirrored, by the key they should have.
 pub(crate) fn files(directory: &Path) -> io::Result<BTreeMap<String, Found>> {
     let mut files = BTreeMap::new();
     let mut open = vec![(directory.to_owned(), PREFIX.to_owned())];
@@ -49,7 +50,8 @@ pub(crate) fn files(directory: &Path) -> io::Result<BTreeMap<String, Found>> {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str().filter(|name| is_wanted(name)) else { continue };
-            let (path, key) = (entry.path(), format!("{key}/{name}"));
+            let path = entry.path();
+            let key = format!("{key}/{name}");
             let Ok(there) = fs::symlink_metadata(&path) else { continue };
             if there.is_dir() {
                 open.push((path, key));
@@ -79,12 +81,12 @@ pub(crate) fn clock(time: SystemTime) -> String {
 /// Where the bucket differs from the tree.
 pub(crate) fn differences(
     tree: &BTreeMap<String, Content>,
-    server: &Server,
+    target: &Target,
     foreign: &BTreeMap<String, u64>,
     record: &Record,
 ) -> Vec<String> {
     let mut differences = Vec::new();
-    let objects = server.objects(BUCKET);
+    let objects = target.objects();
     for (key, object) in &objects {
         let there = Content::from(&**object);
         match tree.get(key) {

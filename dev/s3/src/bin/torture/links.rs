@@ -19,7 +19,8 @@ impl Writer<'_> {
 
     /// Renames a directory with all that is in it, now and then over one that was emptied for it.
     pub(crate) fn rename_directory(&mut self) -> io::Result<()> {
-        let (from, to) = (self.some_directory(), self.some_directory());
+        let from = self.some_directory();
+        let to = self.some_directory();
         if from == self.name || to == self.name || to.starts_with(&format!("{from}/")) {
             return Err(not_now());
         }

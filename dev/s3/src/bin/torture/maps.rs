@@ -1,4 +1,4 @@
-//! Writes through shared memory maps, of which no event tells while they last.
+//! Writes through shared memory maps, which give no event while they last.
 //!
 //! There is no safe way to write to a map in Rust, so a few lines of Python do it.
 
@@ -34,7 +34,7 @@ for line in sys.stdin:
         print(type(error).__name__, error, flush=True)
 "#;
 
-/// So many bytes at such an offset are written at once: nobody ever sees half of them.
+/// So many bytes at such an offset are written at once: no reader ever sees half of them.
 const WORD: usize = 8;
 
 /// The process that writes through maps.
@@ -65,7 +65,8 @@ impl Maps {
             // Ctrl-C is for this program, which then ends it.
             .process_group(0)
             .spawn()?;
-        let (to, from) = (child.stdin.take(), child.stdout.take());
+        let to = child.stdin.take();
+        let from = child.stdout.take();
         let (Some(to), Some(from)) = (to, from) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
@@ -102,7 +103,7 @@ impl Writer<'_> {
             }
             let at = self.at(&path);
             maps.ask(&format!("map {} {}", self.name, hex(at.as_os_str().as_encoded_bytes())))?;
-            // Opened for writing, and never closed as far as anybody is told.
+            // Opened for writing, and never closed as far as events show.
             self.model.touch(&path);
             self.mapped = Some(Mapped { bytes, length });
             return Ok(());

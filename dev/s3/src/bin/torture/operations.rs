@@ -157,7 +157,7 @@ impl Writer<'_> {
                 pause(Duration::from_millis(self.dice.u64(..200)));
             }
         }
-        if self.dice.u32(..3) == 0 {
+        if self.dice.u32(..3) == 0 && self.shared.restores_times {
             file.set_modified(old)?;
         }
         drop(file);

@@ -1,4 +1,4 @@
-//! Mounts and limits of our own: a namespace in which they can be changed, and nobody else notices.
+//! Mounts and limits of our own: a namespace in which they can be changed without any effect outside.
 //!
 //! There is no safe call for it, so this program begins once more beneath `unshare`.
 

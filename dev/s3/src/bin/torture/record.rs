@@ -2,27 +2,23 @@
 //!
 //! # Invariant
 //!
-//! - Allowed to be left over is an object that no record tells of: it was there when the record was
-//!   lost, or came after the copy that the record was turned back to, under a new name or in the place
-//!   of another object, and was not stored since.
+//! - An object that no state knows may remain: it was there when the state was lost, or came after
+//!   the copy that the state was turned back to, under a new name or in the place of another object,
+//!   and was not stored since.
 
 use crate::stage::Stage;
-use file_sync_dev_s3::{BUCKET, Server};
+use crate::target::Target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
-
-/// Requests of a daemon that is dead end within this, however slow they are.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     /// With the number of the last change before.
     unrecorded: BTreeMap<String, u64>,
     uploads: BTreeSet<(String, String)>,
-    /// The objects that the copy tells of, if there is one, by the number of their version.
+    /// The objects in the copy, if there is one, by the number of their version.
     copied: Option<BTreeMap<String, u64>>,
     pub(crate) wipes: u64,
     pub(crate) rollbacks: u64,
@@ -39,7 +35,7 @@ impl Record {
         self.uploads.contains(upload)
     }
 
-    /// A version was stored, and so is recorded by whoever stored it.
+    /// A version was stored, and so is recorded by the daemon that stored it.
     pub(crate) fn stored(&mut self, key: &str, sequence: u64) {
         if self.unrecorded.get(key).is_some_and(|before| *before < sequence) {
             self.unrecorded.remove(key);
@@ -47,32 +43,32 @@ impl Record {
     }
 
     /// Nothing that is in the bucket now need be known to any record.
-    pub(crate) fn lose(&mut self, server: &Server) {
-        let last = last(server);
-        let keys = server.objects(BUCKET).into_keys();
+    pub(crate) fn lose(&mut self, target: &Target) {
+        let last = target.last_sequence();
+        let keys = target.objects().into_keys();
         self.unrecorded.extend(keys.map(|key| (key, last)));
-        self.uploads.extend(server.store().uploads(BUCKET));
+        self.uploads.extend(target.uploads());
     }
 
-    /// The watched directory was another one meanwhile: copies of before tell of something else.
+    /// The watched directory was another one meanwhile: earlier copies describe something else.
     pub(crate) fn forget_copy(&mut self) {
         self.copied = None;
     }
 
     /// Loses the state while the daemon is stopped.
-    pub(crate) fn wipe(&mut self, stage: &Stage, server: &Server) -> io::Result<()> {
-        settle(server);
+    pub(crate) fn wipe(&mut self, stage: &Stage, target: &Target) -> io::Result<()> {
+        target.settle()?;
         fs::remove_dir_all(stage.workspace.state())?;
         fs::create_dir(stage.workspace.state())?;
-        self.lose(server);
+        self.lose(target);
         self.wipes += 1;
         Ok(())
     }
 
     /// Copies the state while the daemon is stopped, or turns it back to the copy there is.
-    pub(crate) fn copy_or_roll_back(&mut self, stage: &Stage, server: &Server) -> io::Result<()> {
-        settle(server);
-        let objects = server.objects(BUCKET).into_iter();
+    pub(crate) fn copy_or_roll_back(&mut self, stage: &Stage, target: &Target) -> io::Result<()> {
+        target.settle()?;
+        let objects = target.objects().into_iter();
         let objects = objects.map(|(key, object)| (key, object.sequence));
         let Some(copied) = self.copied.take() else {
             copy(&stage.workspace.state(), &stage.copy_of_state())?;
@@ -80,24 +76,14 @@ impl Record {
             return Ok(());
         };
         copy(&stage.copy_of_state(), &stage.workspace.state())?;
-        let last = last(server);
-        // One that replaced what the copy tells of looks like somebody else's.
+        let last = target.last_sequence();
+        // One that replaced an object of the copy looks foreign.
         let unknown = objects.filter(|(key, sequence)| copied.get(key) != Some(sequence));
         self.unrecorded.extend(unknown.map(|(key, _)| (key, last)));
-        self.uploads.extend(server.store().uploads(BUCKET));
+        self.uploads.extend(target.uploads());
         self.rollbacks += 1;
         Ok(())
     }
-}
-
-/// Waits until nothing is under way of a daemon that is dead.
-fn settle(server: &Server) {
-    // A body that is read slowly is cut off with its connection; a delay ends.
-    let _quiet: bool = server.wait_until(PATIENCE, |server| server.journal().in_flight() == 0);
-}
-
-fn last(server: &Server) -> u64 {
-    server.store().history(BUCKET).last().map_or(0, |change| change.sequence)
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

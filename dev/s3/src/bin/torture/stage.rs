@@ -6,6 +6,7 @@
 use crate::PREFIX;
 use crate::canary::directories;
 use crate::states::{Content, States};
+use crate::target::Target;
 use file_sync_dev_s3::rig::{Daemon, Workspace};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_move, unmount};
 use std::ffi::CStr;
@@ -75,7 +76,7 @@ impl Stage {
         let stage = Self { workspace, is_private };
         fs::create_dir(stage.outside())?;
         if is_private {
-            // Nobody on this machine who looks through directories comes in here.
+            // No other program of this machine that walks directories comes in here.
             mount_memory(&stage.outside())?;
         }
         for path in OUTSIDE {
@@ -91,10 +92,13 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Tells the daemon how it is to be.
-    pub(crate) fn set(daemon: &mut Daemon<'_>) {
+    /// Writes the configuration of the daemon.
+    pub(crate) fn set(daemon: &mut Daemon<'_>, target: &Target) {
         for (name, value) in SETTINGS {
             daemon.set(&format!("FILE_SYNC__{name}"), value);
+        }
+        for (name, value) in target.settings() {
+            daemon.set(&name, &value);
         }
     }
 
@@ -128,7 +132,7 @@ impl Stage {
         self.root().join("outside")
     }
 
-    /// All directories that nobody may look into.
+    /// All directories that no process may open.
     pub(crate) fn outsides(&self) -> io::Result<Vec<PathBuf>> {
         directories(&self.outside())
     }
@@ -146,7 +150,8 @@ impl Stage {
 
     /// Takes the tree away.
     pub(crate) fn take_away(&self, way: Way, states: &States) -> io::Result<()> {
-        let (watched, aside) = (self.watched(), self.aside());
+        let watched = self.watched();
+        let aside = self.aside();
         match way {
             Way::Covered => mount_memory(&watched)?,
             Way::Remounted => unmount(&watched, UnmountFlags::DETACH)?,
@@ -172,7 +177,8 @@ impl Stage {
 
     /// Brings it back.
     pub(crate) fn bring_back(&self, way: Way) -> io::Result<()> {
-        let (watched, aside) = (self.watched(), self.aside());
+        let watched = self.watched();
+        let aside = self.aside();
         if way == Way::Foreign {
             FOREIGN.iter().try_for_each(|name| fs::remove_file(watched.join(name)))?;
         }

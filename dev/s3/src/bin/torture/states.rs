@@ -44,8 +44,8 @@ impl From<&Object> for Content {
 pub(crate) enum Rest {
     /// Complete.
     Complete,
-    /// While it was written, but for so long, or so soon after it was complete, that nobody who
-    /// looks at a file can tell.
+    /// While it was written, but for so long, or so soon after it was complete, that no reader of the
+    /// file can notice.
     Excused,
     /// While it was written, with SIGTERM in the air, where the daemon takes what there is.
     AtTerm,
@@ -113,7 +113,7 @@ impl States {
         }
     }
 
-    /// The daemon is told to end.
+    /// The daemon is stopped.
     pub(crate) fn term(&self) {
         self.lock().terms.push(now());
     }

@@ -4,7 +4,8 @@ use crate::equality::{Found, files};
 use crate::record::Record;
 use crate::stage::{Stage, Way};
 use crate::states::States;
-use file_sync_dev_s3::{BUCKET, Server, What, now};
+use crate::target::Target;
+use file_sync_dev_s3::{What, now};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ impl Swap {
     pub(crate) fn begin(
         &mut self,
         stage: &Stage,
-        server: &Server,
+        target: &Target,
         states: &States,
         dice: &mut fastrand::Rng,
     ) -> io::Result<()> {
@@ -47,7 +48,8 @@ impl Swap {
         let way = stage.ways()[dice.usize(..stage.ways().len())];
         stage.take_away(way, states)?;
         let since = now();
-        let last = server.store().history(BUCKET).last().map_or(0, |change| change.sequence);
+        target.refresh()?;
+        let last = target.last_sequence();
         let before = files(&stage.tree()?)?;
         self.away = Some(Away { since, until: since + time, way, sequence: last, before });
         *self.counts.entry(format!("{way:?}").to_lowercase()).or_default() += 1;
@@ -58,22 +60,23 @@ impl Swap {
     pub(crate) fn go_on(
         &mut self,
         stage: &Stage,
-        server: &Server,
+        target: &Target,
         states: &States,
         record: &mut Record,
         at_once: bool,
     ) -> io::Result<Vec<String>> {
         if self.again.is_some_and(|again| now() >= again) {
             self.again = None;
-            record.lose(server);
+            record.lose(target);
         }
         let due = self.away.as_ref().is_some_and(|away| at_once || now() >= away.until);
         let Some(away) = self.away.take_if(|_| due) else { return Ok(Vec::new()) };
+        target.refresh()?;
         let after = files(&stage.tree()?)?;
         stage.bring_back(away.way)?;
         if away.way.is_foreign() {
             record.forget_copy();
-            record.lose(server);
+            record.lose(target);
             self.again = Some(now() + NOTICED);
         }
         let unchanged = |key: &String| {
@@ -81,7 +84,7 @@ impl Swap {
             let had = states.had_before(key, away.since.checked_sub(DECIDED).unwrap_or(away.since));
             had && stamp(&away.before).is_some() && stamp(&away.before) == stamp(&after)
         };
-        let deleted = server.store().history_since(BUCKET, away.sequence).into_iter();
+        let deleted = target.history_since(away.sequence).into_iter();
         let deleted = deleted.filter(|change| matches!(change.what, What::Deleted));
         let wrong = deleted.filter(|change| unchanged(&change.key));
         Ok(wrong

@@ -3,8 +3,9 @@
 use crate::conductor::{Conductor, STEP, TIME_TO_STOP, key};
 use crate::equality;
 use crate::states::Content;
+use crate::target::Target;
 use crate::versions::Versions;
-use file_sync_dev_s3::{BUCKET, Server, now};
+use file_sync_dev_s3::now;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
@@ -12,10 +13,10 @@ use std::time::Duration;
 
 /// Until the bucket has to equal the tree.
 const CONVERGENCE: Duration = Duration::from_secs(180);
-/// Somebody else's, within the prefix.
+/// A foreign object, within the prefix.
 const NAMES: [&str; 3] = ["foreign.txt", "w0/foreign/object", "w1/a/foreign"];
 
-/// What somebody else has in the bucket, and nobody may touch.
+/// Foreign objects in the bucket, which the daemon may not touch.
 #[derive(Debug)]
 pub(crate) struct Foreign {
     /// With the number of the version.
@@ -25,16 +26,16 @@ pub(crate) struct Foreign {
 
 impl Foreign {
     /// Puts it there.
-    pub(crate) fn create(server: &Server, versions: &mut Versions) -> Self {
+    pub(crate) fn create(target: &Target, versions: &mut Versions) -> io::Result<Self> {
         let mut objects = BTreeMap::new();
         for name in NAMES {
-            let object = server.store().put(BUCKET, &key(name), "somebody else's");
+            let object = target.put(&key(name), "foreign")?;
             versions.skip(object.sequence);
             objects.insert(key(name), object.sequence);
         }
         let key = key("w0/f0");
-        let upload = (key.clone(), server.store().begin_upload(BUCKET, &key));
-        Self { objects, upload }
+        let upload = (key.clone(), target.begin_upload(&key)?);
+        Ok(Self { objects, upload })
     }
 }
 
@@ -46,9 +47,11 @@ impl Conductor<'_> {
         let started = now();
         let mut differences = Vec::new();
         while !self.is_interrupted() {
-            self.versions.follow(&self.server, &self.shared.states, &mut self.record);
-            let (states, record) = (&self.shared.states, &mut self.record);
-            self.swap.go_on(self.stage, &self.server, states, record, true)?;
+            self.target.refresh()?;
+            self.versions.follow(&self.target, &self.shared.states, &mut self.record);
+            let states = &self.shared.states;
+            let record = &mut self.record;
+            self.swap.go_on(self.stage, &self.target, states, record, true)?;
             differences = self.differences(&tree);
             differences.extend(self.lingering());
             let enough = !self.failures.is_empty() || now() >= started + CONVERGENCE;
@@ -58,22 +61,25 @@ impl Conductor<'_> {
             self.expect_running()?;
             std::thread::sleep(STEP * 10);
         }
-        let (equal, time) = (differences.is_empty(), (now() - started).as_secs_f64());
+        let equal = differences.is_empty();
+        let time = (now() - started).as_secs_f64();
         if !self.is_interrupted() {
             println!(
                 "the bucket {} the tree after {time:.1} s",
                 if equal { "equals" } else { "is not" }
             );
         }
-        let objects = self.server.objects(BUCKET);
+        let objects = self.target.objects();
         let lost = |key: &&String| !tree.contains_key(*key) && self.record.may_remain(key);
         self.left_over = objects.keys().filter(lost).count();
         self.terminate_at_last()?;
+        self.target.refresh()?;
         if !self.is_interrupted() {
             let after = self.differences(&tree).into_iter();
             differences.extend(after.map(|what| format!("after SIGTERM: {what}")));
         }
-        self.versions.follow(&self.server, &self.shared.states, &mut self.record);
+        self.target.refresh()?;
+        self.versions.follow(&self.target, &self.shared.states, &mut self.record);
         self.versions.judge(&self.shared.states, Duration::ZERO);
         self.failures.append(&mut self.versions.failures);
         self.failures.extend(differences);
@@ -81,12 +87,12 @@ impl Conductor<'_> {
     }
 
     fn differences(&self, tree: &BTreeMap<String, Content>) -> Vec<String> {
-        equality::differences(tree, &self.server, &self.foreign.objects, &self.record)
+        equality::differences(tree, &self.target, &self.foreign.objects, &self.record)
     }
 
     /// Uploads of ours that are neither completed nor aborted.
     fn lingering(&self) -> Vec<String> {
-        let uploads = self.server.store().uploads(BUCKET);
+        let uploads = self.target.uploads();
         let mut lingering = Vec::new();
         if !uploads.contains(&self.foreign.upload) {
             lingering.push("the foreign upload is gone".to_owned());

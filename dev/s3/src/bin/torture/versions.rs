@@ -5,7 +5,8 @@ use crate::equality::{clock, is_wanted};
 use crate::record::Record;
 use crate::stage::CANARY;
 use crate::states::{Content, Rest, States};
-use file_sync_dev_s3::{BUCKET, Change, Object, Server, What, now};
+use crate::target::Target;
+use file_sync_dev_s3::{Change, Object, What, now};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub(crate) struct Versions {
     waiting: VecDeque<Change>,
     pub(crate) stored: u64,
     pub(crate) deleted: u64,
-    /// Stored while they were written, where nobody could tell.
+    /// Stored while they were written, where no reader could notice.
     pub(crate) excused: u64,
     /// Stored while they were written, because the daemon was to end.
     pub(crate) at_term: u64,
@@ -42,8 +43,8 @@ impl Versions {
     }
 
     /// Takes in what happened since, and judges what is old enough.
-    pub(crate) fn follow(&mut self, server: &Server, states: &States, record: &mut Record) {
-        for change in server.store().history_since(BUCKET, self.seen) {
+    pub(crate) fn follow(&mut self, target: &Target, states: &States, record: &mut Record) {
+        for change in target.history_since(self.seen) {
             self.seen = change.sequence;
             match &change.what {
                 What::Stored(_) => {

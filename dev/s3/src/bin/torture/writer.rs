@@ -1,4 +1,4 @@
-//! A thread that changes files in all the ways there are, and tells what they held.
+//! A thread that changes files in all the ways there are, and records what they held.
 
 use crate::maps::{Mapped, Maps};
 use crate::model::Model;
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) operations: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) ended: AtomicBool,
+    /// Whether a file that was rewritten where it is may get its old time again.
+    pub(crate) restores_times: bool,
     /// Writes through memory maps, where that is possible.
     pub(crate) maps: Option<Maps>,
 }
@@ -53,7 +55,7 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Changes files until told to end. Answers where the disk is not as it thinks.
+    /// Changes files until the end is requested. Returns where the disk is not as it thinks.
     pub(crate) fn work(mut self) -> Vec<String> {
         while !self.shared.ended.load(Ordering::Relaxed) {
             match self.operate() {
@@ -144,7 +146,7 @@ impl Writer<'_> {
         fs::create_dir_all(self.at(above))
     }
 
-    /// Bytes that nobody ever had before.
+    /// Bytes that no file ever had before.
     pub(crate) fn bytes(&mut self) -> Vec<u8> {
         let size = match self.dice.u32(..100) {
             0..70 => self.dice.usize(16..2_000),

@@ -1,0 +1,280 @@
+//! Records in the state what the bucket may contain.
+
+use crate::clock::unix_millis;
+use crate::model::{ObjectRecord, RelPath, StoredPart, UploadPlan, UploadRecord};
+use crate::store::{
+    Change, Listing, ListingObject, RANGE_ROWS_MAX, StartBound, StateBinding, StateLookup, Store,
+    StoreError,
+};
+use crate::transfer::{ConditionSupport, Journal};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The marker in the state of a store without conditions on deletes.
+const UNCONDITIONAL: &str = ", no conditions on deletes";
+/// Maximum number of records that a comparison with a listing returns at once.
+const DIFFERING_MAX: usize = 10_000;
+
+/// The result of the last probe, as recorded: the version that probed, and what it found.
+pub(super) fn last_probe(bound: &StateBinding) -> Option<(&str, ConditionSupport)> {
+    let note = bound.probed.as_deref()?;
+    Some(match note.strip_suffix(UNCONDITIONAL) {
+        Some(note) => (note, ConditionSupport::Ignored),
+        None => (note, ConditionSupport::Honoured),
+    })
+}
+
+/// Records in the state what the bucket may contain.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    store: Store,
+    /// The binding as it is on disk, or about to be.
+    bound: Mutex<StateBinding>,
+    /// Held from the change of the binding until it is on disk, so that it is written in the same order.
+    writing: tokio::sync::Mutex<()>,
+    /// The listing that the records are compared with.
+    listing: Arc<Mutex<Option<ComparedListing>>>,
+}
+
+/// A listing, and the records that were compared with it.
+#[derive(Debug)]
+struct ComparedListing {
+    listing: Listing,
+    /// Where the next record is.
+    from: StartBound,
+}
+
+impl Recorded {
+    pub(super) fn new(store: Store, bound: StateBinding) -> Self {
+        let writing = tokio::sync::Mutex::default();
+        Self { store, bound: Mutex::new(bound), writing, listing: Arc::default() }
+    }
+
+    async fn note_bound(&self, change: impl FnOnce(&mut StateBinding)) {
+        let _writing = self.writing.lock().await;
+        let bound = {
+            let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut bound);
+            bound.clone()
+        };
+        self.note(vec![Change::Bound(bound)]).await;
+    }
+
+    fn is_heir(&self) -> bool {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).heir
+    }
+
+    async fn note(&self, changes: Vec<Change>) {
+        if let Err(error) = self.store.write(changes).await {
+            tracing::error!(
+                event = "state.write_failed",
+                error.message = %error,
+                "what the bucket may hold could not be noted; a crash now would forget it"
+            );
+        }
+    }
+}
+
+impl Journal for Recorded {
+    async fn begun(&self, path: &RelPath, plan: &UploadPlan, upload_id: Option<&str>) {
+        let path = path.clone();
+        let upload_id = upload_id.map(str::to_owned);
+        let begun = unix_millis();
+        let plan = *plan;
+        let parts = Vec::new();
+        let note = UploadRecord { path, upload_id, begun, plan, parts };
+        self.note(vec![Change::UploadNoted(note)]).await;
+    }
+
+    async fn stored(&self, path: &RelPath, part: &StoredPart) {
+        self.note(vec![Change::PartStored(path.clone(), part.clone())]).await;
+    }
+
+    async fn ended(&self, path: &RelPath, upload_id: Option<&str>) {
+        let upload_id = upload_id.map(str::to_owned);
+        self.note(vec![Change::UploadEnded(path.clone(), upload_id)]).await;
+    }
+
+    async fn listed(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
+        if !self.is_heir() {
+            let change = |(path, size, _)| Change::Listed(path, size);
+            self.note(objects.into_iter().map(change).collect()).await;
+            return Vec::new();
+        }
+        let paths: Vec<_> = objects.iter().map(|(path, ..)| path.clone()).collect();
+        let change = |(path, size, etag)| Change::Found(path, size, etag);
+        self.note(objects.into_iter().map(change).collect()).await;
+        let questions = paths.iter().cloned().map(StateLookup::of).collect();
+        // Entries that cannot be read now are inspected when the state can be read.
+        let known = self.store.known(questions).await.unwrap_or_default();
+        let unknown = paths.into_iter().zip(known).filter(|(_, known)| known.mirrored.is_none());
+        unknown.map(|(path, _)| path).collect()
+    }
+
+    async fn inherited(&self, objects: Vec<(RelPath, ObjectRecord)>) {
+        self.note(objects.into_iter().map(|(path, row)| Change::Inherited(path, row)).collect())
+            .await;
+    }
+
+    async fn listing_ended(&self, complete: bool) {
+        if complete && self.is_heir() {
+            self.note(vec![Change::Reviewed]).await;
+        }
+        // If nothing can be listed, nothing can be found later.
+        self.note_bound(|bound| (bound.listed, bound.heir) = (true, bound.heir && complete)).await;
+    }
+
+    async fn unrecorded(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
+        let questions = objects.iter().map(|(path, ..)| StateLookup::of(path.clone())).collect();
+        // Entries that cannot be read now are not taken over.
+        let known = self.store.known(questions).await.unwrap_or_default();
+        let unknown = objects.into_iter().zip(known).filter(|((_, size, _), known)| {
+            known.mirrored.is_none() && known.listed != Some(*size)
+        });
+        unknown.map(|((path, ..), _)| path).collect()
+    }
+
+    async fn heir_no_more(&self) {
+        self.note_bound(|bound| bound.heir = false).await;
+    }
+
+    async fn probed(&self, note: &str, conditions: bool) {
+        let note = format!("{note}{}", if conditions { "" } else { UNCONDITIONAL });
+        self.note_bound(|bound| bound.probed = Some(note)).await;
+    }
+
+    async fn overlap(&self, open: bool) {
+        self.note_bound(|bound| bound.overlap = open).await;
+    }
+
+    async fn compare(&self, objects: Vec<(RelPath, u64, Option<String>)>, first: bool) {
+        let listing = Arc::clone(&self.listing);
+        let store = self.store.clone();
+        let listed = |(path, size, etag)| (path, ListingObject { size, etag });
+        let add = move || {
+            let mut listing = listing.lock().unwrap_or_else(PoisonError::into_inner);
+            if first {
+                let empty = store.new_listing().map_err(|error| log_uncompared(&error)).ok();
+                let from = StartBound::Start;
+                *listing = empty.map(|listing| ComparedListing { listing, from });
+            }
+            let objects: Vec<_> = objects.into_iter().map(listed).collect();
+            let added = listing.as_mut().map(|compared| compared.listing.add(&objects));
+            if let Some(Err(error)) = added {
+                log_uncompared(&error);
+                *listing = None;
+            }
+        };
+        run_blocking(add).await;
+    }
+
+    async fn differing(&self) -> Vec<(RelPath, String)> {
+        let store = self.store.clone();
+        let listing = Arc::clone(&self.listing);
+        let compare = move || {
+            let mut listing = listing.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(compared) = listing.as_mut() else { return Vec::new() };
+            let found = next_differing(&store, compared).unwrap_or_else(|error| {
+                log_uncompared(&error);
+                Vec::new()
+            });
+            if found.is_empty() {
+                *listing = None;
+            }
+            found
+        };
+        run_blocking(compare).await
+    }
+
+    async fn replaced(&self, objects: Vec<(RelPath, String)>) {
+        let change = |(path, etag)| Change::Replaced(path, etag);
+        self.note(objects.into_iter().map(change).collect()).await;
+    }
+}
+
+/// The next records whose objects the listing has not, or has with other entity tags. Blocks.
+fn next_differing(
+    store: &Store,
+    compared: &mut ComparedListing,
+) -> Result<Vec<(RelPath, String)>, StoreError> {
+    let mut differing = Vec::new();
+    loop {
+        let page = store.range_blocking(RelPath::root(), compared.from.clone(), RANGE_ROWS_MAX)?;
+        if page.is_empty() {
+            return Ok(differing);
+        }
+        for (path, mirrored) in page {
+            compared.from = StartBound::After(path.clone());
+            let Some(etag) = mirrored.etag else { continue };
+            let listed = compared.listing.of(&path)?;
+            // Some stores write entity tags with quotes in one place and without in another.
+            let equal = |listed: &str| listed.trim_matches('"') == etag.trim_matches('"');
+            let same = listed.is_some_and(|object| object.etag.as_deref().is_none_or(equal));
+            if !same {
+                differing.push((path, etag));
+            }
+            if differing.len() >= DIFFERING_MAX {
+                return Ok(differing);
+            }
+        }
+    }
+}
+
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+fn log_uncompared(error: &StoreError) {
+    tracing::warn!(
+        event = "bucket.not_reviewed",
+        error.message = %error,
+        "the records cannot be compared with the listing of the bucket"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fingerprint, RootGeneration, Shard};
+    use std::collections::BTreeSet;
+
+    #[tokio::test]
+    async fn a_comparison_returns_every_record_that_differs() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let opened = Store::open(directory.path(), "b/p", Shard::default(), 42).expect("a state");
+        let bound = StateBinding {
+            target: "b/p".into(),
+            source: "7".into(),
+            origin: None,
+            epoch: RootGeneration(1),
+            owner: "o".into(),
+            listed: true,
+            heir: false,
+            overlap: true,
+            probed: None,
+        };
+        let count = DIFFERING_MAX + 50;
+        let record = ObjectRecord {
+            etag: Some("\"1\"".into()),
+            ..ObjectRecord::of_file(Fingerprint::of_size(1), RootGeneration(1))
+        };
+        let path = |number: usize| RelPath::new(number.to_string().as_bytes()).expect("a path");
+        let rows = (0..=count).map(|number| Change::Mirrored(path(number), record.clone()));
+        opened.store.write(rows.collect()).await.expect("written");
+        let recorded = Recorded::new(opened.store.clone(), bound);
+        let same = (path(0), 1, Some("\"1\"".to_owned()));
+        recorded.compare(vec![same], true).await;
+        let mut seen = BTreeSet::new();
+        loop {
+            let differing = recorded.differing().await;
+            if differing.is_empty() {
+                break;
+            }
+            assert!(differing.len() <= DIFFERING_MAX);
+            seen.extend(differing.iter().map(|(path, _)| path.clone()));
+            recorded.replaced(differing).await;
+        }
+        assert_eq!(seen.len(), count);
+        assert!(!seen.contains(&path(0)));
+    }
+}

@@ -1,0 +1,66 @@
+//! How long the latest changes took from the moment they were seen until they were in S3, by lane.
+
+use crate::model::UnixMillis;
+use crate::queue::Lane;
+use std::collections::VecDeque;
+
+/// Changes of a lane that are remembered.
+const CHANGES_MAX: usize = 512;
+
+/// The latest of each lane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lags([VecDeque<UnixMillis>; Lane::ALL.len()]);
+
+/// What they were, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagSummary {
+    /// Changes that are counted here.
+    pub changes: usize,
+    /// Half of them took no longer.
+    pub median_ms: UnixMillis,
+    /// 95 of a hundred took no longer.
+    pub p95_ms: UnixMillis,
+    /// None took longer.
+    pub worst_ms: UnixMillis,
+}
+
+impl Lags {
+    /// A change of this lane is in S3.
+    pub(super) fn add(&mut self, lane: Lane, lag: UnixMillis) {
+        let lags = &mut self.0[lane.index()];
+        if lags.len() >= CHANGES_MAX {
+            lags.pop_front();
+        }
+        lags.push_back(lag);
+    }
+
+    /// The latest changes of this lane; `None` before the first.
+    #[must_use]
+    pub fn of(&self, lane: Lane) -> Option<LagSummary> {
+        let mut lags: Vec<_> = self.0[lane.index()].iter().copied().collect();
+        lags.sort_unstable();
+        let changes = lags.len();
+        let at = |percent: usize| lags.get((changes * percent).div_ceil(100).saturating_sub(1));
+        Some(LagSummary { changes, median_ms: *at(50)?, p95_ms: *at(95)?, worst_ms: *at(100)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_changes_of_a_lane_are_summed_up() {
+        let mut lags = Lags::default();
+        assert_eq!(lags.of(Lane::Fresh), None);
+        for lag in 1..=2_000 {
+            lags.add(Lane::Fresh, lag);
+        }
+        lags.add(Lane::Backlog, 7);
+        let fresh = lags.of(Lane::Fresh).expect("some");
+        assert_eq!((fresh.changes, fresh.median_ms, fresh.worst_ms), (512, 1_744, 2_000));
+        assert_eq!(fresh.p95_ms, 1_975);
+        assert_eq!(lags.of(Lane::Backlog).map(|backlog| backlog.p95_ms), Some(7));
+        assert_eq!(lags.of(Lane::Retry), None);
+    }
+}

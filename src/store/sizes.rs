@@ -1,0 +1,29 @@
+//! The sizes of the state, and statistics of the queue.
+
+use crate::model::UnixMillis;
+
+/// The sizes of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StateCounts {
+    /// The number of object records.
+    pub mirrored: u64,
+    /// The number of queue entries, skipped ones included.
+    pub pending: u64,
+    /// The number of deletes, without those of files that are recorded under another name.
+    pub deletes: u64,
+    /// The number of skipped entries.
+    pub parked: u64,
+    /// The number of skipped entries that S3 cannot take, or the settings exclude.
+    pub skipped: u64,
+    /// Bytes of the pending uploads that are not skipped.
+    pub bytes: u64,
+}
+
+/// Statistics of the queue beyond the counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueueStats {
+    /// The time of the oldest entry that is not skipped.
+    pub oldest: Option<UnixMillis>,
+    /// The reasons of skipped entries with their numbers, at most [`REASONS_MAX`](super::REASONS_MAX).
+    pub parked: Vec<(String, u64)>,
+}
