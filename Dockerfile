@@ -10,6 +10,7 @@ ARG TARGETARCH
 ARG PROFILE=release
 WORKDIR /build
 COPY contrib/image contrib/image
+COPY contrib/release/build-version contrib/release/
 RUN contrib/image/toolchain "$TARGETARCH" /triple
 # Dependencies first, on empty sources: a change of the program does not build them again.
 COPY Cargo.toml Cargo.lock ./
@@ -18,9 +19,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     mkdir -p src dev/s3/src && touch src/lib.rs dev/s3/src/lib.rs && echo 'fn main() {}' >src/main.rs \
     && contrib/image/static-build "$PROFILE" "$(cat /triple)"
 COPY src src
+# The commit that `--version` says.
+ARG REVISION=""
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     touch src/lib.rs src/main.rs \
-    && contrib/image/static-build "$PROFILE" "$(cat /triple)" \
+    && SOURCE_COMMIT="$REVISION" contrib/image/static-build "$PROFILE" "$(cat /triple)" \
     && contrib/image/rootfs target/static/file-sync-service /rootfs
 
 FROM scratch AS prebuilt
@@ -45,7 +48,7 @@ COPY --from=rootfs /rootfs/usr /usr
 COPY --from=rootfs --chown=65532:65532 /rootfs/var/lib/file-sync-service /var/lib/file-sync-service
 # config.yml is looked for here.
 WORKDIR /etc/file-sync-service
-# A number: Kubernetes cannot tell from a name that it is not root.
+# A number: Kubernetes cannot verify by a name that it is not root.
 USER 65532:65532
 # The allocator gives memory back at once instead of after a second: a fifth less at the peak, for no CPU.
 ENV MIMALLOC_PURGE_DELAY=0

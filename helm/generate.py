@@ -4,7 +4,7 @@
 - `values.schema.json`: types from the defaults in values.yaml, what the types cannot say from RULES below, and the
   service's own keys from docs/CONFIGURATION.md.
 - The tables in the READMEs: from the comments in values.yaml.
-- The sidecar's `_container.tpl`: a copy of the application chart's.
+- `_container.tpl` of the sidecar and the injection: a copy of the application chart's.
 - The alert rules and the dashboard: copies of those in monitoring/.
 
 `--check` writes nothing and fails where a file would change.
@@ -23,13 +23,22 @@ HELM = Path(__file__).resolve().parent
 ROOT = HELM.parent
 APPLICATION = HELM / "file-sync-service"
 SIDECAR = HELM / "file-sync-sidecar"
+INJECTION = HELM / "file-sync-injection"
 
 QUANTITY = {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?([EPTGMk]i?)?$"}
 ABSOLUTE = {"type": "string", "pattern": "^/"}
 TEXT_OR_NUMBER = {"type": ["string", "integer"]}
 NAMED = {"type": "object", "required": ["name"]}
+# What Kubernetes takes as text only, whatever it looks like: `--set-string podLabels.year=2024`.
+TEXTS = {"additionalProperties": {"type": "string"}}
+LABELS = [
+    *("commonLabels", "podLabels", "nodeSelector", "source.coLocateWith"),
+    *("annotations", "podAnnotations", "serviceAccount.annotations", "state.annotations"),
+    *("podMonitor.labels", "serviceMonitor.labels", "prometheusRule.labels"),
+    *("dashboards.labels", "dashboards.annotations"),
+]
 
-# What a default cannot tell, by the path of the value.
+# Rules that do not follow from a default, by the path of the value.
 RULES: dict[str, dict] = {
     "mode": {"enum": ["statefulset", "deployment", "daemonset"]},
     "replicaCount": {"minimum": 0, "maximum": 1024},
@@ -50,6 +59,7 @@ RULES: dict[str, dict] = {
     },
     "state.retention.whenDeleted": {"enum": ["Retain", "Delete"]},
     "state.retention.whenScaled": {"enum": ["Retain", "Delete"]},
+    "state.survives": {"enum": ["yes", "no"]},
     "aws.roleArn": {"pattern": "^(arn:aws[a-z-]*:iam::[0-9]{12}:role/.+)?$"},
     "terminationGracePeriodSeconds": {"minimum": 10, "maximum": 86405},
     "openshift": {"enum": ["auto", "force", "disabled"]},
@@ -57,21 +67,28 @@ RULES: dict[str, dict] = {
     "otel.endpoint": {"pattern": "^(https?://.+)?$"},
     "otel.protocol": {"enum": ["grpc", "http/protobuf"]},
     "otel.samplerArg": {"type": ["string", "number"]},
-    "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"]},
+    "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"], "pattern": "^[0-9]+%$"},
     "networkPolicy.metricsFrom": {"items": {"type": "object"}},
     "networkPolicy.extraEgress": {"items": {"type": "object"}},
     "prometheusRule.disabled": {"items": {"type": "string"}},
     "extraEnv": {"items": NAMED},
     "extraEnvFrom": {"items": {"type": "object"}},
     "extraArgs": {"items": {"type": "string"}},
+    "namespaceSelector": {"type": "object"},
+    "prefix": {"pattern": "^[^/\\s](/?[^/\\s]+)*$"},
+    "after": {"items": {"type": "string"}},
+    "fsGroup": {"minimum": 0},
     "extraVolumes": {"items": NAMED},
     "extraVolumeMounts": {"items": {"type": "object", "required": ["name", "mountPath"]}},
     "extraInitContainers": {"items": NAMED},
     "extraContainers": {"items": NAMED},
+    **dict.fromkeys(LABELS, TEXTS),
     "extraManifests": {"items": {"type": ["object", "string"]}},
 }
 # Kubernetes' own objects: the API server knows what may stand in them.
-OPEN = {"resources", "podSecurityContext", "securityContext", "updateStrategy", "dashboards.labels"}
+OPEN = {"namespaceSelector", "resources", "podSecurityContext", "securityContext", "updateStrategy", "dashboards.labels"}
+# Sections of which a null takes away a single default; what is in `OPEN` is of this kind as well.
+PROBES = {"probes.startup", "probes.liveness", "probes.readiness"}
 # What the charts set themselves.
 NOT_IN_CONFIG = {"watch_path", "state_dir"}
 
@@ -101,7 +118,9 @@ def _service_type(value: str) -> dict:
     if whole := re.fullmatch(r"[^,`]+, (\d+) to (\d+)", value):
         return {"type": "integer", "minimum": int(whole[1]), "maximum": int(whole[2])}
     if value.startswith("`"):
-        return {"enum": re.findall(r"`([^`]+)`", value)}
+        words = re.findall(r"`([^`]+)`", value)
+        # YAML reads them as truth values where they are not quoted.
+        return {"enum": [*words, True, False] if {"yes", "no"} <= set(words) else words}
     if value in ("text", "path"):
         return {"type": "string"}
     return {"type": "array"} if value.startswith("list") else {}
@@ -110,11 +129,12 @@ def _service_type(value: str) -> dict:
 def schema(values: dict) -> dict:
     """Draft 7: Helm 3 knows nothing later. `global` and `enabled` are what umbrella charts add."""
     root = _object(values, "")
-    root["properties"]["config"] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": service_keys(),
-    }
+    if "config" in values:
+        root["properties"]["config"] = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": service_keys(),
+        }
     root["properties"].setdefault("global", {"type": "object"})
     root["properties"]["enabled"] = {"type": "boolean", "description": "for the condition of an umbrella chart"}
     root["patternProperties"] = {"^x-": {"description": "anchors for YAML"}}
@@ -172,19 +192,53 @@ def readme(chart: Path) -> str:
     return f"{before}{begin}\n\n{table((chart / 'values.yaml').read_text())}\n\n{end}{after}"
 
 
+DEFAULTS = """{{/*
+The defaults of values.yaml, written by `make charts`, for values that were made with an older chart
+(`helm upgrade --reuse-values`) or have a null in place of a section.
+*/}}
+{{- define "CHART.defaultValues" -}}
+VALUES{{- end -}}
+
+{{/* Puts into `into` what only `from` has. Below `path` a null may take away a default where Kubernetes has one. */}}
+{{- define "CHART.fill" -}}
+{{- range $key, $default := .from -}}
+{{- $path := list $.path $key | compact | join "." -}}
+{{- if or (not (hasKey $.into $key)) (kindIs "invalid" (index $.into $key)) -}}
+{{- $_ := set $.into $key $default -}}
+{{- else if and (kindIs "map" $default) (kindIs "map" (index $.into $key)) (not (has $path (list OPEN))) -}}
+{{- include "CHART.fill" (dict "into" (index $.into $key) "from" $default "path" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "CHART.defaults" -}}
+{{- include "CHART.fill" (dict "into" .Values "from" (include "CHART.defaultValues" . | fromYaml) "path" "") -}}
+{{- end -}}
+"""
+
+
+def defaults(chart: Path, values: dict) -> str:
+    """A template with the values, for where Helm does not bring them."""
+    shown = " ".join(f'"{path}"' for path in sorted(OPEN | PROBES))
+    text = DEFAULTS.replace("VALUES", yaml.safe_dump(values)).replace("OPEN", shown)
+    return text.replace("CHART", chart.name)
+
+
 def outputs() -> dict[Path, str]:
     files: dict[Path, str] = {}
-    for chart in (APPLICATION, SIDECAR):
+    for chart in (APPLICATION, SIDECAR, INJECTION):
         values = yaml.safe_load((chart / "values.yaml").read_text())
         files[chart / "values.schema.json"] = json.dumps(schema(values), indent=2) + "\n"
         files[chart / "README.md"] = readme(chart)
+        files[chart / "templates/_defaults.tpl"] = defaults(chart, values)
     container = (APPLICATION / "templates/_container.tpl").read_text()
-    container = container.replace('"file-sync-service.', '"file-sync-sidecar.')
-    container = container.replace(
-        "The chart\nfile-sync-sidecar has a copy of this file, which `make charts` writes.",
-        "A copy\nof the one in the chart file-sync-service, which `make charts` writes.",
-    )
-    files[SIDECAR / "templates/_container.tpl"] = container
+    for chart in (SIDECAR, INJECTION):
+        copied = container.replace('"file-sync-service.', f'"{chart.name}.').replace(
+            "The charts\nfile-sync-sidecar and file-sync-injection have copies of this file, which `make charts` writes.",
+            "A copy\nof the one in the chart file-sync-service, which `make charts` writes.",
+        )
+        assert "A copy\n" in copied
+        files[chart / "templates/_container.tpl"] = copied
     rules = (ROOT / "monitoring/alerts.yaml").read_text()
     rules = re.sub(r"\A(#.*\n)+", "# A copy of monitoring/alerts.yaml, which `make charts` writes.\n", rules)
     files[APPLICATION / "rules/file-sync-service.yaml"] = rules

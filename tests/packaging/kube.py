@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,11 +15,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = ROOT / "helm/file-sync-service"
 SIDECAR = ROOT / "helm/file-sync-sidecar"
+INJECTION = ROOT / "helm/file-sync-injection"
 K8S = ROOT / "k8s"
 TOOLS = Path(os.environ.get("PACKAGING_TOOLS", ROOT / "target/tools/kube")).resolve()
 DAEMON = Path(os.environ.get("E2E_DAEMON", ROOT / "target/debug/file-sync-service")).resolve()
 
-# Which layer has which; the names are told in the tests' own.
+# Which layer has which; the tests name them.
 HELMS = {"helm-3.17": "v32", "helm-4.2": "v36"}
 KUSTOMIZES = {"kustomize-5.5": "v32", "kustomize-5.8": "v36"}
 VALUES = sorted((APPLICATION / "ci").glob("*-values.yaml"))
@@ -84,7 +86,8 @@ class Helm:
         shutil.copytree(ROOT / "helm", copy, dirs_exist_ok=True)
         chart = copy / "file-sync-sidecar/examples/web"
         if values is not None:
-            (chart / "values.yaml").write_text(yaml.safe_dump(values))
+            # JSON: PyYAML leaves `1e3` without quotes, which Helm reads as a number.
+            (chart / "values.yaml").write_text(json.dumps(values))
         built = self("dependency", "build", chart)
         assert built.code == 0, built.said
         return self("template", "example", chart, "--namespace", "example", *arguments)
@@ -125,7 +128,8 @@ def container(pod: Object) -> Object:
 def versions() -> dict[str, str]:
     """Where the version of program, image and charts is written down."""
     text = {name: (ROOT / name).read_text() for name in ("Cargo.toml", "Dockerfile", "compose.yaml")}
-    chart, library = (yaml.safe_load((one / "Chart.yaml").read_text()) for one in (APPLICATION, SIDECAR))
+    charts = (APPLICATION, SIDECAR, INJECTION)
+    chart, library, policies = (yaml.safe_load((one / "Chart.yaml").read_text()) for one in charts)
     template = (SIDECAR / "templates/_sidecar.tpl").read_text()
     example = yaml.safe_load((SIDECAR / "examples/web/Chart.yaml").read_text())
 
@@ -141,6 +145,8 @@ def versions() -> dict[str, str]:
         "file-sync-service": chart["version"],
         "file-sync-service, appVersion": chart["appVersion"],
         "file-sync-sidecar": library["version"],
+        "file-sync-injection": policies["version"],
+        "file-sync-injection, appVersion": policies["appVersion"],
         "file-sync-sidecar, image": find(r'"file-sync-sidecar.version" -\}\}\n(.+)', template),
         "file-sync-sidecar, example": example["dependencies"][0]["version"],
         "file-sync-sidecar, README.md": find(r"version: (\S+)", (SIDECAR / "README.md").read_text()),

@@ -123,7 +123,7 @@ def test_an_umbrella_chart_may_bring_its_own_keys(helm: Helm, place: Path) -> No
         )
     )
     values = {
-        "global": {"imageRegistry": "mirror.example.com", "somebody": "else's"},
+        "global": {"imageRegistry": "mirror.example.com", "other": "value"},
         "uploads": {"enabled": True, "x-anchor": 1, "config": {"s3_bucket": "b"}, "source": {"existingClaim": "c"}},
     }
     (place / "values.yaml").write_text(yaml.safe_dump(values))
@@ -133,6 +133,49 @@ def test_an_umbrella_chart_may_bring_its_own_keys(helm: Helm, place: Path) -> No
     image = container(pods(of(objects, "StatefulSet"))[0])["image"]
     assert image.startswith("mirror.example.com/file-sync-service:")
     assert not of(helm.template(place, "--set", "uploads.enabled=false"), "StatefulSet")
+
+
+def test_the_test_s_pod_has_what_the_workload_s_has(newest: Helm) -> None:
+    settings = ("extraEnv[0].name=OTHER", "extraEnv[0].value=x", "extraEnvFrom[0].secretRef.name=more")
+    settings += ("sharding.enabled=true", "replicaCount=3")
+    objects = newest.template(APPLICATION, *MINIMAL, *(part for one in settings for part in ("--set", one)))
+    (test,), (pod,) = of(objects, "Pod"), pods(of(objects, "StatefulSet"))
+    (ours,) = test["spec"]["containers"]
+    assert ours["env"] == container(pod)["env"]
+    assert ours["envFrom"] == container(pod)["envFrom"]
+    # The index comes from this label, which only a StatefulSet puts there.
+    assert test["metadata"]["labels"]["apps.kubernetes.io/pod-index"] == "0"
+    # Helm 3 asks for the log after it has removed what succeeded.
+    assert test["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+
+
+def test_without_a_listener_there_is_no_port(newest: Helm) -> None:
+    probes = [f"probes.{one}.enabled=false" for one in ("startup", "liveness", "readiness")]
+    settings = ["config.listen_address=off", "networkPolicy.enabled=true", *probes]
+    objects = newest.template(APPLICATION, *MINIMAL, *(part for one in settings for part in ("--set", one)))
+    ours = container(pods(of(objects, "StatefulSet"))[0])
+    assert not ours.keys() & {"ports", "startupProbe", "livenessProbe", "readinessProbe"}
+    (service,), (policy,) = of(objects, "Service"), of(objects, "NetworkPolicy")
+    assert "ports" not in service["spec"] and policy["spec"]["ingress"] == []
+
+
+def test_without_an_admin_address_prestop_has_the_socket(newest: Helm) -> None:
+    """The hook finds the socket by the state directory, and no probe asks the admin address."""
+    whole = container(pods(of(newest.template(APPLICATION, *MINIMAL), "StatefulSet"))[0])
+    off = newest.template(APPLICATION, *MINIMAL, "--set", "config.admin_address=off")
+    ours = container(pods(of(off, "StatefulSet"))[0])
+    for part in ("lifecycle", "ports", "startupProbe", "livenessProbe", "readinessProbe"):
+        assert ours[part] == whole[part], part
+    assert "prestop" in ours["lifecycle"]["preStop"]["exec"]["command"]
+
+
+def test_a_spread_without_a_selector_counts_the_pods_of_the_release(newest: Helm) -> None:
+    own = ("--set", "topologySpreadConstraints[0].maxSkew=1", "--set", "topologySpreadConstraints[1].maxSkew=2")
+    own += ("--set", "topologySpreadConstraints[1].labelSelector.matchLabels.app=mine")
+    (one,) = of(newest.template(APPLICATION, *MINIMAL, *own), "StatefulSet")
+    first, second = pods([one])[0]["spec"]["topologySpreadConstraints"]
+    assert first == {"maxSkew": 1, "labelSelector": one["spec"]["selector"]}
+    assert second == {"maxSkew": 2, "labelSelector": {"matchLabels": {"app": "mine"}}}
 
 
 def test_the_notes_warn_of_what_will_hurt(newest: Helm) -> None:
@@ -148,6 +191,7 @@ def test_the_notes_warn_of_what_will_hurt(newest: Helm) -> None:
     good = ("--set", "aws.podIdentity=true", "--set", "config.s3_prefix=p", "--set", "image.registry=r.example.com")
     assert "WARNING" not in notes(*good)
     assert "emptyDir" in notes(*good, "--set", "state.type=emptyDir")
+    assert "s3://example/p/NODE." in notes(*good, "--set", "mode=daemonset", "--set", "state.type=emptyDir")
     assert "privileged" in notes(
         *good, "--set", "source.existingClaim=", "--set", "source.volume.hostPath.path=/srv"
     )

@@ -60,10 +60,10 @@ def test_the_example_for_aws_brings_no_store_of_this_machine(place: Path) -> Non
 # What compose-lint says and is meant so: the rule, of which services (none: of all), and why.
 MEANT = {
     "CL-0026": (set(), "no limit of CPU: what waits is sent as fast as it goes"),
-    "CL-0019": (set(), "the digest is for whoever deploys it"),
+    "CL-0019": (set(), "the digest is for the user who deploys it"),
     "CL-0020": ({"file-sync", "s3"}, "the keys of a store on this machine, which are in no other"),
     "CL-0018": ({"data"}, "gives a new volume away, and ends"),
-    "CL-0006": ({"s3"}, "somebody else's image, on this machine alone"),
+    "CL-0006": ({"s3"}, "a foreign image, on this machine alone"),
 }
 
 

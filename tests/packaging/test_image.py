@@ -129,7 +129,7 @@ def test_a_wrong_configuration_ends_with_78_and_says_why(engine: Engine) -> None
 
 
 def test_a_state_that_cannot_be_written_ends_with_73(engine: Engine) -> None:
-    """A volume of somebody else's, as a bind mount without the right owner would be."""
+    """A volume of another user, as a bind mount without the right owner would be."""
     settings = ("--env", "FILE_SYNC__S3_BUCKET=uploads", "--env", "FILE_SYNC__WATCH_PATH=/data")
     foreign = ("--tmpfs", "/var/lib/file-sync-service:mode=0700,uid=0")
     done = engine.ask("run", "--rm", "--network", "none", *HARDENED, *foreign, *settings, SERVICE)

@@ -8,7 +8,21 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
-from kube import APPLICATION, EXAMPLES, K8S, TOOLS, VALUES, Helm, Object, documents, kustomize, pods, run
+import yaml
+from kube import (
+    APPLICATION,
+    EXAMPLES,
+    K8S,
+    TOOLS,
+    VALUES,
+    Helm,
+    Object,
+    documents,
+    kustomize,
+    of,
+    pods,
+    run,
+)
 from restricted import violations
 
 KUBERNETES = ["1.29", "1.31", "1.33", "1.35", "1.36", "1.37"]
@@ -124,6 +138,14 @@ def test_the_check_itself_sees_what_is_wrong() -> None:
             assert f"{one}: {what}" in found
 
 
+def test_no_rollout_has_two_writers_on_one_prefix(rendered: dict[str, list[Object]]) -> None:
+    """The pods of a Deployment have one prefix. A rolling update would start the next one beside the one that ends."""
+    deployments = [(where, one) for where, objects in rendered.items() for one in of(objects, "Deployment")]
+    assert len(deployments) >= 4
+    for where, one in deployments:
+        assert one["spec"].get("strategy") == {"type": "Recreate"}, where
+
+
 def test_no_pod_gets_a_token_or_the_variables_of_services(rendered: dict[str, list[Object]]) -> None:
     for where, objects in rendered.items():
         for pod in pods(objects):
@@ -152,8 +174,61 @@ def test_the_files_are_only_read(rendered: dict[str, list[Object]]) -> None:
     assert seen >= len(rendered)
 
 
+def test_read_only_is_the_mount_and_never_the_volume(rendered: dict[str, list[Object]]) -> None:
+    """On a volume that is read-only the kubelet applies no fsGroup, and then no user may read it."""
+    for where, objects in rendered.items():
+        for pod in pods(objects):
+            for one in pod["spec"].get("volumes", []):
+                assert "readOnly" not in one.get("persistentVolumeClaim", {}), where
+
+
+def test_every_field_that_the_server_fills_in_is_written_down(rendered: dict[str, list[Object]]) -> None:
+    """A second apply would call it a change, or a conflict."""
+    for where, objects in rendered.items():
+        for pod in pods(objects):
+            for one in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
+                sources = [variable["valueFrom"] for variable in one.get("env", []) if "valueFrom" in variable]
+                fields = [source["fieldRef"] for source in sources if "fieldRef" in source]
+                assert all(field["apiVersion"] == "v1" for field in fields), where
+        if not where.startswith("chart"):
+            for one in of(objects, "StatefulSet"):
+                for claim in one["spec"]["volumeClaimTemplates"]:
+                    assert claim["kind"] == "PersistentVolumeClaim", where
+                    assert claim["spec"]["volumeMode"] == "Filesystem", where
+                    assert claim["status"] == {"phase": "Pending"}, where
+
+
+def test_removing_an_example_leaves_the_files(rendered: dict[str, list[Object]]) -> None:
+    """`kubectl delete -k` deletes what the example makes."""
+    for where, objects in rendered.items():
+        assert where.startswith("chart") or not of(objects, "PersistentVolumeClaim"), where
+
+
+def test_each_manifest_says_in_which_region_the_bucket_is(rendered: dict[str, list[Object]]) -> None:
+    """Nothing but IRSA brings one, and without it nothing is sent."""
+    for where, objects in rendered.items():
+        for one in [] if "chart" in where else of(objects, "ConfigMap"):
+            assert "s3_region" in yaml.safe_load(one["data"]["config.yml"]), where
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_each_example_says_how_it_is_installed_on_an_empty_cluster(example: Path) -> None:
+    page = (example / "kustomization.yaml").read_text()
+    namespace = yaml.safe_load(page)["namespace"]
+    wanted = [f"create namespace {namespace}", f"apply --kustomize k8s/examples/{example.name}"]
+    if (example / "claim.yaml").exists():
+        wanted.insert(1, f"apply --namespace {namespace} --filename k8s/examples/{example.name}/claim.yaml")
+    assert [line for line in page.splitlines() if line.startswith("#   kubectl")] == [f"#   kubectl {one}" for one in wanted]
+
+
+def test_a_job_of_the_examples_ends_some_day(rendered: dict[str, list[Object]]) -> None:
+    jobs = [one for objects in rendered.values() for one in of(objects, "Job")]
+    assert jobs
+    assert all(one["spec"]["activeDeadlineSeconds"] for one in jobs)
+
+
 def test_the_tree_of_manifests_is_all_used() -> None:
-    """A component that no kustomization builds is one that nobody has seen work."""
+    """A component that no kustomization builds is an untested one."""
     used = {component for one in EXAMPLES for component in _components(one)}
     alone = {"sidecar-classic", "pod-identity", "static-keys", "podmonitor"}
     assert {path.name for path in (K8S / "components").iterdir()} == used | alone

@@ -39,7 +39,7 @@ class Lifecycle:
         self.engine = pod.engine
         self.app = f"{pod.name}-app"
         self.knows = {name for name in ("health", "prestop") if re.search(rf"^\s+{name}\b", commands, re.M)}
-        # What the charts derive from a grace period of 120 seconds; nobody tells the sidecar what is left of it.
+        # What the charts derive from a grace period of 120 seconds; the sidecar does not learn what is left of it.
         pod.settings["FILE_SYNC__SHUTDOWN_TIMEOUT_SECONDS"] = "115"
 
     def start(self) -> None:
@@ -87,7 +87,7 @@ def test_whatever_time_is_left_nothing_is_lost(lifecycle: Lifecycle, left_second
     code = lifecycle.end(app_seconds=10, left_seconds=left_seconds)
     wanted = lifecycle.wanted()
     assert len(wanted) > 60
-    # Killed after 5 or 2 seconds is what the kubelet does to whoever is not done.
+    # After 5 or 2 seconds the kubelet kills a container that is not done.
     assert code == 0 or (code == 137 and left_seconds < 60), pod.log()
     if left_seconds == 60:
         assert pod.bucket() == wanted, "there was time enough to send all of it"

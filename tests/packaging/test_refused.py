@@ -6,6 +6,7 @@ import pytest
 from kube import APPLICATION, Helm
 
 MINIMAL = {"config.s3_bucket": "example", "source.existingClaim": "uploads"}
+NO_PROBES: dict[str, object] = {f"probes.{one}.enabled": False for one in ("startup", "liveness", "readiness")}
 DIGEST = "sha256:" + "0" * 64
 
 # What is set, and what the error has to name.
@@ -22,6 +23,9 @@ WRONG: list[tuple[dict[str, object], list[str]]] = [
     ({"config.ignore_defaults": "sometimes"}, ["ignore_defaults"]),
     ({"config.cloudfront_enabled": True}, ["cloudfront_distribution_id is required"]),
     ({"config.listen_address": "0.0.0.0"}, ["has no port"]),
+    ({"config.listen_address": "off"}, ["the probes need one", "probes.liveness.enabled"]),
+    ({"config.listen_address": "off", "podMonitor.enabled": True, **NO_PROBES}, ["has no metrics for podMonitor"]),
+    ({"config.admin_socket": "off"}, ["leaves preStop no way"]),
     ({"config.shutdown_timeout_seconds": 116}, ["do not fit into terminationGracePeriodSeconds"]),
     ({"terminationGracePeriodSeconds": 5}, ["terminationGracePeriodSeconds"]),
     ({"terminationGracePeriodSeconds": 30, "config.shutdown_timeout_seconds": 28}, ["do not fit"]),
@@ -73,6 +77,9 @@ WRONG: list[tuple[dict[str, object], list[str]]] = [
     ({"extraEnv[0].name": "AWS_EC2_METADATA_DISABLED"}, ["stands twice"]),
     ({"extraEnv[0].name": "A", "extraEnv[1].name": "A"}, ["stands twice"]),
     ({"openshift": "yes"}, ["openshift"]),
+    ({"podLabels.y": 2024}, ["podLabels"]),
+    ({"nodeSelector.fast": True}, ["nodeSelector"]),
+    ({"podDisruptionBudget.maxUnavailable": "2"}, ["maxUnavailable"]),
     ({"fullnameOverride": "n" * 53}, ["fullnameOverride"]),
     ({"probes.startup.path": True, "unknown": 1}, ["unknown"]),
 ]

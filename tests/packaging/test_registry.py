@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from engine import eventually, free_port
-from kube import APPLICATION, ROOT, SIDECAR, VALUES, Helm, documents, run, versions
+from kube import APPLICATION, INJECTION, ROOT, SIDECAR, VALUES, Helm, documents, run, versions
 
 EPOCH = {"SOURCE_DATE_EPOCH": "1767225600"}
 
@@ -60,7 +60,7 @@ def _packaged(helm: Helm, chart: Path, out: Path) -> Path:
     return package
 
 
-@pytest.mark.parametrize("chart", [APPLICATION, SIDECAR], ids=lambda path: path.name)
+@pytest.mark.parametrize("chart", [APPLICATION, SIDECAR, INJECTION], ids=lambda path: path.name)
 def test_what_is_pulled_is_what_was_pushed(helm: Helm, registry: str, place: Path, chart: Path) -> None:
     charts = f"oci://{registry}/{helm.program.parents[1].name}"
     package = _packaged(helm, chart, place / "packaged")
@@ -83,3 +83,17 @@ def test_an_installation_from_the_registry_is_that_of_the_sources(helm: Helm, re
         # Helm 4 says first what it has pulled.
         installed = [one for one in documents(done.out) if "kind" in one]
         assert installed == helm.template(APPLICATION, "--values", values), values.name
+
+
+def test_a_release_pushes_the_charts_and_says_their_digests(newest: Helm, registry: str, place: Path) -> None:
+    charts = f"oci://{registry}/released"
+    env = {**EPOCH, **newest.env, "HELM_PUSH": "--plain-http"}
+    done = run(ROOT / "contrib/release/charts", newest.program, place, charts, env=env)
+    assert done.code == 0, done.said
+    pushed = dict(line.split() for line in done.out.splitlines())
+    assert set(pushed) == {APPLICATION.name, SIDECAR.name, INJECTION.name}
+    for name, digest in pushed.items():
+        url = f"http://{registry}/v2/released/{name}/manifests/{digest}"
+        request = urllib.request.Request(url, headers={"Accept": "application/vnd.oci.image.manifest.v1+json"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            assert answer.headers["Docker-Content-Digest"] == digest

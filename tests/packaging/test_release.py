@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kube import APPLICATION, ROOT, SIDECAR, Helm, documents, run, versions
+from kube import APPLICATION, INJECTION, ROOT, SIDECAR, Helm, documents, run, versions
 
 
 def test_program_image_and_charts_have_one_version() -> None:
@@ -34,7 +34,7 @@ def test_what_is_generated_is_what_would_be_generated() -> None:
 WHOLE = ("config", "securityContext", "podSecurityContext", "resources", "updateStrategy")
 
 
-@pytest.mark.parametrize("chart", [APPLICATION, SIDECAR], ids=lambda path: path.name)
+@pytest.mark.parametrize("chart", [APPLICATION, SIDECAR, INJECTION], ids=lambda path: path.name)
 def test_every_value_is_documented_and_used(chart: Path) -> None:
     page = (chart / "README.md").read_text()
     text = "".join(path.read_text() for path in (chart / "templates").rglob("*") if path.is_file())
@@ -46,7 +46,7 @@ def test_every_value_is_documented_and_used(chart: Path) -> None:
         assert f"| `{key}" in page, f"{chart.name}: {key} has no comment"
 
 
-@pytest.mark.parametrize("chart", [APPLICATION, SIDECAR], ids=lambda path: path.name)
+@pytest.mark.parametrize("chart", [APPLICATION, SIDECAR, INJECTION], ids=lambda path: path.name)
 def test_a_package_of_the_chart_comes_out_the_same_every_time(newest: Helm, place: Path, chart: Path) -> None:
     digests = set()
     for number in range(2):
@@ -99,6 +99,7 @@ def _yaml() -> list[Path]:
         *APPLICATION.glob("ci/*.yaml"),
         *APPLICATION.glob("rules/*.yaml"),
         *SIDECAR.glob("*.yaml"),
+        *INJECTION.glob("*.yaml"),
     ]
 
 
@@ -109,6 +110,7 @@ def test_the_dockerfile_is_clean() -> None:
 
 def test_scripts_are_clean() -> None:
     scripts = [ROOT / "helm/package", ROOT / "tests/packaging/tools", *ROOT.glob("contrib/image/*")]
+    scripts.append(ROOT / "tests/cluster/programs/build")
     shell = [path for path in scripts if "sh" in path.read_text().splitlines()[0].rpartition("/")[2]]
     assert len(shell) >= 5
     done = run(Path(sys.executable).parent / "shellcheck", *shell)
@@ -122,9 +124,14 @@ def test_every_alert_is_of_metrics_that_exist_and_is_explained() -> None:
         (page,) = documents(path.read_text())
         rules = [rule for group in page["groups"] for rule in group["rules"]]
         assert rules
+        recorded = {rule["record"]: rule["expr"] for rule in rules if "record" in rule}
         for rule in rules:
-            named = {name.removesuffix("_bucket") for name in re.findall(r"file_sync_\w+", rule["expr"])}
-            assert named and named <= metrics, rule["alert"]
+            # Of a recorded series, what it is made of.
+            text = re.sub(r"file_sync:[\w:]+", lambda name: recorded[name[0]], rule["expr"])
+            named = {name.removesuffix("_bucket") for name in re.findall(r"file_sync_\w+", text)}
+            assert named and named <= metrics, rule
+            if "record" in rule:
+                continue
             assert rule["annotations"]["summary"] and rule["annotations"]["runbook_url"], rule["alert"]
             assert rule["labels"]["severity"] in ("critical", "warning", "info"), rule["alert"]
             assert f"\n### {rule['alert']}\n" in operations, rule["alert"]

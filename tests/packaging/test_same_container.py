@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
-from kube import APPLICATION, EXAMPLES, K8S, Helm, Object, container, documents, kustomize, of, pods
+from kube import APPLICATION, EXAMPLES, K8S, SIDECAR, Helm, Object, container, documents, kustomize, of, pods
+from restricted import violations
 
 OVERLAY = """
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -68,6 +70,7 @@ def test_the_base_is_what_the_chart_installs(newest: Helm) -> None:
     chart = newest.template(
         APPLICATION,
         *("--set", "config.s3_bucket=your-bucket", "--set", "config.s3_prefix=uploads"),
+        *("--set", "config.s3_region=eu-central-1"),
         *("--set", "source.existingClaim=uploads"),
         release="file-sync-service",
     )
@@ -131,6 +134,25 @@ def test_each_component_changes_what_it_says(place: Path, component: str) -> Non
     assert ("NetworkPolicy" in kinds) == (component == "networkpolicy")
 
 
+@pytest.mark.parametrize("component", ["irsa", "pod-identity", "static-keys", "podmonitor", "networkpolicy"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_no_component_does_nothing_beside_an_example(place: Path, example: Path, component: str) -> None:
+    if component in (example / "kustomization.yaml").read_text():
+        return
+    before, after = kustomize("kustomize-5.8", example), overlay(place, example, component)
+    assert after != before
+    (pod,) = pods(after)
+    assert bool(container(pod).get("envFrom")) == (component == "static-keys")
+
+
+def test_static_keys_reach_the_classic_sidecar(place: Path) -> None:
+    (place / "workload.yaml").write_text((K8S / "examples/web/workload.yaml").read_text())
+    more = "configMapGenerator: [{name: file-sync, literals: [config.yml=x]}]"
+    (pod,) = pods(overlay(place, place / "workload.yaml", "sidecar-classic", "static-keys", more=more))
+    assert container(pod)["envFrom"] == [{"secretRef": {"name": "file-sync-keys"}}]
+    assert "initContainers" not in pod["spec"]
+
+
 def test_what_iam_and_the_volume_need_is_asked_of_the_pod_of_the_example(newest: Helm, place: Path) -> None:
     (pod,) = pods(newest.consumer(place))
     assert pod["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
@@ -168,3 +190,25 @@ def test_wrong_values_of_the_sidecar_are_refused_with_a_reason(
 ) -> None:
     done = newest.consume(place, "--set", f"file-sync-sidecar.{wrong}")
     assert done.code != 0 and named in done.err, done.said
+
+
+def test_the_library_s_readme_is_a_pod_that_restricted_admits(newest: Helm, place: Path) -> None:
+    """The blocks of the page, put together as it says."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (SIDECAR / "README.md").read_text(), re.S)
+    dependency, values, pod, config = blocks
+    chart = place / "web"
+    (chart / "templates").mkdir(parents=True)
+    chart_yaml = "apiVersion: v2\nname: web\nversion: 1.0.0\n" + dependency.replace("../file-sync-sidecar", str(SIDECAR))
+    (chart / "Chart.yaml").write_text(chart_yaml)
+    (chart / "values.yaml").write_text(values)
+    (chart / "templates/pod.yaml").write_text(f"apiVersion: v1\nkind: Pod\n{pod}")
+    (chart / "templates/file-sync.yaml").write_text(config)
+    built = newest("dependency", "build", chart)
+    assert built.code == 0, built.said
+    objects = newest.template(chart)
+    assert {one["kind"] for one in objects} == {"ConfigMap", "Pod"}
+    (one,) = of(objects, "Pod")
+    assert violations(one) == []
+    assert one["spec"]["automountServiceAccountToken"] is False
+    names = {volume["name"] for volume in one["spec"]["volumes"]}
+    assert {mount["name"] for mount in container(one)["volumeMounts"]} == names

@@ -1,11 +1,11 @@
 {{/*
-The container, its configuration and its volumes: one source for every way of packaging. The chart
-file-sync-sidecar has a copy of this file, which `make charts` writes.
+The container, its configuration and its volumes: one source for every way of packaging. The charts
+file-sync-sidecar and file-sync-injection have copies of this file, which `make charts` writes.
 
 Every template here takes a dict:
   root     the chart's root context
   values   the settings
-  sidecar  whether it runs in somebody else's pod
+  sidecar  whether it runs in the pod of another application
 */}}
 
 {{- define "file-sync-service.image" -}}
@@ -36,13 +36,22 @@ Every template here takes a dict:
 {{- end -}}
 {{- end -}}
 
-{{/* The port of `listen_address`. */}}
+{{/* The port of `listen_address`; nothing where that is off. */}}
 {{- define "file-sync-service.port" -}}
-{{- $address := dig "listen_address" "0.0.0.0:9187" .values.config | toString -}}
-{{- if not (regexMatch ":[0-9]+$" $address) -}}
-{{ fail (printf "config.listen_address: %q has no port; write it as 0.0.0.0:9187 or [::]:9187" $address) }}
+{{- $address := dig "listen_address" "[::]:9187" .values.config | toString -}}
+{{- if eq $address "off" -}}
+{{- range $name, $probe := .values.probes -}}
+{{- if $probe.enabled -}}
+{{ fail (printf "config.listen_address: off answers no probe, and the probes need one that does; set probes.%s.enabled to false" $name) }}
 {{- end -}}
-{{ regexFind "[0-9]+$" $address }}
+{{- end -}}
+{{- else if not (regexMatch ":[0-9]+$" $address) -}}
+{{ fail (printf "config.listen_address: %q has no port, and the probes need one; write it as 0.0.0.0:9187 or [::]:9187" $address) }}
+{{- end -}}
+{{- if and (eq (dig "admin_socket" "" .values.config | toString) "off") (not (dig "admin_token_file" "" .values.config)) -}}
+{{ fail "config.admin_socket: off leaves preStop no way to the service; leave it out, or set config.admin_token_file" }}
+{{- end -}}
+{{- regexFind "[0-9]+$" $address -}}
 {{- end -}}
 
 {{/* The service's configuration file. */}}
@@ -51,6 +60,7 @@ Every template here takes a dict:
 {{- $_ := required "config.s3_bucket is required: the bucket to mirror to" $v.config.s3_bucket -}}
 {{- $own := dict "watch_path" $v.source.mountPath "state_dir" "/var/lib/file-sync-service" -}}
 {{- $_ := set $own "shutdown_timeout_seconds" (include "file-sync-service.drain" . | int) -}}
+{{- $_ := set $own "state_survives" (include "file-sync-service.survives" .) -}}
 {{- $_ := set $own "log_format" "json" -}}
 {{- /* Half of the service's default: a sidecar shares the pod's memory. */ -}}
 {{- if .sidecar }}{{ $_ := set $own "transfer_memory_mib" 64 }}{{ end -}}
@@ -59,6 +69,16 @@ Every template here takes a dict:
 {{- $_ := set $own $key (kindIs "float64" $value | ternary (int64 (kindIs "float64" $value | ternary $value 0)) $value) -}}
 {{- end -}}
 {{- toYaml $own -}}
+{{- end -}}
+
+{{/* Whether the state is there when the next pod starts. A sidecar's volume of your own is asked for in `state.survives`. */}}
+{{- define "file-sync-service.survives" -}}
+{{- $v := .values -}}
+{{- if .sidecar -}}
+{{ ternary "no" $v.state.survives (empty $v.state.volumeName) }}
+{{- else -}}
+{{ ternary "no" "yes" (eq $v.state.type "emptyDir") }}
+{{- end -}}
 {{- end -}}
 
 {{/* Seconds for the drain: the grace period less five, and never more than that. */}}
@@ -118,19 +138,23 @@ Every template here takes a dict:
 - name: POD_NAME
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: metadata.name
 - name: POD_NAMESPACE
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: metadata.namespace
 - name: NODE_NAME
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: spec.nodeName
 {{- if $v.otel.useHostIP }}
 - name: HOST_IP
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: status.hostIP
 {{- end }}
 # CloudTrail shows which pod it was.
@@ -148,13 +172,13 @@ Every template here takes a dict:
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
     secretKeyRef:
-      name: {{ $v.aws.existingSecret }}
-      key: {{ $v.aws.accessKeyIdKey }}
+      name: {{ $v.aws.existingSecret | quote }}
+      key: {{ $v.aws.accessKeyIdKey | quote }}
 - name: AWS_SECRET_ACCESS_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ $v.aws.existingSecret }}
-      key: {{ $v.aws.secretAccessKeyKey }}
+      name: {{ $v.aws.existingSecret | quote }}
+      key: {{ $v.aws.secretAccessKeyKey | quote }}
 {{- end }}
 {{- if $v.existingConfigMap }}
 # The file is not the chart's, the mounts are.
@@ -164,6 +188,8 @@ Every template here takes a dict:
   value: /var/lib/file-sync-service
 - name: FILE_SYNC__SHUTDOWN_TIMEOUT_SECONDS
   value: {{ include "file-sync-service.drain" . | quote }}
+- name: FILE_SYNC__STATE_SURVIVES
+  value: {{ include "file-sync-service.survives" . | quote }}
 {{- end }}
 {{- if .shards }}
 - name: FILE_SYNC__SHARD_COUNT
@@ -171,6 +197,7 @@ Every template here takes a dict:
 - name: FILE_SYNC__SHARD_INDEX
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
 - name: FILE_SYNC__SHARD_DEPTH
   value: {{ .shards.depth | quote }}
@@ -183,7 +210,7 @@ Every template here takes a dict:
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ ternary (printf "http://$(HOST_IP):%s" (ternary "4317" "4318" (eq $v.otel.protocol "grpc"))) $v.otel.endpoint $v.otel.useHostIP | quote }}
 - name: OTEL_EXPORTER_OTLP_PROTOCOL
-  value: {{ $v.otel.protocol }}
+  value: {{ $v.otel.protocol | quote }}
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: k8s.pod.name=$(POD_NAME),k8s.namespace.name=$(POD_NAMESPACE),k8s.node.name=$(NODE_NAME)
 {{- with $v.otel.sampler }}
@@ -198,8 +225,8 @@ Every template here takes a dict:
 - name: OTEL_EXPORTER_OTLP_HEADERS
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ $v.otel.headersKey }}
+      name: {{ . | quote }}
+      key: {{ $v.otel.headersKey | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -216,7 +243,7 @@ httpGet:
 {{- $v := .values -}}
 name: file-sync
 image: {{ include "file-sync-service.image" . | quote }}
-imagePullPolicy: {{ $v.image.pullPolicy }}
+imagePullPolicy: {{ $v.image.pullPolicy | quote }}
 {{- if .sidecar }}
 # A native sidecar: starts before the application, ends after it, and keeps no Job alive.
 restartPolicy: Always
@@ -236,10 +263,12 @@ env:
 envFrom:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with include "file-sync-service.port" . }}
 ports:
   - name: file-sync
-    containerPort: {{ include "file-sync-service.port" . }}
+    containerPort: {{ . }}
     protocol: TCP
+{{- end }}
 {{- if $v.probes.startup.enabled }}
 startupProbe:
   {{- include "file-sync-service.probe" (dict "path" "/startupz" "probe" $v.probes.startup) | nindent 2 }}
@@ -273,15 +302,15 @@ volumeMounts:
   - name: file-sync-config
     mountPath: /etc/file-sync-service
     readOnly: true
-  - name: {{ if .sidecar }}{{ default "file-sync-state" $v.state.volumeName }}{{ else }}file-sync-state{{ end }}
+  - name: {{ (.sidecar | ternary $v.state.volumeName "") | default "file-sync-state" | quote }}
     mountPath: /var/lib/file-sync-service
     {{- if and .sidecar $v.state.subPath }}
-    subPath: {{ $v.state.subPath }}
+    subPath: {{ $v.state.subPath | quote }}
     {{- end }}
-  - name: {{ if .sidecar }}{{ required "source.volumeName is required: the pod's volume with the files to mirror" $v.source.volumeName }}{{ else }}source{{ end }}
+  - name: {{ if .sidecar }}{{ required "source.volumeName is required: the pod's volume with the files to mirror" $v.source.volumeName | quote }}{{ else }}source{{ end }}
     mountPath: {{ $v.source.mountPath | quote }}
     {{- with $v.source.subPath }}
-    subPath: {{ . }}
+    subPath: {{ . | quote }}
     {{- end }}
     # Nothing is ever written to the files.
     readOnly: true

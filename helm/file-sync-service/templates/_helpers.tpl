@@ -18,8 +18,8 @@
 
 {{/* The selector cannot be changed later: nothing in it may ever change. */}}
 {{- define "file-sync-service.selector" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "file-sync-service.labels" -}}
@@ -45,7 +45,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $names = append $names (kindIs "string" . | ternary . (get (kindIs "string" . | ternary (dict) .) "name")) -}}
 {{- end -}}
 {{- range $names | uniq }}
-- name: {{ . }}
+- name: {{ . | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -90,6 +90,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- if and $v.state.existingClaim (eq $v.state.existingClaim $v.source.existingClaim) -}}
 {{ fail "state.existingClaim: the state must not lie on the volume that is mirrored" }}
+{{- end -}}
+{{- if and (or $v.podMonitor.enabled $v.serviceMonitor.enabled) (not (include "file-sync-service.port" (dict "root" . "values" $v))) -}}
+{{ fail "config.listen_address: off has no metrics for podMonitor or serviceMonitor" }}
 {{- end -}}
 {{- if and $v.podMonitor.enabled $v.serviceMonitor.enabled -}}
 {{ fail "podMonitor and serviceMonitor: both would scrape the same pods twice; enable one of them" }}

@@ -1,11 +1,20 @@
+{{/* What the container's templates take beside `root` and `values`. */}}
+{{- define "file-sync-service.context" -}}
+sidecar: false
+prefixPerNode: {{ and (eq .Values.mode "daemonset") .Values.prefixPerNode }}
+{{- if .Values.sharding.enabled }}
+shards:
+  count: {{ int .Values.replicaCount }}
+  depth: {{ int .Values.sharding.depth }}
+{{- end }}
+{{- end -}}
+
 {{/* The pod, for all three kinds of workload. */}}
 {{- define "file-sync-service.pod" -}}
 {{- $v := .Values -}}
-{{- $perNode := and (eq $v.mode "daemonset") $v.prefixPerNode -}}
-{{- $context := dict "root" . "values" $v "sidecar" false "prefixPerNode" $perNode -}}
-{{- if $v.sharding.enabled -}}
-{{- $_ := set $context "shards" (dict "count" (int $v.replicaCount) "depth" (int $v.sharding.depth)) -}}
-{{- end -}}
+{{- $context := include "file-sync-service.context" . | fromYaml -}}
+{{- $_ := set $context "root" . -}}
+{{- $_ := set $context "values" $v -}}
 metadata:
   labels:
     {{- toYaml (merge (dict) (include "file-sync-service.labels" . | fromYaml) $v.podLabels) | nindent 4 }}
@@ -18,7 +27,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "file-sync-service.serviceAccountName" . }}
+  serviceAccountName: {{ include "file-sync-service.serviceAccountName" . | quote }}
   # IRSA and Pod Identity bring their own token; this one is for the Kubernetes API.
   automountServiceAccountToken: {{ $v.automountServiceAccountToken }}
   enableServiceLinks: {{ $v.enableServiceLinks }}
@@ -44,12 +53,12 @@ spec:
   volumes:
     - name: file-sync-config
       configMap:
-        name: {{ default (include "file-sync-service.fullname" .) $v.existingConfigMap }}
+        name: {{ default (include "file-sync-service.fullname" .) $v.existingConfigMap | quote }}
     - name: source
       {{- if $v.source.existingClaim }}
       persistentVolumeClaim:
-        claimName: {{ $v.source.existingClaim }}
-        readOnly: true
+        # Read-only is the mount: on a volume that is, the kubelet applies no fsGroup.
+        claimName: {{ $v.source.existingClaim | quote }}
       {{- else }}
       {{- with $v.source.volume }}
       {{- toYaml . | nindent 6 }}
@@ -58,16 +67,16 @@ spec:
     {{- if eq $v.state.type "emptyDir" }}
     - name: file-sync-state
       emptyDir:
-        sizeLimit: {{ $v.state.size }}
+        sizeLimit: {{ $v.state.size | quote }}
     {{- else if eq $v.state.type "hostPath" }}
     - name: file-sync-state
       hostPath:
-        path: {{ $v.state.hostPath }}
+        path: {{ $v.state.hostPath | quote }}
         type: Directory
     {{- else if or $v.state.existingClaim (eq $v.mode "deployment") }}
     - name: file-sync-state
       persistentVolumeClaim:
-        claimName: {{ default (include "file-sync-service.fullname" .) $v.state.existingClaim }}
+        claimName: {{ default (include "file-sync-service.fullname" .) $v.state.existingClaim | quote }}
     {{- end }}
     {{- with $v.extraVolumes }}
     {{- toYaml . | nindent 4 }}
@@ -94,11 +103,18 @@ spec:
   {{- end }}
   {{- with $v.topologySpreadConstraints }}
   topologySpreadConstraints:
-    {{- toYaml . | nindent 4 }}
+    {{- range . }}
+    {{- /* Without a selector a constraint counts no pod. */}}
+    {{- $one := deepCopy . }}
+    {{- if not (hasKey . "labelSelector") }}
+    {{- $_ := set $one "labelSelector" (dict "matchLabels" (include "file-sync-service.selector" $ | fromYaml)) }}
+    {{- end }}
+    - {{- toYaml $one | nindent 6 }}
+    {{- end }}
   {{- end }}
   {{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" }}
   {{- with get $v $key }}
-  {{ $key }}: {{ . }}
+  {{ $key }}: {{ . | quote }}
   {{- end }}
   {{- end }}
   {{- with $v.dnsConfig }}
@@ -117,10 +133,10 @@ accessModes:
   {{- toYaml $v.state.accessModes | nindent 2 }}
 resources:
   requests:
-    storage: {{ $v.state.size }}
+    storage: {{ $v.state.size | quote }}
 {{- if eq $v.state.storageClass "-" }}
 storageClassName: ""
 {{- else if $v.state.storageClass }}
-storageClassName: {{ $v.state.storageClass }}
+storageClassName: {{ $v.state.storageClass | quote }}
 {{- end }}
 {{- end -}}

@@ -16,6 +16,13 @@ What a chart includes, each with its root context:
 {{- define "file-sync-sidecar.depended" -}}
 {{- $own := index .Values "file-sync-sidecar" -}}
 {{- if not $own }}{{ fail "file-sync-sidecar: the chart has to be a dependency under this name" }}{{ end -}}
+{{- /* Helm puts the alias in place of the name. */ -}}
+{{- $names := list -}}
+{{- range .Chart.Dependencies }}{{ $names = append $names .Name }}{{ end -}}
+{{- if not (has "file-sync-sidecar" $names) -}}
+{{ fail (printf "file-sync-sidecar: the chart has to be a dependency under this name, without an alias; there are: %s" (join ", " $names)) }}
+{{- end -}}
+{{- include "file-sync-sidecar.fill" (dict "into" $own "from" (include "file-sync-sidecar.defaultValues" . | fromYaml) "path" "") -}}
 {{- end -}}
 
 {{- define "file-sync-sidecar.configMapName" -}}
@@ -33,11 +40,11 @@ What a chart includes, each with its root context:
 {{- $own := index .Values "file-sync-sidecar" -}}
 - name: file-sync-config
   configMap:
-    name: {{ include "file-sync-sidecar.configMapName" . }}
+    name: {{ include "file-sync-sidecar.configMapName" . | quote }}
 {{- if not $own.state.volumeName }}
 - name: file-sync-state
   emptyDir:
-    sizeLimit: {{ $own.state.size }}
+    sizeLimit: {{ $own.state.size | quote }}
 {{- end }}
 {{- end -}}
 
@@ -48,11 +55,11 @@ What a chart includes, each with its root context:
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  name: {{ include "file-sync-sidecar.configMapName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "file-sync-sidecar.configMapName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
   labels:
     app.kubernetes.io/name: file-sync-sidecar
-    app.kubernetes.io/instance: {{ .Release.Name }}
+    app.kubernetes.io/instance: {{ .Release.Name | quote }}
     app.kubernetes.io/managed-by: {{ .Release.Service }}
 data:
   config.yml: |
