@@ -9,7 +9,9 @@ VENV := $(TARGET)/venv
 BENCH_VENV := $(TARGET)/bench-venv
 TOOLS := $(TARGET)/tools
 DENY_VERSION := 0.20.2
-UNIT := contrib/systemd/file-sync-service.service
+CARGO_DEB_VERSION := 3.8.0
+CARGO_RPM_VERSION := 0.21.1
+UNITS := $(wildcard contrib/systemd/*.service)
 
 # Extra arguments for pytest, for example: make e2e E2E_ARGS='-k sigkill'
 E2E_ARGS ?=
@@ -27,18 +29,26 @@ SECONDS ?= 60
 KILLS ?=
 # Where it makes its tree; the system's temporary directory where not said.
 WORK ?=
+# For `make torture`: `seaweedfs`, behind a proxy that lets requests fail, in place of the S3 in memory.
+STORE ?=
+# For example: make torture TORTURE_ARGS='--mode no-checksums --mode weak-etags --rollouts'
+TORTURE_ARGS ?=
 # For example: make packaging PACKAGING_ARGS='-k refused'
 PACKAGING_ARGS ?=
+# For example: make e2e-cluster CLUSTER_ARGS='-k job'; FULL=1 also runs the long half
+CLUSTER_ARGS ?=
+FULL ?=
 # What is in the image of `make packaging`: `release` takes longer to build, and is what the size is measured of.
 IMAGE_PROFILE ?= dev
 # Another architecture for `make image-rootfs`: aarch64-unknown-linux-gnu, with `rustup target add` and g++-aarch64-linux-gnu.
 IMAGE_TRIPLE ?=
+RELEASE_TRIPLE = $(or $(IMAGE_TRIPLE),$(shell rustc --print host-tuple))
 # Where `make run-example` mirrors to.
 BUCKET ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo latency bench test e2e check fmt fmt-check clippy doc deny unit run-example clean torture
-.PHONY: bench-scale charts image-rootfs packaging sbom soak
+.PHONY: advisories bench-scale charts e2e-cluster image-rootfs packaging release-artifacts sbom soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +89,13 @@ packaging: $(VENV)/.ready image-rootfs ## charts, manifests, image and compose: 
 	E2E_DAEMON=$(TARGET)/debug/file-sync-service PACKAGING_TOOLS=$(TOOLS)/kube PACKAGING_PROFILE=$(IMAGE_PROFILE) \
 		$(if $(UPDATE_GOLDEN),UPDATE_GOLDEN=1) $(VENV)/bin/python -m pytest tests/packaging $(PACKAGING_ARGS)
 
+e2e-cluster: $(VENV)/.ready image-rootfs ## tests pods on a Kubernetes node built from Go modules; needs root (FULL=1: the long half)
+	tests/packaging/tools $(TOOLS)/kube
+	$(CARGO) build --workspace --bins
+	tests/cluster/programs/build $(TARGET)/cluster/bin
+	CARGO_TARGET_DIR=$(TARGET) PACKAGING_TOOLS=$(TOOLS)/kube FULL=$(FULL) \
+		$(VENV)/bin/python tests/cluster/run $(CLUSTER_ARGS)
+
 charts: $(VENV)/.ready ## write what in the charts follows from something else: schemas, tables, the sidecar's container
 	$(VENV)/bin/python helm/generate.py
 
@@ -88,12 +105,28 @@ image-rootfs: ## target/image: what the image holds, built here (docker build --
 
 sbom: ## target/sbom.cdx.json: what is linked into the program, as CycloneDX
 	$(CARGO) fetch --locked --quiet
+	mkdir -p $(TARGET)
 	contrib/image/sbom >$(TARGET)/sbom.cdx.json
 
-torture: ## kills, faults and everything a file system allows: make torture SECONDS=900 KILLS=600 SEED=7
+release-artifacts: $(TOOLS)/bin/cargo-deb $(TOOLS)/bin/cargo-generate-rpm sbom ## target/release-artifacts: program, deb, rpm, bill of materials
+	rm -rf $(TARGET)/release-artifacts && mkdir -p $(TARGET)/release-artifacts
+	CARGO_TARGET_DIR=$(TARGET) contrib/image/static-build release $(IMAGE_TRIPLE)
+	$(if $(IMAGE_TRIPLE),$(CARGO) build --bin file-sync-service)
+	contrib/release/generated $(if $(IMAGE_TRIPLE),$(TARGET)/debug,$(TARGET)/static)/file-sync-service $(TARGET)/static/generated
+	contrib/release/archive $(TARGET)/static/file-sync-service $(RELEASE_TRIPLE) \
+		$(TARGET)/release-artifacts
+	$(TOOLS)/bin/cargo-deb --no-build --no-strip $(if $(IMAGE_TRIPLE),--target $(IMAGE_TRIPLE)) --output $(TARGET)/release-artifacts/
+	$(TOOLS)/bin/cargo-generate-rpm $(if $(IMAGE_TRIPLE),--target $(IMAGE_TRIPLE)) --output $(TARGET)/release-artifacts/
+	cp $(TARGET)/sbom.cdx.json $(TARGET)/release-artifacts/file-sync-service.cdx.json
+	contrib/release/sums $(TARGET)/release-artifacts
+	cat $(TARGET)/release-artifacts/SHA256SUMS
+
+torture: $(if $(STORE),$(VENV)/.ready) ## kills, faults and everything a file system allows: make torture SECONDS=900 KILLS=600 SEED=7 STORE=seaweedfs
+	@test -z "$(filter-out seaweedfs,$(STORE))" || { echo "STORE=$(STORE): only seaweedfs is known" >&2; exit 2; }
 	$(CARGO) build --release --workspace --bin file-sync-service --bin torture
-	$(TARGET)/release/torture --daemon $(TARGET)/release/file-sync-service \
-		--seed $(SEED) --seconds $(SECONDS) $(if $(KILLS),--kills $(KILLS)) $(if $(WORK),--work $(WORK))
+	$(if $(STORE),$(VENV)/bin/python tests/e2e/with_seaweedfs.py $(TARGET)) \
+		$(TARGET)/release/torture --daemon $(TARGET)/release/file-sync-service \
+		--seed $(SEED) --seconds $(SECONDS) $(if $(KILLS),--kills $(KILLS)) $(if $(WORK),--work $(WORK)) $(TORTURE_ARGS)
 
 check: ## does it compile: the fast answer while editing
 	$(CARGO) check --workspace --all-targets
@@ -114,14 +147,20 @@ doc: ## API documentation, warnings as errors
 deny: $(TOOLS)/deny-$(DENY_VERSION) ## dependencies: licences, sources, banned crates
 	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
 
-unit: ## the systemd unit, where systemd is at hand
+advisories: $(TOOLS)/deny-$(DENY_VERSION) ## security advisories of dependencies; needs the advisory database
+	$(TOOLS)/bin/cargo-deny --log-level error check advisories
+
+unit: ## the systemd units, where systemd is at hand
 	@if ! command -v systemd-analyze >/dev/null; then \
-		echo "skipped: systemd unit: systemd-analyze is not installed"; \
+		echo "skipped: systemd units: systemd-analyze is not installed"; \
 	else \
-		mkdir -p $(TARGET) && \
-		sed 's#^ExecStart=[^ ]*#ExecStart=/bin/true#' $(UNIT) >$(TARGET)/$(notdir $(UNIT)) && \
-		systemd-analyze verify --man=no $(TARGET)/$(notdir $(UNIT)) && \
-		systemd-analyze security --no-pager --offline=true --threshold=20 $(TARGET)/$(notdir $(UNIT)) | tail -1; \
+		mkdir -p $(TARGET)/units && \
+		for unit in $(UNITS); do \
+			here=$(TARGET)/units/$${unit##*/}; \
+			sed 's#^ExecStart=[^ ]*#ExecStart=/bin/true#' $$unit >$$here; \
+			systemd-analyze verify --man=no $$here || exit 1; \
+			systemd-analyze security --no-pager --offline=true --threshold=20 $$here | tail -1 || exit 1; \
+		done; \
 	fi
 
 run-example: ## mirror target/example to BUCKET with your own AWS credentials
@@ -144,3 +183,12 @@ $(VENV)/.ready $(BENCH_VENV)/.ready:
 $(TOOLS)/deny-$(DENY_VERSION):
 	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build && touch $@
+
+# Only for releases; the versions are those at the top.
+$(TOOLS)/bin/cargo-deb:
+	$(CARGO) install cargo-deb --version $(CARGO_DEB_VERSION) --locked --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
+	@rm -rf $(TOOLS)/build
+
+$(TOOLS)/bin/cargo-generate-rpm:
+	$(CARGO) install cargo-generate-rpm --version $(CARGO_RPM_VERSION) --locked --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
+	@rm -rf $(TOOLS)/build

@@ -154,7 +154,7 @@ def deletion(stage: Stage, options: argparse.Namespace) -> Result:
     counts = workloads.deletion(stage, options.files)
     requests = sent(counts, "DeleteObject", "DeleteObjects")
     most = -(-options.files // 1000) + 1
-    text = f"### {options.files} files deleted\n\n{told(counts)}"
+    text = f"### {options.files} files deleted\n\n{listed(counts)}"
     target = (f"{options.files} files deleted", f"at most {most} delete requests", str(requests))
     return text, [(*target, verdict(0 < requests <= most))]
 
@@ -163,12 +163,12 @@ def rename(stage: Stage, options: argparse.Namespace) -> Result:
     counts = workloads.rename(stage, options.renamed)
     content = sum(counts[name].body_bytes for name in ("PutObject", "UploadPart") if name in counts)
     copies = sent(counts, "CopyObject")
-    text = f"### A folder of {options.renamed} files renamed while the daemon runs\n\n{told(counts)}"
+    text = f"### A folder of {options.renamed} files renamed while the daemon runs\n\n{listed(counts)}"
     target = (f"folder of {options.renamed} files renamed", "0 bytes of content sent", f"{content}, {copies} copies")
     return text, [(*target, verdict(content == 0 and copies >= options.renamed))]
 
 
-def told(counts: servers.Counts) -> str:
+def listed(counts: servers.Counts) -> str:
     rows = [(name, str(count.requests), str(count.body_bytes)) for name, count in sorted(counts.items())]
     return report.table(("operation", "requests", "bytes of bodies"), rows)
 
@@ -198,7 +198,7 @@ def latency(stage: Stage, options: argparse.Namespace) -> Result:
         raise Failed(f"latency ended with {said.returncode}: {said.stderr}")
     ratio = re.search(r"median to median: ([0-9.]+)", said.stdout)
     if not ratio:
-        raise Failed(f"latency told no ratio: {said.stdout}")
+        raise Failed(f"latency printed no ratio: {said.stdout}")
     text = f"### From the close of a file to its object\n\n```text\n{said.stdout.strip()}\n```"
     target = ("closed file → visible, `debounce_milliseconds: 0`", "median ≤ 2 × a bare PUT", f"{ratio[1]} ×")
     return text, [(*target, verdict(float(ratio[1]) <= 2))]

@@ -57,9 +57,9 @@ def burst(stage: Stage, options: argparse.Namespace) -> tuple[str, list[Target]]
         clients.prepare(job)
         with running(stage.ours, job) as daemon:
             daemon.until("all files are in S3", lambda: is_done(daemon), TIME_TO_SETTLE)
-            told, lost = under_burst(daemon, server, tree, options, each)
+            shown, lost = under_burst(daemon, server, tree, options, each)
     shutil.rmtree(tree)
-    return told, lost
+    return shown, lost
 
 
 def under_burst(
@@ -93,7 +93,7 @@ def under_burst(
         ("CPU of the daemon", f"{used / seconds * 100:.0f} % of a core"),
         *((f"… of threads `{name}`", f"{spent / seconds * 100:.1f} %") for name, spent in sorted(by_name.items())),
         (f"CPU of that many uploads by `once` ({each * 1000:.3f} ms each)", f"{uploads * each / seconds * 100:.0f} %"),
-        ("memory at the start, at most and at the end", f"{told(held)} MiB"),
+        ("memory at the start, at most and at the end", f"{listed(held)} MiB"),
     ]
     if written < 0.9 * options.burst_rate * options.burst_seconds:
         work += f" (the writer managed {written / seconds:.0f})"
@@ -106,7 +106,7 @@ def under_burst(
     return f"#### A burst\n\n{report.table(('', work), rows)}", targets
 
 
-def told(held: list[float]) -> str:
+def listed(held: list[float]) -> str:
     return ", ".join(f"{one / MIB:.0f}" for one in (held[0], max(held), held[-1]))
 
 
@@ -137,9 +137,9 @@ def outage(stage: Stage, options: argparse.Namespace, tree: Path, pace: float) -
     rows = [
         ("until all files wait", f"{queued:.0f} s, {cpu:.1f} s of CPU, {cpu / options.files * 1000:.3f} ms a file"),
         ("CPU while S3 is away", f"{away / options.outage_seconds * 100:.1f} % of a core"),
-        ("memory at the start, at most and at the end of the outage", f"{told(held)} MiB"),
+        ("memory at the start, at most and at the end of the outage", f"{listed(held)} MiB"),
         ("memory at most, the return of S3 included", f"{peak / MIB:.0f} MiB"),
-        ("state when all wait, at most, and when all is sent", f"{told([state[0], *state[1:], left])} MiB"),
+        ("state when all wait, at most, and when all is sent", f"{listed([state[0], *state[1:], left])} MiB"),
         ("from the return of S3 to the first upload", f"{resumed:.1f} s"),
         ("uploads then", f"{rate:.0f} a second; `once` sends {pace:.0f}"),
     ]

@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 
 
 class Failed(Exception):
-    """A program did not do what is to be measured."""
+    """A program did not do what the benchmark measures."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def run(command: Sequence[str], env: Mapping[str, str], directory: Path, log: Pa
         process = subprocess.Popen(
             command, cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
-        # wait4 tells what this child used, and blocks: the alarm ends a child that hangs.
+        # wait4 returns what this child used, and blocks: the alarm ends a child that hangs.
         previous = signal.signal(signal.SIGALRM, lambda *_: process.kill())
         signal.alarm(TIME_TO_END)
         try:

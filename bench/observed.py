@@ -28,6 +28,9 @@ def of_watching(cpu: dict[str, float]) -> float:
     """What threads that watch have of the CPU of all, by their names."""
     return sum(spent for name, spent in cpu.items() if name.startswith(WATCHERS))
 
+# What control requests by TCP bring.
+TOKEN = "for-measurements-on-loopback"
+
 
 @dataclass
 class Observed:
@@ -42,7 +45,8 @@ class Observed:
         return self.process.pid
 
     def ask(self, path: str, method: str = "GET") -> bytes:
-        request = urllib.request.Request(f"{self.admin}{path}", method=method)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        request = urllib.request.Request(f"{self.admin}{path}", method=method, headers=headers)
         with urllib.request.urlopen(request, timeout=TIME_TO_ANSWER) as answer:
             return answer.read()
 
@@ -109,7 +113,9 @@ def running(client: Client, job: Job, **variables: str) -> Iterator[Observed]:
     port = free_ports(1)[0]
     job.place.mkdir(parents=True, exist_ok=True)
     log = job.place / "log"
-    address = {"FILE_SYNC__ADMIN_ADDRESS": f"127.0.0.1:{port}"}
+    token = job.place / "token"
+    token.write_text(TOKEN)
+    address = {"FILE_SYNC__ADMIN_ADDRESS": f"127.0.0.1:{port}", "FILE_SYNC__ADMIN_TOKEN_FILE": str(token)}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(client.program), "run"],

@@ -27,7 +27,7 @@ def write(page: Path, target: str, measured: str) -> None:
 
 
 def arguments(description: str | None, work: str, what_for: str) -> argparse.ArgumentParser:
-    """What every run is told; each adds what is its own."""
+    """The configuration of every run; each adds its own."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     made.add_argument("--programs", type=Path, default=ROOT / "target/release", help="where ours are built")
     made.add_argument("--work", type=Path, default=ROOT / work, help=what_for)

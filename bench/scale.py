@@ -1,6 +1,6 @@
 """What one instance costs with a million files in a hundred thousand directories; writes docs/PERFORMANCE.md.
 
-Costs that grow with the tree are told as a ratio to `find`, which has to look at every file as well,
+Costs that grow with the tree are given as a ratio to `find`, which has to look at every file as well,
 over the same tree in the same round: what else the machine does hits both.
 """
 
@@ -182,7 +182,7 @@ def send_all(scene: Scene, server: servers.Server) -> Run:
     before = server.counts()
     cost = run(ours.command(job, False), ours.environment(job), job.place, job.place / "log")
     scene.sent.append(Run(OURS, cost, servers.since(before, server.counts())))
-    # A million lines that nobody reads.
+    # A million lines without a reader.
     (job.place / "log").unlink()
     return scene.sent[-1]
 
@@ -200,11 +200,11 @@ def with_state(scene: Scene, server: servers.Server) -> Job:
 
 @dataclass(frozen=True)
 class Started:
-    """A daemon that was started on a record that knows of every file, and then told to compare anew."""
+    """A daemon that was started on a state that has every file, and then asked for a scan."""
 
     ready: float
     watched: float
-    # Of that, what watching took: the rest compares, and lists the bucket where that is to be done.
+    # Of that, what watching took: the rest compares, and lists the bucket where that is due.
     watching: float
     compared: float
     rescan: float
@@ -312,7 +312,7 @@ def shards(scene: Scene) -> Result:
             before = server.counts()
             single = start(scene, job, server, before)
             shared = start(scene, asked, server, before, **of_one)
-            # Of a small tree it may be less than the kernel's clock tells.
+            # Of a small tree it may be less than the kernel's clock shows.
             walks.append(shared.rescan / max(single.rescan, TICK))
             watches.append(shared.watching / max(single.watching, TICK))
             starts.append(shared.watched / max(single.watched, TICK))

@@ -96,7 +96,7 @@ class DevS3:
         self._line()
 
     def objects(self, prefix: str) -> dict[str, tuple[int, str]]:
-        """Every object of a bucket that is kept: its size and its entity tag, as a listing tells."""
+        """Every object of a bucket that is kept: its size and its entity tag, as in a listing."""
         found: dict[str, tuple[int, str]] = {}
         query = {"list-type": "2", "prefix": prefix}
         while True:
@@ -117,7 +117,7 @@ class DevS3:
 
 
 class Weed:
-    """SeaweedFS with its S3 gateway. It counts requests for its own metrics, bytes it does not tell."""
+    """SeaweedFS with its S3 gateway. It counts requests for its own metrics, but no bytes."""
 
     def __init__(self, program: Path, directory: Path) -> None:
         self.log = directory / "weed.log"
@@ -225,7 +225,7 @@ def try_get(endpoint: str, path: str, query: dict[str, str]) -> bytes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, all different."""
+    """Ports without a listener, all different."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

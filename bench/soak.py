@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass
 class Load:
-    """Whoever works in the tree, at an even pace, until told to stop."""
+    """The user who works in the tree, at an even pace, until stopped."""
 
     root: Path
     options: argparse.Namespace
@@ -215,7 +215,7 @@ def main() -> int:
         return 1
     finally:
         server.stop()
-    text, good = told(samples, load, behind, found, options)
+    text, good = listed(samples, load, behind, found, options)
     print(text)
     versions = {OURS: page.first_line(str(ours.program), "--version")}
     said = page.surroundings("soak", "in one run", options, versions)
@@ -250,7 +250,7 @@ def soak(
     return samples, load, behind, differences(tree, server, "soak")
 
 
-def told(
+def listed(
     samples: list[Sample], load: Load, behind: float, found: list[str], options: argparse.Namespace
 ) -> tuple[str, bool]:
     targets = [

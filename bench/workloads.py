@@ -178,7 +178,7 @@ def until(what: str, holds: Callable[[], bool]) -> None:
 
 
 def until_quiet(server: Server) -> Counts:
-    """Waits until no request has come for a while, and tells of all that came."""
+    """Waits until no request has come for a while, and returns all that came."""
     counts, since = server.counts(), time.monotonic()
     while time.monotonic() - since < SECONDS_OF_QUIET:
         time.sleep(0.25)

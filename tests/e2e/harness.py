@@ -71,7 +71,7 @@ def let_pass(seconds: float) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, all different."""
+    """Ports without a listener, all different."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -307,7 +307,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as a listing tells of it."""
+    """An object as in a listing."""
 
     size: int
     version: str
@@ -403,6 +403,7 @@ class Daemon:
             "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_EC2_METADATA_DISABLED": "true",
             "RUST_BACKTRACE": "1",
+            "FILE_SYNC_DEBUGGABLE": "1",
             "FILE_SYNC__WATCH_PATH": str(self.tree),
             "FILE_SYNC__STATE_DIR": str(self.state),
             "FILE_SYNC__S3_BUCKET": self.bucket,

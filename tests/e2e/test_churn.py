@@ -16,7 +16,7 @@ FILES = int(os.environ.get("E2E_FILES", "20000"))
 MIB = int(os.environ.get("E2E_MIB", "1024"))
 
 
-# SeaweedFS is somebody else's S3; ours checks every signature, checksum and condition.
+# SeaweedFS is an independent S3; ours checks every signature, checksum and condition.
 @pytest.mark.parametrize("server", ["seaweedfs", "dev-s3"], indirect=True)
 def test_a_large_tree_turned_over_ends_equal_byte_for_byte(daemon: Daemon, bucket: Bucket, place: Path) -> None:
     source = place / "source"

@@ -288,7 +288,7 @@ def test_a_token_file_that_is_missing_is_named_and_waited_for(
 def test_a_broken_role_never_falls_back_to_other_credentials(
     irsa: Issuer, daemon: Daemon, bucket: Bucket, token: Path
 ) -> None:
-    """A way that is configured and fails is an error, not a reason to be somebody else."""
+    """A way that is configured and fails is an error, not a reason to use another identity."""
     other = Issuer(irsa.key, irsa.secret)
     other.start()
     try:

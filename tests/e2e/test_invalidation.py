@@ -1,4 +1,4 @@
-"""What CloudFront is told, as moto's CloudFront and a client of our own see it."""
+"""Invalidations, as moto's CloudFront and a client of our own see them."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_an_unknown_distribution_leaves_uploads_alone(daemon: Daemon, bucket: Bu
     assert bucket.s3.get_object(Bucket=bucket.name, Key="mirror/file")["Body"].read() == b"second"
     failed = _events(daemon, "invalidation.failed")
     assert failed and failed[0]["error.type"] == "NoSuchDistribution", daemon.tail()
-    # What was not told waits, and goes to the right one.
+    # What was not requested waits, and goes to the right one.
     daemon.env["FILE_SYNC__CLOUDFRONT_DISTRIBUTION_ID"] = cloudfront.distribution
     assert daemon.run("once", seconds=60) == 0, daemon.tail()
     assert cloudfront.invalidations() == [["/file"]]

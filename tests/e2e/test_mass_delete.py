@@ -1,4 +1,4 @@
-"""A tenth of many directories deleted at once: whoever works elsewhere in the tree hardly notices."""
+"""A tenth of many directories deleted at once: work elsewhere in the tree is hardly delayed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_while_many_watched_directories_are_deleted_changes_elsewhere_arrive_in_
     eventually("all deletes are in S3", lambda: not bucket.objects(f"{PREFIX}/gone-"), 300, poll=0.5)
     deleted = time.monotonic() - start
     work = _processor_seconds(daemon) - work_before
-    # A stall may begin late, while what the events told is worked off.
+    # A stall may begin late, while the hints of the events are worked off.
     let_pass(5)
     elsewhere.stop_writing()
     eventually("what was written elsewhere is in S3", elsewhere.has_arrived, 300)
@@ -110,7 +110,7 @@ class Elsewhere:
         self._threads[0].join()
 
     def has_arrived(self) -> bool:
-        """Whether all is in the bucket that was written; tells if a thread failed."""
+        """Whether all is in the bucket that was written; raises if a thread failed."""
         if self._error is not None:
             raise self._error
         if self._no_more.is_set() and not self._waiting:
@@ -120,7 +120,7 @@ class Elsewhere:
 
     def latencies(self) -> list[float]:
         """Seconds from the close of each file until it was seen in the bucket."""
-        assert len(self._latencies) == self._written >= 5 / PAUSE_SECONDS / 2, "too few to tell"
+        assert len(self._latencies) == self._written >= 5 / PAUSE_SECONDS / 2, "too few for a result"
         return self._latencies
 
     def _guarded(self, run: Callable[[], None]) -> None:

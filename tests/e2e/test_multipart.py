@@ -26,7 +26,7 @@ def test_killed_in_a_large_upload_it_leaves_no_parts_behind(
     mirror = Mirror(bucket, lambda: tree.wanted(daemon.tree))
     daemon.endpoint = proxy.endpoint
     (daemon.tree / "large.bin").write_bytes(random.Random(SEED).randbytes(30 * tree.MIB))
-    foreign = bucket.s3.create_multipart_upload(Bucket=bucket.name, Key="somebody-elses")
+    foreign = bucket.s3.create_multipart_upload(Bucket=bucket.name, Key="foreign")
 
     def kill_at_that_moment(request: bytes) -> None:
         method, query = moment

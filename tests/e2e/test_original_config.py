@@ -1,4 +1,4 @@
-"""Whoever comes from the original service brings its config.yml along."""
+"""The config.yml of the original service works as it is."""
 
 from __future__ import annotations
 

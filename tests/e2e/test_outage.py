@@ -28,7 +28,7 @@ def test_an_outage_only_delays(daemon: Daemon, bucket: Bucket, proxy: Proxy, kin
     proxy.restore()
     churn.stop()
 
-    # Nobody does anything now.
+    # No file changes from here on.
     mirror.wait_until_equal(daemon, 120)
     eventually("nothing waits", lambda: daemon.waiting() == 0, 30)
     assert daemon.terminate(35) == 0

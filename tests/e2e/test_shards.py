@@ -19,7 +19,7 @@ MIB = int(os.environ.get("E2E_MIB", "1024")) // 10
 
 
 class Shards:
-    """As many daemons as there are to be, each with a place and a state of its own."""
+    """The configured number of daemons, each with a place and a state of its own."""
 
     def __init__(self, place: Path, watched: Path, bucket: Bucket, server: Server) -> None:
         self.make = lambda index: Daemon(place / f"shard-{index}", bucket.name, server.endpoint, server.mirror)
@@ -82,7 +82,7 @@ def test_three_processes_on_one_tree_make_the_bucket_equal(
         shutil.rmtree(folders[0])
         folders[1].rename(watched / f"renamed for {count}")
         shards.stop()
-        # Nobody looks now: what is deleted here is the next one's to delete.
+        # No daemon runs now: what is deleted here is the next one's to delete.
         for path in itertools.islice(sorted(folders[2].rglob("*.dat")), 20):
             path.unlink()
         shutil.rmtree(folders[3])

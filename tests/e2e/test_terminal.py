@@ -68,7 +68,7 @@ def test_a_plan_fits_and_is_coloured_only_for_those_who_want_it(daemon: Daemon) 
     assert len([line for line in told if line.startswith("upload ")]) == 30
     wide = str.maketrans({"\u6f22": "xx", "\u5b57": "xx"})
     assert max(len(line.translate(wide)) for line in told[:-1]) <= COLUMNS
-    assert all("0029" in line or "\u2026" in line for line in told[:-1]), "the end of a name tells most"
+    assert all("0029" in line or "\u2026" in line for line in told[:-1]), "the end of a name distinguishes it"
     code, written = on_a_terminal(daemon, "plan", NO_COLOR="1")
     assert code == 0 and not COLOUR.search(written)
     assert not COLOUR.search(subprocess.run(
@@ -96,7 +96,7 @@ def test_the_status_and_the_queue_fit(daemon: Daemon) -> None:
     fill(daemon, 3)
     (daemon.tree / os.fsdecode(b"a name that is no text \xff" + b"y" * 200)).write_text("x")
     daemon.start()
-    eventually("it is in sync", lambda: on_a_terminal(daemon, "status")[1].find("files-parked") > 0, 30)
+    eventually("it is in sync", lambda: on_a_terminal(daemon, "status")[1].find("partly") > 0, 30)
     for command in (["status"], ["queue", "list"]):
         code, written = on_a_terminal(daemon, *command)
         assert code == 0 and COLOUR.search(written), written

@@ -25,7 +25,7 @@ HOP_BY_HOP = {"connection", "content-length", "date", "server", "transfer-encodi
 
 
 def _certificate(name: str, issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None):
-    """One for this machine, or an authority if nobody issues it."""
+    """One for this machine, or an authority if it has no issuer."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -133,5 +133,5 @@ def test_s3_and_cloudfront_are_believed_by_the_authorities_of_the_bundle_and_no_
     (daemon.tree / "other").write_text("content")
     assert daemon.run("once", seconds=60) == 0, daemon.tail()
     assert set(bucket.objects()) == {f"{PREFIX}/file", f"{PREFIX}/other"}
-    # Another endpoint is another store, with a record of its own: what waited in the other is not told.
+    # Another endpoint is another store, with a state of its own: what waited in the other is not reported.
     assert cloudfront.invalidations() == [["/other"]]

@@ -43,7 +43,7 @@ def test_one_of_two_deletes_and_the_other_follows_it(two: list[Daemon], bucket: 
     eventually("both have sent what they have", lambda: set(bucket.objects()) == every | {LEASE}, 30)
 
     (other.tree / "equal").unlink()
-    eventually("it would delete", lambda: told(other, "delete.failed"), 30)
+    eventually("it would delete", lambda: told(other, "deletes.withheld"), 30)
     (one.tree / "of 0").unlink()
     left = every - {f"{PREFIX}/of 0"}
     eventually("the first deletes", lambda: set(bucket.objects()) == left | {LEASE}, 30)

@@ -91,7 +91,7 @@ def make(root: Path, seed: int, files: int, mib: int) -> None:
 
 
 def _make_special(root: Path) -> None:
-    """What is never mirrored, and must hurt nobody."""
+    """What is never mirrored, and must not disturb the rest."""
     special = root / "special"
     (special / "empty-folder").mkdir(parents=True)
     os.mkfifo(special / "fifo")
@@ -166,7 +166,7 @@ class Churn:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after the step at hand; tells if one failed."""
+        """Ends after the step at hand; raises if one failed."""
         assert self._thread is not None, "it was never started"
         self._stop.set()
         self._thread.join()
