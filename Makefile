@@ -74,7 +74,7 @@ soak: ## half an hour of mixed load and failures: does anything grow? writes doc
 	$(PYTHON) bench/soak.py --programs $(TARGET)/release --work $(TARGET)/soak $(SOAK_ARGS)
 
 test: fmt-check clippy doc ## everything that needs no server: format, lints, docs, tests, dependencies
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace $(TEST_ARGS)
 	$(MAKE) --no-print-directory deny unit
 
 e2e: $(VENV)/.ready ## the built daemon against SeaweedFS and the S3 in memory, with outages, kills and storms
