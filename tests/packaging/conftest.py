@@ -10,7 +10,21 @@ from pathlib import Path
 
 import pytest
 from engine import Engine, Unavailable, free_port, images, started
-from kube import DAEMON, HELMS, KUSTOMIZES, TOOLS, Helm, run
+from kube import (
+    APPLICATION,
+    DAEMON,
+    EXAMPLES,
+    HELMS,
+    K8S,
+    KUSTOMIZES,
+    TOOLS,
+    VALUES,
+    Helm,
+    Object,
+    documents,
+    kustomize,
+    run,
+)
 from pod import Pod
 
 
@@ -34,6 +48,17 @@ def newest(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     """The one Helm, where both would say the same."""
     need_tools()
     return Helm("helm-4.2", tmp_path_factory.mktemp("newest"))
+
+
+@pytest.fixture(scope="session")
+def rendered(newest: Helm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Object]]:
+    """Every way the project can be installed."""
+    everything = {f"chart, {one.stem}": newest.template(APPLICATION, "--values", one) for one in VALUES}
+    everything["sidecar chart"] = newest.consumer(tmp_path_factory.mktemp("consumer"))
+    everything["sidecar manifest"] = documents((K8S / "sidecar/deployment.yaml").read_text())
+    for one in [K8S / "base", *EXAMPLES]:
+        everything[f"kustomize, {one.name}"] = kustomize("kustomize-5.8", one)
+    return everything
 
 
 @pytest.fixture(params=KUSTOMIZES)

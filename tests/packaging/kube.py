@@ -24,6 +24,8 @@ DAEMON = Path(os.environ.get("E2E_DAEMON", ROOT / "target/debug/file-sync-servic
 HELMS = {"helm-3.17": "v32", "helm-4.2": "v36"}
 KUSTOMIZES = {"kustomize-5.5": "v32", "kustomize-5.8": "v36"}
 VALUES = sorted((APPLICATION / "ci").glob("*-values.yaml"))
+# Kinds of the Prometheus operator: Kubernetes' own schemas know nothing of them.
+OPERATOR = "monitoring.coreos.com/v1"
 EXAMPLES = sorted(path.parent for path in (K8S / "examples").glob("*/kustomization.yaml"))
 
 Object = dict
