@@ -79,8 +79,9 @@ test: fmt-check clippy doc ## everything that needs no server: format, lints, do
 
 e2e: $(VENV)/.ready ## the built daemon against SeaweedFS and the S3 in memory, with outages, kills and storms
 	$(CARGO) build --workspace --bins
+	tests/e2e/otelcol/build $(TOOLS)/otelcol
 	E2E_DAEMON=$(TARGET)/debug/file-sync-service E2E_PROGRAMS=$(TARGET)/debug E2E_WORK=$(TARGET)/e2e \
-		$(VENV)/bin/python -m pytest tests/e2e $(E2E_ARGS)
+		E2E_OTELCOL=$(TOOLS)/otelcol/otelcol $(VENV)/bin/python -m pytest tests/e2e $(E2E_ARGS)
 	$(if $(E2E_ARGS),,$(MAKE) --no-print-directory packaging)
 
 packaging: $(VENV)/.ready image-rootfs ## charts, manifests, image and compose: without a cluster, with an engine where one can be had

@@ -146,6 +146,25 @@ class HttpCollector(Received):
         self._server.server_close()
 
 
+def by_name(spans: list[Span], name: str) -> list[Span]:
+    return [span for span in spans if span.name == name]
+
+
+def assert_sound(spans: list[Span]) -> None:
+    """One root, every parent there and around its children, ids of the right length."""
+    ids = {span.span_id: span for span in spans}
+    assert len(ids) == len(spans)
+    assert [span.name for span in spans if not span.parent_span_id] == [spans[0].name]
+    for span in spans:
+        assert (len(span.trace_id), len(span.span_id)) == (16, 8)
+        assert span.start_time_unix_nano <= span.end_time_unix_nano
+        if span.parent_span_id:
+            parent = ids[span.parent_span_id]
+            assert parent.start_time_unix_nano <= span.start_time_unix_nano
+            # The end of a request is measured by another clock than its beginning.
+            assert span.end_time_unix_nano <= parent.end_time_unix_nano + 1_000_000
+
+
 def shown(spans: list[Span]) -> str:
     """A trace as text: what began when, how long it took, and what went wrong."""
     begin = min(span.start_time_unix_nano for span in spans)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from collector import GrpcCollector, HttpCollector, Received, attributes, shown
+from collector import GrpcCollector, HttpCollector, Received, assert_sound, attributes, by_name, shown
 from harness import WORK, Bucket, Daemon, Proxy, eventually, let_pass
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -37,25 +37,6 @@ def collector(request: pytest.FixtureRequest, daemon: Daemon, proxy: Proxy) -> I
 def started(daemon: Daemon) -> None:
     daemon.start()
     eventually("the first comparison", lambda: "reconcile.completed" in daemon.log.read_text(), 30)
-
-
-def by_name(spans: list[Span], name: str) -> list[Span]:
-    return [span for span in spans if span.name == name]
-
-
-def assert_sound(spans: list[Span]) -> None:
-    """One root, every parent there and around its children, ids of the right length."""
-    ids = {span.span_id: span for span in spans}
-    assert len(ids) == len(spans)
-    assert [span.name for span in spans if not span.parent_span_id] == [spans[0].name]
-    for span in spans:
-        assert (len(span.trace_id), len(span.span_id)) == (16, 8)
-        assert span.start_time_unix_nano <= span.end_time_unix_nano
-        if span.parent_span_id:
-            parent = ids[span.parent_span_id]
-            assert parent.start_time_unix_nano <= span.start_time_unix_nano
-            # The end of a request is measured by another clock than its beginning.
-            assert span.end_time_unix_nano <= parent.end_time_unix_nano + 1_000_000
 
 
 def test_a_slow_upload_shows_where_the_time_went(
