@@ -164,11 +164,12 @@ impl Engine {
         ends && self.is_idle()
     }
 
-    /// Whether there may be changes that nothing has looked for: the whole tree was not compared
-    /// since the start, or not when the drain needed it.
+    /// Whether an engine that ends now may leave changes that nothing has looked for: the whole tree was
+    /// not compared since the start, or not when the drain needed it, or the drain has not begun, so that
+    /// the last events may not be known.
     #[must_use]
     pub fn is_uncompared(&self) -> bool {
-        !self.has_compared() || self.drain.as_ref().is_some_and(Drain::is_uncompared)
+        !self.has_compared() || self.drain.as_ref().is_none_or(Drain::is_uncompared)
     }
 
     /// Paths and directories of which something was heard, and that were not looked at.
