@@ -2,7 +2,7 @@
 //! working collector receives is tested in `tests/e2e`, by independent decoders.
 
 use crate::harness::{Daemon, World, let_pass, patience, until};
-use file_sync_dev_s3::{Action, Gate, Rule};
+use file_sync_dev_s3::{Action, Gate, Options, Rule, Server};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -89,9 +89,11 @@ fn a_full_backlog_and_a_collector_that_never_answers_do_not_hold_up_the_end() {
 
 #[test]
 fn a_collector_that_is_away_is_told_of_once() {
-    let away = TcpListener::bind("127.0.0.1:0").expect("an address");
-    let address = away.local_addr().expect("an address");
-    drop(away);
+    // A port that nothing listens at, and that no other program takes.
+    let mut away = Server::start(&Options::default()).expect("a server");
+    away.stop();
+    let endpoint = away.endpoint();
+    let address = endpoint.trim_start_matches("http://");
     let world = exporting_to(&format!("http://user:secret@{address}"));
     let daemon = world.start().ready();
     for signal in ["traces", "metrics"] {

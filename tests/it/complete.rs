@@ -5,23 +5,19 @@ use file_sync_dev_s3::{Action, Gate, Rule};
 use std::fs::{self, File, FileTimes};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
 
 #[test]
 fn a_closed_file_arrives_by_its_close_and_not_by_the_quiet_time() {
-    let defaults = World::new().default_of("debounce_milliseconds");
-    let world = defaults.default_of("open_file_quiet_seconds").default_of("log_level");
+    let defaults = World::new().default_of("debounce_milliseconds").default_of("log_level");
+    let world = defaults.setting("open_file_quiet_seconds", "3600");
+    let world = world.setting("debounce_max_seconds", "86400");
     let daemon = world.start().ready();
-    let began = file_sync_dev_s3::now();
     world.tree.write("closed", "all of it");
     world.wait_for_object("closed", "all of it");
-    let took = began.elapsed();
-    // A file without a close event waits for 5 s.
     let lag = daemon.wait_for_file("upload.completed", "closed").number("lag_ms");
-    assert!(lag.is_some_and(|lag| (250..5_000).contains(&lag)), "{lag:?}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(lag.is_some_and(|lag| lag >= 250), "{lag:?}");
     daemon.stop();
 }
 

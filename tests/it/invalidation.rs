@@ -1,7 +1,7 @@
 //! Invalidations for every change: at least once, without paying twice or without bound.
 
 use crate::harness::wait::eventually_within;
-use crate::harness::{Daemon, World, let_pass, seed, until};
+use crate::harness::{Daemon, World, let_pass, patience, seed, until};
 use file_sync_dev_s3::{Action, Asked, BUCKET, CloudFront, Gate, Rule};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -77,7 +77,8 @@ fn ten_changes_in_one_directory_are_one_invalidation_of_their_paths() {
     wait_until_told(&world);
     let asked = cloudfront.requests().len();
     world.pass_a_marker("new");
-    let_pass(Duration::from_secs(2));
+    // Twice the quiet time.
+    let_pass(patience(Duration::from_secs(2)));
     assert_eq!(cloudfront.requests().len(), asked);
     daemon.stop();
 }
@@ -195,7 +196,9 @@ fn killed_before_the_answer_is_on_disk_nothing_is_paid_twice() {
 fn killed_at_any_moment_every_change_is_told_and_no_request_is_made_twice() {
     const ROUNDS: usize = 8;
     let mut dice = fastrand::Rng::with_seed(seed());
-    let (world, cloudfront, daemon) = mirrored(ROUNDS, |world| world);
+    // A quiet time that the longest life is longer than.
+    let quiet = |world: World| world.setting("cloudfront_batch_seconds", "1");
+    let (world, cloudfront, daemon) = mirrored(ROUNDS, quiet);
     daemon.kill();
     cloudfront.fail(Rule::new(Action::LoseReply).on(CREATE).probability(0.3));
     cloudfront.fail(Rule::new(fail(400, "Throttling")).on(CREATE).probability(0.2));
@@ -244,8 +247,9 @@ fn throttling_and_quotas_are_waited_out() {
     assert_eq!(world.invalidations().spent, 3);
     let asked = cloudfront.requests();
     for pair in asked.windows(2) {
-        let between = pair[1].at - pair[0].at;
-        assert!(between > Duration::from_millis(900), "{between:?} between two requests");
+        // A second as it sends them, and the store sees some of them late.
+        let between = pair[1].at - pair[0].at + patience(Duration::from_millis(100));
+        assert!(between > Duration::from_secs(1), "{between:?} between two requests");
     }
     daemon.stop();
 }

@@ -146,6 +146,7 @@ fn an_upload_that_was_killed_goes_on_and_sends_only_what_is_missing() {
     until("another one hangs", || world.server.faults().hits(held) > 0);
     daemon.kill();
     gate.open();
+    until("S3 has done what it was asked for", || world.server.journal().in_flight() == 0);
     world.server.clear_requests();
     let daemon = world.start();
     daemon.wait_for_file("upload.completed", "large");

@@ -193,7 +193,7 @@ fn a_directory_that_is_not_empty_is_left_alone() {
 #[test]
 fn a_running_daemon_is_not_disturbed() {
     let world = World::new();
-    let daemon = world.start();
+    let daemon = world.start().ready();
     world.put_object("a", "a");
     let said = restored(&world, &[]);
     assert_eq!(said.code, Some(73), "{}", said.errors);

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 /// The file that both instances have.
 const PAGE: &str = "page";
-/// A review of the bucket waits no longer than for the next scan.
+/// A review of the bucket waits no longer than for the next scan. The old instance scans once: what it yields
+/// it forgets, and the next scan would have it yield once more.
 const REVIEW_SECONDS: &str = "2";
 /// Its first content.
 const FIRST: &str = "version 0";
@@ -24,9 +25,7 @@ struct Rollout {
 
 impl Rollout {
     fn new(options: &Options) -> Self {
-        let world = World::with(options)
-            .setting("shutdown_timeout_seconds", "60")
-            .setting("rescan_interval_seconds", REVIEW_SECONDS);
+        let world = World::with(options).setting("shutdown_timeout_seconds", "120");
         world.tree.write("stays", "in the old pod");
         let new_tree = world.beside("new pod");
         fs::create_dir(&new_tree).expect("created");
@@ -84,6 +83,7 @@ impl Rollout {
     }
 
     fn start(&mut self, tree: &Path, state: &Path) -> Daemon {
+        self.world.set("rescan_interval_seconds", REVIEW_SECONDS);
         self.world.set("watch_path", &tree.to_string_lossy());
         self.world.set("state_dir", &state.to_string_lossy());
         self.world.start().ready()

@@ -51,7 +51,6 @@ fn d9_sigterm_and_sigkill_at_any_moment_lose_nothing_and_the_exit_code_is_true()
 #[test]
 fn d9_work_left_on_a_state_that_will_not_survive_ends_with_75() {
     let Some(mut world) = World::apart() else { return };
-    world.set("shutdown_timeout_seconds", "1");
     let state = world.state_dir();
     fs::create_dir(&state).expect("made");
     world.namespace().mount_memory("size=16m", &state);
@@ -62,6 +61,7 @@ fn d9_work_left_on_a_state_that_will_not_survive_ends_with_75() {
     assert_eq!(daemon.terminate().code(), Some(0), "nothing is left");
     world.server.fail(Rule::new(Action::slow_down()));
     world.tree.write("file", "changed");
+    world.set("shutdown_timeout_seconds", "1");
     let daemon = world.start().ready();
     let ended = daemon.terminate();
     assert_eq!(ended.code(), Some(75));

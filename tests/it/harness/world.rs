@@ -5,7 +5,7 @@ use super::apart::Apart;
 use super::daemon::{Daemon, Ended};
 use super::record::{self, Invalidations, Waiting};
 use super::tree::Tree;
-use super::wait::eventually;
+use super::wait::{eventually, patience};
 use bytes::Bytes;
 use file_sync_dev_s3::{
     ACCESS_KEY, BUCKET, Change, CloudFront, DISTRIBUTION, Options, REGION, SECRET_KEY, Server, What,
@@ -17,10 +17,13 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The prefix of all keys, with its separator.
 pub(crate) const PREFIX: &str = "m/";
+/// The quiet time after which CloudFront is told.
+const COLLECTION: Duration = Duration::from_secs(1);
 /// Differences shown when there are more.
 const SHOWN_MAX: usize = 8;
 
@@ -126,7 +129,8 @@ impl World {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
-    /// Puts a CloudFront in front of the bucket, with a short collection time.
+    /// Puts a CloudFront in front of the bucket, with a short collection time: longer on slow machines, where
+    /// changes of a moment arrive one after the other.
     pub(crate) fn behind_cloudfront(self) -> (Self, CloudFront) {
         let cloudfront = CloudFront::start().expect("a server");
         let mut world = self
@@ -135,7 +139,7 @@ impl World {
         world
             .variables
             .entry(variable("cloudfront_batch_seconds"))
-            .or_insert_with(|| "1".to_owned());
+            .or_insert_with(|| patience(COLLECTION).as_secs().max(1).to_string());
         world.variables.insert("AWS_ENDPOINT_URL_CLOUDFRONT".to_owned(), cloudfront.endpoint());
         (world, cloudfront)
     }

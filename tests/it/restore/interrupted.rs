@@ -5,10 +5,39 @@ use super::{
     snapshot, wipe,
 };
 use crate::harness::{World, entries, key, let_pass, seed, until};
-use file_sync_dev_s3::{Action, BUCKET, Gate, Rule};
+use file_sync_dev_s3::{Action, BUCKET, Call, Gate, Rule};
+use std::collections::HashMap;
 use std::fs;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// How many requests there were about each key. A restore tries a request only so often: more than a few must
+/// not fail.
+#[derive(Clone, Default)]
+struct RequestsByKey(Arc<Mutex<HashMap<String, u32>>>);
+
+impl RequestsByKey {
+    /// The first listing has five tries, and every other request has nine.
+    const FEW: u32 = 4;
+
+    /// A rule that hits nothing, to be the first one.
+    fn counting(&self) -> Rule {
+        let counts = Arc::clone(&self.0);
+        Rule::new(Action::Delay(Duration::ZERO)).when(move |call| {
+            *counts.lock().expect("sound").entry(call.key.clone()).or_default() += 1;
+            false
+        })
+    }
+
+    /// Whether a request is one of the first about its key.
+    fn are_few(&self) -> impl Fn(&Call) -> bool + Send + Sync + 'static {
+        let counts = Arc::clone(&self.0);
+        move |call| {
+            counts.lock().expect("sound").get(&call.key).is_none_or(|&count| count <= Self::FEW)
+        }
+    }
+}
 
 #[test]
 fn faults_of_every_kind_only_delay() {
@@ -16,6 +45,8 @@ fn faults_of_every_kind_only_delay() {
     let before = snapshot(&world);
     wipe(&world);
     let seed = seed();
+    let requests = RequestsByKey::default();
+    world.server.fail(requests.counting());
     for action in [
         Action::slow_down(),
         Action::internal_error(),
@@ -26,7 +57,8 @@ fn faults_of_every_kind_only_delay() {
         Action::html_page(),
         Action::default_backend(),
     ] {
-        world.server.fail(Rule::new(action).probability(0.05));
+        let rule = Rule::new(action).probability(0.05);
+        world.server.fail(rule.when(requests.are_few()));
     }
     println!("seed {seed}");
     let said = restored(&world, &[]);
