@@ -1,8 +1,8 @@
-# The statements of deploy/policy.json.
+# The statements of deploy/policy.json, or with delete_policy "keep" those of deploy/policy-keep.json.
 data "aws_iam_policy_document" "mirror" {
   statement {
     sid       = "Objects"
-    actions   = ["s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+    actions   = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload"]
     resources = [local.objects_arn]
   }
 
@@ -10,6 +10,27 @@ data "aws_iam_policy_document" "mirror" {
     sid       = "Bucket"
     actions   = ["s3:ListBucket", "s3:ListBucketMultipartUploads"]
     resources = [aws_s3_bucket.files.arn]
+  }
+
+  dynamic "statement" {
+    for_each = var.delete_policy == "keep" ? [] : [local.objects_arn]
+
+    content {
+      sid       = "Deletes"
+      actions   = ["s3:DeleteObject"]
+      resources = [statement.value]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.delete_policy == "keep" ? ["${aws_s3_bucket.files.arn}/*"] : []
+
+    content {
+      sid       = "KeepObjects"
+      effect    = "Deny"
+      actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+      resources = [statement.value]
+    }
   }
 
   dynamic "statement" {

@@ -26,6 +26,17 @@ variable "kms_key_arn" {
   default     = ""
 }
 
+variable "delete_policy" {
+  description = "The same as delete_policy of the service. With keep, the role cannot delete any object."
+  type        = string
+  default     = "propagate"
+
+  validation {
+    condition     = contains(["propagate", "keep"], var.delete_policy)
+    error_message = "The delete policy is propagate or keep."
+  }
+}
+
 variable "tag_objects" {
   description = "Whether object_rules of the service set tags."
   type        = bool

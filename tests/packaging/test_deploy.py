@@ -44,8 +44,14 @@ ONLY_DOCUMENTED = {"s3:PutObjectAcl", "s3:ListBucketVersions", "s3:GetObjectVers
 Statement = dict[str, Any]
 
 
-def _source() -> list[Statement]:
-    return json.loads((DEPLOY / "policy.json").read_text())["Statement"]
+def _source(name: str = "policy.json") -> list[Statement]:
+    return json.loads((DEPLOY / name).read_text())["Statement"]
+
+
+def _everywhere() -> list[Statement]:
+    """The statements of both policies."""
+    source = _source()
+    return source + [one for one in _source("policy-keep.json") if one not in source]
 
 
 def _actions(statements: list[Statement]) -> dict[str, list[str]]:
@@ -64,7 +70,7 @@ def _documented(page: str) -> Iterator[Statement]:
 
 @pytest.mark.parametrize("page", ["docs/PERMISSIONS.md", "docs/CLOUDFRONT.md"])
 def test_the_documentation_has_statements_of_the_policy(page: str) -> None:
-    source = [{key: value for key, value in one.items() if key != "Sid"} for one in _source()]
+    source = [{key: value for key, value in one.items() if key != "Sid"} for one in _everywhere()]
     found = list(_documented(page))
     assert found
     for statement in found:
@@ -74,7 +80,15 @@ def test_the_documentation_has_statements_of_the_policy(page: str) -> None:
 def test_the_documentation_names_every_permission_of_the_policy() -> None:
     pages = "".join((ROOT / page).read_text() for page in ("docs/PERMISSIONS.md", "docs/CLOUDFRONT.md"))
     named = set(re.findall(r"\b(?:s3|kms|cloudfront):[A-Z]\w+", pages))
-    assert named == {action for one in _source() for action in one["Action"]} | ONLY_DOCUMENTED
+    assert named == {action for one in _everywhere() for action in one["Action"]} | ONLY_DOCUMENTED
+
+
+def test_the_policy_for_keep_differs_in_deletes_alone() -> None:
+    allowed, kept = ({one["Sid"]: one for one in _source(name)} for name in ("policy.json", "policy-keep.json"))
+    assert allowed.pop("Deletes")["Action"] == ["s3:DeleteObject"]
+    deny = kept.pop("KeepObjects")
+    assert (deny["Effect"], deny["Action"]) == ("Deny", ["s3:DeleteObject", "s3:DeleteObjectVersion"])
+    assert kept == allowed
 
 
 def _mirror(**parameters: str) -> dict[str, Any]:
@@ -86,6 +100,12 @@ def test_cloudformation_has_the_policy(left_out: dict[str, str]) -> None:
     statements = _mirror(**left_out)["Resources"]["Policy"]["Properties"]["PolicyDocument"]["Statement"]
     optional = {"ObjectTags", "Key", "Invalidations"} if left_out else set()
     assert _actions(statements) == {sid: of for sid, of in _actions(_source()).items() if sid not in optional}
+
+
+def test_cloudformation_has_the_policy_for_keep() -> None:
+    statements = _mirror(DeletePolicy="keep")["Resources"]["Policy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert _actions(statements) == _actions(_source("policy-keep.json"))
+    assert [one["Sid"] for one in statements if one["Effect"] != "Allow"] == ["KeepObjects"]
 
 
 @functools.cache
@@ -122,9 +142,9 @@ def _terraform_statements(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_terraform_has_the_policy() -> None:
     statements = _terraform_statements(_terraform()["data.aws_iam_policy_document.mirror"])
-    assert {one["sid"]: sorted(one["actions"]) for one in statements} == _actions(_source())
+    assert {one["sid"]: sorted(one["actions"]) for one in statements} == _actions(_everywhere())
     # Allow is the default.
-    assert not [one for one in statements if one.get("effect", "Allow") != "Allow"]
+    assert [one["sid"] for one in statements if one.get("effect", "Allow") != "Allow"] == ["KeepObjects"]
     assert {one["resources"][0] for one in statements[:2]} == {"${local.objects_arn}", "${aws_s3_bucket.files.arn}"}
 
 
@@ -263,7 +283,7 @@ def test_the_stack_has_the_policy_and_the_roles() -> None:
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "put_object": ("Objects", {"Key": "your-prefix/a"}),
     "get_object": ("Objects", {"Key": "your-prefix/there"}),
-    "delete_object": ("Objects", {"Key": "your-prefix/there"}),
+    "delete_object": ("Deletes", {"Key": "your-prefix/there"}),
     "list_objects_v2": ("Bucket", {}),
     "list_multipart_uploads": ("Bucket", {}),
 }
@@ -297,11 +317,20 @@ def _denied(statements: list[Statement], requests: dict[str, dict[str, Any]]) ->
 
 
 @pytest.mark.usefixtures("account")
-@pytest.mark.parametrize("without", [None, "Objects", "Bucket"])
+@pytest.mark.parametrize("without", [None, "Objects", "Deletes", "Bucket"])
 def test_every_statement_is_needed_and_all_together_are_enough(without: str | None) -> None:
     statements = [one for one in _source() if one["Sid"] != without]
     denied = _denied(statements, {name: arguments for name, (_, arguments) in REQUESTS.items()})
     assert denied == {name for name, (sid, _) in REQUESTS.items() if sid == without}
+
+
+@pytest.mark.usefixtures("account")
+def test_with_the_policy_for_keep_nothing_can_be_deleted_whatever_else_is_allowed() -> None:
+    requests = {name: arguments for name, (_, arguments) in REQUESTS.items()}
+    statements = _source("policy-keep.json")
+    assert _denied(statements, requests) == {"delete_object"}
+    everything = {"Sid": "Everything", "Effect": "Allow", "Action": ["s3:*"], "Resource": "*"}
+    assert _denied([*statements, everything], requests) == {"delete_object"}
 
 
 @pytest.mark.usefixtures("account")
