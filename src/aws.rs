@@ -19,6 +19,7 @@ pub use credentials::CredentialStatus;
 pub use http::HttpError;
 pub(crate) use screened::{Screen, ScreenedClient, read_start};
 
+use crate::safe_file::LibraryFile;
 use aws_config::identity::IdentityCache;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -69,6 +70,8 @@ pub struct AwsSettings {
     pub credential_endpoints: Vec<String>,
     /// The profile files, existing or not.
     pub profile_files: Vec<PathBuf>,
+    /// These and the token files, each with its limit.
+    pub credential_files: Vec<LibraryFile>,
     /// The time limits of requests to S3.
     pub timeouts: RequestTimeouts,
 }
@@ -110,6 +113,7 @@ impl Aws {
                 answers,
                 region,
                 settings.profile_files,
+                settings.credential_files,
             ))
         });
         let provider = credentials.clone().map(SharedCredentialsProvider::new);

@@ -9,7 +9,10 @@ use crate::escape::escaped_json;
 use crate::model::{KeyPrefix, QueueRow};
 use crate::safe_file::{FilePublisher, FileReaders, OwnFile, read_own};
 use crate::store::Store;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,8 +27,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const PAUSE_FACTOR: u32 = 50;
 /// The longest such pause.
 const INTERVAL_MAX: Duration = Duration::from_secs(30);
-/// Larger files were written neither by the original service nor by this one.
-const READ_BYTES_MAX: u64 = 64 << 20;
+/// Longer queues of the original service are not counted. Other users may write where the file is, so
+/// that this is part of the bound on memory.
+const READ_BYTES_MAX: u64 = 16 << 20;
 /// Maximum time that the start waits for its content.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -64,10 +68,43 @@ struct ReportEntry {
 }
 
 /// An entry of the original service.
-#[derive(Debug, Deserialize, PartialEq, Eq)]
-struct OriginalEntry {
+#[derive(Debug, Deserialize)]
+struct OriginalEntry<'a> {
     /// `upload`, `delete` or `invalidate`.
-    r#type: String,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+}
+
+/// The number of entries of the original service: a file of others may have millions.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct OriginalQueue {
+    entries: usize,
+    deletes: usize,
+}
+
+impl<'de> Deserialize<'de> for OriginalQueue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(EntryCounter)
+    }
+}
+
+struct EntryCounter;
+
+impl<'de> Visitor<'de> for EntryCounter {
+    type Value = OriginalQueue;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<OriginalQueue, A::Error> {
+        let mut queue = OriginalQueue::default();
+        while let Some(entry) = entries.next_element::<OriginalEntry<'de>>()? {
+            queue.entries += 1;
+            queue.deletes += usize::from(entry.r#type == "delete");
+        }
+        Ok(queue)
+    }
 }
 
 /// Reads the queue of the original service, if the file is one. Our own report is not.
@@ -75,13 +112,15 @@ struct OriginalEntry {
 /// # Errors
 ///
 /// If the file exists and cannot be read, or has other content.
-fn inherited(path: &Path) -> io::Result<Vec<OriginalEntry>> {
+fn inherited(path: &Path) -> io::Result<OriginalQueue> {
     let bytes = match read_own(path, READ_BYTES_MAX) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(OriginalQueue::default());
+        }
         read => read?,
     };
     if bytes.trim_ascii_start().first() != Some(&b'[') {
-        return Ok(Vec::new());
+        return Ok(OriginalQueue::default());
     }
     serde_json::from_slice(&bytes).map_err(io::Error::other)
 }
@@ -96,13 +135,12 @@ pub async fn tell_inherited(path: &Path) {
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };
     match found {
-        Ok(entries) if entries.is_empty() => {}
-        Ok(entries) => {
-            let deletes = entries.iter().filter(|entry| entry.r#type == "delete").count();
+        Ok(queue) if queue.entries == 0 => {}
+        Ok(queue) => {
             tracing::info!(
                 event = "retry_file.inherited",
-                entries = entries.len(),
-                deletes,
+                entries = queue.entries,
+                deletes = queue.deletes,
                 "found a queue of the original service: its uploads are done by the first \
                  comparison; what it wanted deleted was never recorded here and stays"
             );
@@ -217,7 +255,8 @@ mod tests {
         };
         let mut file = FilePublisher::new(OwnFile::new(settings.path.clone(), settings.readers));
         write(&settings, &store, &mut file).await.expect("written");
-        assert!(inherited(&settings.path).expect("readable").is_empty(), "ours is no heritage");
+        let found = inherited(&settings.path).expect("readable");
+        assert_eq!(found, OriginalQueue::default(), "ours is no heritage");
         let text = std::fs::read(&settings.path).expect("there");
         serde_json::from_slice(&text).expect("JSON")
     }
@@ -258,12 +297,12 @@ mod tests {
     fn the_original_services_queue_is_recognised() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("retry_queue.json");
-        assert!(inherited(&path).expect("no file, no queue").is_empty());
+        assert_eq!(inherited(&path).expect("no file, no queue"), OriginalQueue::default());
         let left = r#"[{"type":"upload","file_path":"/data/a","s3_key":"p/a",
-            "timestamp":"2024-08-07T16:44:00.123Z"}]"#;
+            "timestamp":"2024-08-07T16:44:00.123Z"},{"type":"d\u0065lete","file_path":"/data/b"}]"#;
         std::fs::write(&path, left).expect("written");
         let found = inherited(&path).expect("readable");
-        assert_eq!((found.len(), &*found[0].r#type), (1, "upload"));
+        assert_eq!(found, OriginalQueue { entries: 2, deletes: 1 });
         std::fs::write(&path, "[{").expect("written");
         assert!(inherited(&path).is_err());
     }

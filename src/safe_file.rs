@@ -15,7 +15,7 @@ mod publisher;
 mod read;
 
 pub use publisher::FilePublisher;
-pub use read::{read_input, read_input_or_pipe, read_own};
+pub use read::{LibraryFile, read_input, read_input_or_pipe, read_own};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};

@@ -90,6 +90,7 @@ pub(super) fn aws(config: &Config) -> AwsSettings {
         no_proxy: config.aws_environment.no_proxy.clone(),
         credential_endpoints: config.aws_environment.credential_endpoints.clone(),
         profile_files: config.aws_environment.profile_files.clone(),
+        credential_files: config.aws_environment.credential_files(),
         timeouts: RequestTimeouts {
             connect: config.timeouts.connect,
             response: config.timeouts.response,

@@ -5,6 +5,7 @@
 
 use super::{behavior, credential_process, token_file};
 use crate::error_causes::messages;
+use crate::safe_file::LibraryFile;
 use aws_config::Region;
 use aws_config::identity::IdentityCache;
 use aws_credential_types::provider::error::CredentialsError;
@@ -34,6 +35,8 @@ pub(super) struct DefaultChain {
     http: SharedHttpClient,
     region: Option<Region>,
     profile_files: Vec<PathBuf>,
+    /// The SDK reads them whole, so that they have to have an end each time.
+    credential_files: Vec<LibraryFile>,
     loaded: Mutex<LoadedCredentials>,
 }
 
@@ -58,13 +61,20 @@ impl DefaultChain {
         http: SharedHttpClient,
         region: Option<Region>,
         profile_files: Vec<PathBuf>,
+        credential_files: Vec<LibraryFile>,
     ) -> Self {
         let files = profile_files.iter().map(|file| version(file)).collect();
         let loaded = Mutex::new(LoadedCredentials { provider: Some(provider), files });
-        Self { http, region, profile_files, loaded }
+        Self { http, region, profile_files, credential_files, loaded }
     }
 
     async fn credentials(&self) -> Answer {
+        for file in &self.credential_files {
+            let endless =
+                file.refuse_endless().map_err(|error| format!("{:?}: {error}", file.path));
+            endless.map_err(CredentialsError::provider_error)?;
+        }
+        token_file::refuse_endless().await.map_err(CredentialsError::provider_error)?;
         // Taken before the files are read: a later change is detected the next time.
         let files = self.versions();
         let loaded = self.loaded().clone();

@@ -1,6 +1,8 @@
-//! Names the token file that cannot be read: the SDK says why, and not which one.
+//! Token files: names the one that cannot be read, because the SDK says why, and not which one; and
+//! refuses one whose end may never come, because the SDK reads it whole.
 
-use crate::safe_file::read_input;
+use crate::safe_file::{LibraryFile, read_input};
+use aws_config::profile::ProfileSet;
 use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_types::os_shim_internal::{Env, Fs};
 use std::path::Path;
@@ -13,6 +15,31 @@ const PROFILE_KEY: &str = "web_identity_token_file";
 /// Maximum size of a token, bytes.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
+/// Maximum length of a chain of profiles.
+const PROFILES_MAX: usize = 8;
+
+/// Refuses a token file of the selected profile, or of those that it names as source.
+pub(super) async fn refuse_endless() -> Result<(), String> {
+    let Some(profiles) = profiles().await else { return Ok(()) };
+    let mut name = profiles.selected_profile();
+    for _ in 0..PROFILES_MAX {
+        let Some(profile) = profiles.get_profile(name) else { break };
+        if let Some(path) = profile.get(PROFILE_KEY) {
+            let file = LibraryFile { path: path.into(), bytes_max: TOKEN_BYTES_MAX };
+            let named = |error| format!("{PROFILE_KEY} {path:?}: {error}");
+            file.refuse_endless().map_err(named)?;
+        }
+        let Some(source) = profile.get("source_profile") else { break };
+        name = source;
+    }
+    Ok(())
+}
+
+async fn profiles() -> Option<ProfileSet> {
+    let files = EnvConfigFiles::default();
+    aws_config::profile::load(&Fs::real(), &Env::real(), &files, None).await.ok()
+}
+
 /// The first token file that is configured and cannot be read, and the reason.
 pub(super) async fn unreadable() -> Option<String> {
     let mut files = Vec::new();
@@ -21,9 +48,7 @@ pub(super) async fn unreadable() -> Option<String> {
             files.push((variable, path));
         }
     }
-    let profile_files = EnvConfigFiles::default();
-    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &profile_files, None).await;
-    let path = profiles.ok().and_then(|profiles| {
+    let path = profiles().await.and_then(|profiles| {
         let profile = profiles.get_profile(profiles.selected_profile())?;
         profile.get(PROFILE_KEY).map(str::to_owned)
     });

@@ -6,9 +6,9 @@ use super::problem::{self, Problem};
 use super::reader::{SettingReader, default_text};
 use super::shown::{self, ValueOrigin};
 use super::{
-    AwsEndpoint, AwsEnvironment, CloudFrontConfig, Config, DeletePolicy, LogFormat,
-    ShutdownOnOutage, StateSurvives, WatchMode, WatchPathLink, aws_endpoint, bandwidth, checks,
-    files, objects, places, requests,
+    AwsEndpoint, CloudFrontConfig, Config, DeletePolicy, LogFormat, ShutdownOnOutage,
+    StateSurvives, WatchMode, WatchPathLink, aws_endpoint, bandwidth, checks, files, objects,
+    places, requests, standard,
 };
 use crate::model::{KeyPrefix, Shard};
 use crate::rules::{Checksum, CustomerKey, RuleSettings};
@@ -84,7 +84,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         debounce_max: Duration::from_secs(reader.whole(&keys::DEBOUNCE_MAX)),
         endpoint_url: location.endpoint_url,
         ca_bundle: ca_bundle(reader),
-        aws_environment: AwsEnvironment::read(reader.sources),
+        aws_environment: standard::aws_environment(reader),
         force_path_style: location.force_path_style,
         aws_endpoint: location.aws_endpoint,
         probe: reader.boolean(&keys::S3_PROBE),

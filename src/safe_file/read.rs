@@ -6,8 +6,11 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// The numbers of `/dev/null`.
+const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// Reads a file of the service, which is never a link. Blocks as long as a disk does.
 ///
@@ -50,6 +53,36 @@ pub fn read_input_or_pipe(path: &Path, bytes_max: u64, patience: Duration) -> io
     limited(file, bytes_max)
 }
 
+/// A file that a library reads whole, whatever its length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LibraryFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// No file of its kind is longer, bytes.
+    pub bytes_max: u64,
+}
+
+impl LibraryFile {
+    /// Refuses a file whose end may never come. One that does not exist or cannot be inspected is
+    /// accepted, because the library reports that itself; so is the null device, which is empty.
+    ///
+    /// # Errors
+    ///
+    /// If it leads to something other than a regular file, or is longer than its limit.
+    pub fn refuse_endless(&self) -> io::Result<()> {
+        let Ok(stat) = rustix::fs::stat(&self.path) else { return Ok(()) };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::CharacterDevice && device(stat.st_rdev) == NULL_DEVICE {
+            return Ok(());
+        }
+        refuse_kind(kind)?;
+        if u64::try_from(stat.st_size).is_ok_and(|size| size <= self.bytes_max) {
+            return Ok(());
+        }
+        Err(too_long(self.bytes_max))
+    }
+}
+
 fn open_input(path: &Path) -> io::Result<(File, FileType)> {
     // Opening a device can have side effects, so it is not opened at all.
     let before = rustix::fs::statat(CWD, path, rustix::fs::AtFlags::empty())?;
@@ -68,6 +101,11 @@ fn kind(file: &File) -> io::Result<FileType> {
 }
 
 fn limited(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    // One that is too long costs no memory. It may still grow while it is read.
+    let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or_default();
+    if size > bytes_max {
+        return Err(too_long(bytes_max));
+    }
     let mut bytes = Vec::new();
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     within(bytes, bytes_max)
@@ -75,10 +113,17 @@ fn limited(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 fn within(bytes: Vec<u8>, bytes_max: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > bytes_max {
-        let message = format!("it is longer than {bytes_max} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(too_long(bytes_max));
     }
     Ok(bytes)
+}
+
+fn device(number: u64) -> (u32, u32) {
+    (rustix::fs::major(number), rustix::fs::minor(number))
+}
+
+fn too_long(bytes_max: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {bytes_max} bytes"))
 }
 
 /// Reads a pipe. Without a writer it reads as empty, so that an end counts only after some bytes.

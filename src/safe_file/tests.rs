@@ -91,6 +91,26 @@ fn what_never_ends_or_is_too_long_is_not_read() {
 }
 
 #[test]
+fn what_a_library_would_read_without_an_end_is_refused_before() {
+    let place = Neighbourhood::new();
+    symlink("/dev/zero", place.at("endless")).expect("a link");
+    let fifo = place.fifo("fifo");
+    let file = |path: &Path, bytes_max| LibraryFile { path: path.to_owned(), bytes_max };
+    for (path, bytes_max, why) in [
+        (place.at("endless"), 8, "it is a device"),
+        (fifo, 8, "it is a FIFO"),
+        (place.at(""), 8, "it is a directory"),
+        (place.at("victim"), 7, "it is longer than 7 bytes"),
+    ] {
+        let error = file(&path, bytes_max).refuse_endless().expect_err(why).to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    for path in [place.at("victim"), place.at("missing"), "/dev/null".into()] {
+        file(&path, 8).refuse_endless().expect("it has an end, or the library reports it");
+    }
+}
+
+#[test]
 fn an_operator_may_name_a_link_or_a_pipe() {
     let place = Neighbourhood::new();
     symlink("victim", place.at("..data")).expect("a link");

@@ -1,15 +1,17 @@
 //! Hostile files and trees: none breaks a bound, and none delays another file.
 
-use crate::harness::{World, until};
+use crate::harness::{MemoryBound, World, until, wait::size};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use std::ffi::OsString;
 use std::fs::File;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::process::Command;
 
 #[test]
 fn a_sparse_file_that_needs_larger_parts_than_memory_is_left_with_the_reason() {
     let mut world = World::new();
-    world.set("transfer_memory_mib", "64");
+    let bound = MemoryBound::for_world(&mut world);
     let huge = File::create(world.tree.path("huge")).expect("made");
     let Ok(()) = huge.set_len(15 << 40) else {
         println!("skipped: this file system has no files of 15 TiB");
@@ -20,7 +22,7 @@ fn a_sparse_file_that_needs_larger_parts_than_memory_is_left_with_the_reason() {
     let line = daemon.wait_for_file("file.parked", "huge");
     assert_eq!(line.text("reason"), "too-large");
     world.pass_a_marker("marker");
-    assert!(daemon.peak_mib() < 64 + 128, "{} MiB resident", daemon.peak_mib());
+    bound.assert_kept(&daemon);
     assert_eq!(world.server.count("CreateMultipartUpload"), 0);
     daemon.stop();
 }
@@ -55,9 +57,10 @@ fn nest(top: &Path, levels: usize) {
 
 #[test]
 fn a_tree_deeper_than_any_key_is_left_at_the_first_directory_without_room() {
-    let world = World::new();
+    let mut world = World::new();
+    let bound = MemoryBound::for_world(&mut world);
     world.tree.write("file", "content");
-    nest(world.tree.root(), 3_000);
+    nest(world.tree.root(), 12_000);
     let daemon = world.start().ready();
     world.wait_for_object("file", "content");
     let line = daemon.wait_for_line("that it is not entered", |line| {
@@ -69,7 +72,32 @@ fn a_tree_deeper_than_any_key_is_left_at_the_first_directory_without_room() {
     File::create(deepest.join("x")).expect("made");
     let name = format!("{}/x", ["d"; 510].join("/"));
     until("the deepest file is there", || world.object(&name).is_some());
+    bound.assert_kept(&daemon);
     daemon.stop();
     let removed = Command::new("rm").arg("-rf").arg(world.tree.path("d")).status();
     assert!(removed.expect("it starts").success());
+}
+
+#[test]
+fn tens_of_thousands_of_names_without_a_key_stay_within_the_bound_and_delay_no_other_file() {
+    /// In each scan of the directory.
+    const NAMED_MAX: usize = 1_000;
+    let mut world = World::new();
+    let bound = MemoryBound::for_world(&mut world);
+    let names = size("IT_BAD_NAMES", 5_000);
+    world.tree.write("folder/proper", "content");
+    for number in 0..names {
+        let mut name = format!("{number:06}").into_bytes();
+        name.extend([0xff; 240]);
+        File::create(world.tree.path("folder").join(OsString::from_vec(name))).expect("made");
+    }
+    let daemon = world.start();
+    bound.until(&daemon, "the proper file arrives", || world.object("folder/proper").is_some());
+    bound.until(&daemon, "all are recorded", || world.waiting().len() == names);
+    world.tree.write("folder/later", "content");
+    bound.until(&daemon, "a later file arrives", || world.object("folder/later").is_some());
+    let ended = daemon.stop();
+    let named = ended.events("file.parked").len();
+    let scans = ended.events("reconcile.completed").len() + 1;
+    assert!(named <= NAMED_MAX * scans, "{named} lines in {scans} scans");
 }

@@ -26,6 +26,7 @@ mod invalidation;
 mod kill;
 mod lanes;
 mod large;
+mod memory;
 mod metadata;
 mod monitoring;
 mod mounts;

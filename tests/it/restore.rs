@@ -3,6 +3,7 @@
 mod interrupted;
 mod left_out;
 
+use crate::harness::memory::peak_mib;
 use crate::harness::{Said, World, key, let_pass, wait::size};
 use file_sync_dev_s3::{Action, BUCKET, Rule};
 use std::collections::{BTreeMap, BTreeSet};
@@ -456,12 +457,11 @@ fn peak_of(objects: usize) -> u64 {
     }
     let mut command = world.command(&["restore"]);
     let mut child = command.stdout(Stdio::null()).spawn().expect("it starts");
-    let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let began = file_sync_dev_s3::now();
     let ended = loop {
         // It may have ended; then what was seen last counts.
-        if let Some(now) = peak_in(&fs::read_to_string(&status).unwrap_or_default()) {
+        if let Some(now) = peak_mib(child.id()) {
             peak = now;
         }
         if let Some(ended) = child.try_wait().expect("it is a child of ours") {
@@ -474,11 +474,6 @@ fn peak_of(objects: usize) -> u64 {
     assert_eq!(world.tree.wanted().len(), objects);
     assert_nothing_to_do(&world);
     peak
-}
-
-fn peak_in(status: &str) -> Option<u64> {
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(peak.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
 }
 
 #[test]

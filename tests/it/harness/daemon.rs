@@ -3,6 +3,7 @@
 //! Every process is ended by its own id, also when a test fails.
 
 use super::log::Line;
+use super::memory::peak_mib;
 use super::wait::{eventually, eventually_within, patience};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -114,11 +115,7 @@ impl Daemon {
 
     /// The most memory it ever had, MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok());
-        kib.expect("a number") / 1024
+        peak_mib(self.child.id()).expect("it runs")
     }
 
     /// The names of its threads, as far as the kernel keeps them.
