@@ -2,13 +2,19 @@
 
 use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, UnixMillis, Version};
 use crate::transfer::{
-    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
+    DeleteRequest, DeleteResult, ListedObject, ObjectMetadata, ObjectStore, Page, StoredObject,
+    WriteResult,
 };
 use crate::writer::Condition;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Objects in a page of a listing: fewer than there are names.
+const PAGE_OBJECTS: usize = 2;
+/// The mark of an object that no state of this service made.
+const FOREIGN: u64 = u64::MAX;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +31,18 @@ pub(super) enum Fate {
     Refused,
     /// 400.
     Declined,
+    /// A request that deletes several objects is answered for each of them: what becomes of one is the
+    /// next fate. Any other request is carried out, and its answer arrives.
+    Each,
+}
+
+/// How a store differs from S3.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Abilities {
+    /// It keeps checksums, and returns them.
+    pub(super) checksums: bool,
+    /// It heeds the conditions of requests.
+    pub(super) conditions: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -32,31 +50,65 @@ struct Object {
     body: Vec<u8>,
     version: Version,
     etag: String,
+    /// The state that made it.
+    owner: u64,
+    /// The directory it was made from.
+    source: String,
 }
 
 #[derive(Debug)]
 struct Upload {
     key: String,
     version: Version,
+    owner: u64,
     parts: BTreeMap<i32, Vec<u8>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<String, Upload>,
     fates: VecDeque<Fate>,
     made: u64,
-    checksums: bool,
+    /// The state of now.
+    owner: u64,
+    abilities: Abilities,
 }
 
 /// The store. Cheap to clone; all clones are the same store.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Scripted(Arc<Mutex<State>>);
 
 impl Scripted {
-    pub(super) fn new(checksums: bool) -> Self {
-        Self(Arc::new(Mutex::new(State { checksums, ..State::default() })))
+    pub(super) fn new(abilities: Abilities) -> Self {
+        let state = State {
+            objects: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            fates: VecDeque::new(),
+            made: 0,
+            owner: 0,
+            abilities,
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The state was lost: what it made is from now on of another one.
+    pub(super) fn lose_state(&self) {
+        self.state().owner += 1;
+    }
+
+    /// Another writer puts an object, of the directory that `source` names.
+    pub(super) fn put_foreign(&self, key: &str, body: &[u8], source: &str) {
+        let mut state = self.state();
+        state.made += 1;
+        let object = Object {
+            body: body.to_vec(),
+            version: Version { size: body.len() as u64, mtime_ns: 0 },
+            etag: format!("\"{}\"", state.made),
+            owner: FOREIGN,
+            source: source.to_owned(),
+        };
+        state.objects.insert(key.to_owned(), object);
     }
 
     /// What becomes of the next requests. All after them are answered.
@@ -64,9 +116,11 @@ impl Scripted {
         self.state().fates = fates.iter().copied().collect();
     }
 
+    /// Keys and entity tags of the objects that the state of now has made.
     pub(super) fn ours(&self) -> Vec<(String, String)> {
         let state = self.state();
-        state.objects.iter().map(|(key, object)| (key.clone(), object.etag.clone())).collect()
+        let ours = state.objects.iter().filter(|(_, object)| object.owner == state.owner);
+        ours.map(|(key, object)| (key.clone(), object.etag.clone())).collect()
     }
 
     pub(super) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
@@ -74,8 +128,10 @@ impl Scripted {
         state.objects.iter().map(|(key, object)| (key.clone(), object.body.clone())).collect()
     }
 
+    /// Unfinished uploads of the state of now.
     pub(super) fn uploads(&self) -> usize {
-        self.state().uploads.len()
+        let state = self.state();
+        state.uploads.values().filter(|upload| upload.owner == state.owner).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,40 +143,60 @@ impl Scripted {
         &self,
         request: impl FnOnce(&mut State) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut state = self.state();
+        let state = &mut *self.state();
         let fate = state.fates.pop_front().unwrap_or(Fate::Answered);
-        let unavailable = FailureClass::Unavailable;
-        let (done, failure) = match fate {
-            Fate::Answered => return request(&mut state),
-            Fate::Lost { done } => (done, failure(unavailable, "connection", true)),
-            Fate::Internal { done } => (done, failure(unavailable, "InternalError", true)),
-            Fate::Nonsense { done } => {
-                (done, failure(FailureClass::Object, "incomplete-answer", true))
-            }
-            Fate::Refused => (false, failure(FailureClass::Refused, "AccessDenied", false)),
-            Fate::Declined => (false, failure(FailureClass::Object, "InvalidRequest", false)),
-        };
+        let Some((done, failure)) = fate.failure() else { return request(state) };
         if done {
             // Whatever it would have been answered.
-            drop(request(&mut state));
+            drop(request(state));
         }
         Err(failure)
+    }
+}
+
+impl Fate {
+    /// Whether the request is carried out, and the answer that arrives in place of its own.
+    fn failure(self) -> Option<(bool, Failure)> {
+        let unavailable = FailureClass::Unavailable;
+        Some(match self {
+            Self::Answered | Self::Each => return None,
+            Self::Lost { done } => (done, failure(unavailable, "connection", true)),
+            Self::Internal { done } => (done, failure(unavailable, "InternalError", true)),
+            Self::Nonsense { done } => {
+                (done, failure(FailureClass::Object, "incomplete-answer", true))
+            }
+            Self::Refused => (false, failure(FailureClass::Refused, "AccessDenied", false)),
+            Self::Declined => (false, failure(FailureClass::Object, "InvalidRequest", false)),
+        })
     }
 }
 
 impl State {
     fn make(&mut self, key: &str, body: Vec<u8>, version: Version) -> StoredObject {
         self.made += 1;
-        let object = Object { body, version, etag: format!("\"{}\"", self.made) };
+        let owner = self.owner;
+        let etag = format!("\"{}\"", self.made);
+        let object = Object { body, version, etag, owner, source: "here".to_owned() };
         let stored = self.show(&object);
         self.objects.insert(key.to_owned(), object);
         // What was made is not described by the answer.
         StoredObject { version: None, ..stored }
     }
 
+    fn delete(&mut self, object: &DeleteRequest) -> DeleteResult {
+        let key = object.key.as_str();
+        let there = self.objects.get(key).map(|object| &object.etag);
+        let conditional = self.abilities.conditions && object.etag.is_some();
+        if conditional && there.is_some() && there != object.etag.as_ref() {
+            return DeleteResult::Replaced;
+        }
+        self.objects.remove(key);
+        DeleteResult::Gone
+    }
+
     fn meets(&self, key: &str, condition: Option<&Condition>) -> bool {
         let there = self.objects.get(key).map(|object| &object.etag);
-        match condition {
+        match condition.filter(|_| self.abilities.conditions) {
             None => true,
             Some(Condition::Absent) => there.is_none(),
             Some(Condition::Unchanged(etag)) => there == Some(etag),
@@ -132,9 +208,9 @@ impl State {
             etag: Some(object.etag.clone()),
             md5_etag: false,
             version: Some(object.version),
-            crc64nvme: self.checksums.then(|| crc64nvme(&object.body)),
-            ours: true,
-            source: Some("here".to_owned()),
+            crc64nvme: self.abilities.checksums.then(|| crc64nvme(&object.body)),
+            ours: object.owner == self.owner,
+            source: Some(object.source.clone()),
             age: None,
         }
     }
@@ -180,22 +256,42 @@ impl ObjectStore for Scripted {
     }
 
     async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
-        let delete = |condemned: &DeleteRequest| {
-            self.request(|state| {
-                let key = condemned.key.as_str();
-                let there = state.objects.get(key).map(|object| &object.etag);
-                if there.is_some() && condemned.etag.is_some() && there != condemned.etag.as_ref() {
-                    return Ok(DeleteResult::Replaced);
+        let state = &mut *self.state();
+        let fate = state.fates.pop_front().unwrap_or(Fate::Answered);
+        let answer = |state: &mut State, object: &DeleteRequest, fate: Fate| match fate.failure() {
+            None => Ok(state.delete(object)),
+            Some((done, failure)) => {
+                if done {
+                    state.delete(object);
                 }
-                state.objects.remove(key);
-                Ok(DeleteResult::Gone)
-            })
+                Err(failure)
+            }
         };
-        objects.iter().map(delete).collect()
+        let each = matches!(fate, Fate::Each);
+        let answers = objects.iter().map(|object| {
+            let own = if each { state.fates.pop_front() } else { Some(fate) };
+            answer(state, object, own.unwrap_or(Fate::Answered))
+        });
+        answers.collect()
     }
 
-    async fn list(&self, _: &str, _: Option<String>) -> Result<Page, Failure> {
-        Ok(Page::default())
+    async fn list(&self, _: &str, from: Option<String>) -> Result<Page, Failure> {
+        self.request(|state| {
+            let after = |key: &&String| from.as_ref().is_none_or(|from| *key > from);
+            let keys: Vec<_> = state.objects.keys().filter(after).take(PAGE_OBJECTS).collect();
+            let listed = |key: &&String| {
+                let object = &state.objects[*key];
+                ListedObject {
+                    key: (*key).clone(),
+                    size: object.body.len() as u64,
+                    etag: Some(object.etag.clone()),
+                    ..ListedObject::default()
+                }
+            };
+            let last = keys.last().map(|key| (*key).clone());
+            let next = last.filter(|last| state.objects.keys().any(|key| key > last));
+            Ok(Page { objects: keys.iter().map(listed).collect(), next })
+        })
     }
 
     async fn copy(
@@ -203,9 +299,12 @@ impl ObjectStore for Scripted {
         from: &ObjectKey,
         etag: &str,
         object: &ObjectMetadata,
-        _: Option<&Condition>,
+        condition: Option<&Condition>,
     ) -> Result<Option<StoredObject>, Failure> {
         self.request(|state| {
+            if !state.meets(object.key.as_str(), condition) {
+                return Ok(None);
+            }
             let source = state.objects.get(from.as_str()).filter(|source| source.etag == etag);
             let body = source.map(|source| source.body.clone());
             Ok(body.map(|body| state.make(object.key.as_str(), body, object.version)))
@@ -217,7 +316,9 @@ impl ObjectStore for Scripted {
             state.made += 1;
             let id = format!("upload-{}", state.made);
             let key = object.key.to_string();
-            let upload = Upload { key, version: object.version, parts: BTreeMap::new() };
+            let version = object.version;
+            let owner = state.owner;
+            let upload = Upload { key, version, owner, parts: BTreeMap::new() };
             state.uploads.insert(id.clone(), upload);
             Ok(id)
         })
