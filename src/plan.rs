@@ -3,7 +3,7 @@
 //! The kind of event is deliberately not an argument: a start, an overflow, a scan and a single
 //! write lead to the same decision.
 
-use crate::model::{Fingerprint, ObjectRecord, Operation, QueueRow, RootGeneration};
+use crate::model::{Fingerprint, ObjectRecord, Operation, QueueRow, RootGeneration, Version};
 
 /// The result of the inspection of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,11 +89,14 @@ fn plan_absent(
     policy: Policy,
 ) -> Decision {
     // An upload without a response may have created or replaced an object.
-    let sent = pending.is_some_and(|pending| pending.sent.is_some());
+    let sent = pending.and_then(|pending| pending.sent);
+    let sent = sent.is_some_and(|sent| sent != Version::OF_ANOTHER_DIRECTORY);
     let ours = mirrored.map(|mirrored| mirrored.epoch);
     match ours {
         None if !sent => Decision::Nothing("never mirrored"),
-        Some(epoch) if epoch != policy.epoch => Decision::Nothing("recorded of another directory"),
+        Some(epoch) if epoch != policy.epoch && !sent => {
+            Decision::Nothing("recorded of another directory")
+        }
         _ if !policy.propagate_deletes => Decision::Nothing("delete policy is keep"),
         _ => Decision::Do(Operation::Delete, "gone"),
     }
@@ -102,7 +105,7 @@ fn plan_absent(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{RelPath, Version};
+    use crate::model::RelPath;
 
     const POLICY: Policy = Policy { propagate_deletes: true, epoch: RootGeneration(2) };
 
@@ -184,6 +187,17 @@ mod tests {
         let before = ObjectRecord { epoch: RootGeneration(1), ..mirrored() };
         let decision = plan(&FileState::Absent, Some(&before), None, None, POLICY);
         assert_eq!(decision, Decision::Nothing("recorded of another directory"));
+        let sent_before = put_pending(Some(Version::OF_ANOTHER_DIRECTORY));
+        let decision = plan(&FileState::Absent, Some(&before), Some(&sent_before), None, POLICY);
+        assert_eq!(decision, Decision::Nothing("recorded of another directory"));
+    }
+
+    #[test]
+    fn what_this_directory_may_have_put_in_the_place_of_another_ones_object_is_deleted() {
+        let before = ObjectRecord { epoch: RootGeneration(1), ..mirrored() };
+        let sent = put_pending(Some(Version::of(&file())));
+        let decision = plan(&FileState::Absent, Some(&before), Some(&sent), None, POLICY);
+        assert_eq!(decision, Decision::Do(Operation::Delete, "gone"));
     }
 
     #[test]

@@ -35,7 +35,8 @@ async fn what_waits_of_another_directory_deletes_nothing() {
     let counts = store.write(vec![bound(2)]).await.expect("written");
     assert_eq!((counts.mirrored, counts.pending, counts.deletes), (1, 1, 0));
     let (rows, _) = store.due(9).await.expect("read");
-    // The doubt about an object is kept.
+    // The doubt about an object is kept, and that it is not of this directory's files.
+    let sent = Some(Version::OF_ANOTHER_DIRECTORY);
     let expected = (path("recorded"), Operation::Put, sent);
     assert_eq!(
         rows.into_iter().map(|row| (row.path, row.operation, row.sent)).next(),

@@ -23,6 +23,8 @@ pub(super) enum Step {
     Succeed,
     /// The state is lost, and a new one begins with a listing.
     Lose,
+    /// Another directory is watched, which has the same files.
+    Move,
     /// The records are compared with the bucket, with these answers.
     Compare(Vec<Fate>),
 }
@@ -43,7 +45,7 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-pub(super) fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (name(), prop::sample::select(&SIZES[..])).prop_map(|(name, size)| Step::Write(name, size)),
         2 => name().prop_map(Step::Remove),
@@ -53,8 +55,29 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::End),
         1 => Just(Step::Succeed),
         1 => Just(Step::Lose),
+        1 => Just(Step::Move),
         1 => prop::collection::vec(fate(), 0..6).prop_map(Step::Compare),
     ]
+}
+
+/// A file that is in the bucket gets another name, which makes most requests in one attempt: by chance
+/// alone it would be rare.
+fn renamed() -> impl Strategy<Value = Vec<Step>> {
+    let size = prop::sample::select(&SIZES[..]);
+    let fates = prop::collection::vec(fate(), 1..4);
+    (name(), name(), size, fates).prop_map(|(from, to, size, fates)| {
+        vec![
+            Step::Write(from, size),
+            Step::Attempt(Vec::new()),
+            Step::Rename(from, to),
+            Step::Attempt(fates),
+        ]
+    })
+}
+
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let phrase = prop_oneof![7 => step().prop_map(|step| vec![step]), 1 => renamed()];
+    prop::collection::vec(phrase, 1..20).prop_map(|phrases| phrases.concat())
 }
 
 pub(super) fn abilities() -> impl Strategy<Value = Abilities> {
