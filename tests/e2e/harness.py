@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -70,13 +71,21 @@ def let_pass(seconds: float) -> None:
     eventually("the time has passed", lambda: time.monotonic() >= end, (seconds + 5) / PATIENCE, poll=0.01)
 
 
+PORTS_BEGIN = 15_000
+LOCAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports without a listener, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports without a listener, all different, and none that the kernel gives to a connection meanwhile."""
+    end = max(int(LOCAL_PORTS.read_text().split()[0]), PORTS_BEGIN + 5_000)
+    ports: list[int] = []
+    while len(ports) < count:
+        port = secrets.randbelow(end - PORTS_BEGIN) + PORTS_BEGIN
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind(("127.0.0.1", port))
+            if port not in ports:
+                ports.append(port)
+    return ports
 
 
 # --- the server ---------------------------------------------------------------------------------

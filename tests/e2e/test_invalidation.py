@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from collector import GrpcCollector, Received, attributes, shown
-from harness import REGION, WORK, Bucket, Daemon, eventually, free_ports
+from harness import PATIENCE, REGION, WORK, Bucket, Daemon, eventually, free_ports
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 OTHER = {"aws_access_key_id": "a", "aws_secret_access_key": "s", "region_name": REGION}
@@ -79,7 +79,8 @@ def cloudfront(place: Path, daemon: Daemon) -> Iterator[CloudFront]:
         "AWS_ENDPOINT_URL_CLOUDFRONT": server.endpoint,
         "FILE_SYNC__CLOUDFRONT_ENABLED": "true",
         "FILE_SYNC__CLOUDFRONT_DISTRIBUTION_ID": server.distribution,
-        "FILE_SYNC__CLOUDFRONT_BATCH_SECONDS": "1",
+        # Changes of a moment are one request, however slowly they arrive.
+        "FILE_SYNC__CLOUDFRONT_BATCH_SECONDS": f"{max(1, PATIENCE):.0f}",
         "FILE_SYNC__OPEN_FILE_QUIET_SECONDS": "1",
     }
     yield server
