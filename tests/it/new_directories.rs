@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Longer than any test waits: what arrives was known to be complete.
 const NEVER: &str = "3600";
 /// Far from the time after which a file would be taken as it is.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 fn world() -> World {
     let world = World::new().setting("open_file_quiet_seconds", NEVER);

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 /// The prefix of all keys, with its separator.
 pub(crate) const PREFIX: &str = "m/";
-/// The quiet time after which CloudFront is told.
+/// The quiet time before invalidations are requested.
 const COLLECTION: Duration = Duration::from_secs(1);
 /// Differences shown when there are more.
 const SHOWN_MAX: usize = 8;
