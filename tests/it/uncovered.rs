@@ -1,6 +1,6 @@
 //! "In sync" is a promise: while something is known to be unread, no command says that all is well.
 
-use crate::harness::http::Endpoints;
+use crate::harness::http::{Endpoints, get};
 use crate::harness::{Daemon, World, until};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -37,6 +37,13 @@ fn give_back(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
 }
 
+/// How many unreadable paths Prometheus would read of.
+fn metric(endpoints: &Endpoints) -> Option<u32> {
+    const SERIES: &str = "file_sync_coverage_gaps{reason=\"unreadable\"} ";
+    let (_, text) = get(endpoints.public, "/metrics");
+    text.lines().find_map(|line| line.strip_prefix(SERIES)?.parse().ok())
+}
+
 /// Runs a command against the daemon.
 fn flush(world: &World, endpoints: &Endpoints) -> Option<i32> {
     let mut command = world.command(&["flush", "--timeout", "5s", "--address"]);
@@ -61,6 +68,7 @@ fn a_directory_that_becomes_unreadable_while_running_is_told_by_every_command() 
     assert_eq!(status["in_sync"], false);
     assert!(status["cause"].as_str().is_some_and(|cause| cause.contains("cannot be read")));
     assert_eq!(status["uncovered"]["unreadable"], 1);
+    until("the metric has it", || metric(&endpoints) == Some(1));
     assert_eq!(flush(&world, &endpoints), Some(75));
     let line = daemon.wait_for_file("source.unreadable", "pd");
     assert_eq!(line.text("error.message"), "permission denied");

@@ -102,7 +102,8 @@ fn the_second_of_two_daemons_says_so_and_deletes_nothing() {
     two.wait_until_gone("marker");
     assert!(!other_writer(&first));
     assert_eq!(two.world.object("both").as_deref(), Some(&b"equal"[..]));
-    second.stop();
+    let ended = second.stop();
+    assert_eq!(ended.events("deletes.withheld").len(), 1, "one warning for all deletes");
     first.stop();
     assert_eq!(two.leases(), 0, "given up");
 }
