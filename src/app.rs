@@ -44,7 +44,7 @@ use crate::engine::snapshot::{self, CarriedState, Phase, Snapshot};
 use crate::engine::{self, LoopInputs, RescanTimer, RunEnd, StopRequest, StopSignals};
 use crate::filter::Filter;
 use crate::invalidate::{InvalidationObserver, InvalidationTotals};
-use crate::model::{RootGeneration, UploadRecord};
+use crate::model::{OverlapSign, RootGeneration, UploadRecord};
 use crate::retry_file;
 use crate::rules::Rules;
 use crate::sandbox::Confinement;
@@ -479,7 +479,7 @@ fn first_binding(config: &Config, owner: &str) -> StateBinding {
         listed: false,
         heir: config.share.is_part(),
         probed: None,
-        overlap: false,
+        overlap: OverlapSign::Nothing,
     }
 }
 

@@ -12,6 +12,7 @@ mod invalidation;
 mod key;
 mod origin;
 mod outcome;
+mod overlap;
 mod path;
 mod record;
 mod share;
@@ -29,6 +30,7 @@ pub use invalidation::{
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
 pub use origin::SourceOrigin;
 pub use outcome::{AttemptOutcome, Failure, FailureClass, Outcome, UploadDisposition, WriteEffect};
+pub use overlap::OverlapSign;
 pub use path::{PathError, RelPath};
 pub use record::{
     ObjectRecord, Operation, QueueRow, RootGeneration, StoredPart, UnixMillis, UploadPlan,

@@ -38,9 +38,9 @@ mod uploads;
 mod view;
 
 use crate::model::{
-    ChangedObject, MonthCount, ObjectRecord, Operation, PathBatch, PendingInvalidation, QueueRow,
-    RecentDeletes, RelPath, RootGeneration, Shard, SourceOrigin, StoredPart, UnixMillis,
-    UploadRecord,
+    ChangedObject, MonthCount, ObjectRecord, Operation, OverlapSign, PathBatch,
+    PendingInvalidation, QueueRow, RecentDeletes, RelPath, RootGeneration, Shard, SourceOrigin,
+    StoredPart, UnixMillis, UploadRecord,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,8 +150,8 @@ pub struct StateBinding {
     pub heir: bool,
     /// The version that probed the store, if one did.
     pub probed: Option<String>,
-    /// Whether another writer was noticed, and the bucket has to be compared with the records since.
-    pub overlap: bool,
+    /// What suggests another writer since the bucket was compared with the records.
+    pub overlap: OverlapSign,
 }
 
 /// The start of a range of object records.

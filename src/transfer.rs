@@ -66,7 +66,8 @@ pub use support::ConditionSupport;
 
 use crate::model::{
     AttemptOutcome, Failure, FailureClass, KeyPrefix, ObjectKey, ObjectRecord, Operation, Outcome,
-    RelPath, RootGeneration, Shard, UnixMillis, UploadDisposition, UploadRecord, Version,
+    OverlapSign, RelPath, RootGeneration, Shard, UnixMillis, UploadDisposition, UploadRecord,
+    Version,
 };
 use crate::queue::Attempt;
 use crate::root::{Root, now_ns};
@@ -114,8 +115,8 @@ pub struct TransferSettings {
     pub heir: bool,
     /// The watched directory, counted.
     pub epoch: RootGeneration,
-    /// Whether another writer was noticed before the start, and the bucket was not compared since.
-    pub overlap: bool,
+    /// What suggested another writer before the start, if the bucket was not compared since.
+    pub overlap: OverlapSign,
     /// How to probe what the store can do, if that is configured.
     pub probe: Option<CapabilityProbe>,
     /// What is known of the store's conditions; a probe may find it out later. `None` if none are sent.

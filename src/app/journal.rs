@@ -1,7 +1,7 @@
 //! Records in the state what the bucket may contain.
 
 use crate::clock::unix_millis;
-use crate::model::{ObjectRecord, RelPath, StoredPart, UploadPlan, UploadRecord};
+use crate::model::{ObjectRecord, OverlapSign, RelPath, StoredPart, UploadPlan, UploadRecord};
 use crate::store::{
     Change, Listing, ListingObject, RANGE_ROWS_MAX, StartBound, StateBinding, StateLookup, Store,
     StoreError,
@@ -115,12 +115,17 @@ impl Journal for Recorded {
             .await;
     }
 
-    async fn listing_ended(&self, complete: bool) {
+    async fn listing_ended(&self, complete: bool, sign: OverlapSign) {
         if complete && self.is_heir() {
             self.note(vec![Change::Reviewed]).await;
         }
         // If nothing can be listed, nothing can be found later.
-        self.note_bound(|bound| (bound.listed, bound.heir) = (true, bound.heir && complete)).await;
+        self.note_bound(|bound| {
+            bound.listed = true;
+            bound.heir &= complete;
+            bound.overlap = bound.overlap.max(sign);
+        })
+        .await;
     }
 
     async fn unrecorded(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
@@ -142,8 +147,8 @@ impl Journal for Recorded {
         self.note_bound(|bound| bound.probed = Some(note)).await;
     }
 
-    async fn overlap(&self, open: bool) {
-        self.note_bound(|bound| bound.overlap = open).await;
+    async fn overlap(&self, sign: OverlapSign) {
+        self.note_bound(|bound| bound.overlap = sign).await;
     }
 
     async fn compare(&self, objects: Vec<(RelPath, u64, Option<String>)>, first: bool) {
@@ -250,7 +255,7 @@ mod tests {
             owner: "o".into(),
             listed: true,
             heir: false,
-            overlap: true,
+            overlap: OverlapSign::Noticed,
             probed: None,
         };
         let count = DIFFERING_MAX + 50;

@@ -467,7 +467,7 @@ pub(super) fn not_reviewed(failure: &Failure) {
         event = "bucket.listing_failed",
         error.type = failure.code,
         error.message = failure.message,
-        "the bucket cannot be compared after another writer was noticed; will retry"
+        "the bucket cannot be compared with the state; will retry"
     );
 }
 

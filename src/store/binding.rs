@@ -2,7 +2,7 @@
 
 use super::rows::{ORIGIN, bad};
 use super::{StateBinding, StateCounts};
-use crate::model::{RootGeneration, SourceOrigin, Version};
+use crate::model::{OverlapSign, RootGeneration, SourceOrigin, Version};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Writes the binding. Another directory invalidates the queue.
@@ -23,7 +23,7 @@ pub(super) fn bind(
     let StateBinding { target, source, owner, .. } = bound;
     let listed = bound.listed.to_string();
     let heir = bound.heir.to_string();
-    let overlap = bound.overlap.to_string();
+    let overlap = bound.overlap.as_str().to_owned();
     for (name, value) in [
         ("target", target),
         ("source", source),
@@ -90,6 +90,8 @@ pub(super) fn bound(connection: &Connection) -> rusqlite::Result<Option<StateBin
         // Older states know no shards.
         heir: value("takeover_pending").optional()?.is_some_and(|heir| heir == "true"),
         probed: value("probed").optional()?,
-        overlap: value("overlap").optional()?.is_some_and(|overlap| overlap == "true"),
+        overlap: value("overlap")
+            .optional()?
+            .map_or_else(OverlapSign::default, |text| OverlapSign::from_text(&text)),
     }))
 }

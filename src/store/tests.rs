@@ -83,7 +83,7 @@ async fn what_was_written_is_there_after_a_restart() {
         owner: "o".into(),
         listed: true,
         heir: false,
-        overlap: true,
+        overlap: OverlapSign::Noticed,
         probed: Some("1 none".into()),
     };
     let changes = vec![
@@ -344,7 +344,7 @@ async fn a_record_of_another_bucket_or_prefix_is_moved_aside() {
         listed: true,
         heir: false,
         probed: None,
-        overlap: false,
+        overlap: OverlapSign::Nothing,
     };
     let changes = vec![Change::Bound(bound), Change::Mirrored(path("a"), mirrored(1))];
     store.write(changes).await.expect("written");

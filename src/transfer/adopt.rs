@@ -22,7 +22,7 @@
 use super::delete::still_absent;
 use super::{Journal, ListingProgress, ObjectStore, Page, StoredObject, Transfer, probe};
 use crate::model::{
-    Failure, FailureClass, Fingerprint, ObjectRecord, RelPath, RootGeneration, Version,
+    Failure, FailureClass, Fingerprint, ObjectRecord, OverlapSign, RelPath, RootGeneration, Version,
 };
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -107,12 +107,16 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                     return Err(failure);
                 }
             }
-            self.journal.listing_ended(complete).await;
+            let sign = match is_empty {
+                // A shard lists again in any case.
+                _ if self.settings.heir => OverlapSign::Nothing,
+                true => OverlapSign::NewState,
+                // Another instance has written what is there, and may still run.
+                false => OverlapSign::Noticed,
+            };
+            self.journal.listing_ended(complete, sign).await;
+            self.overlap.set_recorded(sign).await;
             self.knows_absence.store(complete, Ordering::Relaxed);
-            // Another instance has written what is there, and may still run. A shard lists again in any case.
-            if !is_empty && !self.settings.heir {
-                self.note_overlap().await;
-            }
             (prepared.listed, prepared.failed) = (true, None);
         }
         if prepared.probes_left > 0 {

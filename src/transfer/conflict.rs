@@ -16,7 +16,9 @@ use super::{
     AttemptRecord, Journal, ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer,
     WriteResult,
 };
-use crate::model::{Failure, FailureClass, ObjectKey, Outcome, StoredPart, WriteEffect};
+use crate::model::{
+    Failure, FailureClass, ObjectKey, Outcome, OverlapSign, StoredPart, WriteEffect,
+};
 use crate::writer::Condition;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
@@ -170,7 +172,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         }
         if is_foreign {
             self.report_other_writer(&put.key);
-            self.note_overlap().await;
+            self.note_overlap(OverlapSign::Noticed).await;
         }
         Ok(None)
     }

@@ -1,6 +1,6 @@
 //! What the transfer notes in the state.
 
-use crate::model::{ObjectRecord, RelPath, StoredPart, UploadPlan};
+use crate::model::{ObjectRecord, OverlapSign, RelPath, StoredPart, UploadPlan};
 
 /// Where it is noted what the bucket may hold: multipart uploads, so that none is left behind by a
 /// crash and large ones go on, and what was there when the record was new.
@@ -26,8 +26,8 @@ pub trait Journal: Send + Sync + 'static {
     /// recorded.
     fn inherited(&self, objects: Vec<(RelPath, ObjectRecord)>) -> impl Future<Output = ()> + Send;
     /// Answers when it is on disk that the bucket has nothing else, if it was listed to its end, or that
-    /// it cannot be listed.
-    fn listing_ended(&self, complete: bool) -> impl Future<Output = ()> + Send;
+    /// it cannot be listed; and what of it suggests another writer.
+    fn listing_ended(&self, complete: bool, sign: OverlapSign) -> impl Future<Output = ()> + Send;
     /// Which of these objects are neither recorded nor known to be foreign.
     fn unrecorded(
         &self,
@@ -38,9 +38,9 @@ pub trait Journal: Send + Sync + 'static {
     /// Answers when it is on disk that the store was asked what it can do, and whether it knows conditions
     /// on deletes.
     fn probed(&self, note: &str, conditions: bool) -> impl Future<Output = ()> + Send;
-    /// Answers when it is on disk whether the records have to be compared with the bucket, because
-    /// another writer was noticed.
-    fn overlap(&self, open: bool) -> impl Future<Output = ()> + Send;
+    /// Answers when it is on disk what suggests another writer, so that the records have to be compared
+    /// with the bucket.
+    fn overlap(&self, sign: OverlapSign) -> impl Future<Output = ()> + Send;
     /// Notes a page of a listing, the `first` one or another, for the comparison with records.
     fn compare(
         &self,

@@ -1,10 +1,11 @@
-//! Compares the recorded objects with the bucket, after another writer was noticed.
+//! Compares the recorded objects with the bucket, because another writer was noticed or may be there.
 //!
 //! An instance with a new state takes over objects with equal content, without a write. They keep the
 //! mark of the instance that wrote them. If that one still runs, as in a rollout, it may replace or delete
 //! them while it ends: they are its own. And while both run, the last one to write wins. So an instance whose
-//! initial listing finds objects, or that meets one of another writer in the place of its own, lists the
-//! bucket some time later.
+//! state is new, or that meets an object of another writer in the place of its own, lists the bucket some time
+//! later. That the initial listing found nothing does not show that it is alone: two instances may have
+//! listed an empty prefix before either of them wrote to it.
 //!
 //! # Invariants
 //!
@@ -20,10 +21,10 @@
 
 use super::adopt::{ListingState, QUESTIONS_MAX, is_lasting};
 use super::{Journal, ListingProgress, ObjectStore, StoredObject, Transfer};
-use crate::model::{Failure, FailureClass, RelPath};
+use crate::model::{Failure, FailureClass, OverlapSign, RelPath};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, watch};
 
 /// Maximum number of replaced files that are named in a review. Beyond it, the whole directory is compared.
 const REPLACED_MAX: usize = 10_000;
@@ -34,23 +35,40 @@ const FORBIDDEN: [&str; 3] = ["AccessDenied", "Forbidden", "http-403"];
 /// Whether the records have to be compared with the bucket.
 #[derive(Debug)]
 pub(super) struct ComparisonNeed {
-    /// Another writer was noticed since the last comparison began.
-    noticed: AtomicBool,
-    changed: Notify,
+    /// What suggests another writer since the last comparison began.
+    sign: watch::Sender<OverlapSign>,
     /// What the state says. Locked while that changes.
-    recorded: Mutex<bool>,
+    recorded: Mutex<OverlapSign>,
     /// An object that cannot be inspected was logged.
     logged: AtomicBool,
 }
 
 impl ComparisonNeed {
-    pub(super) fn new(recorded: bool) -> Self {
+    pub(super) fn new(recorded: OverlapSign) -> Self {
         Self {
-            noticed: AtomicBool::new(recorded),
-            changed: Notify::new(),
+            sign: watch::Sender::new(recorded),
             recorded: Mutex::new(recorded),
             logged: AtomicBool::new(false),
         }
+    }
+
+    /// The state has this sign.
+    pub(super) async fn set_recorded(&self, sign: OverlapSign) {
+        let mut recorded = self.recorded.lock().await;
+        *recorded = sign.max(*recorded);
+        self.add(sign);
+    }
+
+    fn add(&self, sign: OverlapSign) {
+        self.sign.send_if_modified(|known| {
+            let is_surer = sign > *known;
+            *known = sign.max(*known);
+            is_surer
+        });
+    }
+
+    fn sign(&self) -> OverlapSign {
+        *self.sign.borrow()
     }
 }
 
@@ -66,33 +84,32 @@ pub struct OverlapReview {
 }
 
 impl<S: ObjectStore, J: Journal> Transfer<S, J> {
-    /// Another writer was noticed: the bucket has to be compared with the records.
-    pub async fn note_overlap(&self) {
-        if self.is_ending() {
+    /// Something suggests another writer: the bucket has to be compared with the records.
+    pub async fn note_overlap(&self, sign: OverlapSign) {
+        if self.is_ending() || sign <= self.overlap.sign() {
             return;
         }
-        if !self.overlap.noticed.swap(true, Ordering::Relaxed) {
-            let mut recorded = self.overlap.recorded.lock().await;
-            if !*recorded {
-                self.journal.overlap(true).await;
-                *recorded = true;
-            }
+        let mut recorded = self.overlap.recorded.lock().await;
+        if sign > *recorded {
+            self.journal.overlap(sign).await;
+            *recorded = sign;
         }
-        self.overlap.changed.notify_one();
+        self.overlap.add(sign);
     }
 
     /// Notes an overlap if another daemon wrote this object.
     pub(super) async fn note_other_mark(&self, object: &StoredObject) {
         if !object.ours && object.source.is_some() {
-            self.note_overlap().await;
+            self.note_overlap(OverlapSign::Noticed).await;
         }
     }
 
-    /// Waits until a comparison is needed.
-    pub async fn overlap_noticed(&self) {
-        while !self.overlap.noticed.load(Ordering::Relaxed) {
-            self.overlap.changed.notified().await;
-        }
+    /// Waits until something suggests another writer more surely than this does.
+    pub async fn overlap_beyond(&self, sign: OverlapSign) -> OverlapSign {
+        let mut signs = self.overlap.sign.subscribe();
+        let surer = signs.wait_for(|known| *known > sign).await.map(|known| *known);
+        // An error would mean that this transfer is gone.
+        surer.unwrap_or(sign)
     }
 
     /// Compares as [`review_overlap`](Self::review_overlap) does, for the last time: what was noticed until
@@ -102,14 +119,15 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     ///
     /// If the bucket cannot be listed or inspected now. The need stays on disk.
     pub async fn last_review(&self) -> Result<OverlapReview, Failure> {
-        self.overlap.noticed.store(false, Ordering::Relaxed);
+        self.overlap.sign.send_replace(OverlapSign::Nothing);
         let review = self.review_overlap().await?;
         // The end may have prevented the comparison. The next start makes it.
         if !self.is_ending() {
             let mut recorded = self.overlap.recorded.lock().await;
-            if *recorded && !self.overlap.noticed.load(Ordering::Relaxed) {
-                self.journal.overlap(false).await;
-                *recorded = false;
+            let is_over = self.overlap.sign() == OverlapSign::Nothing;
+            if is_over && *recorded != OverlapSign::Nothing {
+                self.journal.overlap(OverlapSign::Nothing).await;
+                *recorded = OverlapSign::Nothing;
             }
         }
         Ok(review)
@@ -173,14 +191,22 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         differing: Vec<(RelPath, String)>,
     ) -> Result<Vec<(RelPath, String)>, Failure> {
         let asked = self.inspect_each(differing).await?;
-        let replaced = |(path, etag, found): (_, String, Option<StoredObject>)| {
+        let mut replaced = Vec::new();
+        for (path, etag, found) in asked {
             let is_recorded = |object: &StoredObject| {
                 let found = object.etag.as_deref().unwrap_or_default();
                 object.ours || found.trim_matches('"') == etag.trim_matches('"')
             };
-            (!found.as_ref().is_some_and(is_recorded)).then_some((path, etag))
-        };
-        Ok(asked.into_iter().filter_map(replaced).collect())
+            if found.as_ref().is_some_and(is_recorded) {
+                continue;
+            }
+            if let Some(object) = &found {
+                // Another daemon was here since the comparison before, and may still be.
+                self.note_other_mark(object).await;
+            }
+            replaced.push((path, etag));
+        }
+        Ok(replaced)
     }
 
     /// What is in the bucket for each of these, without those that cannot be inspected.
@@ -238,7 +264,7 @@ fn log_review(review: &OverlapReview) {
             event = "bucket.reviewed",
             replaced,
             taken_over,
-            "compared the recorded objects with the bucket after another writer was noticed"
+            "compared the recorded objects with the bucket: no other writer has changed them"
         );
     } else {
         tracing::warn!(

@@ -6,7 +6,7 @@
 
 use super::copy::{CopySource, may_still_send};
 use super::{Journal, ObjectMetadata, ObjectStore, PutRequest, Transfer, check};
-use crate::model::{ObjectRecord, Outcome, UploadDisposition};
+use crate::model::{ObjectRecord, Outcome, OverlapSign, UploadDisposition};
 
 /// Why an object is copied onto itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             }
             // Another writer has replaced or removed it, as far as the store says.
             Ok(None) => {
-                self.note_overlap().await;
+                self.note_overlap(OverlapSign::Noticed).await;
                 Ok(Some(found))
             }
             // It may not be copied, or cannot be, as out of an archive.

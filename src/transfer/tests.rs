@@ -22,7 +22,7 @@ struct Notes {
     replaced: StdMutex<Vec<(RelPath, String)>>,
     inherited: StdMutex<Vec<RelPath>>,
     /// What was written about the need for a comparison.
-    overlap: StdMutex<Vec<bool>>,
+    overlap: StdMutex<Vec<OverlapSign>>,
 }
 
 impl Notes {
@@ -50,14 +50,16 @@ impl Journal for Arc<Notes> {
     async fn inherited(&self, objects: Vec<(RelPath, ObjectRecord)>) {
         self.inherited.lock().expect("sound").extend(objects.into_iter().map(|(path, _)| path));
     }
-    async fn listing_ended(&self, _: bool) {}
+    async fn listing_ended(&self, _: bool, sign: OverlapSign) {
+        self.overlap(sign).await;
+    }
     async fn unrecorded(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
         objects.into_iter().map(|(path, ..)| path).collect()
     }
     async fn heir_no_more(&self) {}
     async fn probed(&self, _: &str, _: bool) {}
-    async fn overlap(&self, open: bool) {
-        self.overlap.lock().expect("sound").push(open);
+    async fn overlap(&self, sign: OverlapSign) {
+        self.overlap.lock().expect("sound").push(sign);
     }
     async fn compare(&self, _: Vec<(RelPath, u64, Option<String>)>, _: bool) {}
     async fn differing(&self) -> Vec<(RelPath, String)> {
@@ -104,7 +106,7 @@ impl World {
             source: "here".into(),
             heir: false,
             epoch: RootGeneration::default(),
-            overlap: false,
+            overlap: OverlapSign::Nothing,
             probe: None,
             conditions: Some(ConditionSupport::Unknown),
             rules: Arc::default(),

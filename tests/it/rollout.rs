@@ -21,6 +21,8 @@ const FIRST: &str = "version 0";
 struct Rollout {
     world: World,
     new_tree: PathBuf,
+    /// When the new instance compares the bucket. The old one does so long after the test.
+    review_seconds: &'static str,
 }
 
 impl Rollout {
@@ -30,7 +32,16 @@ impl Rollout {
         let new_tree = world.beside("new pod");
         fs::create_dir(&new_tree).expect("created");
         fs::write(new_tree.join("stays"), "in the new pod").expect("written");
-        Self { world, new_tree }
+        Self { world, new_tree, review_seconds: REVIEW_SECONDS }
+    }
+
+    /// Two pods that have nothing but their page, and time for all that a test does between two comparisons.
+    fn on_an_empty_prefix(options: &Options) -> Self {
+        let mut rollout = Self::new(options);
+        rollout.review_seconds = "5";
+        rollout.world.tree.remove("stays");
+        fs::remove_file(rollout.new_tree.join("stays")).expect("removed");
+        rollout
     }
 
     /// Two pods, of which the old one has its first page in S3.
@@ -83,9 +94,9 @@ impl Rollout {
     }
 
     fn start(&mut self, tree: &Path, state: &Path) -> Daemon {
-        self.world.set("rescan_interval_seconds", REVIEW_SECONDS);
         self.world.set("watch_path", &tree.to_string_lossy());
         self.world.set("state_dir", &state.to_string_lossy());
+        self.world.set("rescan_interval_seconds", self.review_seconds);
         self.world.start().ready()
     }
 
@@ -315,6 +326,57 @@ fn what_the_ending_instance_did_to_an_object_that_was_taken_over_is_undone() {
             new.stop();
         }
     }
+}
+
+#[test]
+fn of_two_instances_that_started_on_an_empty_prefix_the_one_that_stays_wins() {
+    const STAYS: &str = "of the instance that stays";
+    const GOES: &str = "of the one that goes";
+    for options in stores() {
+        let mut rollout = Rollout::on_an_empty_prefix(&options);
+        // Who sends a page has listed the bucket: both before there was anything in it.
+        let gate = Gate::shut();
+        let rule = Rule::new(Action::Hold(gate.clone())).on("PutObject").key(&key(PAGE)).times(1);
+        let held = rollout.world.server.fail(rule);
+        rollout.world.tree.write(PAGE, GOES);
+        let goes = rollout.world.start();
+        until("its page is under way", || rollout.world.server.faults().hits(held) == 1);
+        let stays = rollout.send_new(STAYS);
+        assert_eq!(stays.wait_for("bucket.listed").number("objects"), Some(0));
+        stays.wait_for_file("upload.completed", PAGE);
+        // However long the other one takes to end.
+        stays.stand_still();
+        gate.open();
+        rollout.world.wait_for_object(PAGE, GOES);
+        assert_eq!(goes.terminate().code(), Some(0));
+        assert_eq!(rollout.page().as_deref(), Some(GOES));
+        stays.signal(Signal::CONT);
+        rollout.world.wait_for_object(PAGE, STAYS);
+        stays.stop();
+    }
+}
+
+#[test]
+fn alone_on_an_empty_prefix_a_new_state_lists_the_bucket_twice_more_and_never_again() {
+    const LISTINGS: u64 = 3;
+    let world = World::new().setting("rescan_interval_seconds", "1");
+    let daemon = world.start().ready();
+    world.pass_a_marker("file");
+    let listings = || world.server.count("ListObjectsV2");
+    until("the bucket was compared twice", || listings() == LISTINGS);
+    let_pass(Duration::from_secs(3));
+    assert_eq!(listings(), LISTINGS);
+    let ended = daemon.stop();
+    let reviewed = ended.events("bucket.reviewed");
+    let found = reviewed.iter().map(|line| (line.number("replaced"), line.number("taken_over")));
+    assert_eq!(found.collect::<Vec<_>>(), [(Some(0), Some(0)); 2]);
+    // A restart has nothing to compare.
+    world.server.clear_requests();
+    let daemon = world.start().ready();
+    world.pass_a_marker("another file");
+    let_pass(Duration::from_secs(3));
+    assert_eq!(listings(), 0);
+    daemon.stop();
 }
 
 #[test]

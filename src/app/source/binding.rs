@@ -91,7 +91,7 @@ fn is_beneath(path: &Path, directory: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::RootGeneration;
+    use crate::model::{OverlapSign, RootGeneration};
 
     fn origin(configured: &str, resolved: &str) -> SourceOrigin {
         let parent = Path::new(configured).parent().expect("not the root").to_owned();
@@ -108,7 +108,7 @@ mod tests {
             listed: true,
             heir: false,
             probed: None,
-            overlap: false,
+            overlap: OverlapSign::Nothing,
         }
     }
 

@@ -16,7 +16,7 @@ async fn what_waits_of_another_directory_deletes_nothing() {
             listed: true,
             heir: false,
             probed: None,
-            overlap: false,
+            overlap: OverlapSign::Nothing,
         })
     };
     let sent = Some(Version { size: 1, mtime_ns: 1 });

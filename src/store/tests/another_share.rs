@@ -1,7 +1,7 @@
 //! Tests of a state whose shard changes.
 
 use super::*;
-use crate::model::Shard;
+use crate::model::{OverlapSign, Shard};
 
 const NAMES: [&str; 12] = ["a", "b", "c", "d/x", "d/y", "e", "f/x", "g", "h", "i", "j/x/y", "k"];
 
@@ -36,7 +36,7 @@ async fn fill(directory: &Path, of: Shard) {
         listed: true,
         heir: false,
         probed: None,
-        overlap: false,
+        overlap: OverlapSign::Nothing,
     };
     let mut changes = vec![Change::Bound(bound)];
     for name in NAMES.into_iter().filter(|name| of.has_file(&path(name))) {

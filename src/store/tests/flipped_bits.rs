@@ -2,7 +2,7 @@
 //! can be read completely.
 
 use super::*;
-use crate::model::{ChangedObject, MonthCount, PathBatch, Staleness};
+use crate::model::{ChangedObject, MonthCount, OverlapSign, PathBatch, Staleness};
 use std::os::unix::fs::FileExt as _;
 
 /// Creates a state with rows in every table.
@@ -17,7 +17,7 @@ async fn filled(directory: &Path) {
         listed: true,
         heir: false,
         probed: None,
-        overlap: false,
+        overlap: OverlapSign::Nothing,
     };
     let mut changes = vec![Change::Bound(bound)];
     for index in 0..40_u64 {

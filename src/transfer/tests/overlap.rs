@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 impl World {
     fn needs_comparison(&self) -> bool {
-        self.transfer.overlap_noticed().now_or_never().is_some()
+        self.transfer.overlap_beyond(OverlapSign::Nothing).now_or_never().is_some()
     }
 
-    fn overlap_notes(&self) -> Vec<bool> {
+    fn overlap_notes(&self) -> Vec<OverlapSign> {
         self.notes.overlap.lock().expect("sound").clone()
     }
 
@@ -36,7 +36,7 @@ async fn a_copy_onto_itself_that_another_writer_prevents_is_a_reason_to_compare(
     let known = AttemptRecord { mirrored, ..AttemptRecord::default() };
     is_mirrored(world.send(&world.lease("file"), known).await, UploadDisposition::Unchanged);
     assert!(world.needs_comparison());
-    assert_eq!(world.overlap_notes(), [true]);
+    assert_eq!(world.overlap_notes(), [OverlapSign::Noticed]);
 }
 
 #[tokio::test]
@@ -69,24 +69,26 @@ async fn an_outage_or_expired_credentials_end_a_comparison() {
 
 #[tokio::test]
 async fn the_need_for_a_comparison_is_on_disk_until_the_last_one_has_ended_well() {
-    let world = World::with(|settings| TransferSettings { overlap: true, ..settings });
+    let world =
+        World::with(|settings| TransferSettings { overlap: OverlapSign::Noticed, ..settings });
     let failing = world.server.fail(Rule::new(Action::internal_error()).on("ListObjectsV2"));
     world.transfer.last_review().await.expect_err("an outage");
-    assert_eq!(world.overlap_notes(), [false; 0], "after one that failed");
-    world.transfer.note_overlap().await;
+    assert_eq!(world.overlap_notes(), [], "after one that failed");
+    world.transfer.note_overlap(OverlapSign::Noticed).await;
     world.server.faults().remove(failing);
     world.transfer.review_overlap().await.expect("a comparison");
-    assert_eq!(world.overlap_notes(), [false; 0], "before the last one");
+    assert_eq!(world.overlap_notes(), [], "before the last one");
     world.transfer.last_review().await.expect("a comparison");
-    assert_eq!(world.overlap_notes(), [false]);
+    assert_eq!(world.overlap_notes(), [OverlapSign::Nothing]);
     assert!(!world.needs_comparison());
-    world.transfer.note_overlap().await;
-    assert_eq!(world.overlap_notes(), [false, true]);
+    world.transfer.note_overlap(OverlapSign::Noticed).await;
+    assert_eq!(world.overlap_notes(), [OverlapSign::Nothing, OverlapSign::Noticed]);
 }
 
 #[tokio::test]
 async fn what_is_noticed_during_the_last_comparison_needs_another_one() {
-    let world = World::with(|settings| TransferSettings { overlap: true, ..settings });
+    let world =
+        World::with(|settings| TransferSettings { overlap: OverlapSign::Noticed, ..settings });
     let gate = Gate::shut();
     let asked = Arc::new(AtomicBool::new(false));
     let hit = Arc::clone(&asked);
@@ -99,19 +101,67 @@ async fn what_is_noticed_during_the_last_comparison_needs_another_one() {
         while !asked.load(Ordering::Relaxed) {
             tokio::task::yield_now().await;
         }
-        world.transfer.note_overlap().await;
+        world.transfer.note_overlap(OverlapSign::Noticed).await;
         gate.open();
     };
     let (review, ()) = tokio::join!(world.transfer.last_review(), noticed);
     review.expect("a comparison");
-    assert_eq!(world.overlap_notes(), [false; 0], "it is on disk since the first one");
+    assert_eq!(world.overlap_notes(), [], "it is on disk since the first one");
     assert!(world.needs_comparison());
 }
 
 #[tokio::test]
 async fn a_comparison_that_the_end_prevents_is_made_after_the_next_start() {
-    let world = World::with(|settings| TransferSettings { overlap: true, ..settings });
+    let world =
+        World::with(|settings| TransferSettings { overlap: OverlapSign::Noticed, ..settings });
     world.transfer.begin_ending();
     world.transfer.last_review().await.expect("nothing to do");
-    assert_eq!(world.overlap_notes(), [false; 0]);
+    assert_eq!(world.overlap_notes(), []);
+}
+
+#[tokio::test]
+async fn a_new_state_needs_a_comparison_whether_its_prefix_was_empty_or_not() {
+    for (is_shard, has_object, sign) in [
+        (false, false, OverlapSign::NewState),
+        (false, true, OverlapSign::Noticed),
+        (true, true, OverlapSign::Nothing),
+    ] {
+        let new = |settings| TransferSettings { listed: false, heir: is_shard, ..settings };
+        let world = World::with(new);
+        if has_object {
+            world.server.store().put(BUCKET, "there", "foreign");
+        }
+        world.transfer.prepare().await.expect("a listing");
+        assert_eq!(world.overlap_notes(), [sign]);
+        assert_eq!(world.needs_comparison(), sign != OverlapSign::Nothing);
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_is_noticed_after_the_start_of_a_new_state_is_surer() {
+    let world = World::with(|settings| TransferSettings { listed: false, ..settings });
+    world.transfer.prepare().await.expect("a listing");
+    let surer = world.transfer.overlap_beyond(OverlapSign::NewState);
+    assert_eq!(surer.now_or_never(), None);
+    world.transfer.note_overlap(OverlapSign::Noticed).await;
+    world.transfer.note_overlap(OverlapSign::NewState).await;
+    assert_eq!(world.overlap_notes(), [OverlapSign::NewState, OverlapSign::Noticed]);
+    let surer = world.transfer.overlap_beyond(OverlapSign::NewState);
+    assert_eq!(surer.now_or_never(), Some(OverlapSign::Noticed));
+}
+
+#[tokio::test]
+async fn an_object_of_another_daemon_in_the_last_comparison_needs_another_one() {
+    for (mark, noted) in [("they", true), ("us", false)] {
+        let world =
+            World::with(|settings| TransferSettings { overlap: OverlapSign::NewState, ..settings });
+        let metadata = [("file-sync-owner", mark), ("file-sync-source", "elsewhere")];
+        world.server.store().put_with(BUCKET, "page", "replaced", &metadata);
+        let recorded = (path("page"), "\"1\"".to_owned());
+        world.notes.differing.lock().expect("sound").push(recorded);
+        world.transfer.last_review().await.expect("a comparison");
+        assert_eq!(world.needs_comparison(), noted);
+        let last = if noted { OverlapSign::Noticed } else { OverlapSign::Nothing };
+        assert_eq!(world.overlap_notes(), [last]);
+    }
 }

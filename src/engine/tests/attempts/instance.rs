@@ -2,7 +2,7 @@
 
 use super::notes::Notes;
 use super::store::{Abilities, Scripted};
-use crate::model::{BandwidthSchedule, DeleteLimit, KeyPrefix, RootGeneration, Shard};
+use crate::model::{BandwidthSchedule, DeleteLimit, KeyPrefix, OverlapSign, RootGeneration, Shard};
 use crate::queue::{Backoff, Queue, QueueSettings};
 use crate::root::Root;
 use crate::store::StateCounts;
@@ -35,7 +35,7 @@ pub(super) fn instance(
         source: "here".into(),
         heir: false,
         epoch,
-        overlap: false,
+        overlap: OverlapSign::Nothing,
         probe: None,
         conditions: Some(conditions),
         rules: Arc::default(),

@@ -1,6 +1,6 @@
 //! The state as the transfer sees it, in memory.
 
-use crate::model::{ObjectRecord, RelPath, StoredPart, UploadPlan, UploadRecord};
+use crate::model::{ObjectRecord, OverlapSign, RelPath, StoredPart, UploadPlan, UploadRecord};
 use crate::transfer::Journal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -62,7 +62,7 @@ impl Journal for Notes {
         }
     }
 
-    async fn listing_ended(&self, _: bool) {}
+    async fn listing_ended(&self, _: bool, _: OverlapSign) {}
 
     async fn unrecorded(&self, objects: Vec<Listed>) -> Vec<RelPath> {
         let recorded = self.recorded();
@@ -76,7 +76,7 @@ impl Journal for Notes {
 
     async fn probed(&self, _: &str, _: bool) {}
 
-    async fn overlap(&self, _: bool) {}
+    async fn overlap(&self, _: OverlapSign) {}
 
     async fn compare(&self, objects: Vec<Listed>, first: bool) {
         let mut recorded = self.recorded();
