@@ -107,7 +107,7 @@ fn many_deletions_are_few_requests() {
     world.tree.fill("folder", 2_500);
     let daemon = world.start().ready();
     world.wait_until_done();
-    world.tree.remove_folder("folder");
+    world.tree.move_out("folder");
     until("all are deleted", || world.server.objects(BUCKET).len() == 1);
     world.wait_until_done();
     assert!(world.server.count("DeleteObjects") <= 4, "{}", world.server.count("DeleteObjects"));

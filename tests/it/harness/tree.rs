@@ -68,6 +68,12 @@ impl Tree {
         fs::remove_dir_all(self.path(name)).expect("removed");
     }
 
+    /// Moves a folder out of the tree: all in it is gone at once, however slow the machine is.
+    pub(crate) fn move_out(&self, name: &str) {
+        let away = self.root().with_extension("moved-out");
+        fs::rename(self.path(name), away).expect("moved");
+    }
+
     /// The files that belong into the bucket, by their name below the prefix.
     pub(crate) fn wanted(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
