@@ -11,6 +11,7 @@
 
 mod announce;
 mod confinement;
+mod doctoring;
 mod endpoints;
 mod finish;
 mod instance;
@@ -30,6 +31,7 @@ mod survival;
 pub mod termination;
 
 pub use confinement::{ConfinementError, confine_process};
+pub use doctoring::doctor;
 pub use looking::{plan, verify};
 pub use reload::unseen;
 pub use restoring::{RestoreRequest, restore};

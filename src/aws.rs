@@ -19,10 +19,11 @@ pub use credentials::CredentialStatus;
 pub use http::HttpError;
 pub(crate) use screened::{Screen, ScreenedClient, read_start};
 
+use crate::error_causes::messages;
 use crate::safe_file::LibraryFile;
 use aws_config::identity::IdentityCache;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use credentials::CachedCredentials;
@@ -31,6 +32,7 @@ use screened::SmallAnswers;
 use source::DefaultChain;
 use std::path::PathBuf;
 use std::time::Duration;
+use time::format_description::well_known::Rfc3339;
 pub(crate) use upload_progress::WATCHED_BYTES_MIN;
 
 /// The time limits of requests to S3.
@@ -136,6 +138,27 @@ impl Aws {
         let shared = self.shared.clone().into_builder().http_client(small_answers(&http)).build();
         let timeouts = settings.timeouts;
         Ok(Self { shared, http, timeouts, credentials: self.credentials.clone() })
+    }
+
+    /// Loads the credentials, and describes them without a secret.
+    ///
+    /// # Errors
+    ///
+    /// The innermost cause, if there are none.
+    pub async fn credentials(&self) -> Result<String, String> {
+        let Some(credentials) = &self.credentials else {
+            return Ok("requests are not signed".to_owned());
+        };
+        let found = credentials.provide_credentials().await.map_err(|error| messages(&error))?;
+        let id = found.access_key_id();
+        let end = id.char_indices().nth_back(3).map_or(id, |(at, _)| &id[at..]);
+        let expiry = found.expiry().map(time::OffsetDateTime::from);
+        let until = match expiry.and_then(|expiry| expiry.format(&Rfc3339).ok()) {
+            Some(expiry) => format!(", valid until {expiry}"),
+            None => ", without an expiry".to_owned(),
+        };
+        let region = self.shared.region().map_or("no region is set", Region::as_ref);
+        Ok(format!("access key \u{2026}{end}{until}; region: {region}"))
     }
 
     /// The status of the credentials.

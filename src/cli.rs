@@ -76,7 +76,17 @@ pub enum Command {
         strict: bool,
     },
     /// Print every setting with its value and where that comes from
-    CheckConfig,
+    CheckConfig {
+        /// Try everything too, as `doctor` does
+        #[arg(long)]
+        online: bool,
+    },
+    /// Try everything that the daemon needs, and say what is wrong and what to do: 0 if nothing, else 1
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what once would upload, copy and delete, and why; nothing is done
     Plan {
         /// As if once were run with this
@@ -137,7 +147,8 @@ impl Command {
     #[must_use]
     pub fn asks(&self) -> bool {
         match self {
-            Self::Run | Self::Once { .. } | Self::CheckConfig => false,
+            Self::Run | Self::Once { .. } => false,
+            Self::CheckConfig { .. } | Self::Doctor { .. } => false,
             Self::Plan { .. } | Self::Verify { .. } | Self::Restore(_) => false,
             Self::Completions { .. } | Self::Man => false,
             Self::Status { .. } | Self::Flush { .. } | Self::Queue(_) | Self::Deletes(_) => true,

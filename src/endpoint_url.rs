@@ -51,6 +51,15 @@ pub fn is_loopback(url: &str) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
+/// The host and port of an `http` or `https` URL, as a connection needs them.
+#[must_use]
+pub fn host_and_port(url: &str) -> Option<String> {
+    let host = is_url(url).then(|| parts(url)).flatten()?.authority.rsplit('@').next()?;
+    let port = if is_plain_http(url) { 80 } else { 443 };
+    let named = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    Some(if named { host.to_owned() } else { format!("{host}:{port}") })
+}
+
 /// The text without the `user:password@` of a URL, with or without a scheme.
 #[must_use]
 pub fn masked(text: &str) -> Cow<'_, str> {

@@ -27,6 +27,7 @@ mod clock;
 pub mod config;
 pub mod cover;
 pub mod detect;
+pub mod doctor;
 #[cfg(test)]
 mod documented;
 pub mod endpoint_url;

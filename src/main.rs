@@ -97,11 +97,22 @@ fn serve(cli: &Cli) -> Exit {
         _ => RunMode::Daemon,
     };
     match (command, early) {
-        (Command::CheckConfig, _) => {
+        (Command::CheckConfig { online }, _) => {
             if let Some(why) = app::unseen(&sources) {
                 ReportWriter::note(why);
             }
-            cli::check_config(&loaded)
+            match (cli::check_config(&loaded), online) {
+                (Exit::Success, true) => look(app::doctor(
+                    loaded.config,
+                    &sources.environment,
+                    ReportWriter::stdout(None),
+                )),
+                (exit, _) => exit,
+            }
+        }
+        (Command::Doctor { json }, _) => {
+            let report = ReportWriter::stdout(json.then_some("checks"));
+            look(app::doctor(loaded.config, &sources.environment, report))
         }
         (Command::Plan { reapply_rules, json }, _) => {
             let report = ReportWriter::stdout(json.then_some("steps"));

@@ -136,6 +136,12 @@ pub struct Telemetry {
     provider: SdkMeterProvider,
 }
 
+/// The exported signals, each with the endpoint that it is sent to.
+#[must_use]
+pub fn collectors(environment: &BTreeMap<OsString, OsString>) -> Vec<(&'static str, String)> {
+    switches::endpoints(environment)
+}
+
 /// Starts to record, and to export if the standard variables in `environment` name a collector;
 /// then the caller has to be on the runtime.
 #[must_use]

@@ -31,7 +31,8 @@ pub fn call(cli: &Cli, command: &Command, sources: &ConfigSources) -> Exit {
         Command::Deletes(DeletesCommand::Approve { expect }) => approve(&targets, *expect),
         Command::Health(probe) => return health(&targets, *probe),
         Command::Prestop => prestop(&targets),
-        Command::Run | Command::Once { .. } | Command::CheckConfig => Ok(Exit::Usage),
+        Command::Run | Command::Once { .. } => Ok(Exit::Usage),
+        Command::CheckConfig { .. } | Command::Doctor { .. } => Ok(Exit::Usage),
         Command::Plan { .. } | Command::Verify { .. } | Command::Restore(_) => Ok(Exit::Usage),
         Command::Completions { .. } | Command::Man => Ok(Exit::Usage),
     };

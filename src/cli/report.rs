@@ -11,6 +11,8 @@ use unicode_width::UnicodeWidthStr;
 const KIND: usize = 10;
 /// Columns of a size.
 const SIZE: usize = 9;
+/// Columns of the longest name of a check.
+const CHECK: usize = 13;
 /// Minimum columns of a name.
 const NAME_MIN: usize = 16;
 
@@ -65,6 +67,19 @@ impl<W: Write> ReportWriter<W> {
         self.write(&text);
         if self.progress.is_shown() {
             self.failed |= self.out.flush().is_err();
+        }
+    }
+
+    /// Prints the result of a check: a `check`, a `result`, a `message`, and a `remedy` if there is one.
+    pub fn check(&mut self, check: &Value) {
+        match self.json {
+            Some(_) => self.entry(check),
+            None => {
+                self.entries += 1;
+                self.write(&check_lines(self.terminal, check));
+                // A person waits for the next one.
+                self.failed |= self.out.flush().is_err();
+            }
         }
     }
 
@@ -128,6 +143,25 @@ fn row(terminal: Terminal, entry: &Value) -> String {
     let kind = terminal.paint(style(&kind), before.trim_end());
     let gap = " ".repeat(before.len() - before.trim_end().len());
     format!("{kind}{gap}{sized}{name}  {}\n", terminal.paint(WordStyle::Faint, &reason))
+}
+
+/// A result with its remedy below. Neither is cut: a person acts on it.
+fn check_lines(terminal: Terminal, check: &Value) -> String {
+    let said = |name: &str| escaped(check[name].as_str().unwrap_or_default());
+    let (mark, style) = match check["result"].as_str() {
+        Some("ok") => ("\u{2713}", WordStyle::Good),
+        Some("warning") => ("!", WordStyle::Busy),
+        Some("problem") => ("\u{2717}", WordStyle::Bad),
+        _ => ("-", WordStyle::Faint),
+    };
+    let name = said("check");
+    let mut lines =
+        format!("{} {name:<CHECK$}  {}\n", terminal.paint(style, mark), said("message"));
+    let remedy = said("remedy");
+    if !remedy.is_empty() {
+        lines.push_str(&format!("{:1$}-> {remedy}\n", "", CHECK + 4));
+    }
+    lines
 }
 
 fn style(kind: &str) -> WordStyle {

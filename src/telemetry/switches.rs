@@ -50,6 +50,17 @@ const UNKNOWN: [(&str, &str); 6] = [
 ];
 const TRUST: &str = "name the certificates to trust in SSL_CERT_FILE or SSL_CERT_DIR";
 
+/// The signals that are exported, each with the endpoint that it is sent to.
+pub(super) fn endpoints(environment: &BTreeMap<OsString, OsString>) -> Vec<(&'static str, String)> {
+    let switches = OtelSwitches::read(environment);
+    let reader = VariableReader { environment, ignored: Vec::new() };
+    let signals = [("traces", "TRACES", switches.traces), ("metrics", "METRICS", switches.metrics)];
+    let exported = signals
+        .into_iter()
+        .filter_map(|(name, signal, protocol)| Some((name, reader.connects_to(signal, protocol?))));
+    exported.collect()
+}
+
 /// Reads the variables.
 pub(super) struct VariableReader<'a> {
     environment: &'a BTreeMap<OsString, OsString>,
@@ -191,6 +202,17 @@ impl VariableReader<'_> {
         let (base, rest) = endpoint.split_at(endpoint.find(['?', '#'])?);
         let query = rest.split('#').next().unwrap_or_default();
         Some(format!("{}/{path}{query}", base.trim_end_matches('/')))
+    }
+
+    /// The endpoint that the exporter of a signal connects to.
+    fn connects_to(&self, signal: &str, protocol: Protocol) -> String {
+        let own = self.get(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"));
+        let named = own.or_else(|| self.get("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        let usual = match protocol {
+            Protocol::Grpc => "http://localhost:4317",
+            Protocol::Http => "http://localhost:4318",
+        };
+        named.unwrap_or(usual).to_owned()
     }
 
     fn sampling(&mut self) -> Sampling {

@@ -11,6 +11,7 @@ mod conditions;
 mod credentials;
 mod customer_key;
 mod deletes;
+mod doctor;
 mod drain;
 mod endpoints;
 mod faults;
