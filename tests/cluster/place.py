@@ -71,6 +71,9 @@ class Place:
 
     def example(self, name: str, patches: list[Object], components: tuple[str, ...] = ("static-keys",)) -> Path:
         """An overlay of one of `k8s/`, as a user makes it: bucket, keys and the application's command are its own."""
+        if name == "statefulset":
+            # Each pod has a prefix of its own, which is the same in every test.
+            self.store.clear("documents")
         source = self.folder / "k8s"
         shutil.copytree(ROOT / "k8s", source, dirs_exist_ok=True)
         inner = source / ("base" if name == "base" else f"examples/{name}")
@@ -167,6 +170,12 @@ def digests(folder: Path) -> dict[str, str]:
 def text(**files: str) -> dict[str, str]:
     """The same of texts."""
     return {name: hashlib.sha256(body.encode()).hexdigest() for name, body in files.items()}
+
+
+def pod_spec(kind: str, name: str, spec: Object) -> Object:
+    """A strategic merge patch of the pods of a workload: lists are merged by the names in them."""
+    whole = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": {"template": {"spec": spec}}}
+    return {"target": {"kind": kind, "name": name}, "patch": yaml.safe_dump(whole)}
 
 
 def command(kind: str, name: str, script: str, container: int = 0) -> Object:

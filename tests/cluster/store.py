@@ -66,6 +66,10 @@ class Store:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
         return [one["Key"] for page in pages for one in page.get("Contents", [])]
 
+    def clear(self, prefix: str) -> None:
+        for key in self.keys(prefix):
+            self.s3.delete_object(Bucket=BUCKET, Key=key)
+
     def digests(self, prefix: str) -> dict[str, str]:
         """The digest of every object, by its name below the prefix; one that is deleted meanwhile is not among them."""
         found = {}

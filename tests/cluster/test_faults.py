@@ -9,9 +9,11 @@ import yaml
 from api import Object, status
 from common import eventually, let_pass
 from node import Node
-from place import Place, command, digests, text
+from place import CONFIG, Place, command, digests, text
+from test_install import CHART, ready
 
 FOLDER = "/var/www/uploads"
+NAME = "uploads-file-sync-service"
 BUSY = f"""
 trap 'exit 0' TERM
 n=0
@@ -72,6 +74,46 @@ def test_a_configmap_that_is_missing_is_an_event_and_then_a_start(place: Place) 
     place.mirrors(text(**{"a.txt": "a"}))
 
 
+def release(place: Place, **more: object) -> None:
+    # What cannot be sent is not waited for so long.
+    values = place.values(terminationGracePeriodSeconds=20, **more)
+    place.helm("helm-4.2", "upgrade", "--install", "uploads", CHART, "--values", values).fine()
+
+
+def logged(place: Place, pod: Object, event: str) -> str:
+    """The errors of these lines, once there are some."""
+    lines = eventually(event, lambda: [one for one in place.log(pod) if one["event"] == event], 60)
+    return " ".join(str(one.get("error.message")) for one in lines)
+
+
+@pytest.mark.full
+def test_a_bucket_that_does_not_exist_is_named_and_the_right_one_gets_everything(place: Place) -> None:
+    folder = place.claim("uploads")
+    (folder / "a").write_text("a")
+    release(place, config=CONFIG | {"s3_prefix": place.name, "s3_bucket": "no-such-bucket"})
+    pod = place.pod(f"{NAME}-0")
+    assert "NoSuchBucket" in logged(place, pod, "s3.unavailable")
+    (folder / "b").write_text("b")
+    release(place)
+    ready(place, f"{NAME}-0")
+    place.mirrors(text(a="a", b="b"))
+    assert place.codes(place.last(pod))["file-sync"] == 0
+
+
+@pytest.mark.full
+def test_without_credentials_it_says_so_and_goes_on_when_there_are_some(place: Place) -> None:
+    folder = place.claim("uploads")
+    (folder / "a").write_text("a")
+    release(place, aws={"disableImds": True})
+    pod = place.pod(f"{NAME}-0")
+    assert logged(place, pod, "s3.unavailable")
+    assert place.bucket() == {}
+    assert status(place.pod(f"{NAME}-0"), "file-sync")["restartCount"] == 0
+    release(place)
+    ready(place, f"{NAME}-0")
+    place.mirrors(text(a="a"))
+
+
 def test_another_user_takes_over_the_record(place: Place) -> None:
     """As the docs advise where files are readable for their owner only."""
     folder = place.claim("uploads")
@@ -95,13 +137,13 @@ def test_another_user_takes_over_the_record(place: Place) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("program", ["kubelet", "containerd"])
-def test_the_node_s_own_programs_may_restart(place: Place, node: Node, program: str) -> None:
+@pytest.mark.parametrize(("program", "seconds"), [("kubelet", 20), ("containerd", 20), ("containerd", 90)])
+def test_the_node_s_own_programs_may_restart(place: Place, node: Node, program: str, seconds: int) -> None:
     deploy(place, BUSY)
     pod = place.pod("web")
     eventually("files arrive", lambda: len(place.bucket()) > 5, 60)
     node.end(program)
-    let_pass(20)
+    let_pass(seconds)
     count = len(place.bucket())
     assert count > 20, "it goes on without"
     {"kubelet": node.start_kubelet, "containerd": node.start_containerd}[program]()
