@@ -151,7 +151,7 @@ impl Aws {
         };
         let found = credentials.provide_credentials().await.map_err(|error| messages(&error))?;
         let id = found.access_key_id();
-        let end = id.char_indices().nth_back(3).map_or(id, |(at, _)| &id[at..]);
+        let end = id.char_indices().nth_back(3).and_then(|(at, _)| id.get(at..)).unwrap_or(id);
         let expiry = found.expiry().map(time::OffsetDateTime::from);
         let until = match expiry.and_then(|expiry| expiry.format(&Rfc3339).ok()) {
             Some(expiry) => format!(", valid until {expiry}"),
