@@ -128,10 +128,8 @@ pub struct Config {
     pub ignore: Vec<String>,
     /// Whether the built-in patterns apply too.
     pub ignore_defaults: bool,
-    /// Larger files are skipped, in bytes; `None` for no limit.
-    pub max_file_size: Option<u64>,
-    /// Files are sent when their content is so old.
-    pub min_age: Duration,
+    /// Which files are sent, and when.
+    pub file_limits: FileLimits,
     /// The quiet time of a closed file.
     pub debounce: Duration,
     /// The quiet time of a file that is still open for writing.
@@ -225,6 +223,17 @@ pub struct AwsEndpoint {
     pub dual_stack: bool,
     /// With cryptography validated by FIPS 140.
     pub fips: bool,
+}
+
+/// The limits on single files and their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileLimits {
+    /// Larger files are skipped, in bytes; `None` for no limit.
+    pub max_size: Option<u64>,
+    /// New files are not uploaded while as many are recorded or waiting; `None` for no limit.
+    pub max_files: Option<u64>,
+    /// Files are sent when their content is so old.
+    pub min_age: Duration,
 }
 
 /// The time limits of requests to S3.

@@ -20,6 +20,7 @@
 //!   known before its end.
 //! - Work in flight is bounded: looks by `LOOKS_MAX`, comparisons by one, tries by the queue.
 
+mod budget;
 mod changes;
 mod compared;
 pub mod control;
@@ -118,6 +119,8 @@ pub struct Engine {
     linked: LinkedFiles,
     /// Files that are inspected again when they are old enough.
     young: YoungFiles,
+    /// How many new files there may be.
+    budget: budget::FileBudget,
     /// When changes without an event became possible that no comparison has looked for since.
     uncompared: Option<u64>,
     /// When the comparison under way began, as what is unread is counted.
@@ -157,6 +160,7 @@ impl Engine {
             unread_mark: FlushGeneration::MAX,
             linked: LinkedFiles::default(),
             young: YoungFiles::default(),
+            budget: budget::FileBudget::new(settings.max_files),
             uncompared: None,
             comparing_since: 0,
             flushes: flush::Flushes::new(counts),
@@ -222,6 +226,7 @@ impl Engine {
                 self.writes -= 1;
                 if number >= self.newest_write {
                     self.newest_write = number;
+                    self.budget.written(number);
                     self.queue.set_counts(counts);
                     self.flushes.written(number, self.queue.is_partial());
                 }
@@ -258,7 +263,9 @@ impl Engine {
         let rescan = (self.may_compare() && self.may_rescan()).then_some(self.next_rescan);
         let last_try = self.next_last_try();
         let waits = queue.into_iter().chain(deletes).chain(path).chain(tree).chain(rescan);
-        waits.chain(self.unread.next_due()).chain(self.young.next_due()).chain(last_try).min()
+        let again = self.unread.next_due().into_iter().chain(self.young.next_due());
+        let again = again.chain(self.budget.next_due(self.queue.counts()));
+        waits.chain(again).chain(last_try).min()
     }
 
     /// Whether more differences can be taken in.
@@ -367,6 +374,9 @@ impl Engine {
         for hint in self.young.take_due(now.elapsed) {
             self.settle.hint_of(hint, now.elapsed, FlushGeneration::MAX, true);
         }
+        for hint in self.budget.take_due(self.queue.counts(), now.elapsed) {
+            self.settle.hint_of(hint, now.elapsed, FlushGeneration::MAX, false);
+        }
         self.deletes_open |= self.deletes_from.is_some_and(|from| now.elapsed >= from);
         let deletes_may_start = self.deletes_open && self.comparing.is_none();
         let leases = if self.holding {
@@ -375,6 +385,9 @@ impl Engine {
             self.queue.start(self.wall(now), deletes_may_start)
         };
         self.report.held(&self.queue);
+        if self.comparing.is_none() {
+            self.budget.report(self.queue.counts());
+        }
         let rows = leases.iter().map(|lease| Change::Queue(lease.pending.clone()));
         let changes = changes::last_of_each_path(self.changes.drain(..).chain(rows));
         if !changes.is_empty() {

@@ -20,7 +20,7 @@ mod trace;
 
 pub use bandwidth::{BandwidthSchedule, BandwidthWindow, CurrentBandwidth, DAY_MINUTES};
 pub use cache_tags::{CACHE_TAGS_BYTES_MAX, CacheTags};
-pub use coverage::{CoverageGaps, GapReason};
+pub use coverage::{ABOVE_MAX_FILES, CoverageGaps, GapReason};
 pub use delete_limit::{DeleteLimit, RecentDeletes};
 pub use fingerprint::Fingerprint;
 pub use hint::{Depth, Hint, WriteState};

@@ -400,6 +400,12 @@ impl Queue {
         self.window.is_running(path)
     }
 
+    /// Whether the row of `path` is in memory.
+    #[must_use]
+    pub fn has_in_window(&self, path: &RelPath) -> bool {
+        self.window.contains(path)
+    }
+
     /// Rows in the record, not parked, that are not in the window.
     fn outside(&self) -> u64 {
         let inside = u64::try_from(self.window.len()).unwrap_or(u64::MAX);

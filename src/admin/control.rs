@@ -68,6 +68,7 @@ pub(super) async fn flush(
             "unwatched": gaps.of(GapReason::Unwatched),
             "restless": gaps.of(GapReason::Restless),
             "held": gaps.of(GapReason::Held),
+            "over_limit": gaps.of(GapReason::OverLimit),
             "skipped": gaps.of(GapReason::Skipped),
             "deletes_held": if snapshot.deletes_held { snapshot.counts.deletes } else { 0 },
             "outage": snapshot.outage.as_ref().map(|outage| outage.class.as_str()),

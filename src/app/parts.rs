@@ -332,9 +332,10 @@ pub(super) fn engine_settings(
         },
         largest: engine::Largest {
             possible: transfer::largest_file(config.multipart_part_size, config.transfer_memory),
-            wanted: config.max_file_size.unwrap_or(u64::MAX),
+            wanted: config.file_limits.max_size.unwrap_or(u64::MAX),
         },
-        min_age: config.min_age,
+        max_files: config.file_limits.max_files,
+        min_age: config.file_limits.min_age,
         rescan_interval,
         once: mode.is_once(),
         reapply,

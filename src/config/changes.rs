@@ -13,6 +13,7 @@ const LIVE: &[&Key] = &[
     &keys::IGNORE,
     &keys::IGNORE_DEFAULTS,
     &keys::MAX_FILE_SIZE,
+    &keys::MAX_FILES,
     &keys::MIN_AGE,
     &keys::DEBOUNCE,
     &keys::OPEN_FILE_QUIET,

@@ -6,7 +6,7 @@ use super::problem::{self, Problem};
 use super::reader::{SettingReader, default_text};
 use super::shown::{self, ValueOrigin};
 use super::{
-    AwsEndpoint, CloudFrontConfig, Config, DeletePolicy, LogFormat, ShutdownOnOutage,
+    AwsEndpoint, CloudFrontConfig, Config, DeletePolicy, FileLimits, LogFormat, ShutdownOnOutage,
     StateSurvives, WatchMode, WatchPathLink, aws_endpoint, bandwidth, checks, files, objects,
     places, requests, standard,
 };
@@ -77,8 +77,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         rescan_interval: Duration::from_secs(reader.whole(&keys::RESCAN_INTERVAL)),
         ignore: reader.list(&keys::IGNORE, checks::pattern),
         ignore_defaults: reader.boolean(&keys::IGNORE_DEFAULTS),
-        max_file_size: Some(reader.whole(&keys::MAX_FILE_SIZE) << 20).filter(|size| *size > 0),
-        min_age: Duration::from_secs(reader.whole(&keys::MIN_AGE)),
+        file_limits: file_limits(reader),
         debounce: Duration::from_millis(reader.whole(&keys::DEBOUNCE)),
         open_file_quiet: Duration::from_secs(reader.whole(&keys::OPEN_FILE_QUIET)),
         debounce_max: Duration::from_secs(reader.whole(&keys::DEBOUNCE_MAX)),
@@ -111,6 +110,14 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         sandbox: files::sandbox(reader),
         log_format: reader.choice(&keys::LOG_FORMAT, LOG_FORMATS),
         log_level: log_level(reader),
+    }
+}
+
+fn file_limits(reader: &mut SettingReader<'_>) -> FileLimits {
+    FileLimits {
+        max_size: Some(reader.whole(&keys::MAX_FILE_SIZE) << 20).filter(|size| *size > 0),
+        max_files: Some(reader.whole(&keys::MAX_FILES)).filter(|files| *files > 0),
+        min_age: Duration::from_secs(reader.whole(&keys::MIN_AGE)),
     }
 }
 

@@ -16,7 +16,8 @@ impl Engine {
         let held = self.survey.parked.iter();
         let held = held.filter(|(why, _)| GapReason::of_parked(why) == GapReason::Held);
         let held: u64 = held.map(|(_, files)| files).sum();
-        let parked = counts.parked.saturating_sub(counts.skipped);
+        let parked = counts.parked.saturating_sub(counts.skipped + counts.over_limit);
+        gaps.add(GapReason::OverLimit, counts.over_limit);
         gaps.add(GapReason::Skipped, counts.skipped);
         gaps.add(GapReason::Held, held.min(parked) + self.deletes_waiting());
         // What was inspected a moment ago is not counted on disk yet.

@@ -151,6 +151,7 @@ impl Engine {
             && self.looks.is_empty()
             && self.writes == 0
             && self.queue.is_drained()
+            && !self.budget.has_due(self.queue.counts())
     }
 
     /// Whether nothing is left to do, for an engine that is to come to an end.

@@ -54,6 +54,11 @@ impl Flushes {
         Self { open: Vec::new(), commits: 0, partial }
     }
 
+    /// The number of the commit that the present decisions are part of.
+    pub(super) fn next_commit(&self) -> u64 {
+        self.commits + 1
+    }
+
     /// Another commit was handed in.
     pub(super) fn handed_in(&mut self) {
         self.commits += 1;

@@ -1,11 +1,12 @@
 //! What follows from the inspection of one path.
 
+use super::budget::COUNTING;
 use super::settings::BELOW_MIN_AGE;
 use super::unread::RecheckScope;
 use super::wanted::PlannedChange;
 use super::{Engine, EngineTime, changes};
 use crate::look::Inspection;
-use crate::model::{Depth, GapReason, Hint, QueueRow, WriteState, millis};
+use crate::model::{ABOVE_MAX_FILES, Depth, GapReason, Hint, QueueRow, WriteState, millis};
 use crate::plan::{Decision, FileState};
 use crate::reconcile::UnreadPath;
 use crate::root::FileKind;
@@ -116,6 +117,10 @@ impl Engine {
         if !matches!(wanted, PlannedChange::Later(..)) {
             self.young.forget(path);
         }
+        let Some(wanted) = self.within_budget(wanted, looked, known) else {
+            self.settle.put_back(looked.rested.clone(), now.elapsed + COUNTING);
+            return;
+        };
         let change = match wanted {
             PlannedChange::Do(wish, reason) => {
                 self.report.decided(&wish, pending, reason);
@@ -157,7 +162,10 @@ impl Engine {
 
     fn park(&mut self, wish: QueueRow, reason: &str, known: Option<&QueueRow>) -> Option<Change> {
         let change = self.queue.park(wish, reason, known);
-        if let Some(Change::Queue(row)) = &change {
+        // Those above the limit are counted by one line.
+        if let Some(Change::Queue(row)) = &change
+            && reason != ABOVE_MAX_FILES
+        {
             self.report.parked(row, reason);
         }
         change

@@ -4,6 +4,7 @@
 //! What a change of one path means for another one (a file that was renamed, too many deletes) stands
 //! in the copy, as it would in the record. Memory does not grow with the tree.
 
+use super::budget::{FileBudget, is_waiting_put};
 use super::run::perform_look;
 use super::run::tries::perform_tries;
 use super::settings::BELOW_MIN_AGE;
@@ -12,7 +13,8 @@ use super::{EngineSettings, Event, LookFailure};
 use crate::filter::Filter;
 use crate::look::Inspection;
 use crate::model::{
-    FailureClass, ObjectRecord, Operation, Outcome, QueueRow, RelPath, UploadDisposition,
+    ABOVE_MAX_FILES, FailureClass, ObjectRecord, Operation, Outcome, QueueRow, RelPath,
+    UploadDisposition,
 };
 use crate::plan::FileState;
 use crate::queue::{Attempt, Lane, Queue};
@@ -168,13 +170,14 @@ impl<S: ObjectStore, J: Journal> PlanInputs<S, J> {
         for _ in 0..LOOKS_MAX {
             let looked = self.look(std::mem::take(&mut left)).await?;
             let mut changes = Vec::new();
+            let mut budget = self.budget().await?;
             let mut puts = Vec::new();
             for (looked, known) in looked {
                 if looked.unsettled {
                     left.push(looked.rested.path);
                     continue;
                 }
-                match self.decide(looked, &known) {
+                match self.decide(looked, &known, &mut budget) {
                     PreviewDecision::Change(change) => changes.extend(change),
                     PreviewDecision::Put(put) => puts.push((*put, known)),
                 }
@@ -214,7 +217,25 @@ impl<S: ObjectStore, J: Journal> PlanInputs<S, J> {
         }
     }
 
-    fn decide(&self, looked: Inspection, known: &RecordedState) -> PreviewDecision {
+    /// The new files that there may still be, with the sizes of the copy.
+    async fn budget(&self) -> Result<(FileBudget, StateCounts), ReportError> {
+        let max = self.settings.max_files;
+        let mut counts = StateCounts::default();
+        if max.is_some() {
+            counts = self.store.write(Vec::new()).await?;
+            // The run goes on when they are deleted.
+            counts.mirrored = counts.mirrored.saturating_sub(counts.deletes);
+        }
+        Ok((FileBudget::new(max), counts))
+    }
+
+    fn decide(
+        &self,
+        looked: Inspection,
+        known: &RecordedState,
+        (budget, counts): &mut (FileBudget, StateCounts),
+    ) -> PreviewDecision {
+        let adds_a_file = self.settings.adds_a_file(&looked, known);
         let path = looked.rested.path;
         match self.settings.wanted(&path, &looked.observed, known, 0, looked.at_ns) {
             PlannedChange::Do(mut wish, reason) => {
@@ -223,6 +244,12 @@ impl<S: ObjectStore, J: Journal> PlanInputs<S, J> {
                 let FileState::File(fingerprint) = looked.observed else {
                     return PreviewDecision::Change(Some(Change::Queue(wish)));
                 };
+                let waiting = is_waiting_put(known);
+                let admitted = !adds_a_file || budget.admits(*counts, 1, waiting) == Some(true);
+                if !admitted {
+                    let row = QueueRow { parked: Some(ABOVE_MAX_FILES.to_owned()), ..wish };
+                    return PreviewDecision::Change(Some(Change::Queue(row)));
+                }
                 let epoch = self.settings.policy.epoch;
                 let head = self.settings.head(&path);
                 let crc64nvme = 0;

@@ -56,6 +56,8 @@ pub struct EngineSettings {
     pub queue: queue::QueueSettings,
     /// Files above this are skipped, bytes: no parts are large enough, or the limit is configured.
     pub largest: Largest,
+    /// New files are not sent while so many are recorded or waiting.
+    pub max_files: Option<u64>,
     /// Files are sent when their content is so old.
     pub min_age: Duration,
     /// Longest time between two comparisons of the whole tree.

@@ -14,15 +14,21 @@ pub enum GapReason {
     Restless,
     /// Deletes are held, or the watched directory is empty.
     Held,
+    /// A new file is above `max_files`.
+    OverLimit,
     /// A file has no valid key in S3, or the settings exclude it.
     Skipped,
 }
 
+/// The reason of a queue entry of a new file above `max_files`.
+pub const ABOVE_MAX_FILES: &str = "above-max-files";
+
 /// Words in the reason of a skipped queue entry, with their meaning. Every other reason counts as
 /// unreadable, so that an unknown reason never counts as skipped.
-const WORDS: [(&str, GapReason); 9] = [
+const WORDS: [(&str, GapReason); 10] = [
     ("the watched directory is empty", GapReason::Held),
     ("the watched directory cannot be read", GapReason::Unreadable),
+    (ABOVE_MAX_FILES, GapReason::OverLimit),
     ("utf-8", GapReason::Skipped),
     ("the key would be", GapReason::Skipped),
     ("name", GapReason::Skipped),
@@ -35,12 +41,13 @@ const WORDS: [(&str, GapReason); 9] = [
 
 impl GapReason {
     /// All reasons.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Unreadable,
         Self::Unlisted,
         Self::Unwatched,
         Self::Restless,
         Self::Held,
+        Self::OverLimit,
         Self::Skipped,
     ];
 
@@ -53,6 +60,7 @@ impl GapReason {
             Self::Unwatched => "unwatched",
             Self::Restless => "restless",
             Self::Held => "held",
+            Self::OverLimit => "over-limit",
             Self::Skipped => "skipped",
         }
     }
@@ -105,6 +113,10 @@ impl GapReason {
             Self::Held => {
                 format!("{count} {}", many("change is held back", "changes are held back"))
             }
+            Self::OverLimit => format!(
+                "{count} {}",
+                many("new file is above max_files", "new files are above max_files")
+            ),
             Self::Skipped => format!(
                 "{count} {}",
                 many(
@@ -173,6 +185,7 @@ mod tests {
             ("too-large", GapReason::Skipped),
             ("above-max-file-size", GapReason::Skipped),
             ("below-min-age", GapReason::Skipped),
+            (ABOVE_MAX_FILES, GapReason::OverLimit),
             ("permission-denied", GapReason::Unreadable),
             ("its directory cannot be read: permission denied", GapReason::Unreadable),
             ("Input/output error (os error 5)", GapReason::Unreadable),
@@ -187,7 +200,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_gap_is_without_a_word_and_only_skipped_files_fail_nothing(
-            counts in prop::array::uniform6(0_u64..3),
+            counts in prop::array::uniform7(0_u64..3),
         ) {
             let mut gaps = CoverageGaps::default();
             for (reason, count) in GapReason::ALL.into_iter().zip(counts) {

@@ -22,23 +22,31 @@ struct QueuedRow {
     delete: bool,
     /// Bytes to upload, unless it is skipped.
     bytes: u64,
+    /// An upload, not skipped, of a file without an object record.
+    unrecorded: bool,
 }
 
 impl QueuedRow {
-    fn of(pending: &QueueRow) -> Self {
+    fn of(connection: &Connection, key: &[u8], pending: &QueueRow) -> rusqlite::Result<Self> {
         let put = pending.operation == Operation::Put && pending.parked.is_none();
-        Self {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1)";
+        let mut unrecorded = connection.prepare_cached(sql)?;
+        Ok(Self {
             since: pending.since,
             next_try: pending.next_try,
             parked: pending.parked.as_deref().map(String::from),
             delete: pending.operation == Operation::Delete && !pending.moved,
             bytes: if put { pending.version.size } else { 0 },
-        }
+            unrecorded: put && unrecorded.query_row([key], |row| row.get(0))?,
+        })
     }
 
     fn at(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Self>> {
         let sql = "SELECT since_ms, next_try_ms, parked, operation = 'delete' AND NOT moved, \
-             iif(operation = 'put' AND parked IS NULL, size, 0) FROM pending WHERE path = ?1";
+             iif(operation = 'put' AND parked IS NULL, size, 0), \
+             operation = 'put' AND parked IS NULL \
+             AND NOT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1) \
+             FROM pending WHERE path = ?1";
         let row = connection.prepare_cached(sql)?.query_row([key], |row| {
             Ok(Self {
                 since: row.get::<_, i64>(0)?.cast_unsigned(),
@@ -46,6 +54,7 @@ impl QueuedRow {
                 parked: row.get(2)?,
                 delete: row.get(3)?,
                 bytes: row.get::<_, i64>(4)?.cast_unsigned(),
+                unrecorded: row.get(5)?,
             })
         });
         row.optional()
@@ -55,21 +64,25 @@ impl QueuedRow {
         counts.pending += 1;
         counts.deletes += u64::from(self.delete);
         counts.parked += u64::from(self.parked.is_some());
-        counts.skipped += u64::from(self.is_skipped());
+        counts.skipped += u64::from(self.is_for(GapReason::Skipped));
+        counts.over_limit += u64::from(self.is_for(GapReason::OverLimit));
         counts.bytes += self.bytes;
+        counts.unrecorded += u64::from(self.unrecorded);
     }
 
     fn leave(&self, counts: &mut StateCounts) {
         counts.pending -= 1;
         counts.deletes -= u64::from(self.delete);
         counts.parked -= u64::from(self.parked.is_some());
-        counts.skipped -= u64::from(self.is_skipped());
+        counts.skipped -= u64::from(self.is_for(GapReason::Skipped));
+        counts.over_limit -= u64::from(self.is_for(GapReason::OverLimit));
         counts.bytes -= self.bytes;
+        counts.unrecorded -= u64::from(self.unrecorded);
     }
 
-    fn is_skipped(&self) -> bool {
-        let reason = self.parked.as_deref().map(GapReason::of_parked);
-        reason == Some(GapReason::Skipped)
+    /// Whether it is skipped for this reason.
+    fn is_for(&self, reason: GapReason) -> bool {
+        self.parked.as_deref().map(GapReason::of_parked) == Some(reason)
     }
 
     /// Whether no index is affected.
@@ -86,7 +99,7 @@ pub(super) fn put(
 ) -> rusqlite::Result<()> {
     let key = pending.path.to_sort_key();
     let before = QueuedRow::at(connection, &key)?;
-    let now = QueuedRow::of(pending);
+    let now = QueuedRow::of(connection, &key, pending)?;
     now.join(counts);
     if let Some(before) = before {
         before.leave(counts);
@@ -108,6 +121,25 @@ pub(super) fn remove(
     if let Some(queued) = QueuedRow::at(connection, &key)? {
         queued.leave(counts);
         delete(connection, &key)?;
+    }
+    Ok(())
+}
+
+/// Runs `change`, which adds or removes the object record of `path`, so that its queue entry counts
+/// as what it is afterwards.
+pub(super) fn counted_anew(
+    connection: &Connection,
+    path: &RelPath,
+    counts: &mut StateCounts,
+    change: impl FnOnce(&mut StateCounts) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let key = path.to_sort_key();
+    if let Some(before) = QueuedRow::at(connection, &key)? {
+        before.leave(counts);
+    }
+    change(counts)?;
+    if let Some(now) = QueuedRow::at(connection, &key)? {
+        now.join(counts);
     }
     Ok(())
 }

@@ -58,19 +58,22 @@ pub(super) fn apply(
 ) -> rusqlite::Result<()> {
     match change {
         Change::Queue(pending) => queue::put(connection, pending, counts),
+        // The queue entry goes first: its count depends on the record.
         Change::Mirrored(path, mirrored) => {
+            queue::remove(connection, path, counts)?;
             record(connection, path, mirrored, counts)?;
             if rare.listed {
                 let sql = "DELETE FROM listed WHERE path = ?1";
                 connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
             }
-            queue::remove(connection, path, counts)
+            Ok(())
         }
         Change::Forgotten(path) => {
+            queue::remove(connection, path, counts)?;
             let sql = "DELETE FROM mirrored WHERE path = ?1";
             let rows = connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
             counts.mirrored -= rows as u64;
-            queue::remove(connection, path, counts)
+            Ok(())
         }
         Change::Settled(path) => queue::remove(connection, path, counts),
         Change::UploadNoted(note) => uploads::note(connection, note),
@@ -82,18 +85,19 @@ pub(super) fn apply(
             connection.prepare_cached(sql)?.execute(row).map(drop)
         }
         Change::Found(path, size, etag) => {
-            share::found(connection, path, *size, etag.as_deref(), counts)
+            queue::counted_anew(connection, path, counts, |counts| {
+                share::found(connection, path, *size, etag.as_deref(), counts)
+            })
         }
-        Change::Reviewed => share::reviewed(connection, counts),
-        Change::Inherited(path, mirrored) => {
-            // The queue entry of the path was decided with less information.
-            let recorded = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1)";
-            let recorded: bool = connection
-                .prepare_cached(recorded)?
-                .query_row([path.to_sort_key()], |row| row.get(0))?;
-            if recorded { Ok(()) } else { record(connection, path, mirrored, counts) }
+        Change::Reviewed => {
+            share::reviewed(connection, counts)?;
+            counts.unrecorded = unrecorded(connection)?;
+            Ok(())
         }
-        Change::Replaced(path, etag) => share::replaced(connection, path, etag, counts),
+        Change::Inherited(path, mirrored) => inherit(connection, path, mirrored, counts),
+        Change::Replaced(path, etag) => queue::counted_anew(connection, path, counts, |counts| {
+            share::replaced(connection, path, etag, counts)
+        }),
         Change::RecentDeletes(recent) => {
             let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
             let row = [RECENT_DELETES, &recent.to_text()];
@@ -104,6 +108,24 @@ pub(super) fn apply(
         Change::Stale(changed) => invalidations::stale(connection, changed),
         Change::Invalidation(change) => invalidations::apply(connection, change),
     }
+}
+
+/// Adds the record of an object of another shard, unless there is one.
+fn inherit(
+    connection: &Connection,
+    path: &RelPath,
+    mirrored: &ObjectRecord,
+    counts: &mut StateCounts,
+) -> rusqlite::Result<()> {
+    // The queue entry of the path was decided with less information.
+    let recorded = "SELECT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1)";
+    let mut recorded = connection.prepare_cached(recorded)?;
+    if recorded.query_row([path.to_sort_key()], |row| row.get(0))? {
+        return Ok(());
+    }
+    queue::counted_anew(connection, path, counts, |counts| {
+        record(connection, path, mirrored, counts)
+    })
 }
 
 fn record(
@@ -160,7 +182,9 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<StateCounts> {
         deletes: count("SELECT count(*) FROM pending WHERE operation = 'delete' AND NOT moved")?
             .cast_unsigned(),
         parked: count("SELECT count(*) FROM pending WHERE parked IS NOT NULL")?.cast_unsigned(),
-        skipped: skipped(connection)?,
+        skipped: parked_for(connection, GapReason::Skipped)?,
+        over_limit: parked_for(connection, GapReason::OverLimit)?,
+        unrecorded: unrecorded(connection)?,
         bytes: count(
             "SELECT coalesce(sum(size), 0) FROM pending \
              WHERE operation = 'put' AND parked IS NULL",
@@ -169,18 +193,25 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<StateCounts> {
     })
 }
 
-/// The number of entries that can never be processed as they are.
-fn skipped(connection: &Connection) -> rusqlite::Result<u64> {
+/// The number of pending uploads, not skipped, of files without an object record.
+fn unrecorded(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM pending WHERE operation = 'put' AND parked IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM mirrored WHERE mirrored.path = pending.path)";
+    connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+}
+
+/// The number of entries that are skipped for this reason.
+fn parked_for(connection: &Connection, wanted: GapReason) -> rusqlite::Result<u64> {
     let sql = "SELECT parked, count(*) FROM pending WHERE parked IS NOT NULL GROUP BY parked";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
-    let mut skipped = 0;
+    let mut count = 0;
     while let Some(row) = rows.next()? {
-        if GapReason::of_parked(&row.get::<_, String>(0)?) == GapReason::Skipped {
-            skipped += row.get::<_, i64>(1)?.cast_unsigned();
+        if GapReason::of_parked(&row.get::<_, String>(0)?) == wanted {
+            count += row.get::<_, i64>(1)?.cast_unsigned();
         }
     }
-    Ok(skipped)
+    Ok(count)
 }
 
 /// The age of the queue, and the reasons of skipped entries.

@@ -15,6 +15,10 @@ pub struct StateCounts {
     pub parked: u64,
     /// The number of skipped entries that S3 cannot take, or the settings exclude.
     pub skipped: u64,
+    /// The number of skipped entries of new files above `max_files`.
+    pub over_limit: u64,
+    /// The number of pending uploads, not skipped, of files without an object record.
+    pub unrecorded: u64,
     /// Bytes of the pending uploads that are not skipped.
     pub bytes: u64,
 }

@@ -1,5 +1,6 @@
 mod another_directory;
 mod another_share;
+mod counted;
 mod flipped_bits;
 mod invalidations;
 
@@ -101,7 +102,7 @@ async fn what_was_written_is_there_after_a_restart() {
     assert_eq!(opened.uploads, [], "a queued put may go on with it");
     assert_eq!(
         opened.counts,
-        StateCounts { mirrored: 1, pending: 1, bytes: 7, ..StateCounts::default() }
+        StateCounts { mirrored: 1, pending: 1, bytes: 7, unrecorded: 1, ..StateCounts::default() }
     );
     let known = opened
         .store
@@ -249,7 +250,14 @@ async fn the_queue_is_given_out_by_time_and_parked_ones_only_when_asked_for() {
     assert_eq!(names(due), ["soon", "late"]);
     assert_eq!(
         counts,
-        StateCounts { pending: 3, parked: 1, skipped: 1, bytes: 14, ..StateCounts::default() }
+        StateCounts {
+            pending: 3,
+            parked: 1,
+            skipped: 1,
+            bytes: 14,
+            unrecorded: 2,
+            ..StateCounts::default()
+        }
     );
     let (queued, _) = store.queued(2).await.expect("read");
     assert_eq!(names(queued), ["late", "soon"]);

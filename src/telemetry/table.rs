@@ -89,7 +89,7 @@ const LANE: Label = Label { name: "lane", values: &["fresh", "retry", "backlog"]
 const REASON: Label = Label { name: "reason", values: &["name", "permission", "source", "other"] };
 const GAP: Label = Label {
     name: "reason",
-    values: &["unreadable", "unlisted", "unwatched", "restless", "held", "skipped"],
+    values: &["unreadable", "unlisted", "unwatched", "restless", "held", "over-limit", "skipped"],
 };
 const MODE: Label = Label { name: "mode", values: &["events", "poll"] };
 const OUTAGE: Label = Label { name: "class", values: &["unavailable", "throttled", "refused"] };

@@ -1,6 +1,7 @@
 //! Deletions: many in one request, and held where there are too many, until the files return or a
 //! person raises the limits.
 
+use crate::harness::log::Line;
 use crate::harness::{Daemon, World, until};
 use file_sync_dev_s3::{Action, BUCKET, Rule};
 use std::fs;
@@ -97,6 +98,38 @@ fn with_the_policy_keep_nothing_is_ever_deleted() {
     world.pass_a_marker("another marker");
     daemon.stop();
     assert_eq!(world.deleted(), [""; 0]);
+}
+
+/// What `deploy/policy-keep.json` denies.
+#[test]
+fn with_the_policy_keep_a_role_that_may_not_delete_is_enough() {
+    let world = World::new().setting("delete_policy", "keep");
+    for operation in ["DeleteObject", "DeleteObjects"] {
+        world.server.fail(Rule::new(Action::access_denied()).on(operation));
+    }
+    world.tree.fill("folder", 10);
+    world.tree.write("renamed", "content");
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    world.tree.write("folder/0001", "changed");
+    world.tree.remove("folder/0002");
+    world.tree.rename("renamed", "new name");
+    world.wait_for_object("new name", "content");
+    world.wait_for_object("folder/0001", "changed");
+    world.pass_a_marker("marker");
+    let flushed = world.run(&["flush", "--timeout", "600s"]);
+    assert_eq!(flushed.code, Some(0), "{}", flushed.errors);
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), Some(0), "{}", ended.errors);
+    let alarming = |line: &&Line| matches!(line.text("severity"), "WARN" | "ERROR");
+    let refused =
+        |line: &&Line| line.event().contains("delete") || line.shown().contains("AccessDenied");
+    let alarms: Vec<_> = ended.lines.iter().filter(alarming).filter(refused).collect();
+    assert!(alarms.is_empty(), "{alarms:?}");
+    assert_eq!(world.once().code(), Some(0));
+    for operation in ["DeleteObject", "DeleteObjects"] {
+        assert_eq!(world.server.count(operation), 0, "{operation}");
+    }
 }
 
 #[test]

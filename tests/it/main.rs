@@ -15,6 +15,7 @@ mod doctor;
 mod drain;
 mod endpoints;
 mod faults;
+mod file_limit;
 mod files;
 mod gates;
 mod ghosts;

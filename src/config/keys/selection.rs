@@ -2,7 +2,8 @@
 
 use super::{DAY, DefaultValue, Key, ValueKind, key, whole};
 
-pub(super) const SECTION: &[&Key] = &[&IGNORE, &IGNORE_DEFAULTS, &MAX_FILE_SIZE, &MIN_AGE];
+pub(super) const SECTION: &[&Key] =
+    &[&IGNORE, &IGNORE_DEFAULTS, &MAX_FILE_SIZE, &MAX_FILES, &MIN_AGE];
 
 pub(in crate::config) const IGNORE: Key = key(
     "ignore",
@@ -24,6 +25,14 @@ pub(in crate::config) const MAX_FILE_SIZE: Key = key(
     DefaultValue::Value("0"),
     "larger files are left out, with the reason `above-max-file-size`; 0 for no limit but that of S3 and \
      `transfer_memory_mib` (`too-large`)",
+);
+pub(in crate::config) const MAX_FILES: Key = key(
+    "max_files",
+    whole("files", 0, 1 << 40),
+    DefaultValue::Value("0"),
+    "files that this instance keeps in the bucket: while as many are recorded or waiting, new ones are not \
+     uploaded, with the reason `above-max-files`; 0 for no limit; see \
+     [SEMANTICS.md](SEMANTICS.md#the-number-of-files)",
 );
 pub(in crate::config) const MIN_AGE: Key = key(
     "min_age_seconds",

@@ -104,6 +104,7 @@ pub(in crate::engine) fn engine(at: Duration, counts: StateCounts, honest: bool)
         },
         largest: crate::engine::Largest::default(),
         min_age: Duration::ZERO,
+        max_files: None,
         rescan_interval,
         once: false,
         reapply: None,
@@ -154,6 +155,8 @@ impl World {
             deletes: count(&|row| row.operation == Operation::Delete),
             parked: count(&|row| row.parked.is_some()),
             skipped: 0,
+            over_limit: 0,
+            unrecorded: 0,
             bytes: self.pending_bytes(),
         }
     }
