@@ -128,6 +128,8 @@ pub struct Config {
     pub ignore: Vec<String>,
     /// Whether the built-in patterns apply too.
     pub ignore_defaults: bool,
+    /// Whether links to files beneath the watched directory are followed.
+    pub follow_links: bool,
     /// Which files are sent, and when.
     pub file_limits: FileLimits,
     /// The quiet time of a closed file.

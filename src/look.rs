@@ -11,7 +11,7 @@
 
 use crate::model::{RelPath, WriteState};
 use crate::plan::FileState;
-use crate::root::{FileKind, InspectError, Obstacle, Root, SourceGone, now_ns};
+use crate::root::{FileKind, FollowedPath, InspectError, Obstacle, Root, SourceGone, now_ns};
 use crate::settle::ReadyPath;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -30,6 +30,8 @@ pub struct Inspection {
     pub age: Option<Duration>,
     /// Whether the file has other names.
     pub linked: bool,
+    /// As in [`FollowedPath::leads`].
+    pub leads: Vec<RelPath>,
     /// Whether the file is known to be closed although no event said so.
     pub closed: bool,
     /// A kind of file that is not mirrored, if there is one instead.
@@ -48,6 +50,7 @@ impl Inspection {
             observed: FileState::Absent,
             age: None,
             linked: false,
+            leads: Vec::new(),
             closed: false,
             instead: None,
             unsettled: false,
@@ -76,7 +79,9 @@ pub fn look(root: &Root, paths: Vec<ReadyPath>) -> Result<Vec<Inspection>, Sourc
 
 fn look_at(root: &Root, rested: ReadyPath) -> Inspection {
     let mut looked = Inspection::new(rested);
-    match root.look(&looked.rested.path) {
+    let FollowedPath { found, leads } = root.follow(&looked.rested.path);
+    looked.leads = leads;
+    match found {
         Ok(stat) if stat.kind == FileKind::File => {
             let age = stat.fingerprint.age(looked.at_ns);
             let ReadyPath { path, activity, overdue, rest, .. } = &looked.rested;
@@ -84,7 +89,7 @@ fn look_at(root: &Root, rested: ReadyPath) -> Inspection {
             looked.closed = doubtful && root.is_closed(path, &stat.fingerprint);
             looked.age = Some(age);
             looked.observed = FileState::File(stat.fingerprint);
-            looked.linked = stat.links > 1;
+            looked.linked = stat.links > 1 || !looked.leads.is_empty();
         }
         Ok(stat) => looked.instead = Some(stat.kind),
         Err(InspectError::Gone | InspectError::NotBelow(Obstacle::Link)) => {}
@@ -105,7 +110,8 @@ fn confirm_absence(root: &Root, looked: &mut [Inspection]) {
     let mut claims: BTreeMap<RelPath, Vec<AbsenceClaim>> = BTreeMap::new();
     for (index, look) in looked.iter().enumerate() {
         if look.observed == FileState::Absent && look.instead.is_none() {
-            claim(&mut claims, index, &look.rested.path);
+            // Of a link, what it leads to is missing.
+            claim(&mut claims, index, look.leads.last().unwrap_or(&look.rested.path));
         }
     }
     if claims.is_empty() {

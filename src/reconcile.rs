@@ -106,7 +106,9 @@ pub struct Summary {
     pub unread: Vec<UnreadPath>,
     /// Files with hard links, at most `LINKED_MAX` of the names.
     pub linked: Vec<(RelPath, Fingerprint)>,
-    /// Links, devices, sockets, FIFOs.
+    /// Links that are followed, with all that they depend on; at most `LINKED_MAX`.
+    pub followed: Vec<(RelPath, Vec<RelPath>)>,
+    /// Links that are not followed, devices, sockets, FIFOs.
     pub special: u64,
     /// Mount points, which are not crossed.
     pub mounts: u64,
@@ -261,7 +263,12 @@ impl ScanMerge<'_> {
             }
         }
         let result = match visit {
-            Visit::File { path, stat } => self.file(path, stat),
+            Visit::File { path, stat, leads } => {
+                if !leads.is_empty() && self.summary.followed.len() < LINKED_MAX {
+                    self.summary.followed.push(((*path).clone(), leads.to_vec()));
+                }
+                self.file(path, stat)
+            }
             Visit::Directory { path } => self.directory(path),
             Visit::Known { path, files } => self.known(path, *files),
             Visit::Left { path, digest } => self.left(path, *digest),

@@ -2,8 +2,9 @@
 //!
 //! # Invariants
 //!
-//! - No link is followed and no mount point is crossed below the configured path, whatever is
-//!   renamed meanwhile: every resolution starts at the descriptor, never at a path.
+//! - The kernel follows no link and crosses no mount point below the configured path, whatever is
+//!   renamed meanwhile: every resolution starts at the descriptor, never at a path. Links that lead to
+//!   a file beneath it are resolved by [`Root::follow`], if that is configured.
 //! - Only regular files are opened for reading, and no open blocks.
 //! - Absence counts only together with [`Root::confirm`]: an unmounted volume looks exactly like
 //!   one whose files were all removed.
@@ -12,6 +13,7 @@
 mod beneath;
 mod error;
 mod identity;
+mod links;
 mod own_state;
 mod staging;
 mod stat;
@@ -25,6 +27,7 @@ pub use error::{
     FileOpenError, InspectError, Obstacle, RootError, SourceGone, in_words, is_passing,
 };
 pub use identity::Identity;
+pub use links::FollowedPath;
 pub use own_state::OwnState;
 pub use staging::{PlaceDirectory, PlaceError, STAGING, Staging};
 pub use stat::{FileKind, Stat, is_mounted_alone, now_ns};
@@ -51,6 +54,7 @@ pub struct Root {
     identity: Identity,
     access: Access,
     own_state: Option<Arc<OwnState>>,
+    follows_links: bool,
 }
 
 /// Receives one name of a listing, and its kind if the file system stores that with the name.
@@ -93,7 +97,7 @@ impl Root {
         })?;
         let access = Access::probe(dir.as_fd());
         let identity = Identity::of(&dir).map_err(failed)?;
-        Ok(Self { path: absolute, dir, identity, access, own_state: None })
+        Ok(Self { path: absolute, dir, identity, access, own_state: None, follows_links: false })
     }
 
     /// Never opens a file of the state from now on, wherever it is found.
@@ -172,13 +176,26 @@ impl Root {
         }
     }
 
-    /// Opens the regular file `path` for reading, and returns its attributes. Never blocks.
+    /// Opens the regular file `path` for reading, or the one that it [leads to](Self::follow), and
+    /// returns its attributes. Never blocks.
     ///
     /// # Errors
     ///
     /// If it is not a regular file, or the path leads through a link or a mount point, or
     /// permissions prevent it.
     pub fn open_file(&self, path: &RelPath) -> Result<(File, Stat), FileOpenError> {
+        match self.open_regular(path) {
+            Err(FileOpenError::NotRegular(FileKind::Symlink)) if self.follows_links => {
+                let FollowedPath { found, leads } = self.follow(path);
+                regular(&found?)?;
+                // Without a lead it has become a file.
+                self.open_regular(leads.last().unwrap_or(path))
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_regular(&self, path: &RelPath) -> Result<(File, Stat), FileOpenError> {
         // Inspected and opened in the same directory, whatever replaces its name meanwhile.
         let parent = match path.parent() {
             Some(parent) if !parent.is_root() => {

@@ -40,6 +40,8 @@ pub(super) fn mark(bound: &StateBinding) -> String {
 pub(super) struct WatchedSource {
     path: PathBuf,
     link: WatchPathLink,
+    /// Whether links within it are followed.
+    follow_links: bool,
     /// The state directory, which is excluded wherever it is found.
     own_state: Option<Arc<OwnState>>,
     /// The parent of the last name of `path`, opened once: only its links may change, not those of
@@ -72,7 +74,9 @@ impl WatchedSource {
             Err(error) => return Err(error),
         };
         let path = config.watch_path.clone();
-        Ok(Self { path, link: config.watch_path_link, own_state, parent: OnceLock::new() })
+        let link = config.watch_path_link;
+        let follow_links = config.follow_links;
+        Ok(Self { path, link, follow_links, own_state, parent: OnceLock::new() })
     }
 
     /// Waits for a directory that may be mirrored into the target of `bound`, and calls `tell` with
@@ -130,7 +134,8 @@ impl WatchedSource {
         &self,
         bound: Option<&StateBinding>,
     ) -> Result<FoundDirectory, SourceUnavailable> {
-        let mut root = Root::open(&self.path).map_err(|error| describe(&error))?;
+        let root = Root::open(&self.path).map_err(|error| describe(&error))?;
+        let mut root = root.following_links(self.follow_links);
         if let Some(own_state) = &self.own_state {
             root = root.without(Arc::clone(own_state)).map_err(|error| describe(&error))?;
         }

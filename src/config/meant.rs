@@ -38,6 +38,7 @@ pub(super) const STATE_SURVIVAL: &[(&str, StateSurvives)] = &[
 ];
 pub(super) const SHUTDOWN_ON_OUTAGES: &[(&str, ShutdownOnOutage)] =
     &[("wait", ShutdownOnOutage::Wait), ("leave", ShutdownOnOutage::Leave)];
+pub(super) const FOLLOW_SYMLINKS: &[(&str, bool)] = &[("never", false), ("inside", true)];
 pub(super) const CONDITIONAL_WRITES: &[(&str, bool)] = &[("auto", true), ("off", false)];
 pub(super) const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("json", LogFormat::Json), ("text", LogFormat::Text)];
@@ -77,6 +78,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         rescan_interval: Duration::from_secs(reader.whole(&keys::RESCAN_INTERVAL)),
         ignore: reader.list(&keys::IGNORE, checks::pattern),
         ignore_defaults: reader.boolean(&keys::IGNORE_DEFAULTS),
+        follow_links: reader.choice(&keys::FOLLOW_SYMLINKS, FOLLOW_SYMLINKS).unwrap_or(false),
         file_limits: file_limits(reader),
         debounce: Duration::from_millis(reader.whole(&keys::DEBOUNCE)),
         open_file_quiet: Duration::from_secs(reader.whole(&keys::OPEN_FILE_QUIET)),

@@ -96,6 +96,9 @@ impl Engine {
         for (path, state) in &summary.linked {
             self.linked.note(path, state);
         }
+        for (link, leads) in &summary.followed {
+            self.linked.note_leads(link, leads);
+        }
         let beyond = summary.unreadable.saturating_sub(summary.unread.len() as u64);
         let unread: Vec<_> = summary.unread.into_iter().collect();
         let still: HashSet<_> = unread.iter().map(|unread| unread.path.clone()).collect();

@@ -45,9 +45,15 @@ impl Engine {
         self.decide(&looked, known, now);
     }
 
-    /// Has the other names of a file inspected that was found in a new state.
+    /// Has the other names of a file inspected that was found in a new state, and the links that depend
+    /// on the path.
     fn note_names(&mut self, looked: &Inspection, now: EngineTime) {
         let ReadyPath { path, activity, mark, fresh, .. } = &looked.rested;
+        self.linked.note_leads(path, &looked.leads);
+        for link in self.linked.links_by(path) {
+            let hint = Hint::Path(link, *activity);
+            self.settle.hint_of(hint, now.elapsed, *mark, *fresh);
+        }
         match &looked.observed {
             FileState::File(state) if looked.linked => {
                 self.linked.note(path, state);

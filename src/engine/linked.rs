@@ -1,9 +1,10 @@
-//! Files with several names (hard links). A write under one name gives no event under the others, so
-//! they are inspected too.
+//! Files with several names (hard links), and links that are followed. A write under one name gives no
+//! event under the others, so they are inspected too.
 //!
 //! # Invariants
 //!
 //! - A state of a file makes its other names be inspected once, however often it is seen.
+//! - An inspection of anything that a followed link depends on makes the link be inspected.
 //! - Names are bounded by [`NAMES_MAX`]; a change of those beyond is found by the next comparison of the
 //!   whole tree.
 
@@ -36,6 +37,9 @@ struct Linked {
 pub(super) struct LinkedFiles {
     files: HashMap<FileId, Linked>,
     names: HashMap<RelPath, FileId>,
+    /// What each link depends on, and the links that depend on each of these paths.
+    leads: HashMap<RelPath, Vec<RelPath>>,
+    links: HashMap<RelPath, BTreeSet<RelPath>>,
     /// There was no room for a name, which has been said.
     full: bool,
 }
@@ -49,15 +53,7 @@ impl LinkedFiles {
         }
         self.forget(path);
         if self.names.len() >= NAMES_MAX {
-            if !std::mem::replace(&mut self.full, true) {
-                tracing::warn!(
-                    event = "links.unfollowed",
-                    names = NAMES_MAX,
-                    file.path = %path,
-                    "too many hard links: of the rest, a change under one name reaches the others with the \
-                     next comparison"
-                );
-            }
+            self.report_full(path);
             return;
         }
         self.names.insert(path.clone(), id);
@@ -72,6 +68,49 @@ impl LinkedFiles {
         if linked.names.is_empty() {
             self.files.remove(&id);
         }
+    }
+
+    fn report_full(&mut self, path: &RelPath) {
+        if !std::mem::replace(&mut self.full, true) {
+            tracing::warn!(
+                event = "links.unfollowed",
+                names = NAMES_MAX,
+                file.path = %path,
+                "too many hard links or followed links: of the rest, a change under one name reaches the \
+                 others with the next comparison"
+            );
+        }
+    }
+
+    /// `link` depends on these paths from now on; on none if it is no link.
+    pub(super) fn note_leads(&mut self, link: &RelPath, leads: &[RelPath]) {
+        if self.leads.get(link).map_or(&[][..], Vec::as_slice) == leads {
+            return;
+        }
+        for lead in self.leads.remove(link).unwrap_or_default() {
+            if let Some(links) = self.links.get_mut(&lead) {
+                links.remove(link);
+                if links.is_empty() {
+                    self.links.remove(&lead);
+                }
+            }
+        }
+        if leads.is_empty() {
+            return;
+        }
+        if self.leads.len() >= NAMES_MAX {
+            self.report_full(link);
+            return;
+        }
+        self.leads.insert(link.clone(), leads.to_vec());
+        for lead in leads {
+            self.links.entry(lead.clone()).or_default().insert(link.clone());
+        }
+    }
+
+    /// The links that depend on `path`.
+    pub(super) fn links_by(&self, path: &RelPath) -> Vec<RelPath> {
+        self.links.get(path).into_iter().flatten().cloned().collect()
     }
 
     /// The other names of the file that is in this state under `path`; none the second time.
@@ -121,6 +160,21 @@ mod tests {
             linked.forget(&path(name));
         }
         assert!(linked.files.is_empty() && linked.names.is_empty());
+    }
+
+    #[test]
+    fn a_link_is_known_by_all_that_it_depends_on_now() {
+        let mut linked = LinkedFiles::default();
+        linked.note_leads(&path("link"), &[path("chain"), path("file")]);
+        linked.note_leads(&path("other"), &[path("file")]);
+        assert_eq!(linked.links_by(&path("chain")), [path("link")]);
+        assert_eq!(linked.links_by(&path("file")), [path("link"), path("other")]);
+        linked.note_leads(&path("link"), &[path("another")]);
+        assert_eq!(linked.links_by(&path("chain")), []);
+        assert_eq!(linked.links_by(&path("file")), [path("other")]);
+        linked.note_leads(&path("link"), &[]);
+        linked.note_leads(&path("other"), &[]);
+        assert!(linked.links.is_empty() && linked.leads.is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub enum FileKind {
     File,
     /// A directory.
     Directory,
-    /// A symbolic link, which is never followed.
+    /// A symbolic link that is not followed.
     Symlink,
     /// A named pipe.
     Fifo,

@@ -45,7 +45,7 @@ fn walked(root: &Root, start: &str, depth: Depth) -> Vec<String> {
         None,
         &mut |visit| {
             seen.push(match visit {
-                Visit::File { path, stat } => format!("{path} {}", stat.fingerprint.size),
+                Visit::File { path, stat, .. } => format!("{path} {}", stat.fingerprint.size),
                 Visit::Directory { path } => format!("{path}/"),
                 Visit::Skipped { path, kind } => format!("{path} {kind:?}"),
                 Visit::Unreadable { path, error } => format!("{path} {:?}", error.kind()),

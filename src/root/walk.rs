@@ -11,7 +11,7 @@
 
 use super::error::{InspectError, Obstacle};
 use super::stat::{FileKind, Stat, stat_at, stat_fd};
-use super::{Root, list_fd};
+use super::{FollowedPath, Root, list_fd};
 use crate::model::{Depth, Fingerprint, RelPath};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -29,6 +29,8 @@ pub enum Visit<'a> {
         path: &'a RelPath,
         /// The result of its inspection.
         stat: &'a Stat,
+        /// As in [`FollowedPath::leads`], if it is a link that is followed.
+        leads: &'a [RelPath],
     },
     /// A directory. It was listed completely and its entries follow, except for a subdirectory
     /// visited with [`Depth::Entries`], which is not entered.
@@ -125,7 +127,8 @@ pub fn walk(
             Err(InspectError::Gone) if !start.is_root() => return Ok(()),
             opened => walk.down(start.clone(), opened?, depth),
         },
-        FileKind::File => (walk.visit)(Visit::File { path: start, stat: &stat }),
+        FileKind::File => (walk.visit)(Visit::File { path: start, stat: &stat, leads: &[] }),
+        FileKind::Symlink => walk.link(start),
         kind => (walk.visit)(Visit::Skipped { path: start, kind }),
     };
     Ok(())
@@ -209,6 +212,7 @@ impl Walk<'_> {
                     }
                 }
                 None | Some(FileKind::File | FileKind::Directory) => {}
+                Some(FileKind::Symlink) => return self.link(path),
                 Some(kind) => {
                     self.is_not_all();
                     return (self.visit)(Visit::Skipped { path, kind });
@@ -228,7 +232,7 @@ impl Walk<'_> {
             match (kind, stat.kind) {
                 (Some(FileKind::File), FileKind::File) => {
                     self.add(path, Some(&stat.fingerprint));
-                    return (self.visit)(Visit::File { path, stat: &stat });
+                    return (self.visit)(Visit::File { path, stat: &stat, leads: &[] });
                 }
                 (Some(FileKind::Directory), FileKind::Directory) if depth == Depth::Entries => {
                     return (self.visit)(Visit::Directory { path });
@@ -238,6 +242,22 @@ impl Walk<'_> {
             }
         }
         self.refused(path, InspectError::Io(Errno::AGAIN.into()))
+    }
+
+    /// Visits the link `path`: as the file that it leads to, if it is followed.
+    fn link(&mut self, path: &RelPath) -> ControlFlow<()> {
+        // A change of the file behind it does not change the digest.
+        self.is_not_all();
+        let FollowedPath { found, leads } = self.root.follow(path);
+        match found {
+            Ok(stat) if stat.kind == FileKind::File => {
+                (self.visit)(Visit::File { path, stat: &stat, leads: &leads })
+            }
+            Ok(_) | Err(InspectError::Gone) => {
+                (self.visit)(Visit::Skipped { path, kind: FileKind::Symlink })
+            }
+            Err(error) => self.refused(path, error),
+        }
     }
 
     fn refused(&mut self, path: &RelPath, error: InspectError) -> ControlFlow<()> {

@@ -167,7 +167,7 @@ struct DeleteVerdict {
 }
 
 pub(super) fn still_absent(root: &Root, path: &RelPath) -> Result<(), Outcome> {
-    match root.look(path) {
+    match root.follow(path).found {
         Ok(stat) if stat.kind == FileKind::File => Err(Outcome::LookAgain("the file is there")),
         Ok(_) | Err(InspectError::Gone | InspectError::NotBelow(Obstacle::Link)) => Ok(()),
         Err(_) => Err(Outcome::LookAgain("whether it exists cannot be read")),

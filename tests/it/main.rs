@@ -24,6 +24,7 @@ mod hostile;
 mod identity;
 mod idle;
 mod idle_connections;
+mod inside_links;
 mod invalidation;
 mod kill;
 mod lanes;

@@ -3,7 +3,7 @@
 use super::{DAY, DefaultValue, Key, ValueKind, key, whole};
 
 pub(super) const SECTION: &[&Key] =
-    &[&IGNORE, &IGNORE_DEFAULTS, &MAX_FILE_SIZE, &MAX_FILES, &MIN_AGE];
+    &[&IGNORE, &IGNORE_DEFAULTS, &FOLLOW_SYMLINKS, &MAX_FILE_SIZE, &MAX_FILES, &MIN_AGE];
 
 pub(in crate::config) const IGNORE: Key = key(
     "ignore",
@@ -18,6 +18,13 @@ pub(in crate::config) const IGNORE_DEFAULTS: Key = key(
     "whether hidden files and directories, `*.tmp`, `*.swp`, `*~`, `*.tmp.*`, `lost+found` and the \
      temporary names of other programs are left out as well: the whole list is in \
      [SEMANTICS.md](SEMANTICS.md#what-is-left-out)",
+);
+pub(in crate::config) const FOLLOW_SYMLINKS: Key = key(
+    "follow_symlinks",
+    ValueKind::Choice(&["never", "inside"]),
+    DefaultValue::Value("never"),
+    "whether a symbolic link to a file beneath `watch_path` is mirrored as that file; see \
+     [SEMANTICS.md](SEMANTICS.md#symbolic-links)",
 );
 pub(in crate::config) const MAX_FILE_SIZE: Key = key(
     "max_file_size_mib",

@@ -29,6 +29,7 @@ fn the_defaults_are_those_of_the_contract() {
         rescan_interval: Duration::from_secs(3600),
         ignore: vec![],
         ignore_defaults: true,
+        follow_links: false,
         file_limits: FileLimits::default(),
         debounce: Duration::from_millis(250),
         open_file_quiet: Duration::from_secs(5),

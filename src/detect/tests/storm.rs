@@ -68,7 +68,7 @@ impl Model {
         let mut complete = true;
         let walked = walk(&self.root, directory, depth, &|_, _| true, None, &mut |visit| {
             match visit {
-                Visit::File { path, stat } => {
+                Visit::File { path, stat, .. } => {
                     seen.insert(path.clone(), stat.fingerprint);
                 }
                 Visit::Unreadable { .. } => complete = false,

@@ -44,6 +44,7 @@ fn found(paths: Vec<ReadyPath>) -> Event {
             observed,
             age,
             linked: false,
+            leads: Vec::new(),
             closed: false,
             instead: None,
             unsettled: false,

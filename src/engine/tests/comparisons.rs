@@ -38,6 +38,7 @@ fn is_a_reason(engine: &mut Engine, hint: Event, instead: Option<FileKind>, star
         observed,
         age: None,
         linked: false,
+        leads: Vec::new(),
         closed: false,
         instead,
         unsettled: false,

@@ -64,6 +64,7 @@ fn found(rested: ReadyPath, age_ms: u64) -> Inspection {
         observed: FileState::File(Fingerprint::of_size(1)),
         age: Some(Duration::from_millis(age_ms)),
         linked: false,
+        leads: Vec::new(),
         closed: false,
         instead: None,
         unsettled: false,

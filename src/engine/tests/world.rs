@@ -291,6 +291,7 @@ impl World {
                 observed,
                 age,
                 linked: false,
+                leads: Vec::new(),
                 closed: false,
                 instead: None,
                 unsettled: false,
