@@ -4,9 +4,9 @@ use super::{Interrupt, Workspace};
 use crate::activity::now;
 use crate::options::{ACCESS_KEY, REGION, SECRET_KEY};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct Daemon<'a> {
     interrupt: Interrupt,
     settings: Vec<(String, String)>,
     child: Option<Child>,
+    /// It was asked to end before it caught the signal.
+    asked_early: bool,
 }
 
 impl<'a> Daemon<'a> {
@@ -29,7 +31,14 @@ impl<'a> Daemon<'a> {
     #[must_use]
     pub fn new(workspace: &'a Workspace, endpoint: &str, interrupt: Interrupt) -> Self {
         let endpoint = endpoint.to_owned();
-        Self { workspace, endpoint, interrupt, settings: Vec::new(), child: None }
+        Self {
+            workspace,
+            endpoint,
+            interrupt,
+            settings: Vec::new(),
+            child: None,
+            asked_early: false,
+        }
     }
 
     /// Gives it another setting than the default, by the name of its variable.
@@ -72,6 +81,7 @@ impl<'a> Daemon<'a> {
             .process_group(0)
             .spawn();
         self.child = Some(child?);
+        self.asked_early = false;
         Ok(())
     }
 
@@ -106,9 +116,18 @@ impl<'a> Daemon<'a> {
         }
         let pid = self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok());
         if let Some(pid) = pid.and_then(Pid::from_raw) {
+            self.asked_early |= !catches(pid, Signal::TERM)?;
             kill_process(pid, Signal::TERM)?;
         }
         Ok(())
+    }
+
+    /// Whether it ended as it has to when it was asked to: with 0, or by the signal if it did not catch that
+    /// yet, and so had not done anything.
+    #[must_use]
+    pub fn has_ended_well(&self, status: ExitStatus) -> bool {
+        let by_signal = status.signal() == Some(Signal::TERM.as_raw());
+        status.success() || (self.asked_early && by_signal)
     }
 
     /// How it ended after it was asked to. `None` if it had to be killed, after `patience` or because of
@@ -150,4 +169,12 @@ impl Drop for Daemon<'_> {
             eprintln!("the daemon may still run: {error}");
         }
     }
+}
+
+/// Whether a process has a handler for this signal.
+fn catches(pid: Pid, signal: Signal) -> io::Result<bool> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    Ok(mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1))
 }

@@ -17,15 +17,12 @@ use crate::versions::Versions;
 use crate::writer::{Shared, Writer};
 use file_sync_dev_s3::rig::{Daemon, Interrupt};
 use file_sync_dev_s3::{FaultKind, now};
-use rustix::process::Signal;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -80,8 +77,6 @@ pub(crate) struct Conductor<'a> {
     kills: u64,
     terms: u64,
     limited: u64,
-    /// How long the daemon's log was when it was started.
-    log_before: u64,
     /// Objects without a file that no state knows any more.
     pub(crate) left_over: usize,
     pub(crate) failures: Vec<String>,
@@ -124,7 +119,6 @@ impl<'a> Conductor<'a> {
             kills: 0,
             terms: 0,
             limited: 0,
-            log_before: 0,
             left_over: 0,
             failures: Vec::new(),
         })
@@ -228,13 +222,7 @@ impl<'a> Conductor<'a> {
             self.limited += u64::from(watches.or(instances).is_some());
             private::limit(watches, instances)?;
         }
-        // It need not be there yet.
-        self.log_before = self.log_bytes().unwrap_or(0);
         self.daemon.start()
-    }
-
-    fn log_bytes(&self) -> io::Result<u64> {
-        Ok(fs::metadata(self.stage.workspace.log())?.len())
     }
 
     fn signal(&mut self, shared: &Shared) -> io::Result<()> {
@@ -265,8 +253,6 @@ impl<'a> Conductor<'a> {
 
     fn terminate(&mut self, shared: &Shared) -> io::Result<()> {
         shared.states.term();
-        // It says nothing before it listens to signals, and until then it ends by them.
-        let listens = self.log_bytes()? > self.log_before;
         self.daemon.terminate()?;
         self.terms += 1;
         if self.dice.u32(..3) == 0 {
@@ -277,10 +263,8 @@ impl<'a> Conductor<'a> {
             }
         }
         let ended = self.daemon.wait(TIME_TO_STOP)?;
-        let in_order = |status: ExitStatus| {
-            status.success() || (!listens && status.signal() == Some(Signal::TERM.as_raw()))
-        };
-        if !ended.is_some_and(in_order) && !self.interrupt.is_urgent() {
+        let in_order = ended.is_some_and(|status| self.daemon.has_ended_well(status));
+        if !in_order && !self.interrupt.is_urgent() {
             self.failures.push(format!("SIGTERM ended the daemon with {ended:?}"));
         }
         shared.states.term();

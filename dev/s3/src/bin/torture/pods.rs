@@ -274,7 +274,8 @@ impl<'a> Pods<'a> {
         daemon.terminate()?;
         let ended = daemon.wait(TIME_TO_STOP)?;
         // What is left is on a state that survives.
-        if !ended.is_some_and(|status| status.success()) && !self.interrupt.is_urgent() {
+        let in_order = ended.is_some_and(|status| daemon.has_ended_well(status));
+        if !in_order && !self.interrupt.is_urgent() {
             self.failures.push(format!("SIGTERM ended pod {number} with {ended:?}"));
         }
         self.end_application(application)

@@ -76,7 +76,7 @@ impl Conductor<'_> {
         let ended =
             if at_once { outgoing.daemon.wait(patience)? } else { outgoing.daemon.ended()? };
         match ended {
-            Some(status) if !status.success() => {
+            Some(status) if !outgoing.daemon.has_ended_well(status) => {
                 self.failures.push(format!("the outgoing instance ended with {status}"));
             }
             None if at_once || now() >= asked + TIME_TO_STOP => {
