@@ -71,10 +71,10 @@ class Place:
 
     def example(self, name: str, patches: list[Object], components: tuple[str, ...] = ("static-keys",)) -> Path:
         """An overlay of one of `k8s/`, as a user makes it: bucket, keys and the application's command are its own."""
-        if name == "statefulset":
+        source = self.folder / "k8s"
+        if name == "statefulset" and not source.exists():
             # Each pod has a prefix of its own, which is the same in every test.
             self.store.clear("documents")
-        source = self.folder / "k8s"
         shutil.copytree(ROOT / "k8s", source, dirs_exist_ok=True)
         inner = source / ("base" if name == "base" else f"examples/{name}")
         config = yaml.safe_load((inner / "config.yml").read_text()) | CONFIG | {"s3_prefix": self.name}

@@ -1,4 +1,4 @@
-"""More than one pod on the same files: two on one claim, and one after a volume that was lost."""
+"""More than one of it: two releases in a namespace, two pods on one claim, and the files of a volume that was lost."""
 
 from __future__ import annotations
 
@@ -22,6 +22,22 @@ def release(place: Place, name: str, claim: str, **more: object) -> Object:
     values = place.values(source={"existingClaim": claim}, config=config, mode="deployment")
     place.helm("helm-4.2", "install", name, CHART, "--values", values).fine()
     return ready(place, f"{name}-file-sync-service")
+
+
+def test_two_releases_in_a_namespace_share_nothing(place: Place) -> None:
+    folders = {name: place.claim(name) for name in ("one", "two")}
+    for name, folder in folders.items():
+        for file in ("a", "b"):
+            (folder / file).write_text(name)
+        release(place, name, name)
+    both = {"one/a": "one", "one/b": "one", "two/a": "two", "two/b": "two"}
+    place.mirrors(text(**both))
+    (folders["one"] / "a").unlink()
+    del both["one/a"]
+    place.mirrors(text(**both))
+    place.helm("helm-4.2", "uninstall", "one").fine()
+    (folders["two"] / "c").write_text("two")
+    place.mirrors(text(**both, **{"two/c": "two"}))
 
 
 def files(place: Place) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pytest
 from api import Api
 from common import ROOT
 from place import Place
+from test_install import CHART, ready
 
 CRDS = ROOT / "tests/packaging/crds"
 KINDS = ("podmonitors", "prometheusrules", "servicemonitors")
@@ -26,6 +27,22 @@ def crds(api: Api) -> Iterator[None]:
 
 def names(place: Place, kind: str) -> list[str]:
     return place.kubectl("get", kind, "--output=name").fine().split()
+
+
+@pytest.mark.parametrize("monitor", ["podMonitor", "serviceMonitor"])
+def test_monitor_and_rules_of_the_chart_are_installed_and_go_again(place: Place, helm: str, monitor: str) -> None:
+    place.claim("uploads")
+    enabled = {one: {"enabled": True} for one in (monitor, "prometheusRule")}
+    kinds = [f"{one.lower()}s" for one in enabled]
+    done = place.helm(helm, "install", "uploads", CHART, "--values", place.values(**enabled))
+    assert done.code == 0, done.said
+    assert "unknown field" not in done.err, done.said
+    ready(place, "uploads-file-sync-service-0")
+    for kind in kinds:
+        assert len(names(place, kind)) == 1, kind
+    place.helm(helm, "upgrade", "uploads", CHART, "--values", place.values(**enabled)).fine()
+    place.helm(helm, "uninstall", "uploads").fine()
+    assert [names(place, kind) for kind in KINDS] == [[], [], []]
 
 
 def test_the_component_is_accepted_with_every_field(place: Place, kubectl: str) -> None:

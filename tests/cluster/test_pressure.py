@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from api import Object, status
 from common import eventually, let_pass, run
-from place import CONFIG, Place, digests, text
+from place import CONFIG, Place, command, digests, pod_spec, text
 from test_install import CHART, ready
 
 pytestmark = pytest.mark.full
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.full
 NAME = "uploads-file-sync-service"
 # Of no other pod: what one of them frees would be there for this one.
 USER = 64200
+QUIET = "trap 'exit 0' TERM; while true; do sleep 0.2; done"
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
@@ -119,6 +120,41 @@ def test_one_that_does_not_move_any_more_is_started_again_by_its_probe(place: Pl
     assert status(now, "file-sync")["lastState"]["terminated"]["exitCode"] == 137
     assert place.recorder.events("Unhealthy")
     place.mirrors(text(a="a", b="b"))
+
+
+def write_all_the_time(trap: str) -> str:
+    folder = "/var/lib/documents"
+    return f"trap '{trap}' TERM; n=0; while true; do n=$((n+1)); echo $n >{folder}/file-$n; sleep 0.05; done"
+
+
+def test_a_grace_period_that_is_too_short_leaves_the_rest_to_the_next_pod(place: Place) -> None:
+    """The application ignores SIGTERM, so that all of the time is gone when the sidecar gets its own."""
+    short = pod_spec("StatefulSet", "documents", {"terminationGracePeriodSeconds": 3})
+    overlay = place.example("statefulset", [command("StatefulSet", "documents", write_all_the_time("")), short])
+    place.kubectl("apply", "--kustomize", overlay).fine()
+    pod = place.pod("documents-0", "documents")
+    prefix = "documents/documents-0"
+    eventually("files arrive", lambda: len(place.store.keys(prefix)) > 20, 60)
+    place.store.go_away()
+    let_pass(1)
+    place.kubectl("delete", "pod", "documents-0", "--wait=false").fine()
+    assert place.codes(place.last(pod))["documents"] == 137
+    place.store.come_back()
+    # The next ones have time, and an application that does not write.
+    overlay = place.example("statefulset", [command("StatefulSet", "documents", QUIET)])
+    place.kubectl("apply", "--kustomize", overlay).fine()
+
+    def patient() -> bool:
+        now = place.api.get("pods", place.name, "documents-0")
+        return now is not None and now["spec"]["terminationGracePeriodSeconds"] == 120 and is_running(now, "documents")
+
+    eventually("a pod with time enough runs", patient, 180)
+    volume = place.provisioner.folder(place.name, "data-documents-0")
+    eventually("the rest is sent", lambda: place.store.digests(prefix) == digests(volume), 60)
+
+
+def is_running(pod: Object, container: str) -> bool:
+    return "running" in status(pod, container).get("state", {})
 
 
 @pytest.fixture
