@@ -2,10 +2,10 @@
 //!
 //! An instance with a new state takes over objects with equal content, without a write. They keep the
 //! mark of the instance that wrote them. If that one still runs, as in a rollout, it may replace or delete
-//! them while it ends: they are its own. And while both run, the last one to write wins. So an instance whose
-//! state is new, or that meets an object of another writer in the place of its own, lists the bucket some time
-//! later. That the initial listing found nothing does not show that it is alone: two instances may have
-//! listed an empty prefix before either of them wrote to it.
+//! them while it ends: they are its own. And while both run, the last one to write wins. So an instance
+//! whose state is new, or that meets an object of another writer in the place of its own, lists the bucket
+//! some time later. That the initial listing found nothing does not show that it is alone: two instances
+//! may have listed an empty prefix before either of them wrote to it.
 //!
 //! # Invariants
 //!
