@@ -68,7 +68,7 @@ impl<S: ObjectStore> BucketCheck<S> {
     /// The length of the content in bytes.
     pub const BYTES: u64 = BODY.len() as u64;
 
-    /// Tries every request. Returns whether the store was reached.
+    /// Tries every request, until one fails that the others depend on.
     pub async fn run(&self, tell: TellDiagnosis<'_>) {
         if !self.list(tell).await {
             tell(Diagnosis::skipped("objects", "not tried: the bucket cannot be reached"));
