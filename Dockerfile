@@ -14,9 +14,10 @@ COPY contrib/release/build-version contrib/release/
 RUN contrib/image/toolchain "$TARGETARCH" /triple
 # Dependencies first, on empty sources: a change of the program does not build them again.
 COPY Cargo.toml Cargo.lock ./
+COPY dev/drivers/Cargo.toml dev/drivers/
 COPY dev/s3/Cargo.toml dev/s3/
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    mkdir -p src dev/s3/src && touch src/lib.rs dev/s3/src/lib.rs && echo 'fn main() {}' >src/main.rs \
+    mkdir -p src dev/drivers/src dev/s3/src && touch src/lib.rs dev/drivers/src/lib.rs dev/s3/src/lib.rs && echo 'fn main() {}' >src/main.rs \
     && contrib/image/static-build "$PROFILE" "$(cat /triple)"
 COPY src src
 # The commit that `--version` says.

@@ -1,5 +1,5 @@
-//! An S3 in memory for tests, measurements and the demo, and never part of the shipped program. Beside
-//! it, the invalidation API of CloudFront: [`CloudFront`].
+//! An S3 in memory for tests, measurements and the programs in `dev/drivers`, and never part of the shipped
+//! program. Beside it, the invalidation API of CloudFront: [`CloudFront`].
 //!
 //! It behaves as S3 does where a mirror depends on it: signatures, checksums, conditions, multipart
 //! uploads, listings. It remembers every version of every object and every request, and it fails on
@@ -18,6 +18,7 @@ mod backend;
 mod body;
 mod checksum;
 mod cloudfront;
+pub mod command_line;
 mod connection;
 mod dialect;
 mod discard;
@@ -30,9 +31,9 @@ mod object;
 mod operation;
 mod options;
 mod raw;
-pub mod rig;
 mod server;
 mod service;
+mod serving;
 mod store;
 mod upstream;
 
@@ -48,4 +49,5 @@ pub use raw::RawAnswer;
 /// The digests of an object, in Base64 as S3 shows them.
 pub use s3s::dto::Checksum;
 pub use server::Server;
+pub use serving::serve_until_stopped;
 pub use store::{Change, Store, What};

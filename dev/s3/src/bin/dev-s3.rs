@@ -1,7 +1,7 @@
 //! Runs the S3 in memory for a person or a script, until Ctrl-C.
 
 use file_sync_dev_s3::{
-    ACCESS_KEY, Action, Options, REGION, Rule, SECRET_KEY, Server, StoreMode, rig,
+    ACCESS_KEY, Action, Options, REGION, Rule, SECRET_KEY, Server, StoreMode, serve_until_stopped,
 };
 use std::error::Error;
 use std::process::ExitCode;
@@ -109,7 +109,7 @@ fn run(Arguments { options, faults }: &Arguments) -> Result<(), Box<dyn Error>> 
         server.endpoint(),
         options.buckets.join(", ")
     );
-    rig::serve_until_stopped(&mut server, &greeting)?;
+    serve_until_stopped(&mut server, &greeting)?;
     Ok(())
 }
 

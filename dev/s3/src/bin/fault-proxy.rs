@@ -1,6 +1,7 @@
 //! Stands between clients and any S3 over HTTP, and lets requests fail.
 
-use file_sync_dev_s3::{FaultRate, Options, Server, faults_of_all_kinds, rig};
+use file_sync_dev_s3::command_line::{self, CommandLine};
+use file_sync_dev_s3::{FaultRate, Options, Server, faults_of_all_kinds, serve_until_stopped};
 use std::error::Error;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
@@ -41,10 +42,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    rig::program("fault-proxy", USAGE, arguments, run)
+    command_line::program("fault-proxy", USAGE, arguments, run)
 }
 
-fn arguments(given: &mut rig::Options) -> Result<Arguments, String> {
+fn arguments(given: &mut CommandLine) -> Result<Arguments, String> {
     let defaults = Options::default();
     let options = Options {
         address: given.value("--listen")?.unwrap_or(defaults.address),
@@ -83,6 +84,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         server.endpoint(),
         arguments.upstream
     );
-    rig::serve_until_stopped(&mut server, &greeting)?;
+    serve_until_stopped(&mut server, &greeting)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use crate::stage::Stage;
 use crate::states::Content;
 use crate::target::Target;
 use crate::{PREFIX, equality};
-use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace};
+use file_sync_dev_drivers::{Daemon, Interrupt, Workspace};
 use file_sync_dev_s3::{FaultKind, Object, now};
 use std::error::Error;
 use std::fs;

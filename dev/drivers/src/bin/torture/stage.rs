@@ -7,7 +7,7 @@ use crate::PREFIX;
 use crate::canary::directories;
 use crate::states::{Content, States};
 use crate::target::Target;
-use file_sync_dev_s3::rig::{Daemon, Workspace};
+use file_sync_dev_drivers::{Daemon, Workspace};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_move, unmount};
 use std::ffi::CStr;
 use std::fs;

@@ -7,7 +7,8 @@
 //!   How many comparisons the daemon made because of the storm is printed.
 //! - A file counts only if its own bytes are in the bucket.
 
-use file_sync_dev_s3::rig::{self, Daemon, Interrupt, Workspace};
+use file_sync_dev_drivers::{Daemon, Interrupt, Workspace};
+use file_sync_dev_s3::command_line::{self, CommandLine};
 use file_sync_dev_s3::{BUCKET, Options, Server, now};
 use std::error::Error;
 use std::fs;
@@ -43,13 +44,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    rig::program("storm", USAGE, arguments, |arguments| {
+    command_line::program("storm", USAGE, arguments, |arguments| {
         let missed = run(arguments)?;
         Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
-fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
+fn arguments(options: &mut CommandLine) -> Result<Arguments, String> {
     let daemon = options.required("--daemon")?;
     Ok(Arguments { daemon, files: options.value("--files")?.unwrap_or(FILES) })
 }

@@ -1,4 +1,4 @@
-//! The command line of a program that runs the daemon, and its exit code.
+//! The command line of a program for development, and its exit code.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -12,9 +12,9 @@ const WRONG_USE: u8 = 2;
 
 /// The options that were not read yet.
 #[derive(Debug)]
-pub struct Options(Vec<String>);
+pub struct CommandLine(Vec<String>);
 
-impl Options {
+impl CommandLine {
     /// The value behind `name`, if it is there. Asked again, the next one.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Options {
 pub fn program<A>(
     name: &str,
     usage: &str,
-    read: impl FnOnce(&mut Options) -> Result<A, String>,
+    read: impl FnOnce(&mut CommandLine) -> Result<A, String>,
     run: impl FnOnce(&A) -> Result<ExitCode, Box<dyn Error>>,
 ) -> ExitCode {
     match arguments(std::env::args().skip(1), read) {
@@ -83,9 +83,9 @@ pub fn program<A>(
 /// `None` if the usage was asked for.
 fn arguments<A>(
     args: impl Iterator<Item = String>,
-    read: impl FnOnce(&mut Options) -> Result<A, String>,
+    read: impl FnOnce(&mut CommandLine) -> Result<A, String>,
 ) -> Result<Option<A>, String> {
-    let mut options = Options(args.collect());
+    let mut options = CommandLine(args.collect());
     if options.flag("--help") | options.flag("-h") {
         return Ok(None);
     }

@@ -1,6 +1,6 @@
 //! The temporary directory: what is mirrored, the daemon's state, its configuration and its log.
 
-use crate::options::{BUCKET, REGION};
+use file_sync_dev_s3::{BUCKET, REGION};
 use std::cell::Cell;
 use std::fs;
 use std::io;

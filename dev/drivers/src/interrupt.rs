@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM.
 
-use crate::activity::now;
+use file_sync_dev_s3::now;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

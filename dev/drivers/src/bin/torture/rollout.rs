@@ -4,8 +4,8 @@
 use crate::conductor::{Conductor, TIME_TO_STOP};
 use crate::stage::Stage;
 use crate::writer::Shared;
+use file_sync_dev_drivers::Daemon;
 use file_sync_dev_s3::now;
-use file_sync_dev_s3::rig::Daemon;
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};

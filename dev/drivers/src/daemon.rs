@@ -1,8 +1,7 @@
 //! The daemon, as a child process.
 
-use super::{Interrupt, Workspace};
-use crate::activity::now;
-use crate::options::{ACCESS_KEY, REGION, SECRET_KEY};
+use crate::{Interrupt, Workspace};
+use file_sync_dev_s3::{ACCESS_KEY, REGION, SECRET_KEY, now};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io;

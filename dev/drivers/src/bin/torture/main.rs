@@ -30,7 +30,8 @@ mod versions;
 mod writer;
 
 use conductor::{Conductor, Plan};
-use file_sync_dev_s3::rig::{self, Interrupt};
+use file_sync_dev_drivers::Interrupt;
+use file_sync_dev_s3::command_line::{self, CommandLine};
 use file_sync_dev_s3::{FaultKind, StoreMode, StoreModes};
 use stage::Stage;
 use std::error::Error;
@@ -88,10 +89,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    rig::program("torture", USAGE, arguments, run)
+    command_line::program("torture", USAGE, arguments, run)
 }
 
-fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
+fn arguments(options: &mut CommandLine) -> Result<Arguments, String> {
     let seconds = options.value("--seconds")?.unwrap_or(60);
     Ok(Arguments {
         daemon: options.required("--daemon")?,
@@ -110,7 +111,7 @@ fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
     })
 }
 
-fn modes(options: &mut rig::Options) -> Result<StoreModes, String> {
+fn modes(options: &mut CommandLine) -> Result<StoreModes, String> {
     let mut modes = Vec::new();
     while let Some(mode) = options.value::<StoreMode>("--mode")? {
         modes.push(mode);
@@ -118,7 +119,7 @@ fn modes(options: &mut rig::Options) -> Result<StoreModes, String> {
     Ok(modes.into_iter().collect())
 }
 
-fn faults(options: &mut rig::Options) -> Result<Vec<FaultKind>, String> {
+fn faults(options: &mut CommandLine) -> Result<Vec<FaultKind>, String> {
     let mut kinds = Vec::new();
     while let Some(kind) = options.value("--fault")? {
         kinds.push(kind);
@@ -190,7 +191,7 @@ fn verdict(seed: u64, failures: &[String], interrupt: &Interrupt, well: &str) ->
     }
     if interrupt.is_set() {
         println!("interrupted: nothing was wrong until then, and there is no verdict");
-        return ExitCode::from(rig::INTERRUPTED);
+        return ExitCode::from(command_line::INTERRUPTED);
     }
     println!("all is well: {well}");
     ExitCode::SUCCESS

@@ -4,7 +4,7 @@ use crate::PREFIX;
 use crate::compare::{Comparison, files};
 use crate::follow::Follower;
 use crate::screen::{Screen, human};
-use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace, content};
+use file_sync_dev_drivers::{Daemon, Interrupt, Workspace, content};
 use file_sync_dev_s3::{BUCKET, Server};
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -10,7 +10,8 @@
 mod bare;
 
 use bare::Bare;
-use file_sync_dev_s3::rig::{self, Daemon, Interrupt, Workspace, content};
+use file_sync_dev_drivers::{Daemon, Interrupt, Workspace, content};
+use file_sync_dev_s3::command_line::{self, CommandLine};
 use file_sync_dev_s3::{BUCKET, Options, Server, now};
 use std::error::Error;
 use std::fs::{self, File};
@@ -49,10 +50,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    rig::program("latency", USAGE, arguments, run)
+    command_line::program("latency", USAGE, arguments, run)
 }
 
-fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
+fn arguments(options: &mut CommandLine) -> Result<Arguments, String> {
     let daemon = options.required("--daemon")?;
     let files = options.value("--files")?.unwrap_or(FILES);
     if files == 0 {

@@ -13,7 +13,8 @@ mod story;
 mod visitor;
 
 use compare::Comparison;
-use file_sync_dev_s3::rig::{self, Daemon, Interrupt, Workspace};
+use file_sync_dev_drivers::{Daemon, Interrupt, Workspace};
+use file_sync_dev_s3::command_line::{self, CommandLine};
 use file_sync_dev_s3::{BUCKET, Options, Server};
 use follow::Follower;
 use screen::Screen;
@@ -53,16 +54,16 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    rig::program("demo", USAGE, arguments, |arguments| {
+    command_line::program("demo", USAGE, arguments, |arguments| {
         Ok(match run(arguments)? {
             Outcome::Equal => ExitCode::SUCCESS,
             Outcome::Different => ExitCode::FAILURE,
-            Outcome::Interrupted => ExitCode::from(rig::INTERRUPTED),
+            Outcome::Interrupted => ExitCode::from(command_line::INTERRUPTED),
         })
     })
 }
 
-fn arguments(options: &mut rig::Options) -> Result<Arguments, String> {
+fn arguments(options: &mut CommandLine) -> Result<Arguments, String> {
     let daemon = options.required("--daemon")?;
     Ok(Arguments { daemon, once: options.flag("--once") })
 }

@@ -2,7 +2,7 @@
 
 use crate::compare::files;
 use crate::screen::{Screen, human};
-use file_sync_dev_s3::rig::{Daemon, Interrupt, Workspace};
+use file_sync_dev_drivers::{Daemon, Interrupt, Workspace};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

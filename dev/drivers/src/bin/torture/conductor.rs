@@ -15,7 +15,7 @@ use crate::target::Target;
 use crate::verdict::Foreign;
 use crate::versions::Versions;
 use crate::writer::{Shared, Writer};
-use file_sync_dev_s3::rig::{Daemon, Interrupt};
+use file_sync_dev_drivers::{Daemon, Interrupt};
 use file_sync_dev_s3::{FaultKind, now};
 use std::error::Error;
 use std::fmt::Write as _;
