@@ -48,7 +48,7 @@ BUCKET ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo latency bench test e2e check fmt fmt-check clippy doc deny unit run-example clean torture
-.PHONY: advisories bench-scale charts e2e-cluster image-rootfs packaging release-artifacts sbom soak
+.PHONY: advisories bench-scale charts e2e-cluster image-rootfs packaging release-artifacts sbom site soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ e2e-cluster: $(VENV)/.ready image-rootfs ## tests pods on a Kubernetes node buil
 
 charts: $(VENV)/.ready ## write what in the charts follows from something else: schemas, tables, the sidecar's container
 	$(VENV)/bin/python helm/generate.py
+
+site: $(VENV)/.ready ## target/site/html: the documentation as web pages; a broken link is an error
+	$(VENV)/bin/python contrib/site/build $(TARGET)/site
 
 image-rootfs: ## target/image: what the image holds, built here (docker build --build-arg ROOTFS=prebuilt .)
 	CARGO_TARGET_DIR=$(TARGET) contrib/image/static-build $(IMAGE_PROFILE) $(IMAGE_TRIPLE)

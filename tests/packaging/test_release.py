@@ -94,6 +94,7 @@ def _yaml() -> list[Path]:
         ROOT / "compose.yaml",
         *ROOT.glob("monitoring/*.yaml"),
         *ROOT.glob("contrib/compose/*.yml"),
+        *ROOT.glob("contrib/site/*.yml"),
         *ROOT.glob("k8s/**/*.y*ml"),
         *APPLICATION.glob("*.yaml"),
         *APPLICATION.glob("ci/*.yaml"),
