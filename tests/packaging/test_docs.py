@@ -59,6 +59,24 @@ def test_every_relative_link_leads_to_a_file_and_a_heading_that_exist() -> None:
     assert not broken, "\n".join(broken)
 
 
+def test_every_event_of_the_log_that_a_page_names_exists() -> None:
+    """`source.unavailable` and the like: a reader searches the log for it."""
+    logged = {
+        event
+        for path in ROOT.glob("src/**/*.rs")
+        if "tests" not in path.parts and path.name != "tests.rs"
+        for event in re.findall(r'"([a-z0-9_]+\.[a-z0-9_]+)"', path.read_text())
+    }
+    rooms = {event.partition(".")[0] for event in logged}
+    missing = []
+    for page in ("TROUBLESHOOTING", "OPERATIONS", "RESTORE", "SCALING", "CLOUDFRONT"):
+        for name in re.findall(r"`([a-z0-9_]+\.[a-z0-9_]+)`", (ROOT / f"docs/{page}.md").read_text()):
+            if name.partition(".")[0] in rooms and name not in logged:
+                missing.append(f"{page}: {name}")
+    assert len(logged) > 50
+    assert not missing, missing
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     reached: set[Path] = set()
     waiting = [ROOT / "README.md"]
