@@ -65,7 +65,8 @@ def test_every_event_of_the_log_that_a_page_names_exists() -> None:
         event
         for path in ROOT.glob("src/**/*.rs")
         if "tests" not in path.parts and path.name != "tests.rs"
-        for event in re.findall(r'"([a-z0-9_]+\.[a-z0-9_]+)"', path.read_text())
+        # Events, and the fields beside them.
+        for event in re.findall(r'(?:"|\b)([a-z0-9_]+\.[a-z0-9_]+)(?:"| = )', path.read_text())
     }
     rooms = {event.partition(".")[0] for event in logged}
     missing = []
