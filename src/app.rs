@@ -24,6 +24,7 @@ mod memory_limit;
 mod parts;
 mod progress;
 mod reload;
+mod request_limit;
 mod restoring;
 mod shards;
 mod source;
@@ -175,6 +176,9 @@ async fn run_with_endpoints(
     announce::started(&loaded.config);
     confinement::log(&console.confinement);
     if let Some(fitted) = memory_limit::fit(&mut loaded.config) {
+        fitted.log();
+    }
+    if let Some(fitted) = request_limit::fit(&mut loaded.config) {
         fitted.log();
     }
     let config = loaded.config.clone();

@@ -242,6 +242,7 @@ impl Engine {
             }
             Event::Surveyed(survey) => self.survey = survey,
             Event::Watched(watch) => self.watched(watch, now),
+            Event::Concurrency(requests) => self.queue.set_concurrency(requests),
             Event::Asked(ask) => self.asked(ask, now),
             Event::Tick => {}
             Event::Stop(request) => self.stop(request, now),
@@ -278,6 +279,12 @@ impl Engine {
     #[must_use]
     pub fn deletes_waiting(&self) -> u64 {
         if self.queue.deletes_wait() { self.queue.counts().deletes } else { 0 }
+    }
+
+    /// How many requests may be under way at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.queue.concurrency()
     }
 
     /// How much is mirrored and how much is left.

@@ -27,6 +27,7 @@
 mod asked;
 mod backoff;
 mod breaker;
+mod concurrency;
 mod lane;
 mod merge;
 mod patience;
@@ -35,6 +36,7 @@ mod window;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerTransition};
+pub use concurrency::prepared;
 pub use lane::Lane;
 pub use patience::{OutageLimit, Patience};
 
@@ -71,10 +73,9 @@ const RETRY_AFTER_MAX_MS: UnixMillis = 60_000;
 /// The limits of the queue.
 #[derive(Debug, Clone)]
 pub struct QueueSettings {
-    /// Tries that may run at once.
+    /// Requests that may be under way at once, at the start: see [`Queue::set_concurrency`].
     pub concurrency: usize,
-    /// Small puts that may be under way; those beyond [`concurrency`](Self::concurrency) wait for a
-    /// lane of the transfer, their files read and their rows on disk, many by one commit.
+    /// Small puts that may be under way, at the start: see [`prepared`].
     pub prepared: usize,
     /// Files above this are large, bytes.
     pub large_bytes: u64,

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -33,7 +34,7 @@ pub struct Threads {
 
 struct Pool {
     name: String,
-    count: usize,
+    count: AtomicUsize,
     state: Mutex<PoolState>,
     /// Signals work, or the end.
     wake: Condvar,
@@ -76,13 +77,18 @@ impl Threads {
     pub fn new(name: &str, count: usize) -> io::Result<Self> {
         let pool = Arc::new(Pool {
             name: name.to_owned(),
-            count: count.max(1),
+            count: AtomicUsize::new(count.max(1)),
             state: Mutex::default(),
             wake: Condvar::new(),
         });
         pool.lock().threads = 1;
         pool.spawn()?;
         Ok(Self { pool })
+    }
+
+    /// Changes the maximum. Threads above it end when they are idle.
+    pub fn set_count(&self, count: usize) {
+        self.pool.count.store(count.max(1), Ordering::Relaxed);
     }
 
     /// Runs `work` on a thread. The work must not wait for other work of its kind.
@@ -122,7 +128,8 @@ impl Pool {
     fn add(self: &Arc<Self>, job: Job) {
         let mut state = self.lock();
         state.jobs.push_back(job);
-        let another = state.jobs.len() > state.idle && state.threads < self.count;
+        let another =
+            state.jobs.len() > state.idle && state.threads < self.count.load(Ordering::Relaxed);
         state.threads += usize::from(another);
         drop(state);
         self.wake.notify_one();
@@ -182,8 +189,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
     use futures_util::future::join_all;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Barrier, mpsc};
+    use std::sync::{Barrier, mpsc};
 
     #[tokio::test]
     async fn so_many_work_at_once_and_no_more() {

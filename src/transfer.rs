@@ -54,6 +54,8 @@ pub use metered::{Instrumented, ObservedAnswer, ObservedRequest, RequestObserver
 pub use multipart::largest_file;
 pub use overlap::OverlapReview;
 pub use pace::PaceSettings;
+/// Requests that may be under way at the start, and where their number does not follow the store.
+pub use pace::START as CONCURRENCY_AT_START;
 pub use port::{
     DeleteRequest, DeleteResult, ListedObject, ListedVersion, ObjectMetadata, ObjectStore, Page,
     StoredObject, VersionPage, VersionPosition, WriteResult,
@@ -227,12 +229,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         settings: TransferSettings,
     ) -> io::Result<Self> {
         let memory = TransferMemory::new(settings.memory, settings.multipart_part_size);
-        let readers = ReaderPool::new(settings.pace.requests)?;
         let prepared = tokio::sync::Mutex::new(PreparedRecords::new(settings.listed));
         let conditions = Conditions::new(settings.conditions);
         let overlap = overlap::ComparisonNeed::new(settings.overlap);
         let knows_absence = AtomicBool::new(settings.listed);
         let store = BucketStore::new(store, settings.pace.clone());
+        let readers = ReaderPool::new(store.current_limit())?;
         Ok(Self {
             root,
             store,
@@ -246,6 +248,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             lacks_conditions: AtomicBool::new(false),
             overlap,
         })
+    }
+
+    /// How many requests may be under way at present.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.store.current_limit().get()
     }
 
     /// Reads the file of a single small put, while its row is still on the way to the disk. Nothing is

@@ -83,6 +83,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: Uni
         "totals": totals(snapshot),
         "throughput": throughput(snapshot, now),
         "bandwidth": bandwidth(sources, now),
+        "concurrency": { "limit": snapshot.concurrency },
         "lag": lag(snapshot),
         "last_success": snapshot.history.last_success.map(rfc3339),
         "recent": recent(snapshot, None),

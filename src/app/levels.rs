@@ -61,6 +61,7 @@ fn of_snapshot(snapshot: &Snapshot) -> GaugeValues {
         gaps: Some(snapshot.gaps),
         deletes_held: Some(if snapshot.deletes_held { counts.deletes } else { 0 }),
         mirrored_files: Some(counts.mirrored),
+        concurrency: u64::try_from(snapshot.concurrency).ok().filter(|limit| *limit > 0),
         outage: Some(outage.as_ref().map_or("", |outage| outage.class.as_str())),
         source_available: Some(snapshot.phase != Phase::WaitingForSource),
         watch_mode: Some(watch.mode.as_str()),

@@ -13,7 +13,7 @@ use crate::model::BandwidthSchedule;
 use crate::reconcile::ReportError;
 use crate::root::Root;
 use crate::store::{Change, ReadOnlyState, Store, StoreOpenError, UnusableState};
-use crate::transfer::{self, DryRun, PaceSettings, S3, Transfer};
+use crate::transfer::{self, CONCURRENCY_AT_START, DryRun, PaceSettings, S3, Transfer};
 use crate::verify::{self, Finding, FindingKind, Verify};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -148,7 +148,7 @@ async fn compare(
         keeps: config.delete_policy == DeletePolicy::Keep,
         checksum,
         metadata: config.refresh_metadata,
-        requests: config.max_concurrent_transfers,
+        requests: config.max_concurrent_transfers.min(CONCURRENCY_AT_START),
     };
     let mut tell = |told| match told {
         verify::VerifyEvent::Finding(finding) => {

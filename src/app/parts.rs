@@ -19,7 +19,8 @@ use crate::safe_file::FileReaders;
 use crate::settle;
 use crate::store::{StateBinding, StateCounts};
 use crate::transfer::{
-    self, CapabilityProbe, ConditionSupport, EndpointKind, PaceSettings, S3Settings, Transfer,
+    self, CONCURRENCY_AT_START, CapabilityProbe, ConditionSupport, EndpointKind, PaceSettings,
+    S3Settings, Transfer,
 };
 use crate::writer;
 use std::sync::Arc;
@@ -31,16 +32,13 @@ const SETTLE_PATHS_MAX: usize = 65_536;
 const SETTLE_TREES_MAX: usize = 4_096;
 /// Maximum number of queue rows in memory; about 500 bytes each.
 const QUEUE_WINDOW_MAX: usize = 20_000;
-/// Small files in progress per permitted request: further ones have been read, and their row is on
-/// disk.
-const PREPARED: usize = 4;
 /// Maximum time at the start to clean up after a crash.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 /// The pause after the first failure of a path.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// Connections besides those for content: inspections, deletes, listings.
-const CONTROL_CONNECTIONS: usize = 4;
+pub(super) const CONTROL_CONNECTIONS: usize = 4;
 /// The maximum size that S3 copies in one request.
 const COPY_BYTES_MAX: u64 = 5 << 30;
 /// The part size of larger copies; S3 copies several parts at once.
@@ -303,6 +301,7 @@ pub(super) fn engine_settings(
     reapply: Option<Arc<Rules>>,
 ) -> engine::EngineSettings {
     let propagate_deletes = config.delete_policy == DeletePolicy::Propagate;
+    let concurrency = config.max_concurrent_transfers.min(CONCURRENCY_AT_START);
     engine::EngineSettings {
         prefix: config.prefix.clone(),
         bucket: config.bucket.clone(),
@@ -315,8 +314,8 @@ pub(super) fn engine_settings(
             trees_max: SETTLE_TREES_MAX,
         },
         queue: queue::QueueSettings {
-            concurrency: config.max_concurrent_transfers,
-            prepared: config.max_concurrent_transfers * PREPARED,
+            concurrency,
+            prepared: queue::prepared(concurrency),
             large_bytes: config.multipart_threshold,
             window_max: QUEUE_WINDOW_MAX,
             backoff: Backoff {

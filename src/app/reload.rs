@@ -6,7 +6,7 @@
 //! - One check per second of the file that the path leads to detects every way to replace it: the
 //!   link of a mounted ConfigMap, a rename, a write in place. No event covers all of them.
 
-use super::{App, memory_limit, parts};
+use super::{App, memory_limit, parts, request_limit};
 use crate::admin::{ConfigurationStatus, ShownSetting};
 use crate::aws::Aws;
 use crate::config::{self, Config, ConfigSources, EffectiveSetting, LoadedConfig, Problems};
@@ -188,6 +188,9 @@ impl ConfigWatcher {
         if live.iter().any(|key| *key != level) {
             let mut config = config.clone();
             if let Some(fitted) = memory_limit::fit(&mut config) {
+                fitted.log();
+            }
+            if let Some(fitted) = request_limit::fit(&mut config) {
                 fitted.log();
             }
             self.wanted.send_replace(Arc::new(config));

@@ -7,7 +7,7 @@
 
 use super::parts::{self, transfer_settings};
 use super::source::{DirectoryRelation, WatchedSource};
-use super::{AppError, first_binding, memory_limit, owner_of, target};
+use super::{AppError, first_binding, memory_limit, owner_of, request_limit, target};
 use crate::aws::Aws;
 use crate::cli::{Exit, ReportWriter};
 use crate::clock::unix_millis;
@@ -96,6 +96,7 @@ pub async fn restore(
     mut report: ReportWriter,
 ) -> Exit {
     memory_limit::fit(&mut config);
+    request_limit::fit(&mut config);
     let mut progress = ProgressLine::new();
     let dry_run = request.dry_run;
     let mut tell = |event: &RestoreEvent| match event {

@@ -325,8 +325,9 @@ pub(super) const S3_LEASE: Key = key(
 pub(super) const MAX_CONCURRENT_TRANSFERS: Key = key(
     "max_concurrent_transfers",
     whole("requests", 1, 1000),
-    DefaultValue::Value("16"),
-    "the most uploads, parts and copies at one time; fewer by itself while S3 says SlowDown",
+    DefaultValue::Value("256"),
+    "the upper bound of concurrent requests for uploads, parts and copies; the daemon starts with 16 at most, and \
+     finds the best number by itself",
 );
 pub(super) const MULTIPART_THRESHOLD: Key = key(
     "multipart_threshold_mib",

@@ -381,7 +381,7 @@ fn told_everything_at_once() {
          config.yml:7: s3_endpoint_url: \"ftp://***@host\" holds credentials, which no request \
          would use; take them out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY\n  \
          config.yml:8: max_concurrent_transfers: \"0\" is out of range; \
-         write requests from 1 to 1000, such as 16\n  \
+         write requests from 1 to 1000, such as 256\n  \
          config.yml:9: transfer_memory_mib: \"128\" MiB are less than multipart_threshold_mib (200), \
          which one request holds in memory; write at least 200, or lower that\n  \
          config.yml:10: log_level: \"verbose\" is not a log level; write off, error, warn, info, debug or \

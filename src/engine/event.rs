@@ -50,6 +50,8 @@ pub enum Event {
     },
     /// Changes are seen otherwise than before.
     Watched(Watch),
+    /// So many requests may be under way at once.
+    Concurrency(usize),
     /// A person or a program asks for something.
     Asked(EngineCommand),
     /// Time went by.

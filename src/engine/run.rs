@@ -242,8 +242,10 @@ impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
         detector: Option<&Detector>,
     ) -> Option<RunEnd> {
         let watch = self.parts.rescan.watch(detector);
-        if engine.watch() != watch {
-            let event = Event::Watched(watch);
+        let watched = (engine.watch() != watch).then_some(Event::Watched(watch));
+        let requests = self.parts.transfer.concurrency();
+        let allowed = (engine.concurrency() != requests).then_some(Event::Concurrency(requests));
+        for event in watched.into_iter().chain(allowed) {
             publisher.heard(&event);
             let end = self.take_in(engine, std::iter::once(event)).await;
             if end.is_some() {

@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub settling: usize,
     /// Tries under way.
     pub running: usize,
+    /// Requests that may be under way at once.
+    pub concurrency: usize,
     /// What is known not to be in S3 as it is, beside what waits for its turn.
     pub gaps: CoverageGaps,
     /// Some of the paths that could not be read, and why. Who shows them decides who may see them.
@@ -357,6 +359,7 @@ impl Engine {
             survey: self.survey.clone(),
             settling: self.settle.len() + self.looks.len(),
             running: self.queue.running(),
+            concurrency: self.concurrency(),
             gaps: self.gaps(),
             unread: self.unread.named(),
             deletes_held: self.queue.deletes_wait(),

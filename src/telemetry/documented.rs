@@ -115,6 +115,7 @@ fn full_levels() -> GaugeValues {
         deletes_held: Some(1),
         other_writer: Some(true),
         mirrored_files: Some(1),
+        concurrency: Some(1),
         invalidation_waiting: Some(1),
         invalidation_paths: Some([("accepted", 1), ("completed", 1), ("failed", 0)]),
         reloads: Some(ReloadCounts::default()),

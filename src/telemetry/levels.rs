@@ -25,6 +25,8 @@ pub struct GaugeValues {
     pub other_writer: Option<bool>,
     /// Files that are in S3.
     pub mirrored_files: Option<u64>,
+    /// Requests that may be under way at once.
+    pub concurrency: Option<u64>,
     /// Changed paths that were not sent to the CDN.
     pub invalidation_waiting: Option<u64>,
     /// Paths that the CDN accepted, completed, and those of failed requests.
@@ -90,13 +92,14 @@ fn observe_gaps(meter: &Meter, levels: &GaugeSource) {
 /// Registers `levels` with the meter.
 pub(super) fn observe(meter: &Meter, levels: impl Fn() -> GaugeValues + Send + Sync + 'static) {
     let levels: GaugeSource = Arc::new(levels);
-    let plain: [(&Metric, GaugeReader); 19] = [
+    let plain: [(&Metric, GaugeReader); 20] = [
         (&table::PENDING_FILES, |levels| levels.pending_files),
         (&table::PENDING_BYTES, |levels| levels.pending_bytes),
         (&table::OLDEST_PENDING, |levels| levels.oldest_pending),
         (&table::DELETES_HELD, |levels| levels.deletes_held),
         (&table::OTHER_WRITER, |levels| levels.other_writer.map(u64::from)),
         (&table::MIRRORED_FILES, |levels| levels.mirrored_files),
+        (&table::CONCURRENCY_LIMIT, |levels| levels.concurrency),
         (&table::INVALIDATION_WAITING, |levels| levels.invalidation_waiting),
         (&table::CREDENTIALS_EXPIRY, |levels| levels.credentials_expiry),
         (&table::CONFIG_CURRENT, |levels| levels.reloads.map(|reloads| u64::from(!reloads.stale))),

@@ -145,6 +145,8 @@ table! {
         "When a change was last brought into S3, in seconds since 1970; missing before the first.";
     S3_REQUESTS: "s3_requests_total", InstrumentKind::Counter, "{request}", [REQUEST, REQUEST_RESULT],
         "Requests to S3, by how they ended.";
+    CONCURRENCY_LIMIT: "concurrency_limit", InstrumentKind::Gauge, "{request}", [],
+        "Requests that may be under way at once: it follows the store, up to max_concurrent_transfers.";
     CREDENTIALS_EXPIRY: "credentials_expiry_timestamp_seconds", InstrumentKind::Gauge, "s", [],
         "When the credentials for AWS end, in seconds since 1970; missing while there are none, or no end.";
     CREDENTIALS_RENEWED: "credentials_renewed_timestamp_seconds", InstrumentKind::Gauge, "s", [],

@@ -9,7 +9,7 @@
 //! refused it. Success is no reason to forget it: until the attempt has ended well, only this shows
 //! that there is an object.
 
-use super::pace::{PaceSettings, RateLimited};
+use super::pace::{CurrentLimit, PaceSettings, RateLimited};
 use super::{
     DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
 };
@@ -127,9 +127,9 @@ impl<S: ObjectStore> BucketStore<S> {
         Self(RateLimited::new(store, settings))
     }
 
-    #[cfg(test)]
-    pub(super) fn lanes(&self) -> usize {
-        self.0.lanes()
+    /// See [`RateLimited::current_limit`].
+    pub(super) fn current_limit(&self) -> CurrentLimit {
+        self.0.current_limit()
     }
 
     pub(super) async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {

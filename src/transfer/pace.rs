@@ -1,42 +1,40 @@
 //! How many requests are under way at once, and how many bytes a second: a store around the store.
 //!
-//! Concurrency follows what S3 says: being asked for less halves it, and each request that goes well
-//! while all lanes are taken adds a fraction of one, so that a whole round adds one. It is the rule
-//! TCP goes by, for the same reason: clients that know nothing of each other share what there is.
-//!
 //! # Invariants
 //!
-//! - At most `requests` are under way, of which parts of large files are three quarters.
+//! - At most as many requests are under way as the [`AdaptiveLimit`] allows, of which parts of large files
+//!   are three quarters.
 //! - With a limit on bytes, over any longer time the rate is the limit, while single bodies go as fast as
 //!   the network is. Small bodies do not wait for large ones: see [`Budget`].
 
-mod aimd;
+mod adaptive;
 mod budget;
+mod permits;
 
 use super::{
     DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
 };
 use crate::model::{BandwidthSchedule, Failure, FailureClass, ObjectKey, StoredPart, UnixMillis};
 use crate::writer::Condition;
-use aimd::{Aimd, RequestFeedback};
+pub use adaptive::START;
+use adaptive::{AdaptiveLimit, LimitChange, MeasuredRequest, RequestFeedback};
 use budget::Budget;
 use bytes::Bytes;
+use permits::{PermitPool, PooledPermit};
 use std::future::Future;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// Failures in a row, of whatever request, after which those that wait for a lane give up with the latest:
+/// Failures in a row, of whatever request, after which those that wait for a permit give up with the latest:
 /// an outage does not cost a request for every file that was prepared.
 const OUTAGE_FAILURES: u32 = 3;
-/// Bodies up to this say something about S3's latency, larger ones about the network.
-const SMALL_BODY: u64 = 64 << 10;
 
 /// What may be used.
 #[derive(Debug, Clone)]
 pub struct PaceSettings {
-    /// Requests under way at once.
+    /// The upper bound of the requests under way at once.
     pub requests: usize,
     /// Bytes of content a second, by the time of day.
     pub bandwidth: BandwidthSchedule,
@@ -46,23 +44,37 @@ pub struct PaceSettings {
 #[derive(Debug)]
 pub(super) struct RateLimited<S> {
     store: S,
-    lanes: Arc<ConcurrencyLimit>,
-    parts: Semaphore,
+    limit: Arc<ConcurrencyLimit>,
     budget: Option<Budget>,
+}
+
+/// How many requests may be under way at present.
+#[derive(Debug, Clone)]
+pub(super) struct CurrentLimit(Arc<AtomicUsize>);
+
+impl CurrentLimit {
+    #[cfg(test)]
+    pub(super) fn fixed(requests: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(requests)))
+    }
+
+    pub(super) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug)]
 struct ConcurrencyLimit {
-    free: Arc<Semaphore>,
+    requests: Arc<PermitPool>,
+    parts: Arc<PermitPool>,
+    current: CurrentLimit,
     state: Mutex<PaceState>,
     started: Instant,
 }
 
 #[derive(Debug)]
 struct PaceState {
-    aimd: Aimd,
-    /// Lanes taken out of the semaphore.
-    withheld: usize,
+    adaptive: AdaptiveLimit,
     /// How many requests have failed since the last one that was answered, when the latest did, and with
     /// what; `None` if none has.
     failed: Option<(u32, Instant, Failure)>,
@@ -87,40 +99,26 @@ impl PaceState {
 /// Permission for one request.
 #[derive(Debug)]
 struct RequestPermit {
-    permit: Option<OwnedSemaphorePermit>,
-    lanes: Arc<ConcurrencyLimit>,
-    /// Whether no other lane was free.
-    last: bool,
-    entered: Instant,
+    _permit: PooledPermit,
+    limit: Arc<ConcurrencyLimit>,
+    begun: MeasuredRequest,
 }
 
 impl<S> RateLimited<S> {
     pub(super) fn new(store: S, settings: PaceSettings) -> Self {
-        let requests = settings.requests.max(1);
-        let state = PaceState { aimd: Aimd::new(requests), withheld: 0, failed: None };
         let started = Instant::now();
-        Self {
-            store,
-            lanes: Arc::new(ConcurrencyLimit {
-                free: Arc::new(Semaphore::new(requests)),
-                state: Mutex::new(state),
-                started,
-            }),
-            parts: Semaphore::new((requests * 3 / 4).max(1)),
-            budget: settings
-                .bandwidth
-                .is_limited()
-                .then(|| Budget::new(settings.bandwidth, started)),
-        }
+        let bandwidth = settings.bandwidth;
+        let budget = bandwidth.is_limited().then(|| Budget::new(bandwidth, started));
+        let limit = Arc::new(ConcurrencyLimit::new(settings.requests, started));
+        Self { store, limit, budget }
     }
 
-    /// How many requests may be under way now.
-    #[cfg(test)]
-    pub(super) fn lanes(&self) -> usize {
-        self.lanes.state.lock().unwrap_or_else(PoisonError::into_inner).aimd.lanes()
+    /// How many requests may be under way, at any time from now on.
+    pub(super) fn current_limit(&self) -> CurrentLimit {
+        self.limit.current.clone()
     }
 
-    /// Makes a request with a body of `bytes` when there is a lane for it.
+    /// Makes a request with a body of `bytes` when there is a permit for it.
     async fn paced<T>(
         &self,
         bytes: u64,
@@ -128,12 +126,12 @@ impl<S> RateLimited<S> {
     ) -> Result<T, Failure> {
         self.pay(bytes).await;
         let waiting = Instant::now();
-        let lane = self.lanes.enter().await;
-        if let Some(failure) = self.lanes.outage_since(waiting) {
+        let permit = self.limit.enter().await;
+        if let Some(failure) = self.limit.outage_since(waiting) {
             return Err(failure);
         }
         let result = request.await;
-        lane.leave(bytes, result.as_ref().err());
+        permit.leave(bytes, result.as_ref().err());
         result
     }
 
@@ -155,8 +153,7 @@ impl<S> RateLimited<S> {
         bytes: u64,
         request: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        // Never closed, so this is always some.
-        let _share = self.parts.acquire().await.ok();
+        let _share = self.limit.parts.acquire().await;
         self.paced(bytes, request).await
     }
 
@@ -169,71 +166,82 @@ impl<S> RateLimited<S> {
 }
 
 impl ConcurrencyLimit {
+    fn new(max: usize, started: Instant) -> Self {
+        let adaptive = AdaptiveLimit::new(max);
+        let limit = adaptive.limit();
+        Self {
+            requests: PermitPool::new(limit),
+            parts: PermitPool::new(parts_of(limit)),
+            current: CurrentLimit(Arc::new(AtomicUsize::new(limit))),
+            state: Mutex::new(PaceState { adaptive, failed: None }),
+            started,
+        }
+    }
+
     async fn enter(self: &Arc<Self>) -> RequestPermit {
-        // Never closed, so this is always some.
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok();
-        let last = self.free.available_permits() == 0;
-        RequestPermit { permit, lanes: Arc::clone(self), last, entered: Instant::now() }
+        let permit = self.requests.acquire().await;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without this one.
+        let others = self.requests.in_use().saturating_sub(1);
+        let begun = state.adaptive.begin(others, Instant::now() - self.started);
+        self.apply(&state.adaptive);
+        RequestPermit { _permit: permit, limit: Arc::clone(self), begun }
     }
 
     fn outage_since(&self, waiting: Instant) -> Option<Failure> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).outage_since(waiting)
     }
 
-    /// Takes in how a request went, and makes the free lanes as many as they may be.
-    fn heard(&self, heard: RequestFeedback, now: Instant) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = state.aimd.lanes();
-        let most = state.aimd.most();
-        state.aimd.hear(heard, now - self.started);
-        let lanes = state.aimd.lanes();
-        let wanted = most - lanes;
-        if state.withheld > wanted {
-            self.free.add_permits(state.withheld - wanted);
-            state.withheld = wanted;
+    /// Makes the permits as many as the limit allows.
+    fn apply(&self, adaptive: &AdaptiveLimit) {
+        let limit = adaptive.limit();
+        if self.current.0.swap(limit, Ordering::Relaxed) != limit {
+            self.requests.resize(limit);
+            self.parts.resize(parts_of(limit));
         }
-        if lanes < before {
-            tracing::warn!(
-                event = "transfer.slowed",
-                requests = lanes,
-                "S3 is throttling, or bodies time out; fewer requests are made at once"
-            );
-        } else if before < most && lanes == most {
-            tracing::info!(
-                event = "transfer.restored",
-                requests = lanes,
-                "as many requests are made at once as before"
-            );
-        }
+    }
+}
+
+/// The part of the requests that parts of large files may have.
+fn parts_of(requests: usize) -> usize {
+    (requests * 3 / 4).max(1)
+}
+
+fn log_change(change: LimitChange, requests: usize) {
+    match change {
+        LimitChange::Slowed => tracing::warn!(
+            event = "transfer.slowed",
+            requests,
+            "S3 is throttling, or bodies time out; fewer requests are made at once"
+        ),
+        LimitChange::Restored => tracing::info!(
+            event = "transfer.restored",
+            requests,
+            "almost as many requests are made at once as before"
+        ),
     }
 }
 
 impl RequestPermit {
     fn leave(self, bytes: u64, failure: Option<&Failure>) {
         let now = Instant::now();
-        self.lanes.state.lock().unwrap_or_else(PoisonError::into_inner).note(failure, now);
-        let heard = match failure {
-            Some(failure) if failure.asks_for_less() => RequestFeedback::Less,
+        let limit = &self.limit;
+        let feedback = match failure {
+            None => RequestFeedback::Done(bytes),
+            Some(failure) if failure.asks_for_less() => RequestFeedback::Throttled,
             // Many that share a thin line all come too late; fewer of them come in time.
-            Some(failure) if bytes > 0 && failure.code == "timeout" => RequestFeedback::Less,
-            Some(_) => return,
-            None if self.last => {
-                RequestFeedback::Well { latency: (bytes <= SMALL_BODY).then(|| now - self.entered) }
-            }
-            None => return,
+            Some(failure) if bytes > 0 && failure.code == "timeout" => RequestFeedback::Throttled,
+            Some(_) => RequestFeedback::Failed,
         };
-        self.lanes.heard(heard, now);
-    }
-}
-
-impl Drop for RequestPermit {
-    fn drop(&mut self) {
-        let mut state = self.lanes.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.withheld < state.aimd.most() - state.aimd.lanes()
-            && let Some(permit) = self.permit.take()
-        {
-            permit.forget();
-            state.withheld += 1;
+        let mut state = limit.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.note(failure, now);
+        let limited = limit.requests.is_exhausted();
+        let change = state.adaptive.end(self.begun, feedback, limited, now - limit.started);
+        limit.apply(&state.adaptive);
+        let requests = state.adaptive.limit();
+        drop(state);
+        if let Some(change) = change {
+            log_change(change, requests);
         }
     }
 }
@@ -255,10 +263,10 @@ impl<S: ObjectStore> ObjectStore for RateLimited<S> {
     }
 
     async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
-        let lane = self.lanes.enter().await;
+        let permit = self.limit.enter().await;
         let answers = self.store.delete(objects).await;
         let less = answers.iter().filter_map(|answer| answer.as_ref().err());
-        lane.leave(0, less.max_by_key(|failure| failure.asks_for_less()));
+        permit.leave(0, less.max_by_key(|failure| failure.asks_for_less()));
         answers
     }
 
@@ -341,7 +349,7 @@ mod tests {
             answer_lost: true,
             retry_after_ms: None,
         };
-        let mut state = PaceState { aimd: Aimd::new(4), withheld: 0, failed: None };
+        let mut state = PaceState { adaptive: AdaptiveLimit::new(4), failed: None };
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         for millis in [10, 20] {

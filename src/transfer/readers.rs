@@ -2,6 +2,7 @@
 //! are sent. What waits for them is bounded by the tries under way.
 
 use super::MemoryPurpose;
+use super::pace::CurrentLimit;
 use crate::model::{Failure, FailureClass, Outcome};
 use crate::threads::Threads;
 use std::io;
@@ -11,7 +12,7 @@ use std::io;
 const READERS_MIN: usize = 8;
 /// However many requests there may be at once.
 const READERS_MAX: usize = 64;
-/// Requests for each of them: who has many sent at once may well read across a network, too.
+/// Requests for each of them: where many are sent at once, files may well be read across a network, too.
 const REQUESTS_EACH: usize = 2;
 
 /// Those who read.
@@ -19,19 +20,21 @@ const REQUESTS_EACH: usize = 2;
 pub(super) struct ReaderPool {
     files: Threads,
     parts: Threads,
+    requests: CurrentLimit,
 }
 
 impl ReaderPool {
-    /// As many as there is use for with so many requests at once.
+    /// As many as there is use for with so many requests at once, at any time.
     ///
     /// # Errors
     ///
     /// If the system refuses what they need.
-    pub(super) fn new(requests: usize) -> io::Result<Self> {
-        let count = readers(requests);
+    pub(super) fn new(requests: CurrentLimit) -> io::Result<Self> {
+        let count = readers(requests.get());
         Ok(Self {
             files: Threads::new("read files", count)?,
             parts: Threads::new("read parts", count)?,
+            requests,
         })
     }
 
@@ -45,6 +48,7 @@ impl ReaderPool {
             MemoryPurpose::File => &self.files,
             MemoryPurpose::Part => &self.parts,
         };
+        threads.set_count(readers(self.requests.get()));
         match threads.run(work).await {
             Ok(result) => result,
             Err(error) => Err(Outcome::Failed(Failure {
@@ -76,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn parts_keep_no_small_file_waiting() {
-        let readers = ReaderPool::new(1).expect("readers");
+        let readers = ReaderPool::new(CurrentLimit::fixed(1)).expect("readers");
         let (end, ends) = mpsc::sync_channel::<()>(0);
         let ends = Arc::new(Mutex::new(ends));
         let parts = join_all((0..READERS_MIN).map(|_| {
@@ -99,7 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_failure_of_that_file() {
-        let readers = ReaderPool::new(1).expect("readers");
+        let readers = ReaderPool::new(CurrentLimit::fixed(1)).expect("readers");
         let panicked = readers.run::<()>(MemoryPurpose::File, || panic!("so it is")).await;
         assert!(matches!(panicked, Err(Outcome::Failed(failure)) if failure.code == "panic"));
     }

@@ -7,6 +7,7 @@ mod bandwidth;
 mod bound;
 mod collector;
 mod complete;
+mod concurrency;
 mod conditions;
 mod credentials;
 mod customer_key;

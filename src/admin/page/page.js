@@ -143,6 +143,7 @@ function facts(status) {
   const list = [
     ["waiting", [pending.files > 0 ? backlog(status) : "nothing"]],
     ["under way", [`${many(pending.running, "request")}, and ${many(pending.settling, "file")} settling`]],
+    ["concurrency limit", [many(status.concurrency.limit, "request")]],
     ["in S3", [many(status.mirrored_files, "file")]],
     ["parked", [many(status.parked.files, "file"),
       ...status.parked.reasons.map(({ files, reason }) => element("span", `${files}: ${reason}`, "why"))]],

@@ -42,7 +42,7 @@ fn the_defaults_are_those_of_the_contract() {
         probe: false,
         conditional_writes: true,
         lease: None,
-        max_concurrent_transfers: 16,
+        max_concurrent_transfers: 256,
         multipart_threshold: 16 << 20,
         multipart_part_size: 8 << 20,
         transfer_memory: 128 << 20,
