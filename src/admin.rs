@@ -32,7 +32,7 @@ mod status_file;
 
 use crate::engine::control::Control;
 use crate::engine::snapshot::Snapshot;
-use crate::model::{BandwidthSchedule, UnixMillis};
+use crate::model::{BandwidthSchedule, Shard, UnixMillis};
 use crate::writer::DeleteGuard;
 use std::fmt;
 use std::path::PathBuf;
@@ -100,6 +100,8 @@ pub struct ResponseSources {
     pub snapshot: watch::Receiver<Snapshot>,
     /// The settings.
     pub configured: watch::Receiver<ConfigurationStatus>,
+    /// The shard of this process.
+    pub shard: Shard,
     /// The prefix that is removed from shown names.
     pub watch_path: PathBuf,
     /// Whether the public address may show file names.

@@ -47,7 +47,7 @@ pub use reachable::{Reachable, reachable};
 pub use shown::{EffectiveSetting, ValueOrigin};
 pub use standard::AwsEnvironment;
 
-use crate::model::{BandwidthSchedule, KeyPrefix, Shard};
+use crate::model::{BandwidthSchedule, KeyPrefix, Shard, TransferLog};
 use crate::rules::{self, Checksum, CustomerKey};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -202,6 +202,8 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
     /// Directives for `tracing_subscriber::EnvFilter`.
     pub log_level: String,
+    /// Which transfers have a line each in the log.
+    pub log_transfers: TransferLog,
 }
 
 impl Config {

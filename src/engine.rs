@@ -127,7 +127,10 @@ pub struct Engine {
     comparing_since: u64,
     flushes: flush::Flushes,
     report: report::EventLog,
-    /// Why S3 takes nothing, by the latest failure: its code, and the innermost cause.
+    /// When an inspection found the watched directory empty although there are object records,
+    /// nanoseconds since 1970.
+    emptied: Option<i64>,
+    /// Why S3 takes nothing, by the latest failure: its code, and the cause as a sentence.
     outage_cause: Option<(String, String)>,
 }
 
@@ -165,6 +168,7 @@ impl Engine {
             comparing_since: 0,
             flushes: flush::Flushes::new(counts),
             report: report::EventLog::new(&settings),
+            emptied: None,
             outage_cause: None,
             settings,
         }
@@ -262,11 +266,12 @@ impl Engine {
         let path = self.settle.next_path_due().filter(|_| self.may_look());
         let tree = self.settle.next_tree_due().filter(|_| self.may_compare());
         let rescan = (self.may_compare() && self.may_rescan()).then_some(self.next_rescan);
+        let summary = self.report.summary_due().map(|due| self.elapsed(due));
         let last_try = self.next_last_try();
         let waits = queue.into_iter().chain(deletes).chain(path).chain(tree).chain(rescan);
         let again = self.unread.next_due().into_iter().chain(self.young.next_due());
         let again = again.chain(self.budget.next_due(self.queue.counts()));
-        waits.chain(again).chain(last_try).min()
+        waits.chain(again).chain(last_try).chain(summary).min()
     }
 
     /// Whether more differences can be taken in.
@@ -310,9 +315,11 @@ impl Engine {
         let wall = self.wall(now);
         let ended = self.queue.end(path, attempted, wall, now.jitter);
         let outcome = &attempted.outcome;
-        self.report.ended(lease, outcome, wall);
-        report::turned(ended.turn, outcome);
         self.note_outage(outcome);
+        let during = self.queue.outage().is_some() && ended.turn.is_none();
+        self.report.ended(lease, outcome, wall, during);
+        let cause = self.outage_cause.as_ref().map(|(_, cause)| cause.as_str());
+        self.report.turned(ended.turn, outcome, cause);
         if let Outcome::Mirrored(mirrored, _) = outcome
             && mirrored.racy
             && !self.is_stopping()
@@ -392,6 +399,7 @@ impl Engine {
             self.queue.start(self.wall(now), deletes_may_start)
         };
         self.report.held(&self.queue);
+        self.report.log_summary(self.wall(now));
         if self.comparing.is_none() {
             self.budget.report(self.queue.counts());
         }

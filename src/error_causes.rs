@@ -10,7 +10,7 @@ pub(crate) fn causes<'a>(
 }
 
 /// The messages of an error and its causes, without a cause that the message before it ends with: the
-/// form of the SDK fills a screen.
+/// form of the SDK fills a screen. A message of several lines becomes one line.
 pub(crate) fn messages(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for message in causes(error).map(ToString::to_string) {
@@ -20,7 +20,21 @@ pub(crate) fn messages(error: &(dyn Error + 'static)) -> String {
             text = format!("{text}: {message}");
         }
     }
-    text
+    one_line(&text)
+}
+
+/// The lines of a text, as the parts of one.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.fold(String::new(), |mut joined, line| {
+        if joined.ends_with(':') {
+            joined.push(' ');
+        } else if !joined.is_empty() {
+            joined.push_str("; ");
+        }
+        joined.push_str(line);
+        joined
+    })
 }
 
 #[cfg(test)]
@@ -41,5 +55,12 @@ mod tests {
         assert_eq!(messages(&outer("outer")), "outer: inner");
         assert_eq!(messages(&outer("outer: inner")), "outer: inner");
         assert_eq!(causes(&outer("outer")).count(), 2);
+        let chain = "none found. Attempted:\n  Environment: not set\n  Profile: not set\n";
+        let line = "none found. Attempted: Environment: not set; Profile: not set: inner";
+        let lines = messages(&outer(chain));
+        assert!(
+            !lines.contains('\n') && lines.starts_with(line.trim_end_matches(": inner")),
+            "{lines}"
+        );
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! Everything here blocks.
 
-use crate::model::{RelPath, WriteState};
+use crate::model::{RelPath, WATCHED_DIRECTORY_EMPTY, WriteState};
 use crate::plan::FileState;
 use crate::root::{FileKind, FollowedPath, InspectError, Obstacle, Root, SourceGone, now_ns};
 use crate::settle::ReadyPath;
@@ -192,7 +192,7 @@ fn why_not_believable(root: &Root) -> Option<(String, bool)> {
             let why = format!("the watched directory cannot be read: {error}");
             Some((why, error.is_passing()))
         }
-        Ok(()) if empty => Some(("the watched directory is empty".to_owned(), false)),
+        Ok(()) if empty => Some((WATCHED_DIRECTORY_EMPTY.to_owned(), false)),
         Ok(()) => None,
     }
 }

@@ -11,16 +11,18 @@ mod hint;
 mod invalidation;
 mod key;
 mod origin;
+mod outage;
 mod outcome;
 mod overlap;
 mod path;
 mod record;
 mod share;
 mod trace;
+mod transfer_log;
 
 pub use bandwidth::{BandwidthSchedule, BandwidthWindow, CurrentBandwidth, DAY_MINUTES};
 pub use cache_tags::{CACHE_TAGS_BYTES_MAX, CacheTags};
-pub use coverage::{ABOVE_MAX_FILES, CoverageGaps, GapReason};
+pub use coverage::{ABOVE_MAX_FILES, CoverageGaps, GapReason, WATCHED_DIRECTORY_EMPTY};
 pub use delete_limit::{DeleteLimit, RecentDeletes};
 pub use fingerprint::Fingerprint;
 pub use hint::{Depth, Hint, WriteState};
@@ -29,6 +31,7 @@ pub use invalidation::{
 };
 pub use key::{KeyError, KeyPrefix, ObjectKey, PrefixError};
 pub use origin::SourceOrigin;
+pub use outage::NO_REGION;
 pub use outcome::{AttemptOutcome, Failure, FailureClass, Outcome, UploadDisposition, WriteEffect};
 pub use overlap::OverlapSign;
 pub use path::{PathError, RelPath};
@@ -38,3 +41,4 @@ pub use record::{
 };
 pub use share::Shard;
 pub use trace::{HexDigits, Sampling, SpanReference, Trace, TraceSettings};
+pub use transfer_log::TransferLog;

@@ -427,7 +427,7 @@ impl Queue {
             backoff.max_ms = backoff.max_ms.min(patience.pause_max_ms);
         }
         let row = &mut entry.pending;
-        row.error = Some(format!("{}: {}", failure.code, failure.message));
+        row.error = Some(failure.summary());
         row.next_try = now + backoff.wait_ms(row.attempts, jitter).max(pause);
         if failure.class == FailureClass::File {
             row.parked = Some(failure.code.clone());

@@ -63,7 +63,7 @@ pub use port::{
 pub use probe::CapabilityProbe;
 pub use rehearsed::{DryRun, is_rehearsed};
 pub use s3::{EndpointKind, InspectedObject, ObjectFacts, Payload, S3, S3Settings};
-pub use source::checksum_of;
+pub use source::{FILE_GONE, checksum_of};
 pub use support::ConditionSupport;
 
 use crate::model::{

@@ -4,6 +4,7 @@
 use super::routes::HandlerState;
 use super::{answers, health, status};
 use crate::clock::unix_millis;
+use crate::engine::FlushResult;
 use crate::engine::control::{ControlError, ControlRequest as Ask};
 use crate::model::{GapReason, RelPath};
 use axum::body::{Body, to_bytes};
@@ -41,11 +42,17 @@ pub(super) async fn flush(
         Some(Some(patience)) if patience <= FLUSH_TIMEOUT_MAX => patience,
         Some(_) => return bad("timeout: write seconds up to an hour, such as 60s"),
     };
-    let asked = shared.sources.control.ask(|answer| Ask::Flush { patience, answer });
-    let flushed = match timeout(patience, asked).await {
+    let began = unix_millis();
+    let flushed = match timeout(patience, flushed(&shared, patience)).await {
         Ok(Ok(flushed)) if flushed.is_complete() => {
-            let skipped = flushed.gaps.of(GapReason::Skipped);
-            return answers::json(StatusCode::OK, &json!({ "flushed": true, "skipped": skipped }));
+            let took = Duration::from_millis(unix_millis().saturating_sub(began));
+            let answer = json!({
+                "flushed": true,
+                "skipped": flushed.gaps.of(GapReason::Skipped),
+                "seconds": took.as_secs_f64(),
+                "done": status::totals(&flushed.done),
+            });
+            return answers::json(StatusCode::OK, &answer);
         }
         Ok(Ok(flushed)) => Some(flushed),
         Ok(Err(refusal)) => return refused(refusal),
@@ -75,6 +82,16 @@ pub(super) async fn flush(
         },
     });
     answers::json(StatusCode::GATEWAY_TIMEOUT, &left)
+}
+
+/// Waits for a flush, and begins another one if the configuration was exchanged meanwhile.
+async fn flushed(shared: &HandlerState, patience: Duration) -> Result<FlushResult, ControlError> {
+    loop {
+        let asked = shared.sources.control.ask(|answer| Ask::Flush { patience, answer }).await;
+        if !matches!(asked, Err(ControlError::Reconfigured)) {
+            return asked;
+        }
+    }
 }
 
 /// Starts a scan of the whole tree.
@@ -130,8 +147,18 @@ pub(super) async fn retry(State(shared): ControlState, body: Body) -> Response {
             Err(wrong) => return bad(&wrong),
         }
     };
-    let tried = shared.sources.control.ask(|answer| Ask::Retry(paths, answer)).await;
-    told(tried.map(|tried| json!({ "tried": tried })))
+    let retried = shared.sources.control.ask(|answer| Ask::Retry(paths, answer)).await;
+    // During an outage, one attempt probes the store.
+    let outage =
+        shared.sources.snapshot.borrow().outage.as_ref().map(|outage| outage.cause.clone());
+    told(retried.map(|retried| {
+        json!({
+            "scheduled": retried.scheduled,
+            "tried": if outage.is_some() { retried.scheduled.min(1) } else { retried.scheduled },
+            "outage": outage,
+            "not_queued": retried.not_queued.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    }))
 }
 
 /// Sets the log level: `info`, or directives like those of `RUST_LOG`.

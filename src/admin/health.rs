@@ -1,7 +1,7 @@
 //! Liveness, readiness and startup, and the summary of the status, derived from a snapshot: pure.
 
 use crate::engine::snapshot::{Phase, Snapshot};
-use crate::model::{CoverageGaps, GapReason, UnixMillis};
+use crate::model::{CoverageGaps, GapReason, UnixMillis, WATCHED_DIRECTORY_EMPTY};
 use crate::writer::RESTORE_INCOMPLETE;
 
 /// The age of the backlog above which the daemon is not ready.
@@ -32,11 +32,17 @@ pub(super) fn unready(snapshot: &Snapshot, now: UnixMillis) -> Vec<String> {
         Phase::Stopping => reasons.push("the daemon is stopping".to_owned()),
         Phase::Mirroring | Phase::Ending => {}
     }
+    if snapshot.source_empty {
+        reasons.push(format!(
+            "the watched directory is empty, and S3 has {} files of it: nothing is deleted; mount the volume \
+             or restore the files, or put a file there if they should be deleted",
+            snapshot.counts.mirrored
+        ));
+    }
     if let Some(outage) = &snapshot.outage {
         let seconds = now.saturating_sub(outage.since) / 1000;
-        let class = outage.class.as_str();
         let cause = if outage.cause.is_empty() { &outage.code } else { &outage.cause };
-        reasons.push(format!("S3 unreachable for {seconds} s: {class} ({cause})"));
+        reasons.push(format!("{cause}, for {seconds} s"));
     }
     let age = snapshot.survey.oldest.map_or(0, |oldest| now.saturating_sub(oldest));
     if waiting(snapshot) > 0 && age > BACKLOG_AGE_MAX_MS {
@@ -45,6 +51,13 @@ pub(super) fn unready(snapshot: &Snapshot, now: UnixMillis) -> Vec<String> {
         reasons.push(format!("{files} changes wait, the oldest for {seconds} s"));
     }
     reasons
+}
+
+/// The deletes that are held because the watched directory is empty.
+pub(super) fn held_by_emptiness(snapshot: &Snapshot) -> u64 {
+    let parked = snapshot.survey.parked.iter();
+    let held = parked.filter(|(why, _)| snapshot.source_empty && why == WATCHED_DIRECTORY_EMPTY);
+    held.map(|(_, files)| files).sum()
 }
 
 /// The number of pending operations, without skipped files.
@@ -61,8 +74,9 @@ pub(super) fn cause(snapshot: &Snapshot, refusal: Option<&str>, now: UnixMillis)
             snapshot.counts.deletes
         ));
     }
-    // Deletes that wait for approval were counted above.
+    // Deletes that wait for approval, and those of an empty directory, were counted above.
     let held = if snapshot.deletes_held { snapshot.counts.deletes } else { 0 };
+    let held = held + held_by_emptiness(snapshot);
     let mut gaps = CoverageGaps::default();
     for (reason, count) in snapshot.gaps.iter() {
         let named = if reason == GapReason::Held { held } else { 0 };
@@ -107,8 +121,9 @@ pub(super) fn state(snapshot: &Snapshot, refusal: Option<&str>) -> &'static str 
     match snapshot.phase {
         Phase::Starting | Phase::Comparing => "starting",
         Phase::WaitingForInstance => "waiting-for-instance",
-        Phase::WaitingForSource => "source-missing",
+        Phase::WaitingForSource => "source-unavailable",
         Phase::Stopping => "stopping",
+        _ if snapshot.source_empty => "source-empty",
         _ if snapshot.outage.is_some() => "s3-unavailable",
         _ if refusal == Some(RESTORE_INCOMPLETE) => "restoring",
         _ if snapshot.deletes_held => "deletes-held",
@@ -145,16 +160,33 @@ mod tests {
         let outage = Some(Outage {
             class: FailureClass::Unavailable,
             code: "connection".to_owned(),
-            cause: "Connection refused".to_owned(),
+            cause: "S3 unreachable: connection refused (10.0.0.7:9000)".to_owned(),
             since: 1_000,
         });
         let snapshot = Snapshot { outage, ..mirroring() };
         assert!(is_started(&snapshot));
         assert_eq!(
             unready(&snapshot, 5_000),
-            ["S3 unreachable for 4 s: unavailable (Connection refused)"]
+            ["S3 unreachable: connection refused (10.0.0.7:9000), for 4 s"]
         );
         assert_eq!(state(&snapshot, None), "s3-unavailable");
+    }
+
+    #[test]
+    fn an_emptied_directory_is_a_state_of_its_own_and_is_not_ready() {
+        let held = 27;
+        let mut gaps = CoverageGaps::default();
+        gaps.add(GapReason::Held, held);
+        let parked = vec![(WATCHED_DIRECTORY_EMPTY.to_owned(), held)];
+        let counts =
+            StateCounts { pending: held, parked: held, mirrored: held, ..StateCounts::default() };
+        let survey = QueueStats { parked, ..QueueStats::default() };
+        let snapshot = Snapshot { source_empty: true, counts, survey, gaps, ..mirroring() };
+        assert_eq!(state(&snapshot, None), "source-empty");
+        let reasons = unready(&snapshot, 0);
+        assert!(reasons[0].contains("is empty, and S3 has 27 files"), "{reasons:?}");
+        assert_eq!(cause(&snapshot, None, 0), Some(reasons[0].clone()), "said once");
+        assert_eq!(held_by_emptiness(&snapshot), held);
     }
 
     #[test]

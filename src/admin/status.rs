@@ -4,7 +4,7 @@
 
 use super::{InvalidationStatus, ResponseSources, health};
 use crate::clock::rfc3339;
-use crate::engine::snapshot::{FinishedOperation, ScanResult, Snapshot, Watch};
+use crate::engine::snapshot::{FinishedOperation, HistoryTotals, ScanResult, Snapshot, Watch};
 use crate::engine::{Lane, SLOT_MS};
 use crate::model::{Operation, QueueRow, UnixMillis};
 use crate::writer::RESTORE_INCOMPLETE;
@@ -50,17 +50,16 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: Uni
         "phase": snapshot.phase.as_str(),
         "ready": health::unready(snapshot, now).is_empty(),
         "not_ready_because": health::unready(snapshot, now),
+        "shard": { "index": sources.shard.index(), "count": sources.shard.count() },
         "config": { "current": problem.is_none(), "problem": problem },
-        "source": {
-            "available": snapshot.source_problem.is_none(),
-            "problem": snapshot.source_problem,
-        },
+        "source": source(snapshot),
         "s3": { "available": snapshot.outage.is_none(), "outage": outage },
         "pending": {
             "files": health::waiting(snapshot),
             "bytes": counts.bytes,
             "deletes": counts.deletes,
             "running": snapshot.running,
+            "prepared": snapshot.prepared,
             "settling": snapshot.settling,
             "oldest": oldest.map(rfc3339),
             "oldest_age_seconds": oldest.map(age),
@@ -69,7 +68,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: Uni
         "parked": { "files": counts.parked, "reasons": parked },
         "uncovered": uncovered(snapshot),
         "deletes": {
-            "held": if snapshot.deletes_held { counts.deletes } else { 0 },
+            "held": held_deletes(snapshot),
             "approval_needed": snapshot.deletes_held,
             "in_window": snapshot.deleted_lately,
             "other_writer": refusal.is_some_and(|code| code != RESTORE_INCOMPLETE),
@@ -80,7 +79,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: Uni
             "last": snapshot.history.last_comparison.as_ref().map(comparison),
         },
         "invalidations": sources.invalidations.get().map(|now| invalidations(&now())),
-        "totals": totals(snapshot),
+        "totals": totals(&snapshot.history.totals),
         "throughput": throughput(snapshot, now),
         "bandwidth": bandwidth(sources, now),
         "concurrency": { "limit": snapshot.concurrency },
@@ -88,6 +87,17 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: Uni
         "last_success": snapshot.history.last_success.map(rfc3339),
         "recent": recent(snapshot, None),
     })
+}
+
+/// The deletes that wait for approval or for a file in an empty directory.
+fn held_deletes(snapshot: &Snapshot) -> u64 {
+    let held = if snapshot.deletes_held { snapshot.counts.deletes } else { 0 };
+    held + health::held_by_emptiness(snapshot)
+}
+
+fn source(snapshot: &Snapshot) -> Value {
+    let problem = &snapshot.source_problem;
+    json!({ "available": problem.is_none(), "problem": problem })
 }
 
 fn watching(watch: &Watch) -> Value {
@@ -209,8 +219,8 @@ fn invalidations(told: &InvalidationStatus) -> Value {
     })
 }
 
-fn totals(snapshot: &Snapshot) -> Value {
-    let totals = &snapshot.history.totals;
+/// Sums of operations.
+pub(super) fn totals(totals: &HistoryTotals) -> Value {
     json!({
         "uploads": totals.uploads,
         "upload_bytes": totals.upload_bytes,

@@ -122,6 +122,7 @@ impl EndpointTasks {
             control,
             snapshot,
             configured: reload.configured.clone(),
+            shard: config.share,
             watch_path: config.watch_path,
             file_names: config.status_file_names,
             token_file: config.admin_token_file,

@@ -27,6 +27,8 @@ pub(super) struct RunSummary {
     pub(super) untold: u64,
     pub(super) expired: bool,
     pub(super) outage: Option<FailureClass>,
+    /// The reason of the outage, as a sentence.
+    pub(super) outage_cause: Option<String>,
     /// Paths of which something was heard, and that were not looked at.
     pub(super) uninspected: u64,
     /// There may be changes that nothing has looked for.
@@ -66,6 +68,7 @@ impl RunSummary {
             untold: 0,
             expired,
             outage: engine.outage(),
+            outage_cause: engine.outage_sentence().map(str::to_owned),
             // A drain that ends by itself has looked at everything.
             uninspected: if expired { engine.uninspected() as u64 } else { 0 },
             uncompared: expired && engine.is_uncompared(),
@@ -108,7 +111,7 @@ impl RunSummary {
             uninspected = self.uninspected,
             uncompared = self.uncompared,
             skipped,
-            cause = self.gaps.cause(),
+            cause = left.cause,
             invalidations = left.invalidations,
             expired = self.expired,
             state_survives = left.state_survives,
@@ -132,8 +135,16 @@ impl RunSummary {
             uncompared: self.uncompared,
             invalidations: self.untold,
             files: self.names(store).await,
+            cause: self.cause(),
             state_survives,
         }
+    }
+
+    /// Why not everything is in S3, without file names.
+    fn cause(&self) -> Option<String> {
+        let causes: Vec<_> =
+            self.outage_cause.clone().into_iter().chain(self.gaps.cause()).collect();
+        (!causes.is_empty()).then(|| causes.join("; "))
     }
 
     /// Some of the files that are not in S3 as they are.

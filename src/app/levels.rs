@@ -63,7 +63,7 @@ fn of_snapshot(snapshot: &Snapshot) -> GaugeValues {
         mirrored_files: Some(counts.mirrored),
         concurrency: u64::try_from(snapshot.concurrency).ok().filter(|limit| *limit > 0),
         outage: Some(outage.as_ref().map_or("", |outage| outage.class.as_str())),
-        source_available: Some(snapshot.phase != Phase::WaitingForSource),
+        source_available: Some(snapshot.phase != Phase::WaitingForSource && !snapshot.source_empty),
         watch_mode: Some(watch.mode.as_str()),
         watched: Some(watch.coverage.watched),
         unwatched: Some(watch.coverage.unwatched + watch.coverage.unreadable),

@@ -6,6 +6,7 @@ use crate::aws::{AwsSettings, RequestTimeouts};
 use crate::clock::unix_millis;
 use crate::config::{Config, DeletePolicy, WatchMode};
 use crate::detect::{self, Detector, Hints};
+use crate::endpoint_url::host_and_port;
 use crate::engine::snapshot;
 use crate::engine::{self, Engine, RescanTimer};
 use crate::filter::{self, Filter};
@@ -171,14 +172,7 @@ impl App {
         let mode = if complete { snapshot::ActiveMode::Events } else { snapshot::ActiveMode::Poll };
         let blind = config.poll_interval;
         let watching = if complete { config.rescan_interval } else { blind };
-        let rescan = RescanTimer { mode, blind, watching, review: config.rescan_interval };
-        tracing::info!(
-            event = "watch.mode",
-            mode = mode.as_str(),
-            interval_seconds = rescan.watching.as_secs(),
-            "watching"
-        );
-        rescan
+        RescanTimer { mode, blind, watching, review: config.rescan_interval }
     }
 
     pub(super) fn engine(
@@ -293,6 +287,13 @@ fn probe(config: &Config, bound: &StateBinding) -> Option<CapabilityProbe> {
     })
 }
 
+/// The address of the store as the cause of an outage names it.
+fn endpoint(config: &Config) -> String {
+    let own = config.endpoint_url.as_deref().and_then(host_and_port);
+    let region = config.region.as_deref().map(|region| format!("s3.{region}.amazonaws.com"));
+    own.or(region).unwrap_or_else(|| "Amazon S3".to_owned())
+}
+
 pub(super) fn engine_settings(
     config: &Config,
     mode: RunMode,
@@ -305,6 +306,7 @@ pub(super) fn engine_settings(
     engine::EngineSettings {
         prefix: config.prefix.clone(),
         bucket: config.bucket.clone(),
+        endpoint: endpoint(config),
         policy: Policy { propagate_deletes, epoch },
         settle: settle::DebounceSettings {
             done: config.debounce,
@@ -338,6 +340,7 @@ pub(super) fn engine_settings(
         rescan_interval,
         once: mode.is_once(),
         reapply,
+        log_transfers: config.log_transfers,
         tracing: TraceSettings::default(),
         invalidate: None,
     }

@@ -13,6 +13,8 @@ use std::time::Duration;
 const BYTES_MAX: usize = 4096;
 /// What of that the reason may take: escaped, a character is six bytes at most.
 const REASON_CHARS_MAX: usize = 600;
+/// The same for the cause, which has a short reason beside it.
+const CAUSE_CHARS_MAX: usize = 400;
 
 /// Files that are named.
 pub const NAMES_MAX: usize = 20;
@@ -37,6 +39,8 @@ pub struct Remaining {
     pub uncompared: bool,
     /// Invalidations that CloudFront did not accept yet.
     pub invalidations: u64,
+    /// Why, as a sentence without file names, as far as there is one reason.
+    pub cause: Option<String>,
     /// Some of the files among that.
     pub files: Vec<RelPath>,
     /// Whether the next start knows of it.
@@ -81,10 +85,16 @@ impl Remaining {
             "pending_bytes": self.bytes,
             "oldest_age_seconds": self.oldest_age_seconds,
             "missing": self.missing,
+            "cause": self.cause.as_deref().map(|cause| shortened_text(cause, CAUSE_CHARS_MAX)),
             "state_survives": self.state_survives,
             "files": [],
         })
     }
+}
+
+/// The beginning of a text that is too long.
+fn shortened_text(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
 }
 
 /// The end of a name that is too long.
@@ -103,7 +113,7 @@ fn shortened(path: &RelPath) -> String {
 
 /// The message as one line, with as many names as there is room for.
 fn line(exit: Exit, reason: &str, left: Option<&Remaining>) -> String {
-    let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+    let reason = shortened_text(reason, REASON_CHARS_MAX);
     let mut message = left.map_or_else(|| json!({ "pending": null }), Remaining::to_json);
     message["exit_code"] = (exit as u8).into();
     message["reason"] = reason.into();

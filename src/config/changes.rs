@@ -40,6 +40,7 @@ const LIVE: &[&Key] = &[
     &keys::DELETE_LIMIT_COUNT,
     &keys::DELETE_LIMIT_WINDOW,
     &keys::LOG_LEVEL,
+    &keys::LOG_TRANSFERS,
 ];
 
 /// The keys with another value.

@@ -23,7 +23,8 @@ pub(super) use deletions::{
 pub(super) use endpoints::*;
 pub(super) use nearest::{nearest, nearest_of};
 pub(super) use process::{
-    LOCK_TIMEOUT, SANDBOX, SHUTDOWN_ON_OUTAGE, SHUTDOWN_TIMEOUT, STATE_DIR, STATE_SURVIVES,
+    LOCK_TIMEOUT, LOG_TRANSFERS, SANDBOX, SHUTDOWN_ON_OUTAGE, SHUTDOWN_TIMEOUT, STATE_DIR,
+    STATE_SURVIVES,
 };
 pub(super) use requests::*;
 pub(super) use selection::*;
@@ -435,7 +436,17 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     ),
     ("Endpoints", endpoints::SECTION),
-    ("The process", &[&SHUTDOWN_TIMEOUT, &SHUTDOWN_ON_OUTAGE, &SANDBOX, &LOG_FORMAT, &LOG_LEVEL]),
+    (
+        "The process",
+        &[
+            &SHUTDOWN_TIMEOUT,
+            &SHUTDOWN_ON_OUTAGE,
+            &SANDBOX,
+            &LOG_FORMAT,
+            &LOG_LEVEL,
+            &LOG_TRANSFERS,
+        ],
+    ),
 ];
 
 /// Keys of later builds of the original service, and their replacements.

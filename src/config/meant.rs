@@ -10,7 +10,7 @@ use super::{
     StateSurvives, WatchMode, WatchPathLink, aws_endpoint, bandwidth, checks, files, objects,
     places, requests, standard,
 };
-use crate::model::{KeyPrefix, Shard};
+use crate::model::{KeyPrefix, Shard, TransferLog};
 use crate::rules::{Checksum, CustomerKey, RuleSettings};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -42,16 +42,20 @@ pub(super) const FOLLOW_SYMLINKS: &[(&str, bool)] = &[("never", false), ("inside
 pub(super) const CONDITIONAL_WRITES: &[(&str, bool)] = &[("auto", true), ("off", false)];
 pub(super) const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("json", LogFormat::Json), ("text", LogFormat::Text)];
+pub(super) const LOG_TRANSFERS: &[(&str, TransferLog)] = &[
+    ("all", TransferLog::All),
+    ("failures", TransferLog::Failures),
+    ("summary", TransferLog::Summary),
+];
 
 /// Reads every key. The reader reports errors; placeholders go no further.
 pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
     let (watch_path, state_dir, retry_file) = directories(reader);
     let location = location(reader);
     let (multipart_threshold, multipart_part_size, transfer_memory) = memory(reader);
-    let other_store = location.endpoint_url.is_some();
     let prefix = prefix(reader);
     let cloudfront = cloudfront(reader);
-    let objects = object_settings(reader, other_store, &prefix, cloudfront.is_some());
+    let objects = object_settings(reader, &location, &prefix, cloudfront.is_some());
     Config {
         status_file: unmirrored(reader, &keys::STATUS_FILE, &watch_path),
         termination_message: termination_message(reader, &watch_path),
@@ -112,6 +116,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         sandbox: files::sandbox(reader),
         log_format: reader.choice(&keys::LOG_FORMAT, LOG_FORMATS),
         log_level: log_level(reader),
+        log_transfers: reader.choice(&keys::LOG_TRANSFERS, LOG_TRANSFERS).unwrap_or_default(),
     }
 }
 
@@ -172,11 +177,11 @@ fn endpoint_url(reader: &mut SettingReader<'_>) -> Option<String> {
 /// The attributes of objects. Cache tags have a use with CloudFront only.
 fn object_settings(
     reader: &mut SettingReader<'_>,
-    other_store: bool,
+    location: &Location,
     prefix: &KeyPrefix,
     has_cloudfront: bool,
 ) -> RuleSettings {
-    let objects = objects::settings(reader, other_store);
+    let objects = objects::settings(reader, location.endpoint_url.is_some());
     let cache_tags = objects::cache_tags(reader, &objects.rules, prefix);
     RuleSettings { cache_tags: cache_tags.filter(|_| has_cloudfront), ..objects }
 }

@@ -6,7 +6,7 @@
 use super::flush::FlushResult;
 use crate::detect::Detector;
 use crate::model::{QueueRow, RelPath};
-use crate::store::Store;
+use crate::store::{StateLookup, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub enum ControlRequest {
         /// Where to answer.
         answer: ControlReply<u64>,
     },
-    /// Try these at once, or everything that waits; answers how many.
-    Retry(Option<Vec<RelPath>>, ControlReply<u64>),
+    /// Try these at once, or everything that waits.
+    Retry(Option<Vec<RelPath>>, ControlReply<RetryResult>),
     /// What waits, the oldest first; so many rows at most.
     Queued(usize, ControlReply<Vec<QueueRow>>),
     /// A shutdown is announced.
@@ -46,6 +46,15 @@ pub enum ControlRequest {
         /// Where to answer.
         answer: ControlReply<FlushResult>,
     },
+}
+
+/// What a request to retry found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RetryResult {
+    /// Queue entries that are scheduled.
+    pub scheduled: u64,
+    /// Requested paths without a queue entry. They are inspected nevertheless.
+    pub not_queued: Vec<RelPath>,
 }
 
 /// Where an answer goes.
@@ -137,13 +146,30 @@ pub(super) async fn queued(store: &Store, limit: usize, answer: ControlReply<Vec
     reply(answer, rows.map_err(|_| ControlError::Record));
 }
 
+/// Answers which of these paths have a queue entry. Blocks.
+pub(super) fn find_queued(store: &Store, paths: Vec<RelPath>, answer: ControlReply<RetryResult>) {
+    let lookups = paths.iter().cloned().map(StateLookup::of).collect();
+    let Ok(recorded) = store.known_blocking(lookups) else {
+        return reply(answer, Err(ControlError::Record));
+    };
+    let mut result = RetryResult::default();
+    for (path, recorded) in paths.into_iter().zip(recorded) {
+        match recorded.pending {
+            Some(_) => result.scheduled += 1,
+            None => result.not_queued.push(path),
+        }
+    }
+    reply(answer, Ok(result));
+}
+
 /// Answers while there is no engine.
 pub async fn without_source(request: ControlRequest, store: &Store) {
     match request {
         ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),
         ControlRequest::Queued(limit, answer) => queued(store, limit, answer).await,
         ControlRequest::Rescan(answer) => reply(answer, Err(ControlError::NoSource)),
-        ControlRequest::ApproveDeletes { answer, .. } | ControlRequest::Retry(_, answer) => {
+        ControlRequest::Retry(_, answer) => reply(answer, Err(ControlError::NoSource)),
+        ControlRequest::ApproveDeletes { answer, .. } => {
             reply(answer, Err(ControlError::NoSource));
         }
         ControlRequest::Flush { answer, .. } => reply(answer, Err(ControlError::NoSource)),
@@ -157,7 +183,8 @@ pub fn without_state(request: ControlRequest) {
         ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),
         ControlRequest::Rescan(answer) => reply(answer, Err(refusal)),
         ControlRequest::Queued(_, answer) => reply(answer, Err(refusal)),
-        ControlRequest::ApproveDeletes { answer, .. } | ControlRequest::Retry(_, answer) => {
+        ControlRequest::Retry(_, answer) => reply(answer, Err(refusal)),
+        ControlRequest::ApproveDeletes { answer, .. } => {
             reply(answer, Err(refusal));
         }
         ControlRequest::Flush { answer, .. } => reply(answer, Err(refusal)),

@@ -58,6 +58,9 @@ impl Engine {
             || (coverage.lost && !before.lost)
             || coverage.rebuilds > before.rebuilds;
         self.watch = watch;
+        if !self.settings.once {
+            self.report.watching(watch);
+        }
         self.settings.rescan_interval = watch.interval;
         self.next_rescan = self.next_rescan.min(now.elapsed + watch.interval);
         if worse {

@@ -9,6 +9,7 @@
 //! nor before the first comparison, which finds what happened before the start.
 
 use super::event::EngineCommand;
+use super::snapshot::HistoryTotals;
 use super::{Engine, EngineTime};
 use crate::model::{CoverageGaps, Depth, Hint, RelPath};
 use crate::settle::FlushGeneration;
@@ -31,6 +32,8 @@ struct FlushState {
     mark: FlushGeneration,
     /// The commit with the last of what came of its hints.
     commit: Option<u64>,
+    /// What had been done at its start.
+    before: HistoryTotals,
 }
 
 /// How a flush ended.
@@ -38,6 +41,8 @@ struct FlushState {
 pub struct FlushResult {
     /// What is not in S3 as it is, and why.
     pub gaps: CoverageGaps,
+    /// What was done during the flush, for whatever reason.
+    pub done: HistoryTotals,
 }
 
 impl FlushResult {
@@ -99,7 +104,8 @@ impl Engine {
         let lowest = waiting.chain(self.looks.iter().copied()).chain(self.comparing).min();
         let commits = self.flushes.commits;
         let written = self.newest_write;
-        let flushed = FlushResult { gaps: self.gaps() };
+        let gaps = self.gaps();
+        let totals = self.report.history.totals;
         let mut ended = Vec::new();
         self.flushes.open.retain_mut(|flush| {
             if lowest.is_some_and(|lowest| lowest <= flush.mark) {
@@ -108,7 +114,8 @@ impl Engine {
             }
             let done = written >= *flush.commit.get_or_insert(commits);
             if done {
-                ended.push((flush.id, flushed));
+                let done = totals.since(flush.before);
+                ended.push((flush.id, FlushResult { gaps, done }));
             }
             !done
         });
@@ -131,7 +138,8 @@ impl Engine {
                 }
                 let mark = self.settle.flush(now.elapsed);
                 self.queue.retry(self.wall(now));
-                self.flushes.open.push(FlushState { id, mark, commit: None });
+                let before = self.report.history.totals;
+                self.flushes.open.push(FlushState { id, mark, commit: None, before });
             }
             EngineCommand::Rescan => self.next_rescan = Duration::ZERO,
             EngineCommand::ApproveDeletes => {

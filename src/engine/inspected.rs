@@ -6,7 +6,10 @@ use super::unread::RecheckScope;
 use super::wanted::PlannedChange;
 use super::{Engine, EngineTime, changes};
 use crate::look::Inspection;
-use crate::model::{ABOVE_MAX_FILES, Depth, GapReason, Hint, QueueRow, WriteState, millis};
+use crate::model::{
+    ABOVE_MAX_FILES, Depth, GapReason, Hint, QueueRow, RelPath, WATCHED_DIRECTORY_EMPTY,
+    WriteState, millis,
+};
 use crate::plan::{Decision, FileState};
 use crate::reconcile::UnreadPath;
 use crate::root::FileKind;
@@ -75,6 +78,7 @@ impl Engine {
     fn note_inspection(&mut self, looked: &Inspection, directory: bool, now: EngineTime) {
         let path = &looked.rested.path;
         let FileState::Unknown(why) = &looked.observed else {
+            self.note_filled(looked, now);
             if directory {
                 self.unread.expedite_within(path, now.elapsed);
             }
@@ -88,6 +92,24 @@ impl Engine {
             let passing = looked.passing;
             let unread = UnreadPath { path: path.clone(), why: why.clone(), passing };
             self.note_unread(unread, RecheckScope::Path, now, looked.rested.mark);
+        }
+    }
+
+    /// Notes that the watched directory was found empty although there is something to delete.
+    fn note_emptied(&mut self, looked: &Inspection) {
+        if self.emptied.is_none() {
+            self.report.source_empty(self.queue.counts().mirrored);
+        }
+        self.emptied = self.emptied.max(Some(looked.at_ns));
+    }
+
+    /// Notes that something is there again, which an inspection has found. Everything is compared at once.
+    fn note_filled(&mut self, looked: &Inspection, now: EngineTime) {
+        if self.emptied.is_some_and(|emptied| looked.at_ns > emptied) {
+            self.emptied = None;
+            self.report.source_filled();
+            let hint = Hint::Tree(RelPath::root(), Depth::Whole);
+            self.settle.hint_of(hint, now.elapsed, looked.rested.mark, true);
         }
     }
 
@@ -154,6 +176,9 @@ impl Engine {
             // What waits for the path stays as it is until that is known.
             PlannedChange::Leave(..) if looked.passing => None,
             PlannedChange::Leave(wish, reason, why) => {
+                if why == WATCHED_DIRECTORY_EMPTY {
+                    self.note_emptied(looked);
+                }
                 if let Some(reason) = reason {
                     self.report.decided(&wish, pending, reason);
                 }
@@ -168,9 +193,9 @@ impl Engine {
 
     fn park(&mut self, wish: QueueRow, reason: &str, known: Option<&QueueRow>) -> Option<Change> {
         let change = self.queue.park(wish, reason, known);
-        // Those above the limit are counted by one line.
+        // Those above the limit, and those of an empty directory, have one line together.
         if let Some(Change::Queue(row)) = &change
-            && reason != ABOVE_MAX_FILES
+            && ![ABOVE_MAX_FILES, WATCHED_DIRECTORY_EMPTY].contains(&reason)
         {
             self.report.parked(row, reason);
         }

@@ -1,16 +1,27 @@
 //! What the engine logs: every upload, delete and failure, and each outage and recovery once.
 //! `error` means that data is at risk; what is retried is a `warn`.
 
+mod limits;
+mod outage;
+mod scans;
+mod transfers;
+
 use super::EngineSettings;
-use super::snapshot::History;
+use super::snapshot::{ActiveMode, History, Watch};
 use crate::model::{
     Failure, FailureClass, KeyPrefix, Operation, Outcome, QueueRow, RelPath, Trace, TraceSettings,
-    UnixMillis, UploadDisposition, UploadRecord,
+    UnixMillis, UploadDisposition,
 };
-use crate::queue::{Attempt, BreakerTransition, Queue};
-use crate::reconcile::{ReconcileError, ScanScope, Summary};
+use crate::queue::{Attempt, Queue};
+use crate::reconcile::{ScanScope, Summary};
+use crate::transfer::FILE_GONE;
+use limits::{LineKind, LineLimits};
+use outage::OutageLog;
+pub use scans::not_abandoned;
+pub(super) use scans::{compare_failed, not_listed, not_reviewed, store_failed};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+use transfers::TransferLines;
 
 /// A file that could not be read in one state for so long is worth a word.
 const RESTLESS_MS: UnixMillis = 60_000;
@@ -29,8 +40,6 @@ enum ReadTrouble {
     /// An error, or permissions.
     Unreadable,
 }
-/// Lines about files that wait for a change, between two comparisons of everything.
-const LEFT_MAX: u64 = 1_000;
 
 /// What was logged already.
 #[derive(Debug)]
@@ -43,10 +52,13 @@ pub(super) struct EventLog {
     skipped: HashSet<RelPath>,
     /// Files whose last attempts could not read them, which was said.
     unread: HashMap<RelPath, ReadTrouble>,
-    /// Lines about single files that wait for a change, since the last comparison of everything.
-    left: u64,
+    limits: LineLimits,
+    transfers: TransferLines,
+    /// How changes are seen, as it was logged.
+    watching: Option<(ActiveMode, Duration)>,
     /// Deletes fail because of another writer or a restore, which was said.
     withheld: bool,
+    outage: OutageLog,
     pub(super) history: History,
 }
 
@@ -62,23 +74,80 @@ impl EventLog {
             held: false,
             skipped: HashSet::new(),
             unread: HashMap::new(),
-            left: 0,
+            limits: LineLimits::default(),
+            transfers: TransferLines::new(settings.log_transfers),
+            watching: None,
             withheld: false,
+            outage: OutageLog::default(),
             history: History::default(),
         }
     }
 
-    /// A try has ended.
-    pub(super) fn ended(&mut self, lease: &Attempt, outcome: &Outcome, now: UnixMillis) {
+    /// A try has ended, during an `outage` or not.
+    pub(super) fn ended(
+        &mut self,
+        lease: &Attempt,
+        outcome: &Outcome,
+        now: UnixMillis,
+        outage: bool,
+    ) {
         self.history.ended(lease, outcome, now);
         let pending = &lease.pending;
         let failed = pending.attempts > 1 || matches!(outcome, Outcome::Failed(_));
         let _change = span(self.tracing.of_row(pending), failed).entered();
         let key = self.prefix.key(&pending.path).map(|key| key.to_string()).unwrap_or_default();
         let lag_ms = now.saturating_sub(pending.since);
-        let news = self.note_trouble(&pending.path, outcome, lag_ms);
+        let restless = is_restless(pending, outcome, lag_ms);
+        let news = self.note_trouble(&pending.path, outcome, restless);
         self.note_withheld(pending, outcome);
+        self.transfers.note(pending, outcome, now);
         match outcome {
+            Outcome::Mirrored(_, UploadDisposition::Sent | UploadDisposition::Copied)
+            | Outcome::Deleted => self.completed(pending, outcome, &key, lag_ms),
+            Outcome::Mirrored(_, effort) => tracing::debug!(
+                event = "upload.unneeded",
+                aws.s3.key = key,
+                file.path = %pending.path,
+                found = *effort == UploadDisposition::Found,
+                "the object has these bytes already"
+            ),
+            Outcome::Yielded => tracing::warn!(
+                event = "upload.yielded",
+                aws.s3.bucket = self.bucket,
+                aws.s3.key = key,
+                file.path = %pending.path,
+                "not uploaded: another writer wrote the object, and this instance is ending"
+            ),
+            Outcome::LookAgain(reason)
+                if restless && news && self.limits.allow(LineKind::Restless) =>
+            {
+                tracing::warn!(
+                    event = "file.restless",
+                    file.path = %pending.path,
+                    reason,
+                    lag_ms,
+                    "changes whenever it is read, so that no state of it is in S3; tried again"
+                );
+            }
+            Outcome::LookAgain(reason) => tracing::debug!(
+                event = "upload.postponed",
+                file.path = %pending.path,
+                reason,
+                "not sent, looked at again"
+            ),
+            Outcome::Failed(failure) => self.failed(lease, failure, &key, (news, outage)),
+        }
+    }
+
+    /// Logs an upload, a copy or a delete, as `log_transfers` says.
+    fn completed(&self, pending: &QueueRow, outcome: &Outcome, key: &str, lag_ms: UnixMillis) {
+        match outcome {
+            _ if !self.transfers.names_each() => tracing::debug!(
+                event = "transfer.completed",
+                aws.s3.key = key,
+                file.path = %pending.path,
+                "done, and not logged one by one (log_transfers)"
+            ),
             Outcome::Mirrored(_, UploadDisposition::Sent) => tracing::info!(
                 event = "upload.completed",
                 aws.s3.bucket = self.bucket,
@@ -89,7 +158,7 @@ impl EventLog {
                 lag_ms,
                 "uploaded"
             ),
-            Outcome::Mirrored(_, UploadDisposition::Copied) => tracing::info!(
+            Outcome::Mirrored(..) => tracing::info!(
                 event = "copy.completed",
                 aws.s3.bucket = self.bucket,
                 aws.s3.key = key,
@@ -100,14 +169,7 @@ impl EventLog {
                 lag_ms,
                 "copied within S3"
             ),
-            Outcome::Mirrored(_, effort) => tracing::debug!(
-                event = "upload.unneeded",
-                aws.s3.key = key,
-                file.path = %pending.path,
-                found = *effort == UploadDisposition::Found,
-                "the object has these bytes already"
-            ),
-            Outcome::Deleted => tracing::info!(
+            _ => tracing::info!(
                 event = "delete.completed",
                 aws.s3.bucket = self.bucket,
                 aws.s3.key = key,
@@ -116,27 +178,6 @@ impl EventLog {
                 lag_ms,
                 "deleted"
             ),
-            Outcome::Yielded => tracing::warn!(
-                event = "upload.yielded",
-                aws.s3.bucket = self.bucket,
-                aws.s3.key = key,
-                file.path = %pending.path,
-                "not uploaded: another writer wrote the object, and this instance is ending"
-            ),
-            Outcome::LookAgain(reason) if news && lag_ms > RESTLESS_MS => tracing::warn!(
-                event = "file.restless",
-                file.path = %pending.path,
-                reason,
-                lag_ms,
-                "changes whenever it is read, so that no state of it is in S3; tried again"
-            ),
-            Outcome::LookAgain(reason) => tracing::debug!(
-                event = "upload.postponed",
-                file.path = %pending.path,
-                reason,
-                "not sent, looked at again"
-            ),
-            Outcome::Failed(failure) => self.failed(lease, failure, &key, news),
         }
     }
 
@@ -162,9 +203,9 @@ impl EventLog {
     }
 
     /// Notes whether an attempt could read its file. Answers whether that is new.
-    fn note_trouble(&mut self, path: &RelPath, outcome: &Outcome, lag_ms: UnixMillis) -> bool {
+    fn note_trouble(&mut self, path: &RelPath, outcome: &Outcome, restless: bool) -> bool {
         let trouble = match outcome {
-            Outcome::LookAgain(_) if lag_ms > RESTLESS_MS => ReadTrouble::Restless,
+            Outcome::LookAgain(_) if restless => ReadTrouble::Restless,
             Outcome::Failed(Failure { class: FailureClass::File | FailureClass::Read, .. }) => {
                 ReadTrouble::Unreadable
             }
@@ -207,25 +248,28 @@ impl EventLog {
         tracing::info!(event = "source.readable", file.path = %path, "readable again, or gone");
     }
 
-    /// Whether one more line about a file that waits for a change is logged; that there are more is, once.
-    fn names_one_more(&mut self) -> bool {
-        self.left += 1;
-        if self.left == LEFT_MAX + 1 {
-            tracing::warn!(
-                event = "file.parked_more",
-                "more files that wait for a change are only counted until the next comparison"
-            );
-        }
-        self.left <= LEFT_MAX
-    }
-
-    fn failed(&mut self, lease: &Attempt, failure: &Failure, key: &str, news: bool) {
+    /// Logs a failed attempt, unless `news` is false or an outage is the reason, which has a line of its own.
+    fn failed(
+        &mut self,
+        lease: &Attempt,
+        failure: &Failure,
+        key: &str,
+        (news, outage): (bool, bool),
+    ) {
         let pending = &lease.pending;
         let reading = matches!(failure.class, FailureClass::File | FailureClass::Read);
-        let known = reading && !(news && self.names_one_more());
+        let known = match (reading, outage) {
+            (true, _) => !(news && self.limits.allow(LineKind::Unreadable)),
+            (false, true) => !self.outage.names(&pending.path),
+            (false, false) => !(is_withheld(failure) || self.limits.allow(LineKind::Failed)),
+        };
         if known || is_withheld(failure) {
             tracing::debug!(
-                event = if reading { "file.unreadable" } else { "delete.failed" },
+                event = match (reading, pending.operation) {
+                    (true, _) => "file.unreadable",
+                    (false, Operation::Put) => "upload.failed",
+                    (false, Operation::Delete) => "delete.failed",
+                },
                 file.path = %pending.path,
                 error.type = failure.code,
                 error.message = failure.message,
@@ -272,7 +316,7 @@ impl EventLog {
 
     /// A path has nothing done to it until it changes.
     pub(super) fn parked(&mut self, row: &QueueRow, reason: &str) {
-        if !self.names_one_more() {
+        if !self.limits.allow(LineKind::Parked) {
             return;
         }
         let _change = span(self.tracing.of_row(row), false).entered();
@@ -282,6 +326,52 @@ impl EventLog {
             reason,
             "skipped until it changes or the next scan"
         );
+    }
+
+    /// The watched directory is empty although S3 has files of it.
+    pub(super) fn source_empty(&self, mirrored: u64) {
+        tracing::error!(
+            event = "source.empty",
+            mirrored,
+            "the watched directory is empty: nothing is deleted until a file is there again"
+        );
+    }
+
+    /// It is no longer empty.
+    pub(super) fn source_filled(&self) {
+        tracing::info!(
+            event = "source.filled",
+            "the watched directory is no longer empty; comparing everything"
+        );
+    }
+
+    /// Changes are seen in this way from now on.
+    pub(super) fn watching(&mut self, watch: Watch) {
+        // What is watched is known after the first visit of all directories.
+        let known = watch.mode == ActiveMode::Poll || watch.coverage.armed;
+        if known
+            && self.watching.replace((watch.mode, watch.interval))
+                != Some((watch.mode, watch.interval))
+        {
+            tracing::info!(
+                event = "watch.mode",
+                mode = watch.mode.as_str(),
+                interval_seconds = watch.interval.as_secs(),
+                watched = watch.coverage.watched,
+                unwatched = watch.coverage.unwatched,
+                "watching"
+            );
+        }
+    }
+
+    /// When the next summary of transfers is due, if there is one.
+    pub(super) fn summary_due(&self) -> Option<UnixMillis> {
+        self.transfers.due()
+    }
+
+    /// Logs the summary of transfers, if it is due.
+    pub(super) fn log_summary(&mut self, now: UnixMillis) {
+        self.transfers.log_if_due(now);
     }
 
     /// A file is not old enough to be sent.
@@ -325,12 +415,12 @@ impl EventLog {
     pub(super) fn compared(&mut self, range: &ScanScope, summary: &Summary, now: UnixMillis) {
         self.history.compared(range, summary, now);
         if range.is_everything() {
-            self.left = 0;
+            self.limits.begin_again();
         }
         for (path, kind) in &summary.skipped {
             self.skipped(path, kind);
         }
-        compared(range, summary);
+        scans::compared(range, summary);
     }
 
     /// Deletes are held, or are no longer.
@@ -359,6 +449,12 @@ impl EventLog {
     }
 }
 
+/// Whether a file has changed during every read for a while. One that is gone does not change.
+fn is_restless(row: &QueueRow, outcome: &Outcome, lag_ms: UnixMillis) -> bool {
+    let changes = matches!(outcome, Outcome::LookAgain(reason) if *reason != FILE_GONE);
+    changes && row.operation == Operation::Put && lag_ms > RESTLESS_MS
+}
+
 /// Whether a delete waits because of another writer or a restore: one cause, however many deletes there are.
 fn is_withheld(failure: &Failure) -> bool {
     matches!(&*failure.code, "other-writer" | "lease-unknown" | "restore-incomplete")
@@ -382,102 +478,20 @@ pub(super) fn approved(queue: &Queue) {
     );
 }
 
-/// S3 went away, with this outcome, or came back.
-pub(super) fn turned(turn: Option<BreakerTransition>, outcome: &Outcome) {
-    let failure = match outcome {
-        Outcome::Failed(failure) => Some(failure),
-        _ => None,
-    };
-    match turn {
-        None => {}
-        Some(BreakerTransition::Opened) => tracing::error!(
-            event = "s3.unavailable",
-            class = failure.map(|failure| failure.class.as_str()),
-            error.type = failure.map(|failure| &*failure.code),
-            error.message = failure.map(|failure| &*failure.message),
-            "S3 unavailable; changes are queued on disk, probing until it recovers"
-        ),
-        Some(BreakerTransition::Closed(after_ms)) => {
-            tracing::info!(event = "s3.available", after_ms, "S3 takes changes again");
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Version;
+
+    #[test]
+    fn a_file_that_is_gone_when_it_is_read_is_not_restless() {
+        let path = RelPath::new(b"a").expect("a proper path");
+        let row = |operation| QueueRow::new(path.clone(), operation, Version::default(), 0);
+        let changes = Outcome::LookAgain("the file has changed");
+        let late = RESTLESS_MS + 1;
+        assert!(is_restless(&row(Operation::Put), &changes, late));
+        assert!(!is_restless(&row(Operation::Put), &changes, RESTLESS_MS));
+        assert!(!is_restless(&row(Operation::Put), &Outcome::LookAgain(FILE_GONE), late));
+        assert!(!is_restless(&row(Operation::Delete), &changes, late));
     }
-}
-
-/// A comparison of the tree with the record has ended.
-fn compared(range: &ScanScope, summary: &Summary) {
-    let Summary { files, new, changed, gone, unreadable, special, mounts, .. } = summary;
-    if range.start.is_root() {
-        tracing::info!(
-            event = "reconcile.completed",
-            files,
-            new,
-            changed,
-            gone,
-            unreadable,
-            special,
-            mounts,
-            "compared the directory with the record"
-        );
-    } else {
-        tracing::debug!(
-            event = "reconcile.completed",
-            file.path = %range.start,
-            files,
-            new,
-            changed,
-            gone,
-            unreadable,
-            "compared a part of the directory with the record"
-        );
-    }
-}
-
-/// A comparison could not be done, and will be tried again.
-pub(super) fn compare_failed(range: &ScanScope, error: &ReconcileError) {
-    tracing::warn!(
-        event = "reconcile.failed",
-        file.path = %range.start,
-        error.message = %error,
-        "could not compare the directory with the record; tried again"
-    );
-}
-
-/// The record could not be read.
-pub(super) fn store_failed(reason: &str) {
-    tracing::error!(
-        event = "state.read_failed",
-        error.message = reason,
-        "the record cannot be read"
-    );
-}
-
-/// The bucket could not be listed on behalf of nothing in particular.
-pub(super) fn not_listed(failure: &Failure) {
-    tracing::warn!(
-        event = "bucket.listing_failed",
-        error.type = failure.code,
-        error.message = failure.message,
-        "what another shard has left cannot be looked for yet; asked again"
-    );
-}
-
-/// The bucket could not be compared with the records.
-pub(super) fn not_reviewed(failure: &Failure) {
-    tracing::warn!(
-        event = "bucket.listing_failed",
-        error.type = failure.code,
-        error.message = failure.message,
-        "the bucket cannot be compared with the state; will retry"
-    );
-}
-
-/// A multipart upload could not be aborted; it stays noted, and the next start tries again.
-pub fn not_abandoned(note: &UploadRecord, failure: &Failure) {
-    tracing::warn!(
-        event = "upload.abort_failed",
-        file.path = %note.path,
-        error.type = failure.code,
-        error.message = failure.message,
-        "multipart upload of an earlier try not aborted; it stays noted"
-    );
 }

@@ -1,7 +1,7 @@
 //! What the engine goes by, in all that it does.
 
 use super::CdnChange;
-use crate::model::{KeyPrefix, TraceSettings};
+use crate::model::{KeyPrefix, TraceSettings, TransferLog};
 use crate::plan::Policy;
 use crate::rules::Rules;
 use crate::transfer::TOO_LARGE;
@@ -48,6 +48,8 @@ pub struct EngineSettings {
     pub prefix: KeyPrefix,
     /// Where they are, for the log.
     pub bucket: String,
+    /// The address of the store, for the cause of an outage.
+    pub endpoint: String,
     /// What may be deleted.
     pub policy: Policy,
     /// Quiet times.
@@ -66,6 +68,8 @@ pub struct EngineSettings {
     pub once: bool,
     /// Rules that objects which are there have to follow as well.
     pub reapply: Option<Arc<Rules>>,
+    /// Which transfers have a line each in the log.
+    pub log_transfers: TransferLog,
     /// How changes are named in the log.
     pub tracing: TraceSettings,
     /// What is invalidated in a CDN in front of the bucket, if there is one.

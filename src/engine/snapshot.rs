@@ -34,14 +34,18 @@ pub struct Snapshot {
     pub survey: QueueStats,
     /// Paths and directories that wait for quiet or are being looked at.
     pub settling: usize,
-    /// Tries under way.
+    /// Attempts under way, as many as may have requests at once.
     pub running: usize,
     /// Requests that may be under way at once.
     pub concurrency: usize,
+    /// Attempts that are prepared and wait for one of those.
+    pub prepared: usize,
     /// What is known not to be in S3 as it is, beside what waits for its turn.
     pub gaps: CoverageGaps,
     /// Some of the paths that could not be read, and why. Who shows them decides who may see them.
     pub unread: Vec<(RelPath, String)>,
+    /// Whether the watched directory is empty although S3 has files of it.
+    pub source_empty: bool,
     /// Whether deletes wait for a person.
     pub deletes_held: bool,
     /// Deletes that were done lately, and count with those that are wanted.
@@ -129,7 +133,7 @@ pub struct Outage {
     pub class: FailureClass,
     /// The code of the latest failure.
     pub code: String,
-    /// Its innermost cause.
+    /// Its cause, as a sentence without object names.
     pub cause: String,
     /// Since when.
     pub since: UnixMillis,
@@ -169,6 +173,21 @@ pub struct HistoryTotals {
     pub deletes: u64,
     /// Tries that failed.
     pub failures: u64,
+}
+
+impl HistoryTotals {
+    /// What came after `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            uploads: self.uploads.saturating_sub(before.uploads),
+            upload_bytes: self.upload_bytes.saturating_sub(before.upload_bytes),
+            copies: self.copies.saturating_sub(before.copies),
+            unneeded: self.unneeded.saturating_sub(before.unneeded),
+            deletes: self.deletes.saturating_sub(before.deletes),
+            failures: self.failures.saturating_sub(before.failures),
+        }
+    }
 }
 
 /// A comparison of the whole tree with the record.
@@ -337,8 +356,16 @@ impl Engine {
                 FailureClass::Unavailable | FailureClass::Throttled | FailureClass::Refused
             )
         {
-            self.outage_cause = Some((failure.code.clone(), failure.public_cause()));
+            let sentence = failure.outage_sentence(&self.settings.endpoint);
+            self.outage_cause = Some((failure.code.clone(), sentence));
         }
+    }
+
+    /// Why S3 takes nothing, as a sentence, if that is so.
+    #[must_use]
+    pub fn outage_sentence(&self) -> Option<&str> {
+        self.queue.outage()?;
+        self.outage_cause.as_ref().map(|(_, sentence)| sentence.as_str())
     }
 
     /// The status at this moment.
@@ -358,10 +385,12 @@ impl Engine {
             counts: self.queue.counts(),
             survey: self.survey.clone(),
             settling: self.settle.len() + self.looks.len(),
-            running: self.queue.running(),
+            running: self.queue.running().min(self.concurrency()),
+            prepared: self.queue.running().saturating_sub(self.concurrency()),
             concurrency: self.concurrency(),
             gaps: self.gaps(),
             unread: self.unread.named(),
+            source_empty: self.emptied.is_some(),
             deletes_held: self.queue.deletes_wait(),
             deleted_lately: self.queue.deleted_lately(),
             outage: outage.map(|(class, since)| {

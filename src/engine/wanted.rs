@@ -1,7 +1,7 @@
 //! What is wanted of a path, from a look at it: for the engine, and for its preview.
 
 use super::EngineSettings;
-use crate::model::{Operation, QueueRow, RelPath, UnixMillis, Version};
+use crate::model::{Operation, QueueRow, RelPath, UnixMillis, Version, WATCHED_DIRECTORY_EMPTY};
 use crate::plan::{Decision, FileState, plan};
 use crate::store::RecordedState;
 use std::time::Duration;
@@ -86,6 +86,18 @@ impl EngineSettings {
                     FileState::File(_) | FileState::Absent => String::new(),
                 };
                 let pending = known.pending.as_ref();
+                if why == WATCHED_DIRECTORY_EMPTY {
+                    match self.plan(path, &FileState::Absent, known) {
+                        // The delete that follows if it is empty on purpose.
+                        Decision::Do(operation, _) => {
+                            let mut wish = row(operation, Version::default());
+                            wish.moved = known.twin.is_some();
+                            return PlannedChange::Leave(wish, None, why);
+                        }
+                        // Nothing would be deleted, whatever the reason is.
+                        Decision::Nothing(_) | Decision::Wait => return PlannedChange::Nothing,
+                    }
+                }
                 let operation = pending.map_or(Operation::Put, |pending| pending.operation);
                 let version = pending.map(|pending| pending.version).unwrap_or_default();
                 PlannedChange::Leave(row(operation, version), None, why)

@@ -23,10 +23,13 @@ pub enum GapReason {
 /// The reason of a queue entry of a new file above `max_files`.
 pub const ABOVE_MAX_FILES: &str = "above-max-files";
 
+/// The reason of a queue entry while the watched directory is empty, so that no absence is believed.
+pub const WATCHED_DIRECTORY_EMPTY: &str = "the watched directory is empty";
+
 /// Words in the reason of a skipped queue entry, with their meaning. Every other reason counts as
 /// unreadable, so that an unknown reason never counts as skipped.
 const WORDS: [(&str, GapReason); 10] = [
-    ("the watched directory is empty", GapReason::Held),
+    (WATCHED_DIRECTORY_EMPTY, GapReason::Held),
     ("the watched directory cannot be read", GapReason::Unreadable),
     (ABOVE_MAX_FILES, GapReason::OverLimit),
     ("utf-8", GapReason::Skipped),

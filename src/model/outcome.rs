@@ -72,22 +72,7 @@ pub struct Failure {
     pub retry_after_ms: Option<UnixMillis>,
 }
 
-/// Codes of failures whose message is a chain of connection errors.
-const TRANSPORT_CODES: [&str; 5] = ["connection", "credentials", "response", "timeout", "unknown"];
-/// The number of links of such a chain that state the action and the cause.
-const CAUSE_LINKS: usize = 2;
-
 impl Failure {
-    /// The innermost cause, without object names: messages of a store may contain them.
-    #[must_use]
-    pub fn public_cause(&self) -> String {
-        if !TRANSPORT_CODES.contains(&self.code.as_str()) {
-            return self.code.clone();
-        }
-        let links: Vec<_> = self.message.rsplit(": ").take(CAUSE_LINKS).collect();
-        links.into_iter().rev().collect::<Vec<_>>().join(": ")
-    }
-
     /// Whether S3 is throttling.
     #[must_use]
     pub fn asks_for_less(&self) -> bool {
@@ -124,28 +109,5 @@ impl FailureClass {
             Self::File => "file",
             Self::Read => "read",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cause_for_everyone_names_what_failed_and_no_object() {
-        let failure = |code: &str, message: &str| Failure {
-            class: FailureClass::Unavailable,
-            code: code.to_owned(),
-            message: message.to_owned(),
-            answer_lost: true,
-            retry_after_ms: None,
-        };
-        let chain =
-            "dispatch failure: io error: tcp connect error: Connection refused (os error 111)";
-        let cause = failure("connection", chain).public_cause();
-        assert_eq!(cause, "tcp connect error: Connection refused (os error 111)");
-        assert_eq!(failure("timeout", "no answer").public_cause(), "no answer");
-        let message = "not authorized to perform: s3:PutObject on m/secret.txt";
-        assert_eq!(failure("AccessDenied", message).public_cause(), "AccessDenied");
     }
 }

@@ -20,6 +20,8 @@ pub struct Patience {
     pub refused: u32,
     /// Attempts of what the store will not have as it is.
     pub object: u32,
+    /// Probes of an outage because of a refusal: no pause makes wrong credentials right.
+    pub refused_probes: u32,
     /// How long an outage is waited for; none: until the deadline.
     pub outage: Option<OutageLimit>,
 }
@@ -35,8 +37,14 @@ pub struct OutageLimit {
 
 impl Patience {
     /// A daemon that is shutting down: the deadline ends it.
-    pub const DRAIN: Self =
-        Self { pause_max_ms: 2_000, unavailable: None, refused: 6, object: 3, outage: None };
+    pub const DRAIN: Self = Self {
+        pause_max_ms: 2_000,
+        unavailable: None,
+        refused: 6,
+        object: 3,
+        refused_probes: 6,
+        outage: None,
+    };
 
     /// The same where the state survives and an outage is not to be waited for.
     pub const LEAVE: Self =
@@ -48,6 +56,7 @@ impl Patience {
         unavailable: Some(20),
         refused: 6,
         object: 5,
+        refused_probes: 2,
         outage: Some(OutageLimit { probes: 10, after_ms: 30_000 }),
     };
 
@@ -64,7 +73,7 @@ impl Patience {
     /// Whether an outage of this class is given up after `probes`, `lasted` milliseconds.
     fn gives_up(&self, class: FailureClass, probes: u32, lasted: UnixMillis) -> bool {
         let over = |limit: OutageLimit| probes >= limit.probes && lasted >= limit.after_ms;
-        let refused = class == FailureClass::Refused && probes >= self.refused;
+        let refused = class == FailureClass::Refused && probes >= self.refused_probes;
         refused || self.outage.is_some_and(over)
     }
 }
@@ -187,6 +196,12 @@ mod tests {
             let (_, given_up) = attempts(class, Patience::ONCE, 600);
             assert!((30_000..150_000).contains(&given_up), "{class:?}: {given_up}");
         }
+    }
+
+    #[test]
+    fn a_single_run_ends_within_seconds_where_everything_is_refused() {
+        let (attempts, given_up) = attempts(Refused, Patience::ONCE, 600);
+        assert!(attempts <= 5 && given_up <= 10_000, "{attempts} attempts in {given_up} ms");
     }
 
     #[test]

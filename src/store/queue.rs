@@ -62,7 +62,7 @@ impl QueuedRow {
 
     fn join(&self, counts: &mut StateCounts) {
         counts.pending += 1;
-        counts.deletes += u64::from(self.delete);
+        counts.deletes += u64::from(self.delete && self.parked.is_none());
         counts.parked += u64::from(self.parked.is_some());
         counts.skipped += u64::from(self.is_for(GapReason::Skipped));
         counts.over_limit += u64::from(self.is_for(GapReason::OverLimit));
@@ -72,7 +72,7 @@ impl QueuedRow {
 
     fn leave(&self, counts: &mut StateCounts) {
         counts.pending -= 1;
-        counts.deletes -= u64::from(self.delete);
+        counts.deletes -= u64::from(self.delete && self.parked.is_none());
         counts.parked -= u64::from(self.parked.is_some());
         counts.skipped -= u64::from(self.is_for(GapReason::Skipped));
         counts.over_limit -= u64::from(self.is_for(GapReason::OverLimit));

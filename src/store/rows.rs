@@ -179,8 +179,11 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<StateCounts> {
     Ok(StateCounts {
         mirrored: count("SELECT count(*) FROM mirrored")?.cast_unsigned(),
         pending: count("SELECT count(*) FROM pending")?.cast_unsigned(),
-        deletes: count("SELECT count(*) FROM pending WHERE operation = 'delete' AND NOT moved")?
-            .cast_unsigned(),
+        deletes: count(
+            "SELECT count(*) FROM pending \
+             WHERE operation = 'delete' AND NOT moved AND parked IS NULL",
+        )?
+        .cast_unsigned(),
         parked: count("SELECT count(*) FROM pending WHERE parked IS NOT NULL")?.cast_unsigned(),
         skipped: parked_for(connection, GapReason::Skipped)?,
         over_limit: parked_for(connection, GapReason::OverLimit)?,

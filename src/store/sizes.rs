@@ -9,7 +9,7 @@ pub struct StateCounts {
     pub mirrored: u64,
     /// The number of queue entries, skipped ones included.
     pub pending: u64,
-    /// The number of deletes, without those of files that are recorded under another name.
+    /// The number of deletes, without skipped ones and those of files that are recorded under another name.
     pub deletes: u64,
     /// The number of skipped entries.
     pub parked: u64,

@@ -45,6 +45,9 @@ pub fn checksum_of(root: &Root, path: &RelPath, wanted: Version) -> Result<u64, 
     Ok(crc64nvme)
 }
 
+/// The reason of an attempt whose file is gone.
+pub const FILE_GONE: &str = "the file is gone";
+
 /// Some bytes of a file and their checksum.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -56,7 +59,7 @@ impl FileSource {
     /// Opens `path` if it still is in the state `wanted`.
     pub(super) fn open(root: &Root, path: &RelPath, wanted: Version) -> Result<Self, Outcome> {
         let (file, stat) = root.open_file(path).map_err(|error| match error {
-            FileOpenError::Gone => Outcome::LookAgain("the file is gone"),
+            FileOpenError::Gone => Outcome::LookAgain(FILE_GONE),
             FileOpenError::NotRegular(_) | FileOpenError::LeadsOutside(_) => {
                 Outcome::LookAgain("the name leads to something else now")
             }

@@ -118,7 +118,7 @@ def test_in_sync_then_an_outage_then_in_sync_without_a_reload(
     sees(page, "Not in sync: S3 unavailable")
     assert page.get_attribute("#banner", "class") == "bad"
     assert "1 change" in page.inner_text("#detail")
-    assert "S3 unreachable for" in page.inner_text("#reasons")
+    assert "S3 unreachable: connection refused" in page.inner_text("#reasons")
     assert "late.txt" in page.inner_text("#queue")
     assert "failed" in page.inner_text("#recent")
 

@@ -4,8 +4,9 @@ use crate::harness::http::{Endpoints, get, post, send};
 use crate::harness::{Daemon, World, patience, rounds, until};
 use file_sync_dev_s3::{Action, Rule};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::Duration;
 
 fn started(world: &World) -> (Daemon, Endpoints) {
@@ -171,11 +172,16 @@ fn an_outage_makes_it_unready_and_leaves_it_alive() {
     assert!(line.text("error.message").contains("Connection refused"), "{}", line.shown());
     until("it is unready", || get(endpoints.public, "/readyz").0 == 503);
     let (_, reasons) = get(endpoints.public, "/readyz");
-    assert!(reasons.contains("S3 unreachable for"), "{reasons}");
-    assert!(reasons.contains("Connection refused"), "{reasons}");
+    let endpoint = world.server.endpoint();
+    let address = endpoint.trim_start_matches("http://");
+    let sentence = format!("S3 unreachable: connection refused ({address})");
+    assert_eq!(line.text("cause"), sentence);
+    assert!(reasons.contains(&sentence), "{reasons}");
     let status = endpoints.status();
     assert_eq!(status["s3"]["outage"]["error_type"], "connection", "{status}");
-    assert!(status["cause"].as_str().is_some_and(|cause| cause.contains("Connection refused")));
+    assert_eq!(status["s3"]["outage"]["cause"], *sentence);
+    assert!(status["cause"].as_str().is_some_and(|cause| cause.starts_with(&sentence)), "{status}");
+    assert!(run(&world, &endpoints, &["status"]).1.contains(&sentence));
     assert_eq!(get(endpoints.public, "/livez").0, 200);
     assert_eq!(get(endpoints.public, "/startupz").0, 200);
     assert_eq!(endpoints.status()["state"], "s3-unavailable");
@@ -216,6 +222,48 @@ fn a_store_that_refuses_is_named_with_class_and_cause_wherever_one_looks() {
 }
 
 #[test]
+fn answers_to_retry_and_flush_say_what_was_done() {
+    let mut world = world();
+    world.tree.write("first", "content");
+    let (daemon, endpoints) = started(&world);
+    let (code, flushed) = run(&world, &endpoints, &["flush"]);
+    assert!(code == Some(0) && flushed.starts_with("everything is in S3: "), "{flushed}");
+    let (code, retried) = run(&world, &endpoints, &["queue", "retry", "nope.txt"]);
+    assert_eq!(code, Some(1), "{retried}");
+    assert!(retried.contains("nope.txt: nothing waits for this path"), "{retried}");
+    let address = format!("localhost:{}", endpoints.admin.port());
+    let status = world.run(&["status", "--json", "--address", &address]);
+    assert_eq!(status.code, Some(0), "{}", status.errors);
+    let shard = &endpoints.status()["shard"];
+    assert_eq!((&shard["index"], &shard["count"]), (&0.into(), &1.into()));
+    world.server.stop();
+    world.tree.fill("folder", 20);
+    daemon.wait_for("s3.unavailable");
+    until("all wait", || endpoints.status()["pending"]["files"] == 20);
+    let (code, retried) = run(&world, &endpoints, &["queue", "retry"]);
+    assert_eq!(code, Some(0), "{retried}");
+    assert!(retried.contains("connection refused") && retried.contains("one of 20 "), "{retried}");
+    world.server.resume().expect("the address is ours");
+    world.wait_until_done();
+    daemon.stop();
+}
+
+#[test]
+fn a_watched_status_is_printed_again_and_again() {
+    let world = world();
+    let (daemon, endpoints) = started(&world);
+    let mut command = world.command(&["status", "--watch", "--socket"]);
+    command.arg(&endpoints.socket).stdout(Stdio::piped());
+    let mut watching = command.spawn().expect("it starts");
+    let lines = BufReader::new(watching.stdout.take().expect("a pipe")).lines();
+    let states = lines.map_while(Result::ok).filter(|line| line.starts_with("state "));
+    assert_eq!(states.take(2).count(), 2);
+    watching.kill().expect("killed");
+    watching.wait().expect("it has ended");
+    daemon.stop();
+}
+
+#[test]
 fn commands_without_a_daemon_name_the_cause_of_an_unreachable_store() {
     let mut world = World::new();
     world.tree.write("file", "content");
@@ -238,7 +286,7 @@ fn a_directory_that_is_missing_is_told_and_keeps_nobody_from_starting() {
     assert_eq!(code, 503);
     assert!(reasons.contains("does not exist") && !reasons.contains("watched\""), "{reasons}");
     assert_eq!(get(endpoints.public, "/livez").0, 200);
-    assert_eq!(endpoints.status()["state"], "source-missing");
+    assert_eq!(endpoints.status()["state"], "source-unavailable");
     assert_eq!(endpoints.post("/-/flush", "").0, 503);
     daemon.stop();
 }

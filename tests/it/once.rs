@@ -16,6 +16,16 @@ fn once_ends_with_0_when_all_is_in_s3_and_asks_nothing_the_second_time() {
 }
 
 #[test]
+fn a_dry_run_changes_nothing() {
+    let world = World::new();
+    world.tree.fill("folder", 3);
+    let planned = world.run(&["once", "--dry-run"]);
+    assert_eq!(planned.code, Some(0), "{}", planned.errors);
+    assert!(planned.output.contains("3 to upload"), "{}", planned.output);
+    assert_eq!(world.server.count("PutObject"), 0);
+}
+
+#[test]
 fn once_finds_changes_and_deletions_since_the_last_run() {
     let world = World::new();
     world.tree.fill("folder", 50);
@@ -41,11 +51,33 @@ fn once_ends_with_75_when_one_file_is_refused() {
 }
 
 #[test]
-fn once_ends_with_75_when_every_file_is_refused() {
+fn once_ends_with_75_and_one_cause_when_every_file_is_refused() {
     let world = World::new().setting("retry_interval_seconds", "1");
-    world.tree.fill("folder", 3);
+    world.tree.fill("folder", 100);
     world.server.fail(Rule::new(Action::access_denied()));
-    assert_eq!(world.once().code(), Some(75));
+    let ended = world.once();
+    assert_eq!(ended.code(), Some(75));
+    let sentence = "S3 refuses requests: AccessDenied";
+    for event in ["s3.unavailable", "shutdown.left_over"] {
+        assert_eq!(ended.events(event)[0].text("cause"), sentence, "{event}");
+    }
+    let failed = ended.events("upload.failed");
+    let failed = failed.iter().filter(|line| line.text("severity") == "WARN").count();
+    assert!(failed <= 13, "{failed} lines about single files");
+}
+
+#[test]
+fn a_summary_takes_the_place_of_a_line_for_each_file() {
+    for (mode, summed) in [("summary", 300), ("failures", 0)] {
+        let world = World::new().setting("log_transfers", mode);
+        world.tree.fill("folder", 300);
+        let ended = world.once();
+        assert_eq!((ended.code(), ended.events("upload.completed").len()), (Some(0), 0));
+        let summaries = ended.events("transfers.summary");
+        let uploads: u64 = summaries.iter().filter_map(|line| line.number("uploads")).sum();
+        assert_eq!(uploads, summed, "{mode}");
+        assert_eq!(world.difference(), Ok(()));
+    }
 }
 
 #[test]

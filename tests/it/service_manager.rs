@@ -64,7 +64,7 @@ fn a_directory_that_is_not_there_does_not_hold_up_the_start() {
     world.set("watch_path", absent.to_str().expect("a path"));
     let daemon = world.spawn();
     manager.until("READY=1");
-    let status = manager.until("STATUS=source-missing");
+    let status = manager.until("STATUS=source-unavailable");
     let status = status.last().expect("a line");
     assert!(!status.contains("absent"), "no path: {status}");
     daemon.stop();

@@ -95,16 +95,15 @@ fn all_files_removed_from_a_directory_that_stays_are_not_deleted_before_there_is
     let daemon = world.start().ready();
     world.wait_until_done();
     world.tree.remove("the last file");
-    daemon.wait_for_file("file.parked", "the last file");
+    let line = daemon.wait_for("source.empty");
+    assert_eq!((line.text("severity"), line.number("mirrored")), ("ERROR", Some(1)));
     assert_eq!(world.versions("the last file").len(), 1);
     assert_eq!(world.deleted(), [""; 0]);
     world.tree.write("another", "content");
-    world.wait_for_object("another", "content");
-    daemon.stop();
-    // The next comparison finds it gone.
-    let daemon = world.start();
+    // What was held is inspected again at once.
+    until("the last file is deleted", || world.deleted() == ["m/the last file"]);
+    daemon.wait_for("source.filled");
     world.wait_until_done();
-    assert_eq!(world.deleted(), ["m/the last file"]);
     daemon.stop();
 }
 

@@ -14,7 +14,8 @@ const WORDS = {
   "deletes-held": ["bad", "Not in sync: deletes wait for approval"],
   "restoring": ["bad", "Not in sync: a restore has not ended"],
   "s3-unavailable": ["bad", "Not in sync: S3 unavailable"],
-  "source-missing": ["bad", "Not in sync: the watched directory cannot be used"],
+  "source-unavailable": ["bad", "Not in sync: the watched directory cannot be used"],
+  "source-empty": ["bad", "Not in sync: the watched directory is empty"],
 };
 const shown = new Map();
 let answered = null;
@@ -123,9 +124,14 @@ function detail(status) {
       return [`${many(status.deletes.held, "object")} would go at once, more than the limits allow. If that is meant: `,
         element("code", `file-sync-service deletes approve --expect ${status.deletes.held}`), "."];
     case "s3-unavailable":
-      return [`${backlog(status)}. Nothing is lost: they go by themselves when S3 takes them.`];
-    case "source-missing":
-      return ["Nothing is deleted in S3 because of it."];
+      return [`${status.s3.outage?.cause ?? "S3 takes nothing"}. ${backlog(status)}. ` +
+        "Nothing is lost: they go by themselves when S3 takes them. What is wrong, in detail: ",
+        element("code", "file-sync-service doctor"), "."];
+    case "source-unavailable":
+      return [`${status.source.problem ?? "It is not there"}. Nothing is deleted in S3 because of it.`];
+    case "source-empty":
+      return [`${many(status.deletes.held, "delete")} held. Mount the volume or restore the files, ` +
+        "or put a file there if everything else should be deleted."];
     case "starting":
     case "waiting-for-instance":
     case "stopping":
@@ -142,7 +148,8 @@ function facts(status) {
   const gaps = [[watch.unwatched_directories, "without a watch"], [watch.unreadable_directories, "not readable"]];
   const list = [
     ["waiting", [pending.files > 0 ? backlog(status) : "nothing"]],
-    ["under way", [`${many(pending.running, "request")}, and ${many(pending.settling, "file")} settling`]],
+    ["under way", [`${many(pending.running, "attempt")}` + (pending.prepared > 0 ? `, ${pending.prepared} prepared` : "") +
+      `, and ${many(pending.settling, "file")} settling`]],
     ["concurrency limit", [many(status.concurrency.limit, "request")]],
     ["in S3", [many(status.mirrored_files, "file")]],
     ["parked", [many(status.parked.files, "file"),

@@ -43,3 +43,10 @@ pub(in crate::config) const SANDBOX: Key = key(
     "whether the process gives up all files but its own at the start, with Landlock: as far as the kernel can, \
      not at all, or else it does not start; see [SECURITY.md](../SECURITY.md#the-sandbox)",
 );
+pub(in crate::config) const LOG_TRANSFERS: Key = key(
+    "log_transfers",
+    ValueKind::Choice(&["all", "failures", "summary"]),
+    DefaultValue::Value("all"),
+    "which transfers have a line each in the log: `all`, only `failures`, or failures and a `summary` of all \
+     others every ten seconds",
+);

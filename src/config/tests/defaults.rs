@@ -72,6 +72,7 @@ fn the_defaults_are_those_of_the_contract() {
         sandbox: SandboxSettings::default(),
         log_format: None,
         log_level: "info".to_owned(),
+        log_transfers: crate::model::TransferLog::All,
     };
     assert_eq!(desk.loaded().config, expected);
 }

@@ -2,7 +2,7 @@
 
 use super::EffectRunner;
 use crate::detect::Detector;
-use crate::engine::control::{self, ControlRequest, PARKED_MAX};
+use crate::engine::control::{self, ControlRequest, PARKED_MAX, RetryResult};
 use crate::engine::snapshot::ActiveMode;
 use crate::engine::{Engine, EngineCommand, Event};
 use crate::model::{Hint, WriteState};
@@ -66,12 +66,18 @@ impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
                 EngineCommand::EndSoon
             }
             ControlRequest::Retry(None, answer) => {
-                control::reply(answer, Ok(engine.counts().pending));
+                let scheduled = engine.counts().pending;
+                control::reply(answer, Ok(RetryResult { scheduled, not_queued: Vec::new() }));
                 self.look_at_parked();
                 EngineCommand::Retry
             }
             ControlRequest::Retry(Some(paths), answer) => {
-                control::reply(answer, Ok(paths.len() as u64));
+                let store = self.parts.store.clone();
+                let asked = paths.clone();
+                self.tasks.spawn_blocking(move || {
+                    control::find_queued(&store, asked, answer);
+                    None
+                });
                 let hints = paths.into_iter().map(|path| Hint::Path(path, WriteState::Done));
                 return Some(Event::Hinted(hints.collect()));
             }

@@ -22,7 +22,10 @@ impl RescanTimer {
     /// How changes are seen now.
     pub(super) fn watch(&self, detector: Option<&Detector>) -> Watch {
         let coverage = detector.map(Detector::coverage).unwrap_or_default();
-        Watch { mode: self.mode, coverage, interval: self.interval(detector) }
+        // All instances of the watcher may have been refused.
+        let blind = coverage.armed && coverage.instances == 0;
+        let mode = if blind { ActiveMode::Poll } else { self.mode };
+        Watch { mode, coverage, interval: self.interval(detector) }
     }
 
     /// What is not watched has to be scanned more often.

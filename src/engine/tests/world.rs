@@ -85,6 +85,8 @@ pub(in crate::engine) fn engine(at: Duration, counts: StateCounts, honest: bool)
     let settings = EngineSettings {
         prefix: crate::model::KeyPrefix::default(),
         bucket: "bucket".into(),
+        endpoint: "store:443".into(),
+        log_transfers: crate::model::TransferLog::All,
         policy: crate::plan::Policy { propagate_deletes: true, epoch: RootGeneration(1) },
         settle: crate::settle::DebounceSettings {
             done: Duration::from_millis(250),

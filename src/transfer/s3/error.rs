@@ -4,7 +4,7 @@ use super::answer::{AnswerKind, NotAnS3Answer, S3Operation};
 use super::retry_after::retry_after_ms;
 use crate::error_causes::{causes, messages};
 use crate::escape::is_hostile;
-use crate::model::{Failure, FailureClass};
+use crate::model::{Failure, FailureClass, NO_REGION};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
@@ -15,6 +15,9 @@ pub(super) const NOT_AN_S3_ANSWER: &str = "not-an-s3-answer";
 const CODE_BYTES_MAX: usize = 64;
 /// Longest message of a failure that is kept, in memory, in the state and in `retry_file`.
 const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// The words of the SDK for a request without a region.
+const REGION_MISSING: &str = "region must be set";
 
 /// S3's way of saying that it is not itself.
 const UNAVAILABLE: [&str; 4] =
@@ -73,6 +76,9 @@ where
             if is_about_credentials(dispatch.as_connector_error()) =>
         {
             made(FailureClass::Refused, "credentials", false)
+        }
+        SdkError::DispatchFailure(_) if messages(error).contains(REGION_MISSING) => {
+            made(FailureClass::Refused, NO_REGION, false)
         }
         SdkError::DispatchFailure(dispatch) => {
             match not_an_s3_answer(dispatch.as_connector_error()) {
