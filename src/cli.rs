@@ -17,6 +17,7 @@ mod terminal;
 pub use daemon::call;
 pub use generated::{completions, manual};
 pub use report::ReportWriter;
+pub use table::size_in_words;
 pub use terminal::{ProgressHandle, TerminalProgress};
 
 use crate::config::{ConfigSources, LoadedConfig, Problems, load};
@@ -25,6 +26,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use time::OffsetDateTime;
@@ -53,12 +55,25 @@ pub struct Cli {
     pub set: Vec<(String, String)>,
 
     /// TCP address of the running daemon, instead of what the settings and the daemon itself say
-    #[arg(long, value_name = "IP:PORT", global = true)]
-    pub address: Option<std::net::SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = addresses, global = true)]
+    pub address: Option<HostAddresses>,
 
     /// Control socket of the running daemon, instead of what the settings and the daemon itself say
     #[arg(long, value_name = "PATH", global = true)]
     pub socket: Option<PathBuf>,
+}
+
+/// The addresses of a host and a port, in the order to try them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostAddresses(pub Vec<SocketAddr>);
+
+/// Parses `localhost:9188` or `127.0.0.1:9188`.
+fn addresses(text: &str) -> Result<HostAddresses, String> {
+    let found: Vec<_> = text.to_socket_addrs().map_err(|error| error.to_string())?.collect();
+    match found.is_empty() {
+        true => Err("the host has no address".to_owned()),
+        false => Ok(HostAddresses(found)),
+    }
 }
 
 /// What to do.
@@ -74,6 +89,9 @@ pub enum Command {
         /// End with 75 if files are skipped because S3 cannot take them
         #[arg(long)]
         strict: bool,
+        /// Say what would be done, as `plan` does; nothing is done
+        #[arg(long, conflicts_with = "strict")]
+        dry_run: bool,
     },
     /// Print every setting with its value and where that comes from
     CheckConfig {
@@ -113,6 +131,9 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Ask again every two seconds, until Ctrl-C
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
     },
     /// Wait until every change made before this is in S3
     Flush {
@@ -398,7 +419,10 @@ mod tests {
             let cli = parsed(line);
             assert_eq!(
                 (cli.command(), cli.config),
-                (Command::Once { reapply_rules: false, strict: false }, Some("a.yml".into())),
+                (
+                    Command::Once { reapply_rules: false, strict: false, dry_run: false },
+                    Some("a.yml".into())
+                ),
                 "{line}"
             );
         }
@@ -408,7 +432,7 @@ mod tests {
     #[test]
     fn rules_are_applied_again_only_by_a_single_run() {
         let command = parsed("fss once --reapply-rules").command();
-        assert_eq!(command, Command::Once { reapply_rules: true, strict: false });
+        assert_eq!(command, Command::Once { reapply_rules: true, strict: false, dry_run: false });
         refused("fss run --reapply-rules");
         refused("fss --reapply-rules");
     }

@@ -70,7 +70,7 @@ fn protect_memory() {
 fn serve(cli: &Cli) -> Exit {
     // Signals are noted before anything that takes time: from here on, SIGTERM starts a shutdown.
     let command = cli.command();
-    let runs = matches!(command, Command::Run | Command::Once { .. });
+    let runs = matches!(command, Command::Run | Command::Once { dry_run: false, .. });
     let early = match runs.then(EarlySignals::note).transpose() {
         Ok(early) => early,
         Err(error) => return unexpected(&error),
@@ -93,7 +93,7 @@ fn serve(cli: &Cli) -> Exit {
         Err(problems) => return refuse_configuration(&problems, runs),
     };
     let mode = match command {
-        Command::Once { reapply_rules, strict } => RunMode::Once { reapply_rules, strict },
+        Command::Once { reapply_rules, strict, .. } => RunMode::Once { reapply_rules, strict },
         _ => RunMode::Daemon,
     };
     match (command, early) {
@@ -118,6 +118,9 @@ fn serve(cli: &Cli) -> Exit {
             let report = ReportWriter::stdout(json.then_some("steps"));
             look(app::plan(loaded.config, reapply_rules, report))
         }
+        (Command::Once { reapply_rules, dry_run: true, .. }, _) => {
+            look(app::plan(loaded.config, reapply_rules, ReportWriter::stdout(None)))
+        }
         (Command::Verify { checksum, json }, _) => {
             let report = ReportWriter::stdout(json.then_some("differences"));
             look(app::verify(loaded.config, checksum, report))
@@ -131,8 +134,7 @@ fn serve(cli: &Cli) -> Exit {
         (Command::Run | Command::Once { .. }, Some(early)) => {
             confine_and_run(&early, loaded, sources, mode)
         }
-        // These commands ended above.
-        (_, _) => Exit::Usage,
+        (_, _) => Exit::Usage, // They ended above.
     }
 }
 

@@ -5,7 +5,7 @@ use super::parts::{self, transfer_settings};
 use super::source::{DirectoryRelation, WatchedSource};
 use super::{AppError, RunMode, StateBinding, memory_limit, target};
 use crate::aws::Aws;
-use crate::cli::{Exit, ReportWriter};
+use crate::cli::{Exit, ReportWriter, size_in_words};
 use crate::config::{Config, DeletePolicy};
 use crate::engine;
 use crate::engine::preview::{self, PlanInputs, PlanStep, PlannedAction};
@@ -255,8 +255,8 @@ impl PlannedTotals {
         let done: Vec<_> = done.map(|(word, sum)| format!("{} to {word}", sum.files)).collect();
         let done = if done.is_empty() { "nothing to do".to_owned() } else { done.join(", ") };
         let done = done.replace("to held", "deletes held").replace("to left", "left");
-        let mut summary =
-            format!("{done}; {} bytes to send, of {} files", self.upload.bytes, totals.files);
+        let size = size_in_words(self.upload.bytes);
+        let mut summary = format!("{done}; {size} to send, of {} files", totals.files);
         if totals.unreadable > 0 {
             summary.push_str("; what cannot be read is not known");
         }

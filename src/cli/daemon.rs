@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Maximum time of responses that do not wait.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Time between two requests of `status --watch`.
+const WATCH_PAUSE: Duration = Duration::from_secs(2);
 /// A flush limits its own time to at most an hour.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(3_660);
 
@@ -24,7 +26,8 @@ pub fn call(cli: &Cli, command: &Command, sources: &ConfigSources) -> Exit {
         );
     }
     let answered = match command {
-        Command::Status { json } => status(&targets, *json),
+        Command::Status { watch: true, .. } => watch(&targets),
+        Command::Status { json, .. } => status(&targets, *json),
         Command::Flush { timeout, strict } => flush(&targets, timeout, *strict),
         Command::Queue(QueueCommand::List { limit, json }) => list(&targets, *limit, *json),
         Command::Queue(QueueCommand::Retry { paths }) => retry(&targets, paths),
@@ -118,6 +121,19 @@ fn status(targets: &Targets, json: bool) -> Result<Exit, Exit> {
     }
 }
 
+/// Prints the status again and again, on a terminal in place of the previous one.
+fn watch(targets: &Targets) -> Result<Exit, Exit> {
+    let terminal = Terminal::stdout();
+    loop {
+        // A daemon that restarts answers again.
+        if let Ok(value) = get(targets, "/status").and_then(|answer| parsed(&answer)) {
+            let cleared = if terminal.width.is_some() { "\u{1b}[H\u{1b}[J" } else { "" };
+            print(&format!("{cleared}{}\n", table::status(&value, terminal)))?;
+        }
+        std::thread::sleep(WATCH_PAUSE);
+    }
+}
+
 fn flush(targets: &Targets, timeout: &str, strict: bool) -> Result<Exit, Exit> {
     let digits = timeout.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !digits || timeout.is_empty() {
@@ -126,10 +142,9 @@ fn flush(targets: &Targets, timeout: &str, strict: bool) -> Result<Exit, Exit> {
     }
     let answer = post(targets, &format!("/-/flush?timeout={timeout}"), "", FLUSH_PATIENCE)?;
     if answer.status != 504 {
-        let skipped = parsed(&answer)?["skipped"].as_u64().unwrap_or(0);
-        if skipped > 0 {
-            say(&format!("everything is in S3, except {skipped} skipped files"));
-        }
+        let flushed = parsed(&answer)?;
+        let skipped = flushed["skipped"].as_u64().unwrap_or(0);
+        print(&table::flushed(&flushed))?;
         return Ok(if strict && skipped > 0 { Exit::WorkLeft } else { Exit::Success });
     }
     let left: Value = serde_json::from_str(&answer.body).unwrap_or_default();
@@ -149,11 +164,14 @@ fn list(targets: &Targets, limit: usize, json: bool) -> Result<Exit, Exit> {
     }
 }
 
+/// Exits with 1 if nothing waits for one of the paths.
 fn retry(targets: &Targets, paths: &[String]) -> Result<Exit, Exit> {
     let body = if paths.is_empty() { String::new() } else { json!({ "paths": paths }).to_string() };
     let answer = post(targets, "/-/retry", &body, PATIENCE)?;
     let value = parsed(&answer)?;
-    print(&format!("{} scheduled for retry\n", value["tried"]))
+    print(&table::retried(&value))?;
+    let unknown = value["not_queued"].as_array().is_some_and(|paths| !paths.is_empty());
+    Ok(if unknown { Exit::Unexpected } else { Exit::Success })
 }
 
 /// Exits with 1 if the number of held deletes is not the expected one.

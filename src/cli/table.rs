@@ -7,8 +7,6 @@ use serde_json::Value;
 use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
-/// Columns of a reason without a terminal.
-const REASON_COLUMNS_MAX: usize = 60;
 /// Columns of the names of facts.
 const NAMES: usize = 13;
 
@@ -25,6 +23,9 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
     };
     let said = |value: &Value| escaped(value.as_str().unwrap_or_default());
     line("state", said(&status["state"]));
+    if let Some(count) = status["shard"]["count"].as_u64().filter(|count| *count > 1) {
+        line("shard", format!("{} of {count}", status["shard"]["index"]));
+    }
     match status["cause"].as_str() {
         Some(cause) => line("", escaped(cause)),
         // An older daemon.
@@ -37,16 +38,7 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
     for entry in status["unread"].as_array().into_iter().flatten() {
         line("unread", format!("{}: {}", said(&entry["path"]), said(&entry["reason"])));
     }
-    let pending = &status["pending"];
-    let age = match pending["oldest_age_seconds"].as_u64() {
-        Some(age) => format!(", the oldest for {age} s"),
-        None => String::new(),
-    };
-    let files = &pending["files"];
-    let size = bytes(&pending["bytes"]);
-    let running = &pending["running"];
-    let settling = &pending["settling"];
-    line("waiting", format!("{files} ({size}){age}; {running} under way, {settling} settling"));
+    line("waiting", backlog(&status["pending"]));
     line("in S3", format!("{} files", status["mirrored_files"]));
     for reason in status["parked"]["reasons"].as_array().into_iter().flatten() {
         line("parked", format!("{} {}", reason["files"], said(&reason["reason"])));
@@ -59,6 +51,10 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
                 "{held} deletes; do them by: file-sync-service deletes approve --expect {held}"
             ),
         );
+    }
+    if status["state"] == "source-empty" {
+        let held = &status["deletes"]["held"];
+        line("held", format!("{held} deletes, until the directory is not empty"));
     }
     let watch = &status["watch"];
     let unwatched = &watch["unwatched_directories"];
@@ -73,11 +69,30 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
     if status["invalidations"].is_object() {
         cloudfront(&status["invalidations"]).into_iter().for_each(|(name, told)| line(name, told));
     }
-    line("done", pairs(&status["totals"]));
+    let totals = sums(&status["totals"]);
+    line("since start", if totals.is_empty() { "nothing".to_owned() } else { totals });
     if let Some(last) = status["last_success"].as_str() {
         line("last success", escaped(last));
     }
     text
+}
+
+/// What waits and what is under way.
+fn backlog(pending: &Value) -> String {
+    let age = match pending["oldest_age_seconds"].as_u64() {
+        Some(age) => format!(", the oldest for {age} s"),
+        None => String::new(),
+    };
+    let files = &pending["files"];
+    let size = bytes(&pending["bytes"]);
+    let running = &pending["running"];
+    let settling = &pending["settling"];
+    let prepared = match pending["prepared"].as_u64().unwrap_or(0) {
+        0 => String::new(),
+        prepared => format!(", {prepared} prepared"),
+    };
+    let busy = format!("{running} under way{prepared}, {settling} settling");
+    format!("{files} ({size}){age}; {busy}")
 }
 
 /// The status of CloudFront invalidation.
@@ -105,13 +120,20 @@ fn cloudfront(told: &Value) -> Vec<(&'static str, String)> {
 pub(super) fn queue(queue: &Value, terminal: Terminal) -> String {
     let entries: Vec<&Value> = queue["entries"].as_array().into_iter().flatten().collect();
     let mut text = String::new();
+    if !entries.is_empty() {
+        writeln!(text, "{:<9} {:>7} {:>9}  PATH  REASON", "OPERATION", "AGE", "SIZE")
+            .unwrap_or_default();
+    }
     for entry in &entries {
         let said = |name: &str| escaped(entry[name].as_str().unwrap_or_default());
         let parked = entry["parked"].is_string();
         let why = if parked { said("parked") } else { said("error") };
-        let before = format!("{:<7} {:>7} s  ", said("operation"), entry["age_seconds"]);
+        let size = if entry["bytes"] == 0 { String::new() } else { bytes(&entry["bytes"]) };
+        let before =
+            format!("{:<9} {:>7} {size:>9}  ", said("operation"), age(&entry["age_seconds"]));
         let left = terminal.left(before.len() + 2);
-        let why = head(&why, REASON_COLUMNS_MAX.min(left / 2));
+        // Without a terminal, nothing is cut.
+        let why = if terminal.width.is_some() { head(&why, left / 2) } else { why };
         let path = tail(&said("path"), left.saturating_sub(why.width()));
         let style = if parked || !why.is_empty() { WordStyle::Bad } else { WordStyle::Busy };
         let before = terminal.paint(style, before.trim_end());
@@ -123,6 +145,56 @@ pub(super) fn queue(queue: &Value, terminal: Terminal) -> String {
         text.push_str("nothing waits\n");
     } else if rest > 0 {
         writeln!(text, "and {rest} more").unwrap_or_default();
+    }
+    text
+}
+
+/// Formats the response to `flush`.
+pub(super) fn flushed(flushed: &Value) -> String {
+    let seconds = flushed["seconds"].as_f64().unwrap_or(0.0);
+    let done = match sums(&flushed["done"]) {
+        done if done.is_empty() => "nothing had to be done".to_owned(),
+        done => done,
+    };
+    let skipped = match flushed["skipped"].as_u64().unwrap_or(0) {
+        0 => String::new(),
+        1 => ", except 1 skipped file".to_owned(),
+        skipped => format!(", except {skipped} skipped files"),
+    };
+    format!("everything is in S3{skipped}: {done}, in {seconds:.1} s\n")
+}
+
+/// Sums of operations in words; empty if nothing was done.
+fn sums(totals: &Value) -> String {
+    let counted = |name: &str, one: &str, more: &str| match totals[name].as_u64().unwrap_or(0) {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {more}")),
+    };
+    let uploads = counted("uploads", "upload", "uploads")
+        .map(|uploads| format!("{uploads} ({})", bytes(&totals["upload_bytes"])));
+    let others = [
+        counted("copies", "copy", "copies"),
+        counted("deletes", "delete", "deletes"),
+        counted("failures", "failure", "failures"),
+    ];
+    let sums: Vec<_> = uploads.into_iter().chain(others.into_iter().flatten()).collect();
+    sums.join(", ")
+}
+
+/// Formats the response to `queue retry`.
+pub(super) fn retried(retried: &Value) -> String {
+    let scheduled = retried["scheduled"].as_u64().unwrap_or(0);
+    let mut text = match retried["outage"].as_str() {
+        Some(cause) if scheduled > 0 => format!(
+            "{}: one of {scheduled} is tried now, the others when it has succeeded\n",
+            escaped(cause)
+        ),
+        _ => format!("{scheduled} scheduled for retry\n"),
+    };
+    for path in retried["not_queued"].as_array().into_iter().flatten() {
+        let path = escaped(path.as_str().unwrap_or_default());
+        writeln!(text, "{path}: nothing waits for this path").unwrap_or_default();
     }
     text
 }
@@ -172,8 +244,23 @@ pub(super) fn escaped(text: &str) -> String {
     Printable(text).to_string()
 }
 
+/// A time in words.
+fn age(seconds: &Value) -> String {
+    match seconds.as_u64().unwrap_or(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
 pub(super) fn bytes(value: &Value) -> String {
-    let bytes = value.as_u64().unwrap_or(0);
+    size_in_words(value.as_u64().unwrap_or(0))
+}
+
+/// A size in the largest unit that leaves two digits at least.
+#[must_use]
+pub fn size_in_words(bytes: u64) -> String {
     match bytes {
         0..10_240 => format!("{bytes} B"),
         10_240..10_485_760 => format!("{} KiB", bytes >> 10),
@@ -190,7 +277,7 @@ mod tests {
     fn held() -> Value {
         json!({
             "state": "deletes-held",
-            "not_ready_because": ["S3 unreachable for 3 s: refused"],
+            "not_ready_because": ["S3 refuses requests: AccessDenied, for 3 s"],
             "pending": {
                 "files": 3, "bytes": 2048, "oldest_age_seconds": 9, "running": 1, "settling": 2,
             },
@@ -199,7 +286,7 @@ mod tests {
             "deletes": { "approval_needed": true, "held": 3 },
             "watch": { "mode": "events", "watched_directories": 4, "unwatched_directories": 0 },
             "comparison": { "last": null },
-            "totals": { "uploads": 5, "failures": 0 },
+            "totals": { "uploads": 5, "upload_bytes": 117_317_672, "failures": 0 },
             "last_success": null,
         })
     }
@@ -210,13 +297,13 @@ mod tests {
         let text = status(&told, Terminal::default());
         let expected = "\
 state        deletes-held
-             S3 unreachable for 3 s: refused
+             S3 refuses requests: AccessDenied, for 3 s
 waiting      3 (2048 B), the oldest for 9 s; 1 under way, 2 settling
 in S3        7 files
 parked       2 denied
 held         3 deletes; do them by: file-sync-service deletes approve --expect 3
 watching     by events: 4 directories, 0 without a watch
-done         uploads 5
+since start  5 uploads (111 MiB)
 ";
         assert_eq!(text, expected);
     }
@@ -236,10 +323,10 @@ done         uploads 5
         let error = "SlowDown: please reduce your rate";
         let entry =
             json!({ "operation": "upload", "age_seconds": 1, "path": path, "error": error });
-        let terminal = Terminal { colour: false, ..terminal };
+        let terminal = Terminal { width: Some(60), colour: false };
         let text = queue(&json!({ "waiting": 1, "entries": [entry] }), terminal);
         assert!(text.contains("e/file") && text.contains("SlowDown"), "{text}");
-        assert!(text.lines().all(|line| line.width() <= 44), "{text}");
+        assert!(text.lines().all(|line| line.width() <= 60), "{text}");
     }
 
     #[test]
@@ -269,7 +356,11 @@ done         uploads 5
             "operation": "upload", "age_seconds": 1, "path": "a\u{1b}[31m\nb\u{202e}", "error": null,
         });
         let shown = queue(&json!({ "waiting": 2, "entries": [entry] }), Terminal::default());
-        assert_eq!(shown.lines().count(), 2);
+        assert_eq!(shown.lines().count(), 3);
+        assert!(
+            shown.starts_with("OPERATION     AGE      SIZE  PATH  REASON\nupload        1 s"),
+            "{shown}"
+        );
         assert!(shown.contains(r"a\u{1b}[31m\nb\u{202e}") && shown.ends_with("and 1 more\n"));
         let nothing = json!({ "waiting": 0, "entries": [] });
         assert_eq!(queue(&nothing, Terminal::default()), "nothing waits\n");

@@ -57,10 +57,11 @@ impl Targets {
     /// The targets of `command`.
     pub(super) fn find(cli: &Cli, command: &Command, sources: &ConfigSources) -> Self {
         let named = cli.socket.clone().map(Target::Socket);
-        let named: Vec<_> = named.into_iter().chain(cli.address.map(Target::Address)).collect();
+        let addresses = cli.address.iter().flat_map(|addresses| addresses.0.iter().copied());
+        let named: Vec<_> = named.into_iter().chain(addresses.map(Target::Address)).collect();
         if !named.is_empty() {
             // The settings are read for the token only.
-            let token = cli.address.and_then(|_| token(&reachable(sources)));
+            let token = cli.address.as_ref().and_then(|_| token(&reachable(sources)));
             return Self { all: named, token, invalid_configuration: false };
         }
         let settings = reachable(sources);

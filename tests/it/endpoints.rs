@@ -240,6 +240,7 @@ fn answers_to_retry_and_flush_say_what_was_done() {
     world.tree.fill("folder", 20);
     daemon.wait_for("s3.unavailable");
     until("all wait", || endpoints.status()["pending"]["files"] == 20);
+    until("the outage is known", || endpoints.status()["state"] == "s3-unavailable");
     let (code, retried) = run(&world, &endpoints, &["queue", "retry"]);
     assert_eq!(code, Some(0), "{retried}");
     assert!(retried.contains("connection refused") && retried.contains("one of 20 "), "{retried}");
