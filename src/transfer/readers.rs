@@ -12,8 +12,9 @@ use std::io;
 const READERS_MIN: usize = 8;
 /// However many requests there may be at once.
 const READERS_MAX: usize = 64;
-/// Requests for each of them: where many are sent at once, files may well be read across a network, too.
-const REQUESTS_EACH: usize = 2;
+/// Requests for each of them: a small file is read in a small part of the time of its request, also across a
+/// network.
+const REQUESTS_EACH: usize = 8;
 
 /// Those who read.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn many_requests_have_more_readers_within_bounds() {
-        let counts = [1, 16, 40, 1_000].map(readers);
+        let counts = [1, 64, 160, 1_000].map(readers);
         assert_eq!(counts, [READERS_MIN, 8, 20, READERS_MAX]);
     }
 

@@ -30,7 +30,8 @@ fn an_idle_daemon_makes_no_request_and_does_no_work() {
 fn bursts_leave_few_threads() {
     const FILES: usize = 1_000;
     const THREADS_MAX: usize = 8;
-    let world = World::new();
+    // More requests have more threads that read.
+    let world = World::new().setting("max_concurrent_transfers", "64");
     let daemon = world.start().ready();
     for burst in 0..3 {
         for file in 0..FILES {
