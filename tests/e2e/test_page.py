@@ -5,8 +5,10 @@ Needs Chromium (`E2E_CHROMIUM`, or on PATH). `E2E_SHOTS=DIRECTORY` keeps picture
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,7 +63,9 @@ def visit(listening: Daemon, browser: Browser) -> Iterator[Open]:
     contexts, complaints, asked = [], [], []
 
     def opened(address: str = "ADMIN", **options) -> Page:
-        origin = f"http://{listening.env[f'FILE_SYNC__{address}_ADDRESS']}"
+        place = listening.env[f"FILE_SYNC__{address}_ADDRESS"]
+        origin = f"http://{place}"
+        eventually(f"the daemon listens on {place}", lambda: accepts(place), 30)
         context = browser.new_context(**{"viewport": {"width": 960, "height": 640}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -79,6 +83,13 @@ def visit(listening: Daemon, browser: Browser) -> Iterator[Open]:
     assert [text for text in complaints if "ERR_CONNECTION_REFUSED" not in text] == []
     elsewhere = [url for origin, url in asked if not url.startswith((f"{origin}/", "data:,"))]
     assert asked and elsewhere == []
+
+
+def accepts(place: str) -> bool:
+    host, _, port = place.rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+        return True
+    return False
 
 
 def sees(page: Page, start: str, seconds: float = 30) -> None:
