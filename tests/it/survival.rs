@@ -126,7 +126,9 @@ fn an_end_before_the_last_events_are_known_does_not_say_that_all_is_in_s3() {
     let ended = daemon.wait();
     let left = ended.events("shutdown.left_over");
     assert_eq!((ended.code(), left.len()), (Some(75), 1), "{}", ended.errors);
-    assert!(left[0].is_true("uncompared"), "{}", left[0].shown());
+    // The event of the last file may just have been there, and its inspection not.
+    let known = left[0].number("uninspected") == Some(1);
+    assert!(left[0].is_true("uncompared") || known, "{}", left[0].shown());
 }
 
 #[test]
