@@ -16,7 +16,6 @@ mod endpoints;
 mod finish;
 mod instance;
 mod invalidation;
-mod journal;
 mod lease;
 mod levels;
 mod looking;
@@ -26,9 +25,9 @@ mod progress;
 mod reload;
 mod request_limit;
 mod restoring;
-mod shards;
 mod source;
 mod survival;
+mod takeover;
 pub mod termination;
 
 pub use confinement::{ConfinementError, confine_process};
@@ -483,7 +482,7 @@ fn first_binding(config: &Config, owner: &str) -> StateBinding {
         epoch: RootGeneration(1),
         owner: owner.to_owned(),
         listed: false,
-        heir: config.share.is_part(),
+        takeover_pending: config.share.is_part(),
         probed: None,
         overlap: OverlapSign::Nothing,
     }

@@ -147,7 +147,7 @@ pub struct StateBinding {
     /// Whether the initial listing is complete.
     pub listed: bool,
     /// Whether paths of another shard may have to be taken over.
-    pub heir: bool,
+    pub takeover_pending: bool,
     /// The version that probed the store, if one did.
     pub probed: Option<String>,
     /// What suggests another writer since the bucket was compared with the records.

@@ -31,7 +31,6 @@ mod copy;
 mod delete;
 mod entity_tag;
 mod fetch;
-mod journal;
 mod listing;
 mod memory;
 mod metered;
@@ -42,13 +41,14 @@ mod port;
 mod probe;
 mod readers;
 mod reapply;
+mod records;
 mod rehearsed;
 mod s3;
 mod source;
 mod support;
+mod takeover;
 
 pub use fetch::{ContentCheck, FetchError, Fetcher, ObjectBytes, ObjectRef};
-pub use journal::Journal;
 pub use listing::ListingProgress;
 pub use metered::{Instrumented, ObservedAnswer, ObservedRequest, RequestObserver};
 pub use multipart::largest_file;
@@ -61,6 +61,7 @@ pub use port::{
     StoredObject, VersionPage, VersionPosition, WriteResult,
 };
 pub use probe::CapabilityProbe;
+pub use records::{BucketRecords, last_probe};
 pub use rehearsed::{DryRun, is_rehearsed};
 pub use s3::{EndpointKind, InspectedObject, ObjectFacts, Payload, S3, S3Settings};
 pub use source::{FILE_GONE, checksum_of};
@@ -114,7 +115,7 @@ pub struct TransferSettings {
     /// Distinguishes the watched directory from any other one.
     pub source: Arc<str>,
     /// Whether objects that others made from this directory are taken over from them, files or none.
-    pub heir: bool,
+    pub takeover_pending: bool,
     /// The watched directory, counted.
     pub epoch: RootGeneration,
     /// What suggested another writer before the start, if the bucket was not compared since.
@@ -138,10 +139,10 @@ pub struct TransferSettings {
 
 /// Carries operations out. One for the whole daemon.
 #[derive(Debug)]
-pub struct Transfer<S, J> {
+pub struct Transfer<S> {
     root: Arc<Root>,
     store: BucketStore<S>,
-    journal: J,
+    records: BucketRecords,
     settings: TransferSettings,
     memory: TransferMemory,
     readers: ReaderPool,
@@ -216,7 +217,7 @@ struct ReadFile {
 #[derive(Debug)]
 pub struct ReadAhead(Result<ReadFile, Outcome>);
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// A transfer from `root` to `store`.
     ///
     /// # Errors
@@ -225,7 +226,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     pub fn new(
         root: Arc<Root>,
         store: S,
-        journal: J,
+        records: BucketRecords,
         settings: TransferSettings,
     ) -> io::Result<Self> {
         let memory = TransferMemory::new(settings.memory, settings.multipart_part_size);
@@ -238,7 +239,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         Ok(Self {
             root,
             store,
-            journal,
+            records,
             settings,
             memory,
             readers,
@@ -317,7 +318,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                 }
             }
         }
-        self.journal.ended(&note.path, note.upload_id.as_deref()).await;
+        self.records.record_upload_end(&note.path, note.upload_id.as_deref()).await;
         Ok(())
     }
 
@@ -371,7 +372,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     fn opener(
         &self,
         lease: &Attempt,
-    ) -> impl FnOnce() -> Result<(FileSource, bool), Outcome> + Send + use<S, J> {
+    ) -> impl FnOnce() -> Result<(FileSource, bool), Outcome> + Send + use<S> {
         let path = lease.pending.path.clone();
         let version = lease.pending.version;
         let root = Arc::clone(&self.root);

@@ -1,6 +1,6 @@
 //! Logs the relevant settings and the content of the state at the start.
 
-use super::shards;
+use super::takeover;
 use crate::config::Config;
 use crate::endpoint_url;
 use crate::store::OpenedState;
@@ -51,7 +51,7 @@ pub(super) fn opened(opened: &OpenedState) {
         );
     }
     if let Some(remapped) = opened.remapped {
-        shards::tell_remapped(remapped);
+        takeover::tell_remapped(remapped);
     }
     tracing::info!(
         event = "state.opened",

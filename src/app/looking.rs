@@ -1,6 +1,5 @@
 //! `plan` and `verify`: commands that read and change nothing, with or without a running daemon.
 
-use super::journal::Recorded;
 use super::parts::{self, transfer_settings};
 use super::source::{DirectoryRelation, WatchedSource};
 use super::{AppError, RunMode, StateBinding, memory_limit, target};
@@ -13,7 +12,9 @@ use crate::model::BandwidthSchedule;
 use crate::reconcile::ReportError;
 use crate::root::Root;
 use crate::store::{Change, ReadOnlyState, Store, StoreOpenError, UnusableState};
-use crate::transfer::{self, CONCURRENCY_AT_START, DryRun, PaceSettings, S3, Transfer};
+use crate::transfer::{
+    self, BucketRecords, CONCURRENCY_AT_START, DryRun, PaceSettings, S3, Transfer,
+};
 use crate::verify::{self, Finding, FindingKind, Verify};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -108,8 +109,8 @@ async fn preview(
     // Nothing is uploaded, and nothing is probed.
     let pace = PaceSettings { bandwidth: BandwidthSchedule::default(), ..settings.pace };
     let settings = transfer::TransferSettings { pace, probe: None, ..settings };
-    let journal = Recorded::new(store.clone(), bound.clone());
-    let transfer = Transfer::new(Arc::clone(&root), DryRun::new(s3), journal, settings);
+    let records = BucketRecords::new(store.clone(), bound.clone());
+    let transfer = Transfer::new(Arc::clone(&root), DryRun::new(s3), records, settings);
     let transfer = transfer.map_err(AppError::Threads)?;
     let mode = RunMode::Once { reapply_rules, strict: false };
     let reapply = reapply_rules.then_some(rules);

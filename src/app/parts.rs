@@ -1,6 +1,5 @@
 //! Builds the parts from the configuration.
 
-use super::journal::{Recorded, last_probe};
 use super::{App, AppBucket, AppError, RunMode, invalidation, source};
 use crate::aws::{AwsSettings, RequestTimeouts};
 use crate::clock::unix_millis;
@@ -20,8 +19,8 @@ use crate::safe_file::FileReaders;
 use crate::settle;
 use crate::store::{StateBinding, StateCounts};
 use crate::transfer::{
-    self, CONCURRENCY_AT_START, CapabilityProbe, ConditionSupport, EndpointKind, PaceSettings,
-    S3Settings, Transfer,
+    self, BucketRecords, CONCURRENCY_AT_START, CapabilityProbe, ConditionSupport, EndpointKind,
+    PaceSettings, S3Settings, Transfer, last_probe,
 };
 use crate::writer;
 use std::sync::Arc;
@@ -129,12 +128,12 @@ impl App {
         &self,
         root: &Arc<Root>,
         bound: &StateBinding,
-    ) -> Result<Arc<Transfer<AppBucket, Recorded>>, AppError> {
+    ) -> Result<Arc<Transfer<AppBucket>>, AppError> {
         let reapply = self.reapplied_rules().is_some();
         let settings = transfer_settings(&self.config, bound, Arc::clone(&self.rules), reapply);
         let settings = transfer::TransferSettings { writer: Arc::clone(&self.writer), ..settings };
-        let journal = Recorded::new(self.store.clone(), bound.clone());
-        let transfer = Transfer::new(Arc::clone(root), self.s3.clone(), journal, settings);
+        let records = BucketRecords::new(self.store.clone(), bound.clone());
+        let transfer = Transfer::new(Arc::clone(root), self.s3.clone(), records, settings);
         transfer.map(Arc::new).map_err(AppError::Threads)
     }
 
@@ -210,11 +209,7 @@ impl App {
 
     /// Aborts the multipart uploads that a crash left, before new ones start. An abort that does
     /// not succeed in time stays recorded, and is repeated before the next attempt of its path.
-    pub(super) async fn sweep(
-        &self,
-        transfer: &Transfer<AppBucket, Recorded>,
-        uploads: Vec<UploadRecord>,
-    ) {
+    pub(super) async fn sweep(&self, transfer: &Transfer<AppBucket>, uploads: Vec<UploadRecord>) {
         let sweeping = async {
             for note in uploads {
                 if let Err(failure) = transfer.abandon(&note).await {
@@ -251,7 +246,7 @@ pub(super) fn transfer_settings(
         listed: bound.listed,
         share: config.share,
         source: source::mark(bound).into(),
-        heir: bound.heir,
+        takeover_pending: bound.takeover_pending,
         epoch: bound.epoch,
         overlap: bound.overlap,
         probe: probe(config, bound),

@@ -193,7 +193,7 @@ impl FoundDirectory {
             (Some(bound), DirectoryRelation::Swapped) => StateBinding { source, origin, ..bound },
             (Some(bound), DirectoryRelation::Next) => {
                 let epoch = RootGeneration(bound.epoch.0 + 1);
-                StateBinding { source, origin, epoch, heir: false, ..bound }
+                StateBinding { source, origin, epoch, takeover_pending: false, ..bound }
             }
         }
     }

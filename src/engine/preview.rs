@@ -23,7 +23,7 @@ use crate::root::Root;
 use crate::settle::ReadyPath;
 use crate::store::{Change, RecordedState, StateCounts, Store};
 use crate::threads::Threads;
-use crate::transfer::{self, Journal, ObjectStore, Transfer, is_rehearsed};
+use crate::transfer::{self, ObjectStore, Transfer, is_rehearsed};
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,7 +40,7 @@ const PROGRESS: Duration = Duration::from_millis(200);
 
 /// What a preview works with.
 #[derive(Debug)]
-pub struct PlanInputs<S, J> {
+pub struct PlanInputs<S> {
     /// The watched directory.
     pub root: Arc<Root>,
     /// Which names are mirrored.
@@ -48,7 +48,7 @@ pub struct PlanInputs<S, J> {
     /// A copy of the record.
     pub store: Store,
     /// The way to a bucket that is only asked.
-    pub transfer: Arc<Transfer<S, J>>,
+    pub transfer: Arc<Transfer<S>>,
     /// Who looks at paths: [`looking`](super::looking).
     pub looking: Arc<Threads>,
     /// What a single run would go by.
@@ -105,7 +105,7 @@ pub struct PlanTotals {
 
 type PlanReporter<'a> = &'a mut (dyn FnMut(PlanEvent) + Send);
 
-impl<S: ObjectStore, J: Journal> PlanInputs<S, J> {
+impl<S: ObjectStore> PlanInputs<S> {
     /// Reports every step of a single run: first uploads and copies, then the rest.
     ///
     /// # Errors
@@ -298,7 +298,7 @@ impl<S: ObjectStore, J: Journal> PlanInputs<S, J> {
         let mirrored = |mirrored, step, again| {
             Ok(PutPreview { change: Change::Mirrored(path.clone(), mirrored), step, again })
         };
-        if Transfer::<S, J>::sends_for_sure(&lease, &row) {
+        if Transfer::<S>::sends_for_sure(&lease, &row) {
             return mirrored(sent, step(PlannedAction::Upload), None);
         }
         let epoch = sent.epoch;

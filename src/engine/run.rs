@@ -6,6 +6,7 @@
 mod overlap;
 mod requests;
 mod rescan;
+mod takeover;
 pub(super) mod tries;
 
 pub use rescan::RescanTimer;
@@ -28,7 +29,7 @@ use crate::rules::Rules;
 use crate::settle::ReadyPath;
 use crate::store::{Change, CommitReceipt, StateLookup, Store, StoreError};
 use crate::threads::Threads;
-use crate::transfer::{Journal, ObjectStore, Transfer};
+use crate::transfer::{ObjectStore, Transfer};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,8 +44,6 @@ use tries::{AttemptPermit, known_of, questions};
 const DIFFERENCES_MAX: usize = 4;
 /// Wait before a commit that failed is tried again: the disk is full, or read-only.
 const WRITE_RETRY: Duration = Duration::from_secs(2);
-/// Wait before the bucket is asked again what another shard has left.
-const TAKE_OVER_RETRY: Duration = Duration::from_secs(10);
 
 /// Tries that are under way may end within this time when the parts are exchanged. Larger uploads go on
 /// where they were.
@@ -52,7 +51,7 @@ const HANDOVER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the loop works with.
 #[derive(Debug)]
-pub struct LoopInputs<S, J> {
+pub struct LoopInputs<S> {
     /// The watched directory.
     pub root: Arc<Root>,
     /// Which names are mirrored.
@@ -60,7 +59,7 @@ pub struct LoopInputs<S, J> {
     /// The record.
     pub store: Store,
     /// The way to the bucket.
-    pub transfer: Arc<Transfer<S, J>>,
+    pub transfer: Arc<Transfer<S>>,
     /// The watched directory, counted.
     pub epoch: RootGeneration,
     /// Rules that objects which are there have to follow as well.
@@ -112,9 +111,9 @@ pub enum RunEnd {
 }
 
 /// Runs `engine` until it is stopped, or cannot continue.
-pub async fn run<S: ObjectStore, J: Journal>(
+pub async fn run<S: ObjectStore>(
     engine: &mut Engine,
-    parts: LoopInputs<S, J>,
+    parts: LoopInputs<S>,
     requests: &mut ControlRequests,
     mut stop: StopSignals,
 ) -> RunEnd {
@@ -123,7 +122,7 @@ pub async fn run<S: ObjectStore, J: Journal>(
     let mut work = EffectRunner::new(parts, comparison, started);
     let (detector, mut hints) = work.parts.watching.take().unzip();
     let mut publisher = Publisher::new(work.parts.snapshots.clone());
-    work.take_over();
+    work.start_takeover();
     work.review_overlaps();
     let mut stopping = false;
     let mut handover = None;
@@ -208,8 +207,8 @@ async fn sleep_until(tick: Option<Instant>) {
     }
 }
 
-struct EffectRunner<S, J> {
-    parts: LoopInputs<S, J>,
+struct EffectRunner<S> {
+    parts: LoopInputs<S>,
     /// Differences, and the end of a comparison after the last of them.
     comparison: mpsc::Sender<Event>,
     tasks: JoinSet<Option<Event>>,
@@ -221,8 +220,8 @@ struct EffectRunner<S, J> {
     next_check: Duration,
 }
 
-impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
-    fn new(parts: LoopInputs<S, J>, comparison: mpsc::Sender<Event>, started: Instant) -> Self {
+impl<S: ObjectStore> EffectRunner<S> {
+    fn new(parts: LoopInputs<S>, comparison: mpsc::Sender<Event>, started: Instant) -> Self {
         Self {
             parts,
             comparison,
@@ -261,7 +260,7 @@ impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
     /// Does what an event entails whatever the engine makes of it.
     fn follow(&mut self, event: &Event) {
         if let Event::Reviewed { again: true } = event {
-            self.review_later();
+            self.relist_later();
         }
     }
 
@@ -318,40 +317,6 @@ impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
             }
             Effect::SourceLost(_) => {}
         }
-    }
-
-    /// Looks for what another shard has left, without waiting for something to send, and has
-    /// everything compared with what is known then.
-    fn take_over(&mut self) {
-        if !self.parts.transfer.is_heir() {
-            return;
-        }
-        if self.parts.transfer.is_prepared() {
-            return self.review_later();
-        }
-        let transfer = Arc::clone(&self.parts.transfer);
-        self.tasks.spawn(async move {
-            while let Err(failure) = transfer.prepare().await {
-                super::report::not_listed(&failure);
-                tokio::time::sleep(TAKE_OVER_RETRY).await;
-            }
-            Some(Event::Reviewed { again: true })
-        });
-    }
-
-    /// Looks again when the shards of before have had time to end.
-    fn review_later(&mut self) {
-        let transfer = Arc::clone(&self.parts.transfer);
-        let pause = self.parts.rescan.review;
-        self.tasks.spawn(async move {
-            loop {
-                tokio::time::sleep(pause).await;
-                match transfer.review_again().await {
-                    Ok(again) => return Some(Event::Reviewed { again }),
-                    Err(failure) => super::report::not_listed(&failure),
-                }
-            }
-        });
     }
 
     fn survey(&mut self) {

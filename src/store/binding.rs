@@ -22,7 +22,7 @@ pub(super) fn bind(
     let epoch = bound.epoch.0.to_string();
     let StateBinding { target, source, owner, .. } = bound;
     let listed = bound.listed.to_string();
-    let heir = bound.heir.to_string();
+    let takeover_pending = bound.takeover_pending.to_string();
     let overlap = bound.overlap.as_str().to_owned();
     for (name, value) in [
         ("target", target),
@@ -30,7 +30,7 @@ pub(super) fn bind(
         ("epoch", &epoch),
         ("owner", owner),
         ("listed", &listed),
-        ("takeover_pending", &heir),
+        ("takeover_pending", &takeover_pending),
         ("overlap", &overlap),
     ] {
         statement.execute([name, value])?;
@@ -88,7 +88,9 @@ pub(super) fn bound(connection: &Connection) -> rusqlite::Result<Option<StateBin
         owner: value("owner")?,
         listed: value("listed")? == "true",
         // Older states know no shards.
-        heir: value("takeover_pending").optional()?.is_some_and(|heir| heir == "true"),
+        takeover_pending: value("takeover_pending")
+            .optional()?
+            .is_some_and(|pending| pending == "true"),
         probed: value("probed").optional()?,
         overlap: value("overlap")
             .optional()?

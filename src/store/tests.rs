@@ -83,7 +83,7 @@ async fn what_was_written_is_there_after_a_restart() {
         epoch: RootGeneration(3),
         owner: "o".into(),
         listed: true,
-        heir: false,
+        takeover_pending: false,
         overlap: OverlapSign::Noticed,
         probed: Some("1 none".into()),
     };
@@ -350,7 +350,7 @@ async fn a_record_of_another_bucket_or_prefix_is_moved_aside() {
         epoch: RootGeneration(3),
         owner: "o".into(),
         listed: true,
-        heir: false,
+        takeover_pending: false,
         probed: None,
         overlap: OverlapSign::Nothing,
     };

@@ -4,34 +4,18 @@
 //! Before the first try the bucket is listed once; a file whose object has its size is compared with
 //! it before it is sent, and taken over if it is the same. Nothing is deleted because of a listing.
 //!
-//! # Takeovers
-//!
-//! While a shard did not run, its paths may have been another one's. So each start of one compares the
-//! state with the listing: rows of objects that are not there, or are others, are removed. And an
-//! object may have lost its file while no shard covered it: if its mark says that it was made from this
-//! directory, it is recorded, and the next scan finds it as it finds every recorded file that is gone,
-//! or not as recorded. What has no such mark stays unknown, and untouched.
-//!
-//! While the numbers change, the earlier shards continue, and one of them may still upload a file that is
-//! removed before the new shard has seen it at rest: no state would name that object. So a shard lists
-//! again some time after its start, only for objects that are not recorded and that it did not make, and
-//! repeats that for as long as there are any.
+//! A shard takes over objects of other shards with the same listing: see `takeover`.
 //!
 //! A listing that fails is a try that failed: the queue waits and asks again as it does for any.
 
-use super::delete::still_absent;
-use super::{Journal, ListingProgress, ObjectStore, Page, StoredObject, Transfer, probe};
-use crate::model::{
-    Failure, FailureClass, Fingerprint, ObjectRecord, OverlapSign, RelPath, RootGeneration, Version,
-};
+use super::records::ListedPath;
+use super::{ListingProgress, ObjectStore, Page, Transfer, probe};
+use crate::model::{Failure, FailureClass, OverlapSign, RelPath};
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 /// Objects that are not recorded and are asked about at once; as everything no more than the pace allows.
 pub(super) const QUESTIONS_MAX: usize = 32;
-
-/// Of an object of a listing its path, size and entity tag.
-type AdoptedObject = (RelPath, u64, Option<String>);
 
 /// Whether the bucket was looked through before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +26,9 @@ pub(super) enum ListingState {
 
 /// What a listing has found.
 #[derive(Debug, Default)]
-struct ListingFindings {
+pub(super) struct ListingFindings {
     objects: usize,
-    taken: usize,
+    pub(super) taken: usize,
 }
 
 /// Whether a listing that failed so will fail in the same way again: it is not allowed, the store does
@@ -69,7 +53,7 @@ impl PreparedRecords {
     }
 }
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// Lists the bucket, if that was never done for this record, and asks the store what it can do. One
     /// try does it, others wait.
     ///
@@ -109,12 +93,12 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             }
             let sign = match is_empty {
                 // A shard lists again in any case.
-                _ if self.settings.heir => OverlapSign::Nothing,
+                _ if self.settings.takeover_pending => OverlapSign::Nothing,
                 true => OverlapSign::NewState,
                 // Another instance has written what is there, and may still run.
                 false => OverlapSign::Noticed,
             };
-            self.journal.listing_ended(complete, sign).await;
+            self.records.record_listing_end(complete, sign).await;
             self.overlap.set_recorded(sign).await;
             self.knows_absence.store(complete, Ordering::Relaxed);
             (prepared.listed, prepared.failed) = (true, None);
@@ -133,32 +117,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         self.prepared.try_lock().is_ok_and(|prepared| prepared.listed)
     }
 
-    /// Whether there may be objects without a file to take over from another shard.
-    #[must_use]
-    pub fn is_heir(&self) -> bool {
-        self.settings.heir
-    }
-
-    /// Lists the bucket once more for what another shard has sent since, and says whether there was
-    /// anything: then it may be still at work.
-    ///
-    /// # Errors
-    ///
-    /// If it could not be listed to the end.
-    pub async fn review_again(&self) -> Result<bool, Failure> {
-        let ListingFindings { taken, .. } = self.list(ListingState::Again).await?;
-        tracing::info!(
-            event = "shard.reviewed",
-            taken_over = taken,
-            "listed the bucket again for what another shard has sent after this one began"
-        );
-        if taken == 0 {
-            self.journal.heir_no_more().await;
-        }
-        Ok(taken > 0)
-    }
-
-    async fn list(&self, which: ListingState) -> Result<ListingFindings, Failure> {
+    pub(super) async fn list(&self, which: ListingState) -> Result<ListingFindings, Failure> {
         let mut from = None;
         let mut seen = ListingFindings::default();
         let mut progress = ListingProgress::default();
@@ -168,13 +127,13 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             let objects = self.own_objects(page);
             seen.objects += objects.len();
             let unknown = match which {
-                ListingState::First => self.journal.listed(objects).await,
-                ListingState::Again => self.journal.unrecorded(objects).await,
+                ListingState::First => self.records.record_listed(objects).await,
+                ListingState::Again => self.records.find_unrecorded(objects).await,
             };
-            if self.settings.heir {
-                let inherited = self.inherited(unknown, self.settings.epoch, which).await?;
-                seen.taken += inherited.len();
-                self.journal.inherited(inherited).await;
+            if self.settings.takeover_pending {
+                let found = self.find_taken_over(unknown, which).await?;
+                seen.taken += found.len();
+                self.records.record_taken_over(found).await;
             }
             if from.is_none() {
                 return Ok(seen);
@@ -183,7 +142,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
     }
 
     /// The objects of a page that are of this process's own paths.
-    pub(super) fn own_objects(&self, page: Page) -> Vec<AdoptedObject> {
+    pub(super) fn own_objects(&self, page: Page) -> Vec<ListedPath> {
         let prefix = self.settings.prefix.as_str();
         let own = page.objects.into_iter().filter_map(|object| {
             let name = object.key.strip_prefix(prefix)?;
@@ -191,55 +150,5 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             self.settings.share.has_file(&path).then_some((path, object.size, object.etag))
         });
         own.collect()
-    }
-
-    /// Those of `paths` whose objects were made from this directory, as if we had made them. What this
-    /// record's own uploads make while it looks again is on its way into it.
-    pub(super) async fn inherited(
-        &self,
-        paths: Vec<RelPath>,
-        epoch: RootGeneration,
-        which: ListingState,
-    ) -> Result<Vec<(RelPath, ObjectRecord)>, Failure> {
-        let asked = paths.into_iter().map(|path| (path, ())).collect();
-        let asked = self.inspect_each(asked).await?;
-        let own = |(path, (), found): (RelPath, (), Option<StoredObject>)| {
-            let found = found?;
-            let ours = found.source.as_deref() == Some(&*self.settings.source)
-                && (which == ListingState::First || !found.ours);
-            // Without an entity tag a delete could hit a foreign object in its place. Without a
-            // checksum a file that is there could not be distinguished from another.
-            let etag = found.etag.filter(|_| ours)?;
-            let known = found.crc64nvme.is_some() || still_absent(&self.root, &path).is_ok();
-            let version = found.version.filter(|_| known)?;
-            Some((path, of_an_heir(version, found.crc64nvme.unwrap_or_default(), etag, epoch)))
-        };
-        Ok(asked.into_iter().filter_map(own).collect())
-    }
-}
-
-/// What a record says of an object whose file it never saw: no file is like it, so that one that is there
-/// is read and compared.
-fn of_an_heir(
-    version: Version,
-    crc64nvme: u64,
-    etag: String,
-    epoch: RootGeneration,
-) -> ObjectRecord {
-    ObjectRecord {
-        fingerprint: Fingerprint {
-            size: version.size,
-            mtime_ns: version.mtime_ns,
-            ctime_ns: 0,
-            btime_ns: 0,
-            device: 0,
-            inode: 0,
-            mode: 0,
-        },
-        crc64nvme,
-        etag: Some(etag),
-        racy: true,
-        epoch,
-        head: None,
     }
 }

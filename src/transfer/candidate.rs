@@ -3,7 +3,6 @@
 //! An object is known by its checksum; where the store keeps none, by its entity tag, if that is made of
 //! MD5 sums; else by the file time in its metadata.
 
-use super::Journal;
 use super::entity_tag::TagSum;
 use super::memory::MemoryPurpose;
 use super::{ObjectStore, PutRequest, StoredObject, Transfer};
@@ -57,7 +56,7 @@ impl ObjectCandidate {
     }
 }
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// An object that is the file already, if the bytes agree. Asks the store where the record does
     /// not know.
     pub(super) async fn candidate(

@@ -13,8 +13,7 @@
 //! inspected again for its first write.
 
 use super::{
-    AttemptRecord, Journal, ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer,
-    WriteResult,
+    AttemptRecord, ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, WriteResult,
 };
 use crate::model::{
     Failure, FailureClass, ObjectKey, Outcome, OverlapSign, StoredPart, WriteEffect,
@@ -29,7 +28,7 @@ const WRITES_MAX: usize = 2;
 /// The store's times are whole seconds.
 const AGE_PRECISION: Duration = Duration::from_secs(1);
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// Puts an object, unless this instance has to yield.
     pub(super) async fn put_object(
         &self,

@@ -2,7 +2,7 @@
 //!
 //! In any doubt nothing is copied, and the file is sent.
 
-use super::{Journal, ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, check};
+use super::{ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, check};
 use crate::model::{FailureClass, ObjectKey, ObjectRecord, Outcome, StoredPart, UploadPlan};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub(super) fn may_still_send(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(failure) if !matches!(failure.class, Unavailable | Throttled))
 }
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// Copies the object the file had under its name before, if it has these bytes. `None` where
     /// there is any doubt.
     pub(super) async fn copy(
@@ -108,7 +108,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         };
         match copied {
             Ok(Some(stored)) => {
-                self.journal.ended(put.path(), Some(&id)).await;
+                self.records.record_upload_end(put.path(), Some(&id)).await;
                 Ok(Some(stored))
             }
             Ok(None) => {

@@ -5,8 +5,8 @@
 
 use super::bucket::AttemptWrites;
 use super::{
-    AttemptRecord, DeleteRequest, DeleteResult, Journal, MemoryPurpose, ObjectStore, StoredObject,
-    Transfer, unnameable,
+    AttemptRecord, DeleteRequest, DeleteResult, MemoryPurpose, ObjectStore, StoredObject, Transfer,
+    unnameable,
 };
 use crate::model::{AttemptOutcome, Failure, FailureClass, ObjectKey, Outcome, RelPath};
 use crate::queue::Attempt;
@@ -21,7 +21,7 @@ const UNANSWERED_LOOKS: u32 = 4;
 /// Objects in doubt that are asked about at once.
 const QUESTIONS_MAX: usize = 8;
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// Tries once to delete what the leases permit. Answers in their order.
     pub async fn delete(&self, tries: &[(Attempt, AttemptRecord)]) -> Vec<AttemptOutcome> {
         let all = |outcome| vec![AttemptOutcome::without_a_write(outcome); tries.len()];

@@ -10,8 +10,8 @@
 use super::candidate::ObjectCandidate;
 use super::entity_tag::TagSum;
 use super::{
-    AttemptRecord, FileSource, Journal, MemoryPurpose, ObjectMetadata, ObjectStore, PutRequest,
-    PutResult, StoredObject, TOO_LARGE, Transfer, check, memory_of_parts, outcome,
+    AttemptRecord, FileSource, MemoryPurpose, ObjectMetadata, ObjectStore, PutRequest, PutResult,
+    StoredObject, TOO_LARGE, Transfer, check, memory_of_parts, outcome,
 };
 use crate::model::{
     Failure, FailureClass, Outcome, StoredPart, UploadDisposition, UploadPlan, UploadRecord,
@@ -79,7 +79,7 @@ fn largest_part(wish: u64, memory: u64) -> u64 {
     memory_of_parts(memory, wish).min(PART_BYTES_MAX)
 }
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     pub(super) async fn put_in_parts(&self, put: &PutRequest<'_>) -> Result<Outcome, Outcome> {
         let (source, racy) = self.readers.run(MemoryPurpose::Part, self.opener(put.lease)).await?;
         let source = Arc::new(source);
@@ -186,7 +186,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         };
         let result = self.upload_parts(put, source, &upload).await;
         match &result {
-            Ok(_) => self.journal.ended(put.path(), Some(&upload.id)).await,
+            Ok(_) => self.records.record_upload_end(put.path(), Some(&upload.id)).await,
             // The parts are worth keeping: the next try goes on.
             Err(Outcome::Failed(failure))
                 if !matches!(failure.class, FailureClass::Object | FailureClass::File) => {}
@@ -214,16 +214,16 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         }
         let now = now_ns() / 1_000_000;
         put.left_open.store(now.try_into().unwrap_or(1), Ordering::Relaxed);
-        self.journal.begun(put.path(), plan, None).await;
+        self.records.record_upload_start(put.path(), plan, None).await;
         match self.store.begin_upload(object).await {
             Ok(id) => {
-                self.journal.begun(put.path(), plan, Some(&id)).await;
+                self.records.record_upload_start(put.path(), plan, Some(&id)).await;
                 Ok(id)
             }
             Err(failure) => {
                 if !failure.answer_lost {
                     put.left_open.store(0, Ordering::Relaxed);
-                    self.journal.ended(put.path(), None).await;
+                    self.records.record_upload_end(put.path(), None).await;
                 }
                 Err(Outcome::Failed(failure))
             }
@@ -235,7 +235,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         match self.store.abort_upload(&put.key, id).await {
             Ok(()) => {
                 put.left_open.store(0, Ordering::Relaxed);
-                self.journal.ended(put.path(), Some(id)).await;
+                self.records.record_upload_end(put.path(), Some(id)).await;
             }
             Err(failure) => tracing::warn!(
                 event = "upload.abort_failed",
@@ -294,7 +294,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             .put_part(&put.key, &upload.id, number, piece.bytes, piece.crc64nvme)
             .await
             .map_err(Outcome::Failed)?;
-        self.journal.stored(put.path(), &sent).await;
+        self.records.record_part(put.path(), &sent).await;
         Ok((sent, piece.crc64nvme))
     }
 }

@@ -20,7 +20,7 @@
 //!   the comparison of the others.
 
 use super::adopt::{ListingState, QUESTIONS_MAX, is_lasting};
-use super::{Journal, ListingProgress, ObjectStore, StoredObject, Transfer};
+use super::{ListingProgress, ObjectStore, StoredObject, Transfer};
 use crate::model::{Failure, FailureClass, OverlapSign, RelPath};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +83,7 @@ pub struct OverlapReview {
     pub taken_over: usize,
 }
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// Something suggests another writer: the bucket has to be compared with the records.
     pub async fn note_overlap(&self, sign: OverlapSign) {
         if self.is_ending() || sign <= self.overlap.sign() {
@@ -91,7 +91,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
         }
         let mut recorded = self.overlap.recorded.lock().await;
         if sign > *recorded {
-            self.journal.overlap(sign).await;
+            self.records.record_overlap(sign).await;
             *recorded = sign;
         }
         self.overlap.add(sign);
@@ -126,7 +126,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             let mut recorded = self.overlap.recorded.lock().await;
             let is_over = self.overlap.sign() == OverlapSign::Nothing;
             if is_over && *recorded != OverlapSign::Nothing {
-                self.journal.overlap(OverlapSign::Nothing).await;
+                self.records.record_overlap(OverlapSign::Nothing).await;
                 *recorded = OverlapSign::Nothing;
             }
         }
@@ -154,19 +154,18 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
             };
             from = progress.advance(&page)?;
             let objects = self.own_objects(page);
-            self.journal.compare(objects.clone(), first).await;
+            self.records.add_to_comparison(objects.clone(), first).await;
             first = false;
-            let unknown = self.journal.unrecorded(objects).await;
-            let inherited =
-                self.inherited(unknown, self.settings.epoch, ListingState::Again).await?;
-            review.taken_over += inherited.len();
-            self.journal.inherited(inherited).await;
+            let unknown = self.records.find_unrecorded(objects).await;
+            let found = self.find_taken_over(unknown, ListingState::Again).await?;
+            review.taken_over += found.len();
+            self.records.record_taken_over(found).await;
             if from.is_none() {
                 break;
             }
         }
         loop {
-            let differing = self.journal.differing().await;
+            let differing = self.records.next_differing().await;
             if differing.is_empty() {
                 break;
             }
@@ -178,7 +177,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                     review.replaced_more += 1;
                 }
             }
-            self.journal.replaced(replaced).await;
+            self.records.remove_replaced(replaced).await;
         }
         log_review(&review);
         Ok(review)

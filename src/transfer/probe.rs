@@ -11,8 +11,7 @@
 
 use super::bucket::AttemptWrites;
 use super::{
-    DeleteRequest, DeleteResult, Journal, ObjectMetadata, ObjectStore, StoredObject, Transfer,
-    WriteResult,
+    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, StoredObject, Transfer, WriteResult,
 };
 use crate::model::{Failure, FailureClass, ObjectKey, RelPath, Version};
 use bytes::Bytes;
@@ -59,7 +58,7 @@ struct ProbedCapabilities {
     delete_many_conditions: bool,
 }
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// Probes the store, if that is configured. Returns whether that is complete.
     pub(super) async fn probe(&self) -> bool {
         let Some(probe) = &self.settings.probe else { return true };
@@ -75,7 +74,7 @@ impl<S: ObjectStore, J: Journal> Transfer<S, J> {
                 able.tell();
                 let conditions = able.delete_conditions && able.delete_many_conditions;
                 self.conditions.note_probe(conditions);
-                self.journal.probed(&probe.note, conditions).await;
+                self.records.record_probe(&probe.note, conditions).await;
                 return true;
             }
             Ok(Err(failure)) => not_probed(&failure.code, &failure.message),

@@ -5,7 +5,7 @@
 //! that it can be interrupted at any time, and is not done twice.
 
 use super::copy::{CopySource, may_still_send};
-use super::{Journal, ObjectMetadata, ObjectStore, PutRequest, Transfer, check};
+use super::{ObjectMetadata, ObjectStore, PutRequest, Transfer, check};
 use crate::model::{ObjectRecord, Outcome, OverlapSign, UploadDisposition};
 
 /// Why an object is copied onto itself.
@@ -17,7 +17,7 @@ enum Reason {
     Metadata,
 }
 
-impl<S: ObjectStore, J: Journal> Transfer<S, J> {
+impl<S: ObjectStore> Transfer<S> {
     /// Gives the object that has these bytes already its present attributes. Returns its entity tag and what
     /// that took, or `None` if it can only be sent again.
     ///

@@ -4,78 +4,20 @@ mod overlap;
 
 use super::*;
 use crate::model::{BandwidthSchedule, Operation, QueueRow};
-use crate::model::{StoredPart, UploadPlan};
 use crate::queue::Lane;
+use crate::store::{RecordedState, StateBinding, StateLookup, Store};
 use file_sync_dev_s3::{Action, BUCKET, Options, Rule, Server};
 use std::fs;
-use std::sync::Mutex as StdMutex;
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
 
-/// Keeps what it receives, as the state does.
-#[derive(Debug, Default)]
-struct Notes {
-    upload: StdMutex<Option<UploadRecord>>,
-    /// What differs from the listing; each is returned once.
-    differing: StdMutex<Vec<(RelPath, String)>>,
-    replaced: StdMutex<Vec<(RelPath, String)>>,
-    inherited: StdMutex<Vec<RelPath>>,
-    /// What was written about the need for a comparison.
-    overlap: StdMutex<Vec<OverlapSign>>,
-}
-
-impl Notes {
-    fn note(&self) -> Option<UploadRecord> {
-        self.upload.lock().expect("sound").clone()
-    }
-}
-
-impl Journal for Arc<Notes> {
-    async fn begun(&self, path: &RelPath, plan: &UploadPlan, upload_id: Option<&str>) {
-        let path = path.clone();
-        let upload_id = upload_id.map(str::to_owned);
-        let note = UploadRecord { path, upload_id, begun: 0, plan: *plan, parts: Vec::new() };
-        *self.upload.lock().expect("sound") = Some(note);
-    }
-    async fn stored(&self, _: &RelPath, part: &StoredPart) {
-        self.upload.lock().expect("sound").as_mut().expect("begun").parts.push(part.clone());
-    }
-    async fn ended(&self, _: &RelPath, _: Option<&str>) {
-        *self.upload.lock().expect("sound") = None;
-    }
-    async fn listed(&self, _: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
-        Vec::new()
-    }
-    async fn inherited(&self, objects: Vec<(RelPath, ObjectRecord)>) {
-        self.inherited.lock().expect("sound").extend(objects.into_iter().map(|(path, _)| path));
-    }
-    async fn listing_ended(&self, _: bool, sign: OverlapSign) {
-        self.overlap(sign).await;
-    }
-    async fn unrecorded(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
-        objects.into_iter().map(|(path, ..)| path).collect()
-    }
-    async fn heir_no_more(&self) {}
-    async fn probed(&self, _: &str, _: bool) {}
-    async fn overlap(&self, sign: OverlapSign) {
-        self.overlap.lock().expect("sound").push(sign);
-    }
-    async fn compare(&self, _: Vec<(RelPath, u64, Option<String>)>, _: bool) {}
-    async fn differing(&self) -> Vec<(RelPath, String)> {
-        // As for a state that returns one of them at a time.
-        self.differing.lock().expect("sound").pop().into_iter().collect()
-    }
-    async fn replaced(&self, objects: Vec<(RelPath, String)>) {
-        self.replaced.lock().expect("sound").extend(objects);
-    }
-}
-
 struct World {
     directory: TempDir,
     server: Server,
-    notes: Arc<Notes>,
-    transfer: Transfer<S3, Arc<Notes>>,
+    state: Store,
+    transfer: Transfer<S3>,
+    _state_directory: TempDir,
 }
 
 fn path(name: &str) -> RelPath {
@@ -92,7 +34,9 @@ impl World {
         let server = Server::start(&Options::default()).expect("a server");
         let store = s3::for_tests(&server);
         let root = Arc::new(Root::open(directory.path()).expect("a root"));
-        let notes = Arc::new(Notes::default());
+        let state_directory = tempfile::tempdir().expect("a directory");
+        let state = Store::open(state_directory.path(), "bucket", Shard::default(), 0);
+        let state = state.expect("a state").store;
         let settings = change(TransferSettings {
             prefix: KeyPrefix::default(),
             multipart_threshold: 5 * MIB,
@@ -104,7 +48,7 @@ impl World {
             listed: true,
             share: crate::model::Shard::default(),
             source: "here".into(),
-            heir: false,
+            takeover_pending: false,
             epoch: RootGeneration::default(),
             overlap: OverlapSign::Nothing,
             probe: None,
@@ -115,9 +59,35 @@ impl World {
             writer: Arc::default(),
             rest: Duration::from_secs(3_600),
         });
-        let transfer = Transfer::new(root, store, Arc::clone(&notes), settings);
-        let transfer = transfer.expect("a transfer");
-        Self { directory, server, notes, transfer }
+        let binding = StateBinding {
+            target: "bucket".into(),
+            source: "here".into(),
+            origin: None,
+            epoch: RootGeneration::default(),
+            owner: "us".into(),
+            listed: settings.listed,
+            takeover_pending: settings.takeover_pending,
+            probed: None,
+            overlap: settings.overlap,
+        };
+        let records = BucketRecords::new(state.clone(), binding);
+        let transfer = Transfer::new(root, store, records, settings).expect("a transfer");
+        Self { directory, server, state, transfer, _state_directory: state_directory }
+    }
+
+    async fn recorded(&self, name: &str) -> RecordedState {
+        let found = self.state.known(vec![StateLookup::of(path(name))]).await;
+        found.expect("read").pop().expect("one answer")
+    }
+
+    /// The unfinished upload of the file.
+    async fn upload(&self, name: &str) -> Option<UploadRecord> {
+        self.recorded(name).await.upload
+    }
+
+    /// Whether neither the state nor the bucket has an unfinished upload.
+    async fn has_no_upload(&self, name: &str) -> bool {
+        self.upload(name).await.is_none() && self.server.store().uploads(BUCKET).is_empty()
     }
 
     /// Makes a file of which no two parts are equal.
@@ -191,7 +161,7 @@ async fn what_is_too_large_for_one_copy_is_copied_in_parts() {
     assert_eq!(world.stored("after"), Some(content));
     assert_eq!(world.server.count("UploadPartCopy"), 4);
     assert_eq!(world.server.count("UploadPart"), sent, "no content was sent");
-    assert_eq!((world.notes.note(), world.server.store().uploads(BUCKET)), (None, Vec::new()));
+    assert!(world.has_no_upload("after").await);
 }
 
 #[tokio::test]
@@ -210,7 +180,7 @@ async fn a_copy_in_parts_of_what_was_replaced_is_given_up_and_the_file_sent() {
     let known = AttemptRecord { twin: Some(twin), ..AttemptRecord::default() };
     is_mirrored(world.send(&lease, known).await, UploadDisposition::Sent);
     assert_eq!(world.stored("after"), Some(content));
-    assert_eq!((world.notes.note(), world.server.store().uploads(BUCKET)), (None, Vec::new()));
+    assert!(world.has_no_upload("after").await);
 }
 
 #[tokio::test]
@@ -225,7 +195,7 @@ async fn an_upload_goes_on_where_it_was_interrupted() {
     let outcome = world.send(&world.lease("file"), AttemptRecord::default()).await;
     assert!(matches!(&outcome, Outcome::Failed(failure) if failure.code == "InternalError"));
     world.server.faults().remove(refused);
-    let note = world.notes.note().expect("kept");
+    let note = world.upload("file").await.expect("kept");
     assert!(!note.parts.is_empty());
     world.server.clear_requests();
     let parts = note.parts.len() as u64;
@@ -233,7 +203,7 @@ async fn an_upload_goes_on_where_it_was_interrupted() {
     is_mirrored(world.send(&world.lease("file"), known).await, UploadDisposition::Sent);
     assert_eq!(world.stored("file"), Some(content));
     assert_eq!(world.server.count("UploadPart"), 8 - parts, "what was there was not sent again");
-    assert_eq!((world.notes.note(), world.server.store().uploads(BUCKET)), (None, Vec::new()));
+    assert!(world.has_no_upload("file").await);
 }
 
 #[tokio::test]
@@ -243,11 +213,11 @@ async fn an_upload_of_another_state_is_aborted_and_begun_anew() {
     let refused = world.server.fail(Rule::new(Action::internal_error()).on("UploadPart").skip(3));
     world.send(&world.lease("file"), AttemptRecord::default()).await;
     world.server.faults().remove(refused);
-    let known = AttemptRecord { upload: world.notes.note(), ..AttemptRecord::default() };
+    let known = AttemptRecord { upload: world.upload("file").await, ..AttemptRecord::default() };
     let content = world.write("file", 41 * MIB);
     is_mirrored(world.send(&world.lease("file"), known).await, UploadDisposition::Sent);
     assert_eq!(world.stored("file"), Some(content));
-    assert_eq!((world.notes.note(), world.server.store().uploads(BUCKET)), (None, Vec::new()));
+    assert!(world.has_no_upload("file").await);
 }
 
 #[tokio::test]
@@ -268,7 +238,7 @@ async fn a_part_that_changed_under_equal_time_stamps_is_sent_again() {
         .open(&name)
         .and_then(|file| file.set_modified(modified))
         .expect("set");
-    let known = AttemptRecord { upload: world.notes.note(), ..AttemptRecord::default() };
+    let known = AttemptRecord { upload: world.upload("file").await, ..AttemptRecord::default() };
     is_mirrored(world.send(&lease, known).await, UploadDisposition::Sent);
     assert_eq!(world.stored("file"), Some(content));
 }
@@ -280,7 +250,7 @@ async fn an_upload_the_store_no_longer_knows_is_begun_anew() {
     let refused = world.server.fail(Rule::new(Action::internal_error()).on("UploadPart").skip(1));
     world.send(&world.lease("file"), AttemptRecord::default()).await;
     world.server.faults().remove(refused);
-    let note = world.notes.note().expect("kept");
+    let note = world.upload("file").await.expect("kept");
     // As a lifecycle rule of the bucket does.
     let key = KeyPrefix::default().key(&path("file")).expect("a key");
     let id = note.upload_id.clone().expect("an id");
@@ -288,7 +258,8 @@ async fn an_upload_the_store_no_longer_knows_is_begun_anew() {
     // The answer may come before the body was sent, and be lost with the connection: as the queue
     // does, try again until it was heard.
     for _ in 0..100 {
-        let known = AttemptRecord { upload: world.notes.note(), ..AttemptRecord::default() };
+        let known =
+            AttemptRecord { upload: world.upload("file").await, ..AttemptRecord::default() };
         match world.send(&world.lease("file"), known).await {
             Outcome::Failed(_) => {}
             outcome => {

@@ -38,11 +38,12 @@ const MAY_NAME: [(&str, &[&str]); 37] = [
     ("store", &["cover", "model", "safe_file"]),
     ("detect", &["model", "root"]),
     ("aws", &["error_causes", "safe_file"]),
-    // What it is permitted to try is the queue's.
+    // What it is permitted to try is the queue's; what the bucket may hold is in the state.
     (
         "transfer",
         &[
             "aws",
+            "clock",
             "endpoint_url",
             "error_causes",
             "escape",
@@ -50,6 +51,7 @@ const MAY_NAME: [(&str, &[&str]); 37] = [
             "queue",
             "root",
             "rules",
+            "store",
             "threads",
             "writer",
         ],

@@ -106,7 +106,7 @@ mod tests {
             epoch: RootGeneration(1),
             owner: "o".into(),
             listed: true,
-            heir: false,
+            takeover_pending: false,
             probed: None,
             overlap: OverlapSign::Nothing,
         }

@@ -5,7 +5,7 @@
 use super::EffectRunner;
 use crate::engine::{Event, report};
 use crate::model::{Depth, Hint, OverlapSign, RelPath, WriteState};
-use crate::transfer::{Journal, ObjectStore, OverlapReview};
+use crate::transfer::{ObjectStore, OverlapReview};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const NOTICED_PAUSES: [Duration; 2] = [Duration::from_secs(60), Duration::from_s
 /// listing.
 const NEW_STATE_PAUSES: [Duration; 1] = [Duration::from_secs(300)];
 
-impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
+impl<S: ObjectStore> EffectRunner<S> {
     /// Compares the records with the bucket whenever something suggests another writer: two or three times,
     /// and at most once in each scan interval while one is noticed again.
     pub(super) fn review_overlaps(&mut self) {

@@ -6,14 +6,14 @@ use crate::engine::control::{self, ControlRequest, PARKED_MAX, RetryResult};
 use crate::engine::snapshot::ActiveMode;
 use crate::engine::{Engine, EngineCommand, Event};
 use crate::model::{Hint, WriteState};
-use crate::transfer::{Journal, ObjectStore};
+use crate::transfer::ObjectStore;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Time between two looks for flushes that have ended.
 const FLUSH_CHECK: Duration = Duration::from_millis(20);
 
-impl<S: ObjectStore, J: Journal> EffectRunner<S, J> {
+impl<S: ObjectStore> EffectRunner<S> {
     /// Answers the flushes that have ended, and returns when to check the others.
     pub(super) fn answer_flushes(&mut self, engine: &mut Engine) -> Option<Duration> {
         if !engine.is_flushing() {

@@ -3,15 +3,15 @@
 use crate::model::{AttemptOutcome, Operation, Outcome, RootGeneration};
 use crate::queue::Attempt;
 use crate::store::{self, StateLookup, Store, StoreError};
-use crate::transfer::{self, Journal, ObjectStore, ReadAhead, Transfer};
+use crate::transfer::{self, ObjectStore, ReadAhead, Transfer};
 
 /// That the rows of tries are on disk, with what the record said right after to each; `None` where it was
 /// not asked.
 pub(in crate::engine) type AttemptPermit = Option<Result<Vec<transfer::AttemptRecord>, StoreError>>;
 
 /// Carries out a put, or deletes.
-pub(in crate::engine) async fn perform_tries<S: ObjectStore, J: Journal>(
-    transfer: &Transfer<S, J>,
+pub(in crate::engine) async fn perform_tries<S: ObjectStore>(
+    transfer: &Transfer<S>,
     store: &Store,
     epoch: RootGeneration,
     leases: Vec<Attempt>,

@@ -6,7 +6,7 @@
 //! put objects, after an instance that was ending, and from a lost state on for all that was made since.
 
 mod instance;
-mod notes;
+mod state;
 mod steps;
 mod store;
 
@@ -19,8 +19,8 @@ use crate::root::Root;
 use crate::store::Change;
 use crate::transfer::{AttemptRecord, Transfer};
 use instance::{empty_queue, instance};
-use notes::Notes;
 use proptest::prelude::*;
+use state::{TestState, binding};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
@@ -42,13 +42,17 @@ fn path(name: &str) -> RelPath {
     RelPath::new(name.as_bytes()).expect("a proper path")
 }
 
+fn empty_state(epoch: RootGeneration) -> TestState {
+    TestState::new(NAMES.map(path).to_vec(), epoch)
+}
+
 struct World {
     directory: TempDir,
     root: Arc<Root>,
     store: Scripted,
     abilities: Abilities,
-    notes: Notes,
-    transfer: Transfer<Scripted, Notes>,
+    state: TestState,
+    transfer: Transfer<Scripted>,
     is_ending: bool,
     epoch: RootGeneration,
     /// Keys and entity tags of objects of another directory that no record names any more.
@@ -64,14 +68,14 @@ impl World {
         let directory = tempfile::tempdir().expect("a directory");
         let root = Arc::new(Root::open(directory.path()).expect("a root"));
         let store = Scripted::new(abilities);
-        let notes = Notes::default();
+        let state = empty_state(RootGeneration(1));
         Self {
-            transfer: instance(&root, &store, &notes, abilities, (true, RootGeneration(1))),
+            transfer: instance(&root, &store, &state, abilities, (true, RootGeneration(1))),
             directory,
             root,
             store,
             abilities,
-            notes,
+            state,
             is_ending: false,
             epoch: RootGeneration(1),
             of_other_directories: BTreeSet::new(),
@@ -85,12 +89,12 @@ impl World {
     fn begin_instance(&mut self, listed: bool) {
         self.is_ending = false;
         self.transfer =
-            instance(&self.root, &self.store, &self.notes, self.abilities, (listed, self.epoch));
+            instance(&self.root, &self.store, &self.state, self.abilities, (listed, self.epoch));
     }
 
     fn lose_state(&mut self) {
         self.store.lose_state();
-        self.notes = Notes::default();
+        self.state = empty_state(self.epoch);
         self.pending.clear();
         self.queue = empty_queue();
         self.begin_instance(false);
@@ -147,14 +151,17 @@ impl World {
             }
         }
         self.store.script(&[]);
+        self.state.sync().await;
         self.every_object_is_named();
     }
 
     /// As the engine does when another writer was noticed.
     async fn compare(&mut self) -> Result<(), crate::model::Failure> {
         // No state is compared before the bucket was listed for it.
+        self.state.sync().await;
         self.transfer.prepare().await?;
         let review = self.transfer.last_review().await;
+        self.state.sync().await;
         self.decide_all();
         review.map(drop)
     }
@@ -162,7 +169,8 @@ impl World {
     /// As the state does when it is bound to another directory.
     fn watch_another_directory(&mut self) {
         self.epoch.0 += 1;
-        let recorded = self.notes.recorded().mirrored.clone();
+        self.state.add(Change::Bound(binding(self.epoch, true)));
+        let recorded = self.state.recorded().mirrored.clone();
         self.pending.retain(|path, _| recorded.contains_key(path));
         for row in self.pending.values_mut() {
             row.operation = Operation::Put;
@@ -190,7 +198,7 @@ impl World {
             Ok(stat) => FileState::File(stat.fingerprint),
             Err(_) => FileState::Absent,
         };
-        let mirrored = self.notes.of(path);
+        let mirrored = self.state.of(path);
         let mirrored = mirrored.as_ref();
         let pending = self.pending.get(path);
         let policy = Policy { propagate_deletes: true, epoch: self.epoch };
@@ -219,31 +227,24 @@ impl World {
         let same = |row: &ObjectRecord| {
             row.fingerprint.inode == now.inode && Version::of(&row.fingerprint) == Version::of(now)
         };
-        let recorded = self.notes.recorded();
+        let recorded = self.state.recorded();
         let found = recorded.mirrored.iter().find(|(other, row)| *other != path && same(row));
         found.map(|(other, _)| other.clone())
     }
 
     fn apply(&mut self, change: Change) {
+        self.state.add(change.clone());
         match change {
             Change::Queue(row) => drop(self.pending.insert(row.path.clone(), row)),
-            Change::Mirrored(path, row) => {
+            Change::Mirrored(path, _) | Change::Forgotten(path) | Change::Settled(path) => {
                 self.pending.remove(&path);
-                let mut recorded = self.notes.recorded();
-                recorded.listed.remove(&path);
-                recorded.mirrored.insert(path, row);
             }
-            Change::Forgotten(path) => {
-                self.pending.remove(&path);
-                self.notes.recorded().mirrored.remove(&path);
-            }
-            Change::Settled(path) => drop(self.pending.remove(&path)),
             other => panic!("no attempt changes {other:?}"),
         }
     }
 
     fn known(&self, row: &QueueRow) -> AttemptRecord {
-        let recorded = self.notes.recorded();
+        let recorded = self.state.recorded();
         let from = row.copy_from.as_ref();
         AttemptRecord {
             mirrored: recorded.mirrored.get(&row.path).cloned(),
@@ -268,6 +269,7 @@ impl World {
                 ended.extend(paths.into_iter().map(|path| (path, outcome.clone())));
                 continue;
             }
+            self.state.sync().await;
             let known = |lease: queue::Attempt| {
                 let known = self.known(&lease.pending);
                 (lease, known)
@@ -281,6 +283,7 @@ impl World {
             };
             ended.extend(paths.into_iter().zip(attempted));
         }
+        self.state.sync().await;
         ended
     }
 
@@ -302,11 +305,12 @@ impl World {
 
     /// As the engine does with uploads that no row goes on with.
     async fn abandon(&self) {
-        let notes = self.notes.recorded().uploads.clone();
+        let notes = self.state.recorded().uploads.clone();
         for (_, note) in notes.into_iter().filter(|(path, _)| !self.pending.contains_key(path)) {
             // One that is refused stays noted.
             drop(self.transfer.abandon(&note).await);
         }
+        self.state.sync().await;
     }
 
     /// The state names every object of ours: as it is, or as one that may be there.
@@ -316,7 +320,7 @@ impl World {
                 continue;
             }
             let path = path(&key);
-            let recorded = self.notes.of(&path);
+            let recorded = self.state.of(&path);
             let named = recorded.as_ref().is_some_and(|row| row.etag.as_ref() == Some(&etag));
             let pending = self.pending.get(&path);
             let doubtful = pending.is_some_and(|row| row.sent.is_some());
@@ -335,7 +339,7 @@ impl World {
     fn is_equal(&self) -> bool {
         let tree = self.tree();
         let mut objects = self.store.objects();
-        let recorded = self.notes.recorded();
+        let recorded = self.state.recorded();
         let ours = self.store.ours();
         // Objects of others, of a state that was lost, and of another directory stay where there is no file.
         objects.retain(|key, _| {

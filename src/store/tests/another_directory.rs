@@ -14,7 +14,7 @@ async fn what_waits_of_another_directory_deletes_nothing() {
             epoch: RootGeneration(epoch),
             owner: "o".into(),
             listed: true,
-            heir: false,
+            takeover_pending: false,
             probed: None,
             overlap: OverlapSign::Nothing,
         })

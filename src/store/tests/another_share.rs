@@ -34,7 +34,7 @@ async fn fill(directory: &Path, of: Shard) {
         epoch: RootGeneration(1),
         owner: "o".into(),
         listed: true,
-        heir: false,
+        takeover_pending: false,
         probed: None,
         overlap: OverlapSign::Nothing,
     };
@@ -69,7 +69,7 @@ async fn what_is_another_one_s_now_is_forgotten_with_all_that_waits() {
     let expected = RemappedShard { from: Shard::default(), generation: 2, forgotten };
     assert_eq!(remapped, Some(expected));
     let bound = bound.expect("bound");
-    assert!(!bound.listed && bound.heir);
+    assert!(!bound.listed && bound.takeover_pending);
     store.closed().await;
     let again = opened(directory.path(), share(0, 2));
     assert_eq!((again.remapped, again.counts), (None, counts), "nothing changes twice");
@@ -92,7 +92,7 @@ async fn what_may_have_come_is_looked_for_in_the_bucket() {
         fill(directory.path(), from).await;
         let OpenedState { store, bound, .. } = opened(directory.path(), to);
         let bound = bound.expect("bound");
-        assert!(!bound.listed && bound.heir, "{from} to {to}");
+        assert!(!bound.listed && bound.takeover_pending, "{from} to {to}");
         let both: Vec<_> = of(from).into_iter().filter(|name| of(to).contains(name)).collect();
         assert_eq!(recorded(&store).await, both, "{from} to {to}");
     }

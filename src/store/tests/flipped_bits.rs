@@ -15,7 +15,7 @@ async fn filled(directory: &Path) {
         epoch: RootGeneration(3),
         owner: "o".into(),
         listed: true,
-        heir: false,
+        takeover_pending: false,
         probed: None,
         overlap: OverlapSign::Nothing,
     };

@@ -1,12 +1,12 @@
 //! What runs: a transfer and a queue, with limits that small files reach.
 
-use super::notes::Notes;
+use super::state::{TestState, binding};
 use super::store::{Abilities, Scripted};
 use crate::model::{BandwidthSchedule, DeleteLimit, KeyPrefix, OverlapSign, RootGeneration, Shard};
 use crate::queue::{Backoff, Queue, QueueSettings};
 use crate::root::Root;
 use crate::store::StateCounts;
-use crate::transfer::{ConditionSupport, PaceSettings, Transfer, TransferSettings};
+use crate::transfer::{BucketRecords, ConditionSupport, PaceSettings, Transfer, TransferSettings};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use std::time::Duration;
 pub(super) fn instance(
     root: &Arc<Root>,
     store: &Scripted,
-    notes: &Notes,
+    state: &TestState,
     abilities: Abilities,
     (listed, epoch): (bool, RootGeneration),
-) -> Transfer<Scripted, Notes> {
+) -> Transfer<Scripted> {
     let conditions = match abilities.conditions {
         true => ConditionSupport::Unknown,
         false => ConditionSupport::Ignored,
@@ -33,7 +33,7 @@ pub(super) fn instance(
         listed,
         share: Shard::default(),
         source: "here".into(),
-        heir: false,
+        takeover_pending: false,
         epoch,
         overlap: OverlapSign::Nothing,
         probe: None,
@@ -44,7 +44,8 @@ pub(super) fn instance(
         writer: Arc::default(),
         rest: Duration::ZERO,
     };
-    Transfer::new(Arc::clone(root), store.clone(), notes.clone(), settings).expect("a transfer")
+    let records = BucketRecords::new(state.store.clone(), binding(epoch, listed));
+    Transfer::new(Arc::clone(root), store.clone(), records, settings).expect("a transfer")
 }
 
 /// A queue of small limits.

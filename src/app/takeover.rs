@@ -1,6 +1,5 @@
 //! The takeover at the start of a shard.
 
-use super::journal::Recorded;
 use super::{App, AppBucket};
 use crate::store::RemappedShard;
 use crate::transfer::Transfer;
@@ -20,8 +19,8 @@ pub(super) fn tell_remapped(remapped: RemappedShard) {
 impl App {
     /// Takes over what another shard left before a single run scans. A daemon does that while it
     /// works.
-    pub(super) async fn take_over(&self, transfer: &Transfer<AppBucket, Recorded>) {
-        if !(self.mode.is_once() && transfer.is_heir()) {
+    pub(super) async fn take_over(&self, transfer: &Transfer<AppBucket>) {
+        if !(self.mode.is_once() && transfer.has_takeover_pending()) {
             return;
         }
         tokio::select! {

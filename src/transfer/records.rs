@@ -1,12 +1,16 @@
-//! Records in the state what the bucket may contain.
+//! What the state says of the bucket: uploads that have started, so that none is left behind by a crash and
+//! large ones continue, and what the initial listing, the probe and other writers have shown.
+//!
+//! Each method returns when the change is on disk, or after it was logged that it is not: the state then
+//! retries it before its next write.
 
+use super::ConditionSupport;
 use crate::clock::unix_millis;
 use crate::model::{ObjectRecord, OverlapSign, RelPath, StoredPart, UploadPlan, UploadRecord};
 use crate::store::{
     Change, Listing, ListingObject, RANGE_ROWS_MAX, StartBound, StateBinding, StateLookup, Store,
     StoreError,
 };
-use crate::transfer::{ConditionSupport, Journal};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The marker in the state of a store without conditions on deletes.
@@ -15,7 +19,8 @@ const UNCONDITIONAL: &str = ", no conditions on deletes";
 const DIFFERING_MAX: usize = 10_000;
 
 /// The result of the last probe, as recorded: the version that probed, and what it found.
-pub(super) fn last_probe(bound: &StateBinding) -> Option<(&str, ConditionSupport)> {
+#[must_use]
+pub fn last_probe(bound: &StateBinding) -> Option<(&str, ConditionSupport)> {
     let note = bound.probed.as_deref()?;
     Some(match note.strip_suffix(UNCONDITIONAL) {
         Some(note) => (note, ConditionSupport::Ignored),
@@ -23,9 +28,12 @@ pub(super) fn last_probe(bound: &StateBinding) -> Option<(&str, ConditionSupport
     })
 }
 
-/// Records in the state what the bucket may contain.
+/// Path, size and entity tag of an object in a listing.
+pub(super) type ListedPath = (RelPath, u64, Option<String>);
+
+/// What the state says of the bucket.
 #[derive(Debug)]
-pub(super) struct Recorded {
+pub struct BucketRecords {
     store: Store,
     /// The binding as it is on disk, or about to be.
     bound: Mutex<StateBinding>,
@@ -43,8 +51,10 @@ struct ComparedListing {
     from: StartBound,
 }
 
-impl Recorded {
-    pub(super) fn new(store: Store, bound: StateBinding) -> Self {
+impl BucketRecords {
+    /// The records in `store`, whose binding is `bound`.
+    #[must_use]
+    pub fn new(store: Store, bound: StateBinding) -> Self {
         let writing = tokio::sync::Mutex::default();
         Self { store, bound: Mutex::new(bound), writing, listing: Arc::default() }
     }
@@ -59,8 +69,8 @@ impl Recorded {
         self.note(vec![Change::Bound(bound)]).await;
     }
 
-    fn is_heir(&self) -> bool {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner).heir
+    fn has_takeover_pending(&self) -> bool {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).takeover_pending
     }
 
     async fn note(&self, changes: Vec<Change>) {
@@ -72,10 +82,14 @@ impl Recorded {
             );
         }
     }
-}
 
-impl Journal for Recorded {
-    async fn begun(&self, path: &RelPath, plan: &UploadPlan, upload_id: Option<&str>) {
+    /// Records that an upload is about to start or, with its id, has started.
+    pub(super) async fn record_upload_start(
+        &self,
+        path: &RelPath,
+        plan: &UploadPlan,
+        upload_id: Option<&str>,
+    ) {
         let path = path.clone();
         let upload_id = upload_id.map(str::to_owned);
         let begun = unix_millis();
@@ -85,17 +99,20 @@ impl Journal for Recorded {
         self.note(vec![Change::UploadNoted(note)]).await;
     }
 
-    async fn stored(&self, path: &RelPath, part: &StoredPart) {
+    /// Records that the store has this part of the upload of `path`.
+    pub(super) async fn record_part(&self, path: &RelPath, part: &StoredPart) {
         self.note(vec![Change::PartStored(path.clone(), part.clone())]).await;
     }
 
-    async fn ended(&self, path: &RelPath, upload_id: Option<&str>) {
+    /// Records that the upload was completed or aborted.
+    pub(super) async fn record_upload_end(&self, path: &RelPath, upload_id: Option<&str>) {
         let upload_id = upload_id.map(str::to_owned);
         self.note(vec![Change::UploadEnded(path.clone(), upload_id)]).await;
     }
 
-    async fn listed(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
-        if !self.is_heir() {
+    /// Records that the bucket has these objects. During a takeover, returns those without a record.
+    pub(super) async fn record_listed(&self, objects: Vec<ListedPath>) -> Vec<RelPath> {
+        if !self.has_takeover_pending() {
             let change = |(path, size, _)| Change::Listed(path, size);
             self.note(objects.into_iter().map(change).collect()).await;
             return Vec::new();
@@ -110,25 +127,29 @@ impl Journal for Recorded {
         unknown.map(|(path, _)| path).collect()
     }
 
-    async fn inherited(&self, objects: Vec<(RelPath, ObjectRecord)>) {
+    /// Records these objects, whose files are gone, unless their paths have a record.
+    pub(super) async fn record_taken_over(&self, objects: Vec<(RelPath, ObjectRecord)>) {
         self.note(objects.into_iter().map(|(path, row)| Change::Inherited(path, row)).collect())
             .await;
     }
 
-    async fn listing_ended(&self, complete: bool, sign: OverlapSign) {
-        if complete && self.is_heir() {
+    /// Records that the bucket has no other objects, if the listing is `complete`, or that it cannot be
+    /// listed; and what of it suggests another writer.
+    pub(super) async fn record_listing_end(&self, complete: bool, sign: OverlapSign) {
+        if complete && self.has_takeover_pending() {
             self.note(vec![Change::Reviewed]).await;
         }
         // If nothing can be listed, nothing can be found later.
         self.note_bound(|bound| {
             bound.listed = true;
-            bound.heir &= complete;
+            bound.takeover_pending &= complete;
             bound.overlap = bound.overlap.max(sign);
         })
         .await;
     }
 
-    async fn unrecorded(&self, objects: Vec<(RelPath, u64, Option<String>)>) -> Vec<RelPath> {
+    /// Returns those of these objects that are neither recorded nor known to be foreign.
+    pub(super) async fn find_unrecorded(&self, objects: Vec<ListedPath>) -> Vec<RelPath> {
         let questions = objects.iter().map(|(path, ..)| StateLookup::of(path.clone())).collect();
         // Entries that cannot be read now are not taken over.
         let known = self.store.known(questions).await.unwrap_or_default();
@@ -138,20 +159,24 @@ impl Journal for Recorded {
         unknown.map(|((path, ..), _)| path).collect()
     }
 
-    async fn heir_no_more(&self) {
-        self.note_bound(|bound| bound.heir = false).await;
+    /// Records that the takeover from other shards is complete.
+    pub(super) async fn end_takeover(&self) {
+        self.note_bound(|bound| bound.takeover_pending = false).await;
     }
 
-    async fn probed(&self, note: &str, conditions: bool) {
+    /// Records that the store was probed, and whether it honours conditions on deletes.
+    pub(super) async fn record_probe(&self, note: &str, conditions: bool) {
         let note = format!("{note}{}", if conditions { "" } else { UNCONDITIONAL });
         self.note_bound(|bound| bound.probed = Some(note)).await;
     }
 
-    async fn overlap(&self, sign: OverlapSign) {
+    /// Records what suggests another writer, so that the records have to be compared with the bucket.
+    pub(super) async fn record_overlap(&self, sign: OverlapSign) {
         self.note_bound(|bound| bound.overlap = sign).await;
     }
 
-    async fn compare(&self, objects: Vec<(RelPath, u64, Option<String>)>, first: bool) {
+    /// Adds a page of a listing to the comparison with the records; the `first` one starts a new comparison.
+    pub(super) async fn add_to_comparison(&self, objects: Vec<ListedPath>, first: bool) {
         let listing = Arc::clone(&self.listing);
         let store = self.store.clone();
         let listed = |(path, size, etag)| (path, ListingObject { size, etag });
@@ -172,13 +197,15 @@ impl Journal for Recorded {
         run_blocking(add).await;
     }
 
-    async fn differing(&self) -> Vec<(RelPath, String)> {
+    /// Returns the next records whose objects are not in that listing as recorded, with their entity tags; an
+    /// empty list after the last ones.
+    pub(super) async fn next_differing(&self) -> Vec<(RelPath, String)> {
         let store = self.store.clone();
         let listing = Arc::clone(&self.listing);
         let compare = move || {
             let mut listing = listing.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(compared) = listing.as_mut() else { return Vec::new() };
-            let found = next_differing(&store, compared).unwrap_or_else(|error| {
+            let found = read_differing(&store, compared).unwrap_or_else(|error| {
                 log_uncompared(&error);
                 Vec::new()
             });
@@ -190,14 +217,15 @@ impl Journal for Recorded {
         run_blocking(compare).await
     }
 
-    async fn replaced(&self, objects: Vec<(RelPath, String)>) {
+    /// Records that these objects, by their recorded entity tags, are no longer ours.
+    pub(super) async fn remove_replaced(&self, objects: Vec<(RelPath, String)>) {
         let change = |(path, etag)| Change::Replaced(path, etag);
         self.note(objects.into_iter().map(change).collect()).await;
     }
 }
 
 /// The next records whose objects the listing has not, or has with other entity tags. Blocks.
-fn next_differing(
+fn read_differing(
     store: &Store,
     compared: &mut ComparedListing,
 ) -> Result<Vec<(RelPath, String)>, StoreError> {
@@ -254,7 +282,7 @@ mod tests {
             epoch: RootGeneration(1),
             owner: "o".into(),
             listed: true,
-            heir: false,
+            takeover_pending: false,
             overlap: OverlapSign::Noticed,
             probed: None,
         };
@@ -266,18 +294,18 @@ mod tests {
         let path = |number: usize| RelPath::new(number.to_string().as_bytes()).expect("a path");
         let rows = (0..=count).map(|number| Change::Mirrored(path(number), record.clone()));
         opened.store.write(rows.collect()).await.expect("written");
-        let recorded = Recorded::new(opened.store.clone(), bound);
+        let recorded = BucketRecords::new(opened.store.clone(), bound);
         let same = (path(0), 1, Some("\"1\"".to_owned()));
-        recorded.compare(vec![same], true).await;
+        recorded.add_to_comparison(vec![same], true).await;
         let mut seen = BTreeSet::new();
         loop {
-            let differing = recorded.differing().await;
+            let differing = recorded.next_differing().await;
             if differing.is_empty() {
                 break;
             }
             assert!(differing.len() <= DIFFERING_MAX);
             seen.extend(differing.iter().map(|(path, _)| path.clone()));
-            recorded.replaced(differing).await;
+            recorded.remove_replaced(differing).await;
         }
         assert_eq!(seen.len(), count);
         assert!(!seen.contains(&path(0)));
