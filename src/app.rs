@@ -33,7 +33,7 @@ pub mod termination;
 pub use confinement::{ConfinementError, confine_process};
 pub use doctoring::doctor;
 pub use looking::{plan, verify};
-pub use reload::unseen;
+pub use reload::config_mount_warning;
 pub use restoring::{RestoreRequest, restore};
 
 use crate::admin;
@@ -215,7 +215,7 @@ async fn run_with_state(
     }
     let survival = StateSurvival::new(&config, link.control.clone());
     survival.log(&config.state_dir);
-    retry_file::tell_inherited(&config.retry_file).await;
+    retry_file::log_previous_report(&config.retry_file).await;
     let store = opened.store.clone();
     let finish = with_view(config, mode, shutdown, telemetry, opened, (link, &survival)).await;
     let left = match finish {
@@ -354,7 +354,7 @@ impl App {
             else {
                 return Ok(RunSummary::before_work(counts));
             };
-            self.adopt();
+            self.apply_new_config();
             found.log();
             let now_bound = found.bind(bound.take(), first_binding(&self.config, &self.owner));
             counts = self.store.write(vec![Change::Bound(now_bound.clone())]).await?;
@@ -387,7 +387,7 @@ impl App {
                 return Ok(RunSummary::of_engine(&engine, end == RunEnd::Expired));
             }
             let may_swap = self.source.may_swap();
-            source::tell_interrupted(&end, may_swap);
+            source::log_interrupted(&end, may_swap);
             legacy = engine.into_legacy();
             bound = self.store.bound().await?;
             if end != RunEnd::Replaced {

@@ -23,6 +23,8 @@ mod file;
 mod files;
 mod inline;
 mod keys;
+mod layer;
+mod layers;
 mod meant;
 mod objects;
 mod places;
@@ -33,7 +35,6 @@ mod reader;
 mod requests;
 mod shown;
 mod standard;
-mod written;
 mod yaml;
 
 #[cfg(test)]
@@ -398,7 +399,7 @@ impl fmt::Debug for ConfigSources {
 /// With all errors, if there are any.
 pub fn load(sources: &ConfigSources) -> Result<LoadedConfig, Problems> {
     let mut problems = Problems::default();
-    let Some(written) = written::LayeredValues::read(sources, &mut problems) else {
+    let Some(written) = layers::LayeredValues::read(sources, &mut problems) else {
         return Err(problems);
     };
     let mut reader = reader::SettingReader::new(sources, &written, problems);

@@ -139,7 +139,7 @@ impl Coverage {
 
     /// Whether every change of what can be read gives an event.
     #[must_use]
-    pub fn tells_everything(&self) -> bool {
+    pub fn has_complete_events(&self) -> bool {
         self.unwatched == 0 && !self.lost
     }
 }

@@ -7,11 +7,13 @@
 //! - A check that depends on a failed one is skipped, and says so.
 //! - Every problem has a remedy, and every request is sent once.
 
+mod address;
 mod bucket;
 mod local;
 mod remedy;
 
-pub use bucket::{BucketAddress, BucketCheck, PROBED_NAME};
+pub use address::BucketAddress;
+pub use bucket::{BucketCheck, PROBED_NAME};
 pub use local::{DirectoryCheck, StateCheck};
 pub use remedy::failure_remedy;
 

@@ -58,6 +58,12 @@ impl Inspection {
         }
     }
 
+    /// An inspection of tests, at the start of the wall clock.
+    #[cfg(test)]
+    pub(crate) fn of_state(rested: ReadyPath, observed: FileState) -> Self {
+        Self { at_ns: 0, observed, ..Self::new(rested) }
+    }
+
     fn is_unknown(&mut self, why: String, passing: bool) {
         self.observed = FileState::Unknown(why);
         self.passing = passing;

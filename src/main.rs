@@ -98,7 +98,7 @@ fn serve(cli: &Cli) -> Exit {
     };
     match (command, early) {
         (Command::CheckConfig { online }, _) => {
-            if let Some(why) = app::unseen(&sources) {
+            if let Some(why) = app::config_mount_warning(&sources) {
                 ReportWriter::note(why);
             }
             match (cli::check_config(&loaded), online) {

@@ -205,7 +205,7 @@ pub fn reconcile(
     walked?;
     if merge.error.is_none() {
         // Rows after the last file have no file either.
-        merge.pass(None).map_or_else(|error| merge.error = Some(error), |()| ());
+        merge.emit_missing(None).map_or_else(|error| merge.error = Some(error), |()| ());
     }
     if merge.error.is_none() && range.is_everything() && expected.parked {
         merge.parked().map_or_else(|error| merge.error = Some(error), |()| ());
@@ -275,17 +275,17 @@ impl ScanMerge<'_> {
             Visit::Skipped { path, kind } => self.special(path, *kind),
             Visit::Unreadable { path, error } => {
                 self.unread(path, error);
-                self.freeze(path)
+                self.exclude_subtree(path)
             }
             Visit::Mount { path } => {
                 self.summary.mounts += 1;
                 self.skip(path, "mount");
-                self.freeze(path)
+                self.exclude_subtree(path)
             }
             Visit::OwnState { path } => {
                 self.summary.special += 1;
                 self.skip(path, "state directory");
-                self.freeze(path)
+                self.exclude_subtree(path)
             }
         };
         match result {
@@ -313,7 +313,7 @@ impl ScanMerge<'_> {
         if stat.links > 1 && self.summary.linked.len() < LINKED_MAX {
             self.summary.linked.push((path.clone(), stat.fingerprint));
         }
-        self.arrive(path)?;
+        self.advance_to(path)?;
         let row = match self.peek()? {
             Some((recorded, _)) if recorded == path => self.page.pop_front(),
             _ => None,
@@ -333,7 +333,7 @@ impl ScanMerge<'_> {
     }
 
     fn directory(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
-        self.arrive(path)?;
+        self.advance_to(path)?;
         if self.range.depth == Depth::Whole {
             self.levels.push(ScanLevel { path: path.clone(), known: false, agrees: true });
         }
@@ -350,7 +350,7 @@ impl ScanMerge<'_> {
     /// Processes a directory that equals the one that agreed: none of its rows is read.
     fn known(&mut self, path: &RelPath, files: u64) -> Result<(), ReconcileError> {
         if self.levels.last().is_none_or(|level| !level.known) {
-            self.arrive(path)?;
+            self.advance_to(path)?;
         }
         self.summary.files += files;
         self.expected.visited.store(self.summary.files, Ordering::Relaxed);
@@ -366,7 +366,7 @@ impl ScanMerge<'_> {
         }
         // The rows of missing entries come before anything that follows.
         while self.peek()?.is_some_and(|(recorded, _)| recorded.is_within(path)) {
-            self.pass_one()?;
+            self.emit_next_missing()?;
         }
         let level = self.levels.pop();
         if let Some(digest) = digest.filter(|_| level.is_some_and(|level| level.agrees)) {
@@ -376,11 +376,11 @@ impl ScanMerge<'_> {
     }
 
     /// Advances to `path`: rows before it have no file, except those of a known directory.
-    fn arrive(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
+    fn advance_to(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
         if self.levels.last().is_some_and(|level| level.known) {
             self.skip_rows(path, StartBound::At(path.clone()));
         }
-        self.pass(Some(path))
+        self.emit_missing(Some(path))
     }
 
     /// Drops the rows before `from`, which is at `path` or after everything in it.
@@ -401,7 +401,7 @@ impl ScanMerge<'_> {
     fn special(&mut self, path: &RelPath, kind: FileKind) -> Result<(), ReconcileError> {
         self.summary.special += 1;
         self.skip(path, kind.as_str());
-        self.arrive(path)
+        self.advance_to(path)
     }
 
     fn skip(&mut self, path: &RelPath, kind: &'static str) {
@@ -410,8 +410,8 @@ impl ScanMerge<'_> {
         }
     }
 
-    fn freeze(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
-        self.arrive(path)?;
+    fn exclude_subtree(&mut self, path: &RelPath) -> Result<(), ReconcileError> {
+        self.advance_to(path)?;
         // It can end a directory whose entries were being visited.
         self.levels.pop_if(|level| level.path == *path);
         self.frozen = Some(path.clone());
@@ -419,18 +419,18 @@ impl ScanMerge<'_> {
     }
 
     /// Processes the rows before `path`, or all: the walk has passed them without finding them.
-    fn pass(&mut self, path: Option<&RelPath>) -> Result<(), ReconcileError> {
+    fn emit_missing(&mut self, path: Option<&RelPath>) -> Result<(), ReconcileError> {
         while let Some((recorded, _)) = self.peek()? {
             if path.is_some_and(|path| recorded >= path) {
                 break;
             }
-            self.pass_one()?;
+            self.emit_next_missing()?;
         }
         Ok(())
     }
 
     /// Processes the next row that the walk has passed.
-    fn pass_one(&mut self) -> Result<(), ReconcileError> {
+    fn emit_next_missing(&mut self) -> Result<(), ReconcileError> {
         let Some((recorded, _)) = self.page.pop_front() else { return Ok(()) };
         // In any case, the directory has to be read again next time.
         if let Some(level) = self.levels.last_mut() {

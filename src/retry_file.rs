@@ -127,7 +127,7 @@ fn inherited(path: &Path) -> io::Result<OriginalQueue> {
 
 /// Logs the queue of the original service. The first scan finds its uploads; its deletes cannot be
 /// distinguished from foreign objects.
-pub async fn tell_inherited(path: &Path) {
+pub async fn log_previous_report(path: &Path) {
     let file = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || inherited(&file));
     let found = match timeout(READ_PATIENCE, reading).await {

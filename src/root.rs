@@ -241,8 +241,8 @@ impl Root {
 
     /// Whether the file system reports holes of files reliably, also of one that was just written.
     #[must_use]
-    pub fn tells_holes(&self) -> bool {
-        self.identity.tells_holes()
+    pub fn reports_holes(&self) -> bool {
+        self.identity.reports_holes()
     }
 
     /// Reads the attributes of an open file, to detect a change while it was read.

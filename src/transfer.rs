@@ -35,6 +35,7 @@ mod listing;
 mod memory;
 mod metered;
 mod multipart;
+mod object_store;
 mod overlap;
 mod pace;
 mod port;
@@ -50,15 +51,18 @@ mod takeover;
 
 pub use fetch::{ContentCheck, FetchError, Fetcher, ObjectBytes, ObjectRef};
 pub use listing::ListingProgress;
-pub use metered::{Instrumented, ObservedAnswer, ObservedRequest, RequestObserver};
+pub use metered::{Instrumented, ObservedRequest, RequestObserver};
 pub use multipart::largest_file;
+pub use object_store::{
+    ObjectRequest, ObjectStore, ObservedAnswer, StoreAnswer, StoreResponse, UploadRef,
+};
 pub use overlap::OverlapReview;
 pub use pace::PaceSettings;
 /// Requests that may be under way at the start, and where their number does not follow the store.
 pub use pace::START as CONCURRENCY_AT_START;
 pub use port::{
-    DeleteRequest, DeleteResult, ListedObject, ListedVersion, ObjectMetadata, ObjectStore, Page,
-    StoredObject, VersionPage, VersionPosition, WriteResult,
+    DeleteRequest, DeleteResult, ListedObject, ListedVersion, ObjectMetadata, Page, StoredObject,
+    VersionPage, VersionPosition, WriteResult,
 };
 pub use probe::CapabilityProbe;
 pub use records::{BucketRecords, last_probe};
@@ -162,7 +166,7 @@ pub struct AttemptRecord {
     /// Of the path itself.
     pub mirrored: Option<ObjectRecord>,
     /// Of the path the file had before.
-    pub twin: Option<ObjectRecord>,
+    pub rename_source: Option<ObjectRecord>,
     /// Size of an object that was there when the record was new.
     pub listed: Option<u64>,
     /// A multipart upload that an earlier try began and did not end.
@@ -314,7 +318,7 @@ impl<S: ObjectStore> Transfer<S> {
             };
             for (id, begun) in found {
                 if begun + CLOCK_SKEW_MS >= note.begun {
-                    self.store.abort_upload(&key, &id).await?;
+                    self.store.abort_upload(UploadRef { key: &key, id: &id }).await?;
                 }
             }
         }

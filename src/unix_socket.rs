@@ -66,3 +66,10 @@ pub fn listening_process(stream: &UnixStream) -> io::Result<ListeningProcess> {
     let is_visible = process.pid().is_some_and(|pid| pid > 0);
     Ok(ListeningProcess { uid: process.uid(), is_visible })
 }
+
+/// Whether the process that listens at `path` is in the container of this one. Blocks.
+#[must_use]
+pub fn is_in_this_container(path: &Path) -> bool {
+    let process = connect(path).and_then(|stream| listening_process(&stream));
+    process.is_ok_and(|process| process.is_visible)
+}

@@ -84,7 +84,7 @@ pub struct DeleteRefusal {
 
 impl DeleteGuard {
     /// How the lease stands; what is said of the time counts from `start`.
-    pub fn stands(&self, standing: LeaseStatus, start: Instant) {
+    pub fn set_status(&self, standing: LeaseStatus, start: Instant) {
         self.known().lease = Some((standing, start));
     }
 
@@ -169,7 +169,7 @@ mod tests {
         let now = Instant::now();
         writer.note_incomplete_restore();
         let until = Duration::from_secs(9);
-        writer.stands(LeaseStatus::Mine { until }, now);
+        writer.set_status(LeaseStatus::Mine { until }, now);
         assert_eq!(code(&writer, now), Some(RESTORE_INCOMPLETE));
     }
 
@@ -177,13 +177,13 @@ mod tests {
     fn a_lease_permits_while_it_is_sure() {
         let writer = DeleteGuard::default();
         let start = Instant::now();
-        writer.stands(LeaseStatus::Unknown, start);
+        writer.set_status(LeaseStatus::Unknown, start);
         assert_eq!(code(&writer, start), Some("lease-unknown"));
         let until = Duration::from_secs(9);
-        writer.stands(LeaseStatus::Mine { until }, start);
+        writer.set_status(LeaseStatus::Mine { until }, start);
         assert_eq!(code(&writer, start), None);
         assert_eq!(code(&writer, start + until), Some("lease-unknown"));
-        writer.stands(LeaseStatus::Other("pod-1".into()), start);
+        writer.set_status(LeaseStatus::Other("pod-1".into()), start);
         assert_eq!(code(&writer, start), Some("other-writer"));
     }
 }

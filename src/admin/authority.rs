@@ -8,10 +8,8 @@
 //! - Every control request is logged with its client, and so is every refusal, up to a rate.
 
 use super::answers;
+use super::handler_state::HandlerState;
 use super::peer::Peer;
-use super::routes::HandlerState;
-use crate::clock::unix_millis;
-use crate::model::UnixMillis;
 use crate::safe_file::read_input;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -19,7 +17,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// Maximum size of a token file.
@@ -28,9 +26,6 @@ const TOKEN_FILE_BYTES_MAX: u64 = 4 << 10;
 const TOKEN_BYTES_MIN: usize = 16;
 /// The request that needs no token.
 const FLUSH: &str = "/-/flush";
-/// Maximum number of logged refusals per time span.
-const REFUSALS_LOGGED_MAX: u32 = 10;
-const REFUSALS_SPAN_MS: UnixMillis = 60_000;
 
 /// Passes a permitted control request on, or returns the refusal.
 pub(super) async fn required(
@@ -49,7 +44,7 @@ pub(super) async fn required(
     match refusal {
         None => next.run(request).await,
         Some(refusal) => {
-            shared.refusals.log(request.uri().path(), peer, &refusal);
+            shared.refusals.log(request.uri().path(), peer, &refusal.message());
             refusal.into_response()
         }
     }
@@ -162,34 +157,6 @@ pub(super) fn token(path: &Path) -> Result<Vec<u8>, String> {
     Ok(token.to_owned())
 }
 
-/// Counts the refusals of one time span, so that a client that sends many does not fill the log.
-#[derive(Debug, Default)]
-pub(super) struct RefusalLog(Mutex<(UnixMillis, u32)>);
-
-impl RefusalLog {
-    fn log(&self, path: &str, peer: Peer, refusal: &AuthorityError) {
-        if !self.has_room(unix_millis()) {
-            return;
-        }
-        tracing::warn!(
-            event = "control.refused",
-            url.path = %crate::escape::Printable(path),
-            client = %peer,
-            reason = refusal.message(),
-            "control request refused"
-        );
-    }
-
-    fn has_room(&self, now: UnixMillis) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_sub(state.0) >= REFUSALS_SPAN_MS {
-            *state = (now, 0);
-        }
-        state.1 = state.1.saturating_add(1);
-        state.1 <= REFUSALS_LOGGED_MAX
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,12 +198,5 @@ mod tests {
             matches!(check("Bearer ").await, Some(AuthorityError::Unusable(_))),
             "no token is none"
         );
-    }
-
-    #[test]
-    fn refusals_are_logged_within_a_rate() {
-        let log = RefusalLog::default();
-        let logged = |from: UnixMillis| (0..100).filter(|_| log.has_room(from)).count();
-        assert_eq!((logged(60_000), logged(60_001), logged(120_000)), (10, 0, 10));
     }
 }

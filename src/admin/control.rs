@@ -1,7 +1,7 @@
 //! Control requests, which use `POST` only. [`authority`](super::authority) decides who may send
 //! them.
 
-use super::routes::HandlerState;
+use super::handler_state::HandlerState;
 use super::{answers, health, status};
 use crate::clock::unix_millis;
 use crate::engine::FlushResult;
@@ -96,12 +96,12 @@ async fn flushed(shared: &HandlerState, patience: Duration) -> Result<FlushResul
 
 /// Starts a scan of the whole tree.
 pub(super) async fn rescan(State(shared): ControlState) -> Response {
-    told(shared.sources.control.ask(Ask::Rescan).await.map(|()| json!({ "rescan": true })))
+    to_response(shared.sources.control.ask(Ask::Rescan).await.map(|()| json!({ "rescan": true })))
 }
 
 /// Announces the end of the pod.
 pub(super) async fn prestop(State(shared): ControlState) -> Response {
-    told(shared.sources.control.announce_end().await.map(|()| json!({ "prestop": true })))
+    to_response(shared.sources.control.announce_end().await.map(|()| json!({ "prestop": true })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,7 +120,7 @@ pub(super) async fn approve_deletes(
             let error = format!("{held} deletes are held, not {expected}; nothing was approved");
             answers::json(StatusCode::CONFLICT, &json!({ "error": error, "held": held }))
         }
-        (asked, _) => told(asked.map(|approved| json!({ "approved": approved }))),
+        (asked, _) => to_response(asked.map(|approved| json!({ "approved": approved }))),
     }
 }
 
@@ -151,7 +151,7 @@ pub(super) async fn retry(State(shared): ControlState, body: Body) -> Response {
     // During an outage, one attempt probes the store.
     let outage =
         shared.sources.snapshot.borrow().outage.as_ref().map(|outage| outage.cause.clone());
-    told(retried.map(|retried| {
+    to_response(retried.map(|retried| {
         json!({
             "scheduled": retried.scheduled,
             "tried": if outage.is_some() { retried.scheduled.min(1) } else { retried.scheduled },
@@ -193,7 +193,7 @@ async fn read(body: Body) -> Result<String, Response> {
     String::from_utf8(bytes.into()).map_err(|_| bad("the body is not UTF-8"))
 }
 
-fn told(answer: Result<serde_json::Value, ControlError>) -> Response {
+fn to_response(answer: Result<serde_json::Value, ControlError>) -> Response {
     match answer {
         Ok(value) => answers::json(StatusCode::OK, &value),
         Err(refusal) => refused(refusal),

@@ -4,6 +4,7 @@
 //! used, because this machine does not have it or the service lacks the permission, is a
 //! configuration error.
 
+use super::handler_state::HandlerState;
 use super::peer::Peer;
 use super::server::ServerLimits;
 use super::socket::{self, ControlSocket};
@@ -185,7 +186,7 @@ impl Listener {
 pub struct AdminServer {
     stop: CancellationToken,
     servers: TaskTracker,
-    shared: Arc<routes::HandlerState>,
+    shared: Arc<HandlerState>,
     reachable: watch::Sender<ReachableAt>,
 }
 
@@ -193,7 +194,7 @@ impl BoundListeners {
     /// Starts to respond.
     #[must_use]
     pub fn serve(self, sources: ResponseSources) -> AdminServer {
-        let shared = routes::HandlerState::new(sources);
+        let shared = HandlerState::new(sources);
         let serving = AdminServer {
             stop: CancellationToken::new(),
             servers: TaskTracker::new(),

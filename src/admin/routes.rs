@@ -1,10 +1,10 @@
 //! The routes of each address.
 
+use super::handler_state::HandlerState;
 use super::status;
-use super::{ResponseSources, answers, authority, control, guard, health, page};
+use super::{answers, authority, control, guard, health, page};
 use crate::clock::unix_millis;
-use crate::engine::control::{ControlError, ControlRequest as Ask};
-use crate::model::{QueueRow, UnixMillis};
+use crate::model::UnixMillis;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,56 +13,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::time::timeout;
+use std::sync::Arc;
 
-/// Maximum time for the loop to answer, so that a health check is answered within its second.
-pub(super) const PING_PATIENCE: Duration = Duration::from_millis(500);
 /// The time without an answer after which the loop counts as stuck.
 const LIVE_PATIENCE_MS: UnixMillis = 30_000;
 /// The number of queue rows in a status, and the default of the queue endpoint.
 const ROWS: usize = 20;
 /// Maximum number of queue rows in a response.
 const ROWS_MAX: usize = 10_000;
-
-/// The common state of the handlers.
-#[derive(Debug)]
-pub(super) struct HandlerState {
-    pub(super) sources: ResponseSources,
-    pub(super) refusals: authority::RefusalLog,
-    /// The time of the first ping without an answer.
-    silent_since: Mutex<Option<UnixMillis>>,
-}
-
-impl HandlerState {
-    pub(super) fn new(sources: ResponseSources) -> Arc<Self> {
-        Arc::new(Self {
-            sources,
-            refusals: authority::RefusalLog::default(),
-            silent_since: Mutex::new(None),
-        })
-    }
-
-    /// Pings the loop. Returns how long it has not answered.
-    async fn silence(&self) -> UnixMillis {
-        let asked = unix_millis();
-        let sign = timeout(PING_PATIENCE, self.sources.control.ask(Ask::Ping)).await;
-        let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
-        // A full channel is not an answer; a loop that has ended was asked to.
-        if matches!(sign, Ok(Ok(()) | Err(ControlError::Stopping))) {
-            *since = None;
-            return 0;
-        }
-        unix_millis().saturating_sub(*since.get_or_insert(asked))
-    }
-
-    async fn rows(&self, limit: usize) -> Vec<QueueRow> {
-        // If the rows cannot be read, none are shown.
-        let rows = self.sources.control.ask(|answer| Ask::Queued(limit, answer)).await;
-        rows.unwrap_or_default()
-    }
-}
 
 type RouteState = State<Arc<HandlerState>>;
 

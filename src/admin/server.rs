@@ -54,7 +54,7 @@ pub(super) async fn serve(
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next() => {
-                tell_panic(ended);
+                log_panic(ended);
                 oldest.retain(|connection| !connection.is_finished());
                 continue;
             }
@@ -84,7 +84,7 @@ pub(super) async fn serve(
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        tell_panic(ended);
+        log_panic(ended);
     }
 }
 
@@ -123,7 +123,7 @@ where
 }
 
 /// Reports a panic, which is a bug and costs one connection.
-fn tell_panic(ended: Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
         tracing::error!(event = "http.panicked", "answering a request has panicked");
     }

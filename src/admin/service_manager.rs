@@ -1,7 +1,7 @@
 //! Notifies the service manager (systemd) that the daemon has started, what it does, that its event loop
 //! answers, and that it stops. Without `NOTIFY_SOCKET` there is nothing to do.
 
-use super::routes::PING_PATIENCE;
+use super::handler_state::PING_PATIENCE;
 use super::{ResponseSources, health, status};
 use crate::clock::unix_millis;
 use crate::engine::control::{ControlError, ControlRequest as Ask};

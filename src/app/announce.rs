@@ -51,7 +51,7 @@ pub(super) fn opened(opened: &OpenedState) {
         );
     }
     if let Some(remapped) = opened.remapped {
-        takeover::tell_remapped(remapped);
+        takeover::log_remapped(remapped);
     }
     tracing::info!(
         event = "state.opened",

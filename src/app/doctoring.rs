@@ -140,7 +140,7 @@ async fn state(config: &Config) -> Diagnosis {
         if written.verdict == CheckVerdict::Problem || !directory.is_dir() {
             return written;
         }
-        match Store::look_on(&directory, &key) {
+        match Store::open_read_only(&directory, &key) {
             Ok(_) => written,
             Err(error) => Diagnosis::problem(
                 "state_dir",

@@ -172,7 +172,7 @@ impl LeaseKeeper {
     /// lease until now.
     fn tell(&mut self) -> bool {
         let standing = self.lease.standing();
-        self.writer.stands(standing.clone(), self.start);
+        self.writer.set_status(standing.clone(), self.start);
         let news = match standing {
             LeaseStatus::Unknown => return false,
             LeaseStatus::Mine { .. } => Ok(()),

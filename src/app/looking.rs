@@ -102,7 +102,7 @@ async fn preview(
 ) -> Result<preview::PlanTotals, InputError> {
     let share = config.share;
     let CommandView { root, store, bound, mirrored, s3 } =
-        view(config, move |directory, target| Store::copy_of(directory, target, share)).await?;
+        view(config, move |directory, target| Store::open_copy(directory, target, share)).await?;
     store.write(vec![Change::Bound(bound.clone())]).await.map_err(AppError::from)?;
     let rules = parts::rules(config).map_err(AppError::Patterns)?;
     let settings = transfer_settings(config, &bound, Arc::clone(&rules), reapply_rules);
@@ -138,7 +138,8 @@ async fn compare(
     report: &mut ReportWriter,
     counted: &mut BTreeMap<FindingKind, u64>,
 ) -> Result<verify::VerifyTotals, InputError> {
-    let CommandView { root, store, bound, mirrored, s3 } = view(config, Store::look_on).await?;
+    let CommandView { root, store, bound, mirrored, s3 } =
+        view(config, Store::open_read_only).await?;
     let verify = Verify {
         root,
         filter: parts::filter(config).map_err(AppError::Patterns)?,

@@ -166,8 +166,8 @@ impl App {
         let config = &self.config;
         // Events of a network file system are used as hints, but other machines may write to it
         // too.
-        let complete =
-            watching && (config.watch_mode == WatchMode::Events || source::tells_everything(root));
+        let complete = watching
+            && (config.watch_mode == WatchMode::Events || source::has_complete_events(root));
         let mode = if complete { snapshot::ActiveMode::Events } else { snapshot::ActiveMode::Poll };
         let blind = config.poll_interval;
         let watching = if complete { config.rescan_interval } else { blind };

@@ -79,7 +79,7 @@ impl ConfigUpdate {
             done: None,
             fresh: None,
         };
-        if kept && let Some(why) = unseen(&keeper.sources) {
+        if kept && let Some(why) = config_mount_warning(&keeper.sources) {
             tracing::warn!(event = "config.mounted_alone", "{why}");
         }
         let task = kept.then(|| tokio::spawn(keeper.keep()));
@@ -89,7 +89,7 @@ impl ConfigUpdate {
 
 /// Why changes of the file may not be detected, if so.
 #[must_use]
-pub fn unseen(sources: &ConfigSources) -> Option<&'static str> {
+pub fn config_mount_warning(sources: &ConfigSources) -> Option<&'static str> {
     let path = sources.working_directory.join(&sources.file);
     root::is_mounted_alone(&path).then_some(
         "the configuration file is mounted by itself, as subPath does: a file that takes its place outside \
@@ -124,7 +124,7 @@ impl ConfigWatcher {
                 () = hung_up(&mut hangup) => true,
             };
             if self.is_due(asked).await {
-                self.consider(asked).await;
+                self.try_reload(asked).await;
             }
         }
     }
@@ -145,7 +145,7 @@ impl ConfigWatcher {
         due
     }
 
-    async fn consider(&mut self, asked: bool) {
+    async fn try_reload(&mut self, asked: bool) {
         let sources = Arc::clone(&self.sources);
         match tokio::task::spawn_blocking(move || config::load(&sources)).await {
             Ok(Ok(loaded)) => self.compare(loaded, asked),
@@ -271,12 +271,12 @@ impl App {
     }
 
     /// Uses the latest configuration from now on.
-    pub(super) fn adopt(&mut self) {
+    pub(super) fn apply_new_config(&mut self) {
         let config = Arc::clone(&self.wanted.borrow_and_update());
         if *config == self.config {
             return;
         }
-        if let Err(why) = self.make_of(&config) {
+        if let Err(why) = self.rebuild_from(&config) {
             // It was validated, but a file that it names may be gone.
             tracing::error!(
                 event = "config.reload_failed",
@@ -288,7 +288,7 @@ impl App {
         self.config = Config::clone(&config);
     }
 
-    fn make_of(&mut self, config: &Config) -> Result<(), String> {
+    fn rebuild_from(&mut self, config: &Config) -> Result<(), String> {
         let filter = parts::filter(config)?;
         let rules = parts::rules(config)?;
         let connections = parts::aws(config);

@@ -138,7 +138,7 @@ async fn run(
     let directory = config.state_dir.clone();
     let key = target(config);
     let viewed =
-        blocking(move || Store::look_on(&directory, &key)).await.map_err(AppError::from)?;
+        blocking(move || Store::open_read_only(&directory, &key)).await.map_err(AppError::from)?;
     let target = match RestoreDestination::inspect(config, &viewed, &filter, request.missing) {
         Err(CommandError::NotEmpty(path)) if request.if_empty => {
             if viewed.restoring.is_some() || has_staging(config)? {

@@ -25,7 +25,7 @@ use std::time::Duration;
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Whether kernel events cover every change below `root`.
-pub(super) fn tells_everything(root: &Root) -> bool {
+pub(super) fn has_complete_events(root: &Root) -> bool {
     root.identity().is_local()
 }
 
@@ -275,7 +275,7 @@ fn describe(error: &RootError) -> SourceUnavailable {
 }
 
 /// Logs why the directory is not watched for a moment.
-pub(super) fn tell_interrupted(end: &RunEnd, may_swap: bool) {
+pub(super) fn log_interrupted(end: &RunEnd, may_swap: bool) {
     match end {
         // Its new target is logged when it is opened.
         RunEnd::SourceLost(_) if may_swap => {}

@@ -4,7 +4,7 @@ use super::{App, AppBucket};
 use crate::store::RemappedShard;
 use crate::transfer::Transfer;
 
-pub(super) fn tell_remapped(remapped: RemappedShard) {
+pub(super) fn log_remapped(remapped: RemappedShard) {
     let RemappedShard { from, generation, forgotten } = remapped;
     tracing::info!(
         event = "shard.remapped",

@@ -6,7 +6,7 @@
 
 use super::AwsSettings;
 use super::proxy::{ProxyBypass, RoutedClient};
-use super::stale_connection::{AnsweredConnections, StaleLimits};
+use super::stale_connection::{AnsweredConnections, IDLE_MAX, StaleLimits};
 use super::upload_progress::ProgressLimits;
 use crate::safe_file::read_input;
 use aws_smithy_http_client::pool::{BuildError, Client, ClientBuildError, ConnectionPool};
@@ -21,9 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The time after which an idle connection is closed: below the idle limits of stores, load balancers and
-/// NAT gateways, which may forget a connection without a word.
-pub(super) const IDLE_MAX: Duration = Duration::from_secs(5);
 /// The time without data after which the kernel probes a connection, as while a store works on an answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Maximum size of a file of authorities; a usual one has a few hundred KiB.

@@ -16,7 +16,6 @@
 //! - The repetition does not use another connection that was idle at the same time: the pool has closed
 //!   it meanwhile.
 
-use super::http::IDLE_MAX;
 use super::upload_progress::{self, ProgressLimits, WATCHED_BYTES_MIN};
 use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionId};
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
@@ -27,6 +26,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The time after which an idle connection is closed: below the idle limits of stores, load balancers and
+/// NAT gateways, which may forget a connection without a word.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(5);
 /// The number of remembered connections above which those of long ago are forgotten.
 const REMEMBERED_MAX: usize = 1_024;
 /// The header that makes a PUT a copy, which may take minutes.

@@ -3,10 +3,11 @@
 //! The sources are the command line, the file that the daemon wrote into the state directory, and
 //! the settings. Errors elsewhere in the configuration do not matter.
 
-use super::{Cli, Command, client};
+use super::{Cli, Command};
 use crate::config::{ConfigSources, Reachable, reachable};
 use crate::endpoints_file;
 use crate::safe_file::read_input;
+use crate::unix_socket;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -89,11 +90,11 @@ fn ordered(
     let admin = written.admin_address.into_iter().chain(settings.admin_address.iter().copied());
     let listen = written.listen_address.into_iter().chain(settings.listen_address.iter().copied());
     let sockets: Vec<_> = unique(sockets.map(Target::Socket));
-    let admin: Vec<_> = unique(admin.map(near).map(Target::Address));
-    let listen: Vec<_> = unique(listen.map(near).map(Target::Address));
+    let admin: Vec<_> = unique(admin.map(loopback_for).map(Target::Address));
+    let listen: Vec<_> = unique(listen.map(loopback_for).map(Target::Address));
     // A shared state directory has the socket of the instance that holds it.
     let (own, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|target| match target {
-        Target::Socket(path) => client::is_in_this_container(path),
+        Target::Socket(path) => unix_socket::is_in_this_container(path),
         Target::Address(_) => true,
     });
     let parts = match need {
@@ -123,7 +124,7 @@ fn token(settings: &Reachable) -> Option<String> {
 }
 
 /// The loopback address for an address that stands for all addresses of this machine.
-fn near(address: SocketAddr) -> SocketAddr {
+fn loopback_for(address: SocketAddr) -> SocketAddr {
     let local: IpAddr = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

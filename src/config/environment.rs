@@ -11,8 +11,8 @@
 use super::ConfigSources;
 use super::inline;
 use super::keys;
+use super::layer::Layer;
 use super::problem::{Problem, Problems, escaped};
-use super::written::Layer;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 

@@ -3,8 +3,8 @@
 //! A file that cannot be read or parsed causes one error; nothing is guessed from the rest of it.
 
 use super::ConfigSources;
+use super::layer::Layer;
 use super::problem::{Problem, Problems, escaped};
-use super::written::Layer;
 use super::yaml;
 use crate::safe_file::read_input_or_pipe;
 use std::io::ErrorKind;

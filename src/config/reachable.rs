@@ -2,8 +2,8 @@
 //! work even if all others are invalid.
 
 use super::keys;
+use super::layers::LayeredValues;
 use super::reader::SettingReader;
-use super::written::LayeredValues;
 use super::{ConfigSources, Problems, checks, load, meant, reader};
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -9,9 +9,9 @@
 
 use super::environment::variable;
 use super::keys::{self, DefaultValue, Key, ValueKind};
+use super::layers::LayeredValues;
 use super::problem::{Problem, Problems, ValidationMessage};
 use super::shown::{self, EffectiveSetting, ValueOrigin};
-use super::written::LayeredValues;
 use super::yaml::Raw;
 use super::{ConfigSources, checks, places};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,11 @@
 //! The requests of the mirror, each tried once on objects of a few bytes.
 
+use super::address::BucketAddress;
 use super::remedy::{failure_remedy, is_forbidden};
 use super::{Diagnosis, TellDiagnosis};
 use crate::model::{Failure, FailureClass};
 use crate::transfer::{
-    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, StoredObject, WriteResult,
+    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, StoredObject, UploadRef, WriteResult,
 };
 use crate::writer::Condition;
 use bytes::Bytes;
@@ -19,31 +20,6 @@ const BODY: &[u8] = b"file-sync-service doctor tries requests with this, and del
 /// A difference of the clocks that signatures do not notice, and that is worth a look.
 const SKEW_MAX: Duration = Duration::from_secs(10);
 const SECOND_NS: i64 = 1_000_000_000;
-
-/// Where the objects are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketAddress {
-    /// The bucket, or the ARN of an access point.
-    pub bucket: String,
-    /// The prefix of every key.
-    pub prefix: String,
-}
-
-impl BucketAddress {
-    /// The resource of a policy statement for `action`.
-    pub(super) fn resource(&self, action: &str) -> String {
-        let Self { bucket, prefix } = self;
-        let arn = match bucket.starts_with("arn:") {
-            true => bucket.clone(),
-            false => format!("arn:aws:s3:::{bucket}"),
-        };
-        let objects = if bucket.starts_with("arn:") { "/object/" } else { "/" };
-        match action.contains("ListBucket") {
-            true => arn,
-            false => format!("{arn}{objects}{prefix}*"),
-        }
-    }
-}
 
 /// A store, and what to try on it.
 #[derive(Debug)]
@@ -245,10 +221,11 @@ impl<S: ObjectStore> BucketCheck<S> {
             Ok(id) => id,
             Err(failure) => return tell(self.problem("multipart", "s3:PutObject", &failure)),
         };
+        let upload = UploadRef { key, id: &id };
         let body = Bytes::from_static(BODY);
-        let made = match self.store.put_part(key, &id, 1, body, crc64nvme()).await {
+        let made = match self.store.put_part(upload, 1, body, crc64nvme()).await {
             Ok(part) => {
-                self.store.complete_upload(key, &id, &[part], Self::BYTES, crc64nvme(), None).await
+                self.store.complete_upload(upload, &[part], Self::BYTES, crc64nvme(), None).await
             }
             Err(failure) => Err(failure),
         };
@@ -257,7 +234,7 @@ impl<S: ObjectStore> BucketCheck<S> {
             return;
         };
         tell(self.problem("multipart", "s3:PutObject", &failure));
-        if let Err(failure) = self.store.abort_upload(key, &id).await {
+        if let Err(failure) = self.store.abort_upload(upload).await {
             tell(self.problem("abort", "s3:AbortMultipartUpload", &failure));
         }
     }

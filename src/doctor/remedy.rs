@@ -1,6 +1,6 @@
 //! What to do about a refused or failed request.
 
-use super::bucket::BucketAddress;
+use super::address::BucketAddress;
 use crate::model::Failure;
 
 /// Codes of a missing permission. The answer to a HEAD has a status only.

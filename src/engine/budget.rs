@@ -176,7 +176,7 @@ impl FileBudget {
 impl EngineSettings {
     /// Whether uploading the file adds one to those in the bucket for longer than a rename takes.
     pub(super) fn adds_a_file(&self, looked: &Inspection, known: &RecordedState) -> bool {
-        let renamed = known.twin.is_some() && !looked.linked && self.policy.propagate_deletes;
+        let renamed = known.other_path.is_some() && !looked.linked && self.policy.propagate_deletes;
         known.mirrored.is_none() && !renamed
     }
 }

@@ -40,7 +40,7 @@ impl Engine {
     pub fn has_complete_events(&self) -> bool {
         let coverage = &self.watch.coverage;
         let complete = self.watch.mode == ActiveMode::Events && coverage.armed;
-        complete && coverage.tells_everything() && self.uncompared.is_none()
+        complete && coverage.has_complete_events() && self.uncompared.is_none()
     }
 
     /// How changes are seen, as far as the engine knows.

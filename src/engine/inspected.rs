@@ -130,7 +130,7 @@ impl Engine {
         let age = Some(age).filter(|age| *age < rest)?;
         // No event reported the close of the file. One that only has a new name needs none.
         let closed = rested.activity == WriteState::Done;
-        let renamed = known.mirrored.is_none() && known.twin.is_some();
+        let renamed = known.mirrored.is_none() && known.other_path.is_some();
         let news = || matches!(self.settings.plan(&rested.path, observed, known), Decision::Do(..));
         (!closed && !renamed && news()).then(|| rest - age)
     }

@@ -126,8 +126,8 @@ impl<S: ObjectStore> PlanInputs<S> {
         let found = self.compare(&mut totals, tell).await?;
         totals.files = found.files;
         totals.unreadable = found.unreadable;
-        tell_unread(found, tell);
-        self.tell_rest(tell).await?;
+        report_unread(found, tell);
+        self.report_rest(tell).await?;
         Ok(totals)
     }
 
@@ -340,7 +340,7 @@ impl<S: ObjectStore> PlanInputs<S> {
     }
 
     /// What is left in the queue of the copy: deletes, and what cannot be done.
-    async fn tell_rest(&self, tell: PlanReporter<'_>) -> Result<(), ReportError> {
+    async fn report_rest(&self, tell: PlanReporter<'_>) -> Result<(), ReportError> {
         let counts: StateCounts = self.store.write(Vec::new()).await?;
         let held = Queue::new(self.settings.queue.clone(), counts).deletes_held();
         let mut after = None;
@@ -365,7 +365,7 @@ impl<S: ObjectStore> PlanInputs<S> {
 }
 
 /// What could not be read is left: nothing is known of what lies there.
-fn tell_unread(found: Summary, tell: PlanReporter<'_>) {
+fn report_unread(found: Summary, tell: PlanReporter<'_>) {
     for UnreadPath { path, why, .. } in found.unread {
         tell(PlanEvent::Step(PlanStep { path, doing: PlannedAction::Leave, size: 0, reason: why }));
     }

@@ -29,7 +29,7 @@ impl Publisher {
     }
 
     /// Something has happened, unless it was but the clock.
-    pub(super) fn heard(&mut self, event: &Event) {
+    pub(super) fn note_event(&mut self, event: &Event) {
         self.surveying &= !matches!(event, Event::Surveyed(_));
         self.touched |= !matches!(event, Event::Tick);
     }
@@ -87,9 +87,9 @@ mod tests {
         let snapshot = told.borrow_and_update().clone();
         assert_eq!((snapshot.phase, snapshot.counts.mirrored), (Phase::Comparing, 3));
         assert_eq!(publisher.due(), None, "an idle daemon does nothing");
-        publisher.heard(&Event::Tick);
+        publisher.note_event(&Event::Tick);
         assert_eq!(publisher.due(), None);
-        publisher.heard(&Event::Surveyed(QueueStats::default()));
+        publisher.note_event(&Event::Surveyed(QueueStats::default()));
         assert_eq!(publisher.due(), Some(PAUSE));
         assert!(!publisher.publish(&engine, PAUSE), "the record is as it was");
         assert!(!told.has_changed().expect("open"), "nothing is new");

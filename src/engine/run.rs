@@ -161,16 +161,16 @@ pub async fn run<S: ObjectStore>(
             Some(event) = compared.recv(), if engine.has_room() => event,
             () = sleep_until(tick) => Event::Tick,
         };
-        publisher.heard(&event);
+        publisher.note_event(&event);
         match &event {
             // What the detector received before the request comes before it here, too.
             Event::Stop(_) | Event::Asked(EngineCommand::Flush { .. }) => {
                 events.extend(hints.iter_mut().flat_map(hints_now))
             }
-            _ => work.follow(&event),
+            _ => work.on_event(&event),
         }
         events.push(event);
-        if let Some(end) = work.take_in(engine, events.drain(..)).await {
+        if let Some(end) = work.apply_all(engine, events.drain(..)).await {
             break end;
         }
         if handover.is_some_and(|until| engine.is_at_rest() || started.elapsed() >= until) {
@@ -245,8 +245,8 @@ impl<S: ObjectStore> EffectRunner<S> {
         let requests = self.parts.transfer.concurrency();
         let allowed = (engine.concurrency() != requests).then_some(Event::Concurrency(requests));
         for event in watched.into_iter().chain(allowed) {
-            publisher.heard(&event);
-            let end = self.take_in(engine, std::iter::once(event)).await;
+            publisher.note_event(&event);
+            let end = self.apply_all(engine, std::iter::once(event)).await;
             if end.is_some() {
                 return end;
             }
@@ -258,14 +258,14 @@ impl<S: ObjectStore> EffectRunner<S> {
     }
 
     /// Does what an event entails whatever the engine makes of it.
-    fn follow(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         if let Event::Reviewed { again: true } = event {
             self.relist_later();
         }
     }
 
     /// Has the engine say what to do about `events`, and does it.
-    async fn take_in(
+    async fn apply_all(
         &mut self,
         engine: &mut Engine,
         events: impl Iterator<Item = Event>,

@@ -62,8 +62,8 @@ impl EngineSettings {
                 };
                 let mut wish = row(operation, version);
                 match operation {
-                    Operation::Put => wish.copy_from.clone_from(&known.twin),
-                    Operation::Delete => wish.moved = known.twin.is_some(),
+                    Operation::Put => wish.copy_from.clone_from(&known.other_path),
+                    Operation::Delete => wish.moved = known.other_path.is_some(),
                 }
                 let size = (operation == Operation::Put).then_some(version.size);
                 if let Some(why) = size.and_then(|size| self.largest.refuses(size)) {
@@ -91,7 +91,7 @@ impl EngineSettings {
                         // The delete that follows if it is empty on purpose.
                         Decision::Do(operation, _) => {
                             let mut wish = row(operation, Version::default());
-                            wish.moved = known.twin.is_some();
+                            wish.moved = known.other_path.is_some();
                             return PlannedChange::Leave(wish, None, why);
                         }
                         // Nothing would be deleted, whatever the reason is.

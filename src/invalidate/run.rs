@@ -101,7 +101,7 @@ impl<I: Invalidator> InvalidationWorker<I> {
                 return;
             }
             self.totals.budget(batcher.spent(now), self.settings.batch.monthly_limit);
-            self.tell_budget(&batcher, waiting, now);
+            self.log_budget(&batcher, waiting, now);
             match batcher.step(now) {
                 BatchStep::Take(limits) => self.take(&mut batcher, limits).await,
                 BatchStep::Recount(batch) => self.recount(&mut batcher, batch).await,
@@ -204,9 +204,9 @@ impl<I: Invalidator> InvalidationWorker<I> {
                 self.told.trouble = None;
                 self.accepted(&batch, &answer).await;
             }
-            BatchVerdict::Later => self.tell_trouble(&batch, &answer),
+            BatchVerdict::Later => self.log_trouble(&batch, &answer),
             BatchVerdict::Unfit => {
-                self.tell_trouble(&batch, &answer);
+                self.log_trouble(&batch, &answer);
                 // The one path that is always valid replaces it, and is paid from its count.
                 let whole = self.batch(vec![self.settings.addresses.everything()], batch.month);
                 let whole = PathBatch { links: batch.links, ..whole };
@@ -289,7 +289,7 @@ impl<I: Invalidator> InvalidationWorker<I> {
         PathBatch { id, reference, distribution, paths, month, created, accepted: None, links }
     }
 
-    fn tell_trouble(&mut self, batch: &PathBatch, answer: &Result<RequestStatus, InvalidateError>) {
+    fn log_trouble(&mut self, batch: &PathBatch, answer: &Result<RequestStatus, InvalidateError>) {
         let Err(trouble) = answer else { return };
         self.totals.failed.fetch_add(batch.size(), Ordering::Relaxed);
         let again =
@@ -319,7 +319,7 @@ impl<I: Invalidator> InvalidationWorker<I> {
         });
     }
 
-    fn tell_budget(&mut self, batcher: &Batcher, waiting: u64, now: BatchTime) {
+    fn log_budget(&mut self, batcher: &Batcher, waiting: u64, now: BatchTime) {
         let month = Some(MonthCount::at(now.wall));
         let limit = self.settings.batch.monthly_limit;
         let spent = batcher.spent(now);

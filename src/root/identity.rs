@@ -100,7 +100,7 @@ impl Identity {
 
     /// Whether the file system reports holes of files reliably. On others, files are read: some
     /// have reported holes where there was data.
-    pub(super) fn tells_holes(&self) -> bool {
+    pub(super) fn reports_holes(&self) -> bool {
         [EXT, XFS, BTRFS, TMPFS].contains(&self.fs_magic)
     }
 

@@ -15,7 +15,7 @@ pub(super) fn bind(
     let before: Option<String> =
         connection.prepare_cached(before)?.query_row([], |row| row.get(0)).optional()?;
     if before.is_some_and(|before| before != bound.epoch.0.to_string()) {
-        disown(connection, counts)?;
+        invalidate_queue(connection, counts)?;
     }
     let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
     let mut statement = connection.prepare_cached(sql)?;
@@ -51,7 +51,7 @@ pub(super) fn bind(
 /// attempt without a response no longer makes an object ours, unless there is another record of it:
 /// a scan finds what exists. That attempt was not of a file of the present directory, so that it is
 /// no reason to delete the object.
-fn disown(connection: &Connection, counts: &mut StateCounts) -> rusqlite::Result<()> {
+fn invalidate_queue(connection: &Connection, counts: &mut StateCounts) -> rusqlite::Result<()> {
     let unrecorded = "DELETE FROM pending WHERE path NOT IN (SELECT path FROM mirrored)";
     connection.prepare_cached(unrecorded)?.execute([])?;
     let deletes = "UPDATE pending SET operation = 'put', moved = 0 WHERE operation = 'delete'";

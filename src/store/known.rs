@@ -38,7 +38,7 @@ pub struct CommitReceipt {
 }
 
 /// The result of a lookup.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordedState {
     /// The object record.
     pub mirrored: Option<ObjectRecord>,
@@ -48,7 +48,7 @@ pub struct RecordedState {
     pub below: bool,
     /// Another recorded path of the same file: of the one that exists without a record under this
     /// path, or of the one that was recorded and is missing.
-    pub twin: Option<RelPath>,
+    pub other_path: Option<RelPath>,
     /// The size of an object in the initial listing.
     pub listed: Option<u64>,
     /// An unfinished multipart upload of the path.

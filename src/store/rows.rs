@@ -43,7 +43,7 @@ impl NonEmptyHints {
     }
 
     /// Notes a change that may add rows, whatever the result of its commit.
-    pub(super) fn heed(&mut self, change: &Change) {
+    pub(super) fn note_change(&mut self, change: &Change) {
         self.listed |= matches!(change, Change::Listed(..) | Change::Found(..));
         self.uploads |= matches!(change, Change::UploadNoted(_));
     }
@@ -244,7 +244,7 @@ pub(super) fn known(
     let mirrored = statement.query_row([&key], |row| mirrored_from(row, 0)).optional()?;
     let upload = if rare.uploads { uploads::of_path(connection, &key)? } else { None };
     let listed = if rare.listed { listed(connection, &key)? } else { None };
-    let known = RecordedState { mirrored, listed, upload, pending: None, below: false, twin: None };
+    let known = RecordedState { mirrored, listed, upload, ..RecordedState::default() };
     if question.bucket_only { Ok(known) } else { around(connection, question, &key, known) }
 }
 
@@ -270,16 +270,16 @@ fn around(
          OR EXISTS (SELECT 1 FROM pending WHERE path >= ?1 AND path < ?2)";
     let below = connection.prepare_cached(sql)?.query_row([from, to], |row| row.get(0))?;
     let recorded = known.mirrored.as_ref().map(|mirrored| &mirrored.fingerprint);
-    let twin = match question.file.as_ref().xor(recorded) {
-        Some(file) => twin(connection, key, file)?,
+    let other_path = match question.file.as_ref().xor(recorded) {
+        Some(file) => other_path(connection, key, file)?,
         None => None,
     };
-    Ok(RecordedState { pending, below, twin, ..known })
+    Ok(RecordedState { pending, below, other_path, ..known })
 }
 
 /// Another path under which this file is recorded. Without birth times there is doubt, because file
 /// systems reuse inode numbers; the same applies to a racy record.
-fn twin(
+fn other_path(
     connection: &Connection,
     key: &[u8],
     file: &Fingerprint,

@@ -119,7 +119,7 @@ async fn what_was_written_is_there_after_a_restart() {
             mirrored: None,
             pending: None,
             below: true,
-            twin: None,
+            other_path: None,
             listed: None,
             upload: None
         }
@@ -193,7 +193,7 @@ async fn a_confirmed_operation_leaves_the_queue_with_its_record() {
             mirrored: None,
             pending: None,
             below: false,
-            twin: None,
+            other_path: None,
             listed: None,
             upload: None
         }
@@ -378,8 +378,8 @@ async fn a_file_is_found_under_the_name_it_had_before() {
     let ask = |file| StateLookup { file: Some(file), ..StateLookup::of(path("new")) };
     let questions = std::iter::once(file).chain(other).map(ask).collect();
     let known = store.known(questions).await.expect("read");
-    assert_eq!(known[0].twin, Some(path("old")));
-    assert!(known[1..].iter().all(|known| known.twin.is_none()));
+    assert_eq!(known[0].other_path, Some(path("old")));
+    assert!(known[1..].iter().all(|known| known.other_path.is_none()));
 
     store
         .write(vec![Change::Mirrored(path("new"), ObjectRecord { racy: false, ..mirrored(5) })])
@@ -387,7 +387,11 @@ async fn a_file_is_found_under_the_name_it_had_before() {
         .expect("written");
     let questions = ["old", "new"].map(|name| StateLookup::of(path(name))).into();
     let known = store.known(questions).await.expect("read");
-    assert_eq!(known[0].twin, Some(path("new")), "the file that is gone here is recorded there");
+    assert_eq!(
+        known[0].other_path,
+        Some(path("new")),
+        "the file that is gone here is recorded there"
+    );
 }
 
 #[tokio::test]

@@ -212,7 +212,7 @@ impl StateWriter {
         let transaction = self.connection.transaction()?;
         let mut told = false;
         for change in &self.kept.changes {
-            self.rare.heed(change);
+            self.rare.note_change(change);
             rows::apply(&transaction, change, self.rare, &mut counts)?;
             told |= matches!(change, Change::Stale(..) | Change::Invalidation(_));
         }

@@ -32,7 +32,7 @@ impl Store {
     /// # Errors
     ///
     /// If it exists and cannot be read.
-    pub fn look_on(directory: &Path, target: &str) -> Result<ReadOnlyState, StoreOpenError> {
+    pub fn open_read_only(directory: &Path, target: &str) -> Result<ReadOnlyState, StoreOpenError> {
         match schema::read_only(directory, target)? {
             Ok(connection) => view(directory, connection, None),
             Err(why) => view(directory, schema::scratch(directory)?, why.unusable()),
@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     ///
     /// If the state exists and cannot be read, or no copy can be made.
-    pub fn copy_of(
+    pub fn open_copy(
         directory: &Path,
         target: &str,
         share: Shard,

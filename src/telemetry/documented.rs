@@ -138,7 +138,8 @@ fn full_levels() -> GaugeValues {
 
 #[test]
 fn every_request_that_is_made_is_a_value_of_its_label() {
-    let source = fs::read_to_string(project("src/transfer/metered.rs")).expect("the source");
+    let files = ["src/transfer/metered.rs", "src/transfer/object_store.rs"];
+    let source = files.map(|file| fs::read_to_string(project(file)).expect("the source")).concat();
     let known = table::S3_REQUESTS.labels[0].values;
     // The name of a request is quoted, and a word of capitals and lower-case letters.
     let names = source.split('"').skip(1).step_by(2).filter(|name| {

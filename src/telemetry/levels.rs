@@ -1,7 +1,6 @@
 //! Gauges that are read when a reader collects them.
 
-use super::metrics::labels;
-use super::table::{self, Label, Metric};
+use super::table::{self, Label, Metric, labels};
 use crate::model::CoverageGaps;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use std::sync::Arc;

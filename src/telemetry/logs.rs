@@ -27,7 +27,7 @@ impl Logs {
     }
 
     /// Logs the number of lost lines, so that a gap is visible.
-    fn tell_of_lost_lines(&self) {
+    fn log_lost_lines(&self) {
         let lost = self.output.take_lost();
         if lost == 0 {
             return;
@@ -61,7 +61,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Logs {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        self.tell_of_lost_lines();
+        self.log_lost_lines();
         let mut fields = Fields::default();
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(outer) = span.extensions().get::<Fields>() {

@@ -5,7 +5,7 @@
 
 use super::levels::{self, GaugeValues};
 use super::otlp::PushExporter;
-use super::table::{self, InstrumentKind, Metric};
+use super::table::{self, InstrumentKind, Metric, labels};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::Resource;
@@ -135,11 +135,6 @@ impl MetricInstruments {
             self.s3_requests.add(0, &put);
         }
     }
-}
-
-/// Labels with values of the table.
-pub(super) fn labels<const N: usize>(pairs: &[(&'static str, &'static str); N]) -> [KeyValue; N] {
-    pairs.map(|(name, value)| KeyValue::new(name, value))
 }
 
 /// Converts a duration to seconds.

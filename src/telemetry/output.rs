@@ -1,4 +1,6 @@
-//! The log output: a bounded queue, and one thread that may block on the reader.
+//! The log output: a bounded queue, and one thread that may block on the reader. It is our own, and not the
+//! one of tracing-appender, because that one loses the rest of a line at a non-blocking descriptor:
+//! docs/adr/022.
 //!
 //! # Invariants
 //!
@@ -218,6 +220,70 @@ mod tests {
             tries.recv_timeout(Duration::from_secs(10)).expect("the thread goes on");
         }
         drop(guard);
+    }
+
+    /// Takes a few bytes at a time, with `WouldBlock` after each: a descriptor that another process of the
+    /// container has made non-blocking.
+    #[derive(Clone, Default)]
+    struct NonBlocking(Arc<(AtomicU64, Mutex<Vec<u8>>)>);
+
+    impl io::Write for NonBlocking {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.0.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let taken = bytes.len().min(4);
+            self.0.1.lock().expect("no panic").extend(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Why this is not the writer of tracing-appender, which calls `write_all`: docs/adr/022.
+    #[test]
+    fn a_descriptor_that_became_non_blocking_loses_no_part_of_a_line() {
+        let text = |reader: &NonBlocking| {
+            String::from_utf8(reader.0.1.lock().expect("no panic").clone()).expect("text")
+        };
+        let theirs = NonBlocking::default();
+        let error = io::Write::write_all(&mut theirs.clone(), b"one line\n").expect_err("refused");
+        assert_eq!((error.kind(), &*text(&theirs)), (io::ErrorKind::WouldBlock, "one "));
+        let ours = NonBlocking::default();
+        let (output, guard) = LogOutput::start(ours.clone()).expect("a thread");
+        assert!(output.send("one line\n".to_owned()));
+        drop(guard);
+        assert_eq!(text(&ours), "one line\n");
+    }
+
+    #[test]
+    fn lines_that_wait_are_written_together() {
+        #[derive(Clone, Default)]
+        struct Counting(Gated, Arc<Mutex<Vec<usize>>>);
+        impl io::Write for Counting {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let _open = self.0.close();
+                self.1.lock().expect("no panic").push(bytes.len());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let reader = Counting::default();
+        let (output, guard) = LogOutput::start(reader.clone()).expect("a thread");
+        let closed = reader.0.close();
+        for _ in 0..100 {
+            assert!(output.send("line\n".to_owned()));
+        }
+        drop(closed);
+        drop(guard);
+        let calls = reader.1.lock().expect("no panic").clone();
+        assert_eq!(calls.iter().sum::<usize>(), 500);
+        // What the thread had taken before the gate was closed, and the others.
+        assert!(calls.len() <= 3, "{calls:?}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Records the events of the engine and the requests to S3.
 
 use super::levels::GaugeValues;
-use super::metrics::{MetricInstruments, labels, seconds};
+use super::metrics::{MetricInstruments, seconds};
 use super::spans::SpanQueue;
+use super::table::labels;
 use super::traces::{AttemptRequests, BucketPlace, FinishedAttempt, has_failed};
 use crate::engine::EngineObserver;
 use crate::invalidate;

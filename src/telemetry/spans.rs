@@ -1,4 +1,6 @@
-//! The queue of spans for the collector: whole traces in bounded memory, and one thread that waits.
+//! The queue of spans for the collector: whole traces in bounded memory, and one thread that waits. It is
+//! our own, and not the batch processor of the SDK, because that one tears traces and has no runtime for the
+//! exporter over HTTP: docs/adr/022.
 //!
 //! # Invariants
 //!
@@ -156,6 +158,7 @@ mod tests {
     use super::*;
     use crate::telemetry::tests::span;
     use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+    use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanProcessor};
     use std::sync::Mutex;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -240,5 +243,70 @@ mod tests {
             rig.queue.offer(vec![span()]);
             assert_eq!(rig.batches.recv_timeout(PATIENCE), Ok(1));
         }
+    }
+
+    /// A trace that arrives while the queue has room for one span, at the batch processor of the SDK.
+    #[test]
+    fn the_processor_of_the_sdk_tears_a_trace_that_ours_drops_as_a_whole() {
+        let (answer, answers) = sync_channel(1);
+        let (told, batches) = sync_channel(100);
+        let exporter = Collector { batches: told, answers: Mutex::new(Some(answers)) };
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(3)
+            .with_max_export_batch_size(1)
+            .build();
+        let processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
+        processor.on_end(span());
+        assert_eq!(batches.recv_timeout(PATIENCE), Ok(1), "an export is under way");
+        [span(), span(), span(), span()].into_iter().for_each(|span| processor.on_end(span));
+        drop(answer);
+        // Its own patience may be over on a slow machine; it still ends.
+        drop(processor.shutdown());
+        drop(processor);
+        let mut exported = 0;
+        while let Ok(count) = batches.recv_timeout(PATIENCE) {
+            exported += count;
+        }
+        assert_eq!(exported, 3, "one trace of two spans, and half of another one");
+
+        let (answer, answers) = sync_channel(1);
+        let limits = SpanLimits { delay: Duration::ZERO, queue: 4, batch: 1 };
+        let rig = rig(Some(answers), limits);
+        rig.queue.offer(vec![span()]);
+        assert_eq!(rig.batches.recv_timeout(PATIENCE), Ok(1), "an export is under way");
+        rig.queue.offer(vec![span(), span()]);
+        rig.queue.offer(vec![span(), span()]);
+        drop(answer);
+        let ended = rig.queue.end();
+        rig.runtime.block_on(ended).expect("it says that it has ended");
+        let exported: usize = rig.batches.try_iter().sum();
+        assert_eq!(exported, 2, "one trace of two spans");
+    }
+
+    /// Reports whether it exports within a runtime, which the HTTP client of the exporter needs.
+    #[derive(Debug)]
+    struct Surroundings(SyncSender<bool>);
+
+    impl SpanExporter for Surroundings {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            self.0.send(Handle::try_current().is_ok()).expect("the test listens");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_processor_of_the_sdk_has_no_runtime_for_an_exporter() {
+        let (told, within) = sync_channel(2);
+        let processor = BatchSpanProcessor::builder(Surroundings(told.clone())).build();
+        processor.on_end(span());
+        drop(processor.shutdown());
+        assert_eq!(within.recv_timeout(PATIENCE), Ok(false));
+
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let limits = SpanLimits { delay: Duration::ZERO, queue: 10, batch: 1 };
+        let handle = runtime.handle().clone();
+        let queue = SpanQueue::start(Surroundings(told), limits, handle, CancellationToken::new());
+        queue.expect("a thread").offer(vec![span()]);
+        assert_eq!(within.recv_timeout(PATIENCE), Ok(true));
     }
 }

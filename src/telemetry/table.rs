@@ -2,6 +2,8 @@
 //!
 //! No label has a value that an external party can choose, so that the number of series is fixed.
 
+use opentelemetry::KeyValue;
+
 /// One metric.
 #[derive(Debug, PartialEq)]
 pub struct Metric {
@@ -191,4 +193,9 @@ table! {
         "Bytes that the volume of state_dir has in all.";
     BUILD_INFO: "build_info", InstrumentKind::Gauge, "1", [Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] }],
         "Always 1; says which version runs.";
+}
+
+/// Labels with values of the table.
+pub(super) fn labels<const N: usize>(pairs: &[(&'static str, &'static str); N]) -> [KeyValue; N] {
+    pairs.map(|(name, value)| KeyValue::new(name, value))
 }

@@ -11,7 +11,8 @@
 
 use super::pace::{CurrentLimit, PaceSettings, RateLimited};
 use super::{
-    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
+    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, UploadRef,
+    WriteResult,
 };
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, WriteEffect};
 use crate::writer::Condition;
@@ -88,13 +89,13 @@ impl<S: ObjectStore> BucketStore<S> {
     pub(super) async fn complete_upload(
         &self,
         writes: &AttemptWrites,
-        (key, upload_id): (&ObjectKey, &str),
+        upload: UploadRef<'_>,
         parts: &[StoredPart],
         size: u64,
         crc64nvme: u64,
         condition: Option<&Condition>,
     ) -> Result<WriteResult, Failure> {
-        let request = self.0.complete_upload(key, upload_id, parts, size, crc64nvme, condition);
+        let request = self.0.complete_upload(upload, parts, size, crc64nvme, condition);
         writes.send(request, is_stored).await
     }
 
@@ -146,32 +147,26 @@ impl<S: ObjectStore> BucketStore<S> {
 
     pub(super) async fn put_part(
         &self,
-        key: &ObjectKey,
-        upload_id: &str,
+        upload: UploadRef<'_>,
         number: i32,
         body: Bytes,
         crc64nvme: u64,
     ) -> Result<StoredPart, Failure> {
-        self.0.put_part(key, upload_id, number, body, crc64nvme).await
+        self.0.put_part(upload, number, body, crc64nvme).await
     }
 
     pub(super) async fn copy_part(
         &self,
         from: (&ObjectKey, &str),
         range: Range<u64>,
-        key: &ObjectKey,
-        upload_id: &str,
+        upload: UploadRef<'_>,
         number: i32,
     ) -> Result<Option<StoredPart>, Failure> {
-        self.0.copy_part(from, range, key, upload_id, number).await
+        self.0.copy_part(from, range, upload, number).await
     }
 
-    pub(super) async fn abort_upload(
-        &self,
-        key: &ObjectKey,
-        upload_id: &str,
-    ) -> Result<(), Failure> {
-        self.0.abort_upload(key, upload_id).await
+    pub(super) async fn abort_upload(&self, upload: UploadRef<'_>) -> Result<(), Failure> {
+        self.0.abort_upload(upload).await
     }
 
     pub(super) async fn uploads(

@@ -13,7 +13,8 @@
 //! inspected again for its first write.
 
 use super::{
-    AttemptRecord, ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, WriteResult,
+    AttemptRecord, ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, UploadRef,
+    WriteResult,
 };
 use crate::model::{
     Failure, FailureClass, ObjectKey, Outcome, OverlapSign, StoredPart, WriteEffect,
@@ -61,7 +62,7 @@ impl<S: ObjectStore> Transfer<S> {
     ) -> Result<StoredObject, Outcome> {
         let mut condition = self.condition(put).await?;
         for _ in 0..WRITES_MAX {
-            let upload = (&put.key, upload_id);
+            let upload = UploadRef { key: &put.key, id: upload_id };
             let request = self.store.complete_upload(
                 &put.writes,
                 upload,

@@ -2,7 +2,7 @@
 //!
 //! In any doubt nothing is copied, and the file is sent.
 
-use super::{ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, check};
+use super::{ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, UploadRef, check};
 use crate::model::{FailureClass, ObjectKey, ObjectRecord, Outcome, StoredPart, UploadPlan};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::ops::Range;
@@ -69,10 +69,10 @@ impl<S: ObjectStore> Transfer<S> {
     }
 
     fn copy_source<'a>(&self, put: &PutRequest<'a>, crc64nvme: u64) -> Option<CopySource<'a>> {
-        let twin: &'a ObjectRecord = put.known.twin.as_ref()?;
+        let source: &'a ObjectRecord = put.known.rename_source.as_ref()?;
         let key = self.settings.prefix.key(put.lease.pending.copy_from.as_ref()?).ok()?;
-        let same = twin.crc64nvme == crc64nvme && twin.fingerprint.size == put.version().size;
-        same.then_some(CopySource { key, etag: twin.etag.as_deref()? })
+        let same = source.crc64nvme == crc64nvme && source.fingerprint.size == put.version().size;
+        same.then_some(CopySource { key, etag: source.etag.as_deref()? })
     }
 
     /// What one request would be too small for.
@@ -92,8 +92,9 @@ impl<S: ObjectStore> Transfer<S> {
         self.yield_to_other(put).await?;
         let plan = UploadPlan { version: put.version(), part_size, head: object.digest() };
         let id = self.begin_upload(put, object, &plan).await?;
+        let upload = UploadRef { key: &put.key, id: &id };
         let part = |(number, range): (i32, Range<u64>)| {
-            self.store.copy_part((&from.key, from.etag), range, &put.key, &id, number)
+            self.store.copy_part((&from.key, from.etag), range, upload, number)
         };
         let parts = stream::iter(plan.parts()).map(part).buffered(PARTS_AT_ONCE);
         let copied = match parts.try_collect::<Vec<Option<StoredPart>>>().await {

@@ -35,7 +35,7 @@ impl<S: ObjectStore> Transfer<S> {
         }
         let mut questions = Vec::with_capacity(tries.len());
         for ((lease, known), absent) in tries.iter().zip(absent) {
-            questions.push(self.condemn(lease, known, absent));
+            questions.push(self.prepare_delete(lease, known, absent));
         }
         let verdicts: Vec<_> = stream::iter(questions).buffered(QUESTIONS_MAX).collect().await;
         let writes: Vec<_> = tries.iter().map(|_| AttemptWrites::default()).collect();
@@ -117,7 +117,7 @@ impl<S: ObjectStore> Transfer<S> {
 
     /// The object to delete: the recorded one, or one that an unanswered put of ours made. A foreign
     /// object in its place is left alone.
-    async fn condemn(
+    async fn prepare_delete(
         &self,
         lease: &Attempt,
         known: &AttemptRecord,

@@ -1,15 +1,9 @@
 //! An object store with an observer, which receives every request when it was answered.
 
-use super::{
-    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, S3, StoredObject, WriteResult,
-};
-use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis};
-use crate::writer::{Condition, LeaseObject, LeaseWrite};
-use bytes::Bytes;
-use std::cell::RefCell;
+use super::{ObjectRequest, ObjectStore, ObservedAnswer, S3, StoreResponse};
+use crate::model::{Failure, ObjectKey};
+use crate::writer::{LeaseObject, LeaseWrite};
 use std::fmt;
-use std::future::Future;
-use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A request that was made.
@@ -35,41 +29,6 @@ pub struct ObservedRequest<'a> {
     pub answer: ObservedAnswer,
 }
 
-/// What an answer says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ObservedAnswer {
-    /// The HTTP status; `None` where there was no answer.
-    pub status: Option<u16>,
-    /// What S3's support asks for …
-    pub request_id: Option<String>,
-    /// … and what it asks for beside it.
-    pub extended_request_id: Option<String>,
-}
-
-tokio::task_local! {
-    /// The latest answer to the request under way in this task.
-    static ANSWER: RefCell<ObservedAnswer>;
-}
-
-/// Notes an answer, if the request has an observer.
-pub(super) fn note(answer: ObservedAnswer) {
-    // It has none.
-    drop(ANSWER.try_with(|noted| noted.replace(answer)));
-}
-
-/// Sends a request, and returns the metadata of its answer. It is on the heap: a request of the SDK is
-/// many kilobytes, and every layer around it would have room for two of them.
-fn noted<T>(
-    request: impl Future<Output = T> + Send,
-) -> impl Future<Output = (T, ObservedAnswer)> + Send {
-    let request = Box::pin(request);
-    let noting = async {
-        let result = request.await;
-        (result, ANSWER.with(RefCell::take))
-    };
-    ANSWER.scope(RefCell::default(), noting)
-}
-
 /// Receives requests. It must neither block nor fail.
 pub trait RequestObserver: fmt::Debug + Send + Sync + 'static {
     /// A request was answered, or its caller has given up.
@@ -83,7 +42,7 @@ pub struct Instrumented<S, O> {
     observer: O,
 }
 
-/// What is known of a request before its answer.
+/// A request before its answer.
 struct BegunRequest<'a> {
     request: ObservedRequest<'a>,
     instant: Instant,
@@ -106,27 +65,15 @@ impl<'a> BegunRequest<'a> {
         Self { request, instant: Instant::now() }
     }
 
-    fn of_upload(mut self, upload_id: &'a str, part_number: Option<i32>) -> Self {
-        self.request.upload_id = Some(upload_id);
-        self.request.part_number = part_number;
-        self
+    fn from_request(request: &ObjectRequest<'a>) -> Self {
+        let mut begun = Self::now(request.operation(), request.key());
+        begun.request.others = request.other_keys();
+        begun.request.upload_id = request.upload_id();
+        begun.request.part_number = request.part_number();
+        begun
     }
 
-    /// Sends the request, reports the answer, and returns it.
-    fn answered<T>(
-        self,
-        observer: &impl RequestObserver,
-        request: impl Future<Output = Result<T, Failure>> + Send,
-    ) -> impl Future<Output = Result<T, Failure>> + Send {
-        let noted = noted(request);
-        async {
-            let (result, answer) = noted.await;
-            self.tell(observer, result.as_ref().err(), answer);
-            result
-        }
-    }
-
-    fn tell(
+    fn report(
         self,
         observer: &impl RequestObserver,
         failure: Option<&Failure>,
@@ -153,7 +100,10 @@ impl<O: RequestObserver> Instrumented<S3, O> {
     /// Those of [`S3::lease`].
     pub async fn lease(&self, key: &ObjectKey) -> Result<Option<LeaseObject>, Failure> {
         let begun = BegunRequest::now("GetObject", key.as_str());
-        begun.answered(&self.observer, self.store.lease(key)).await
+        let call = self.store.for_call();
+        let result = Box::pin(call.lease(key)).await;
+        begun.report(&self.observer, result.as_ref().err(), call.take_answer());
+        result
     }
 
     /// Writes it, as [`S3::write_lease`] does.
@@ -167,7 +117,10 @@ impl<O: RequestObserver> Instrumented<S3, O> {
         write: &LeaseWrite,
     ) -> Result<Option<String>, Failure> {
         let begun = BegunRequest::now("PutObject", key.as_str());
-        begun.answered(&self.observer, self.store.write_lease(key, write)).await
+        let call = self.store.for_call();
+        let result = Box::pin(call.write_lease(key, write)).await;
+        begun.report(&self.observer, result.as_ref().err(), call.take_answer());
+        result
     }
 
     /// Deletes it, as [`S3::give_up_lease`] does.
@@ -177,113 +130,21 @@ impl<O: RequestObserver> Instrumented<S3, O> {
     /// Those of [`S3::give_up_lease`].
     pub async fn give_up_lease(&self, key: &ObjectKey, etag: &str) -> Result<(), Failure> {
         let begun = BegunRequest::now("DeleteObject", key.as_str());
-        begun.answered(&self.observer, self.store.give_up_lease(key, etag)).await
+        let call = self.store.for_call();
+        let result = Box::pin(call.give_up_lease(key, etag)).await;
+        begun.report(&self.observer, result.as_ref().err(), call.take_answer());
+        result
     }
 }
 
 impl<S: ObjectStore, O: RequestObserver> ObjectStore for Instrumented<S, O> {
-    async fn put(
-        &self,
-        object: &ObjectMetadata,
-        body: Bytes,
-        crc64nvme: u64,
-        condition: Option<&Condition>,
-    ) -> Result<WriteResult, Failure> {
-        let begun = BegunRequest::now("PutObject", object.key.as_str());
-        begun.answered(&self.observer, self.store.put(object, body, crc64nvme, condition)).await
-    }
-
-    async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
-        let begun = BegunRequest::now("HeadObject", key.as_str());
-        begun.answered(&self.observer, self.store.head(key)).await
-    }
-
-    /// Reported as one request, however many the store makes of it.
-    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
-        let mut keys = objects.iter().map(|object| object.key.as_str());
-        let name = if objects.len() == 1 { "DeleteObject" } else { "DeleteObjects" };
-        let mut begun = BegunRequest::now(name, keys.next().unwrap_or_default());
-        begun.request.others = keys.collect();
-        let (answers, answer) = noted(self.store.delete(objects)).await;
-        // The observer receives one, and every object keeps its own answer.
-        let failed = answers.iter().find_map(|answer| answer.as_ref().err());
-        begun.tell(&self.observer, failed, answer);
-        answers
-    }
-
-    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
-        let begun = BegunRequest::now("ListObjectsV2", prefix);
-        begun.answered(&self.observer, self.store.list(prefix, from)).await
-    }
-
-    async fn copy(
-        &self,
-        from: &ObjectKey,
-        etag: &str,
-        object: &ObjectMetadata,
-        condition: Option<&Condition>,
-    ) -> Result<Option<StoredObject>, Failure> {
-        let begun = BegunRequest::now("CopyObject", object.key.as_str());
-        begun.answered(&self.observer, self.store.copy(from, etag, object, condition)).await
-    }
-
-    async fn begin_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
-        let begun = BegunRequest::now("CreateMultipartUpload", object.key.as_str());
-        begun.answered(&self.observer, self.store.begin_upload(object)).await
-    }
-
-    async fn put_part(
-        &self,
-        key: &ObjectKey,
-        upload_id: &str,
-        number: i32,
-        body: Bytes,
-        crc64nvme: u64,
-    ) -> Result<StoredPart, Failure> {
-        let begun =
-            BegunRequest::now("UploadPart", key.as_str()).of_upload(upload_id, Some(number));
-        let request = self.store.put_part(key, upload_id, number, body, crc64nvme);
-        begun.answered(&self.observer, request).await
-    }
-
-    async fn copy_part(
-        &self,
-        from: (&ObjectKey, &str),
-        range: Range<u64>,
-        key: &ObjectKey,
-        upload_id: &str,
-        number: i32,
-    ) -> Result<Option<StoredPart>, Failure> {
-        let begun =
-            BegunRequest::now("UploadPartCopy", key.as_str()).of_upload(upload_id, Some(number));
-        let request = self.store.copy_part(from, range, key, upload_id, number);
-        begun.answered(&self.observer, request).await
-    }
-
-    async fn complete_upload(
-        &self,
-        key: &ObjectKey,
-        upload_id: &str,
-        parts: &[StoredPart],
-        size: u64,
-        crc64nvme: u64,
-        condition: Option<&Condition>,
-    ) -> Result<WriteResult, Failure> {
-        let begun =
-            BegunRequest::now("CompleteMultipartUpload", key.as_str()).of_upload(upload_id, None);
-        let request = self.store.complete_upload(key, upload_id, parts, size, crc64nvme, condition);
-        begun.answered(&self.observer, request).await
-    }
-
-    async fn abort_upload(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
-        let begun =
-            BegunRequest::now("AbortMultipartUpload", key.as_str()).of_upload(upload_id, None);
-        begun.answered(&self.observer, self.store.abort_upload(key, upload_id)).await
-    }
-
-    async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
-        let begun = BegunRequest::now("ListMultipartUploads", key.as_str());
-        begun.answered(&self.observer, self.store.uploads(key)).await
+    /// Reports one request, however many the store makes of it. Of a delete of many objects the observer
+    /// receives one failure, and every object keeps its own.
+    async fn call(&self, request: ObjectRequest<'_>) -> StoreResponse {
+        let begun = BegunRequest::from_request(&request);
+        let response = self.store.call(request).await;
+        begun.report(&self.observer, response.failures().next(), response.http.clone());
+        response
     }
 }
 
@@ -291,6 +152,7 @@ impl<S: ObjectStore, O: RequestObserver> ObjectStore for Instrumented<S, O> {
 mod tests {
     use super::*;
     use crate::model::{KeyPrefix, RelPath};
+    use crate::transfer::UploadRef;
     use file_sync_dev_s3::{Action, Options, Rule, Server};
     use std::sync::{Arc, Mutex};
 
@@ -314,8 +176,9 @@ mod tests {
         server.fail(Rule::new(Action::access_denied()).on("HeadObject").times(1));
         store.head(&key).await.expect_err("it is refused");
         assert_eq!(store.head(&key).await, Ok(None));
+        let none = UploadRef { key: &key, id: "none" };
         // Requests of one task under way at the same time keep their answers apart.
-        let (listed, gone) = tokio::join!(store.list("", None), store.abort_upload(&key, "none"));
+        let (listed, gone) = tokio::join!(store.list("", None), store.abort_upload(none));
         assert!(listed.is_ok() && gone.is_ok());
         server.stop();
         store.head(&key).await.expect_err("there is no server");

@@ -11,7 +11,7 @@ use super::candidate::ObjectCandidate;
 use super::entity_tag::TagSum;
 use super::{
     AttemptRecord, FileSource, MemoryPurpose, ObjectMetadata, ObjectStore, PutRequest, PutResult,
-    StoredObject, TOO_LARGE, Transfer, check, memory_of_parts, outcome,
+    StoredObject, TOO_LARGE, Transfer, UploadRef, check, memory_of_parts, outcome,
 };
 use crate::model::{
     Failure, FailureClass, Outcome, StoredPart, UploadDisposition, UploadPlan, UploadRecord,
@@ -137,8 +137,9 @@ impl<S: ObjectStore> Transfer<S> {
     ) -> Result<Option<PutResult>, Outcome> {
         let mut candidate = self.candidate(put).await?;
         let size = put.version().size;
-        let twin = put.known.twin.as_ref().filter(|twin| twin.fingerprint.size == size);
-        if candidate.is_none() && twin.is_none() {
+        let renamed = put.known.rename_source.as_ref();
+        let renamed = renamed.filter(|before| before.fingerprint.size == size);
+        if candidate.is_none() && renamed.is_none() {
             return Ok(None);
         }
         let reader = Arc::clone(source);
@@ -232,7 +233,7 @@ impl<S: ObjectStore> Transfer<S> {
 
     /// After a lost answer the object may be there, and the upload gone; an abort does no harm.
     pub(super) async fn give_up(&self, put: &PutRequest<'_>, id: &str) {
-        match self.store.abort_upload(&put.key, id).await {
+        match self.store.abort_upload(UploadRef { key: &put.key, id }).await {
             Ok(()) => {
                 put.left_open.store(0, Ordering::Relaxed);
                 self.records.record_upload_end(put.path(), Some(id)).await;
@@ -289,11 +290,9 @@ impl<S: ObjectStore> Transfer<S> {
         if let Some(part) = there.filter(|part| part.crc64nvme == Some(piece.crc64nvme)) {
             return Ok((part.clone(), piece.crc64nvme));
         }
-        let sent = self
-            .store
-            .put_part(&put.key, &upload.id, number, piece.bytes, piece.crc64nvme)
-            .await
-            .map_err(Outcome::Failed)?;
+        let to = UploadRef { key: &put.key, id: &upload.id };
+        let sent = self.store.put_part(to, number, piece.bytes, piece.crc64nvme).await;
+        let sent = sent.map_err(Outcome::Failed)?;
         self.records.record_part(put.path(), &sent).await;
         Ok((sent, piece.crc64nvme))
     }

@@ -11,18 +11,13 @@ mod adaptive;
 mod budget;
 mod permits;
 
-use super::{
-    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
-};
-use crate::model::{BandwidthSchedule, Failure, FailureClass, ObjectKey, StoredPart, UnixMillis};
-use crate::writer::Condition;
+use super::{ObjectRequest, ObjectStore, StoreResponse};
+use crate::model::{BandwidthSchedule, Failure, FailureClass};
 pub use adaptive::START;
 use adaptive::{AdaptiveLimit, LimitChange, MeasuredRequest, RequestFeedback};
 use budget::Budget;
-use bytes::Bytes;
 use permits::{PermitPool, PooledPermit};
 use std::future::Future;
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
@@ -118,24 +113,7 @@ impl<S> RateLimited<S> {
         self.limit.current.clone()
     }
 
-    /// Makes a request with a body of `bytes` when there is a permit for it.
-    async fn paced<T>(
-        &self,
-        bytes: u64,
-        request: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        self.pay(bytes).await;
-        let waiting = Instant::now();
-        let permit = self.limit.enter().await;
-        if let Some(failure) = self.limit.outage_since(waiting) {
-            return Err(failure);
-        }
-        let result = request.await;
-        permit.leave(bytes, result.as_ref().err());
-        result
-    }
-
-    /// Makes a request of the store itself, whose answer has a body of `bytes`.
+    /// Makes a request of the store itself, whose answer has a body of `bytes`, when there is a permit.
     pub(super) async fn request<'a, T, F>(
         &'a self,
         bytes: u64,
@@ -144,17 +122,15 @@ impl<S> RateLimited<S> {
     where
         F: Future<Output = Result<T, Failure>> + 'a,
     {
-        self.paced(bytes, request(&self.store)).await
-    }
-
-    /// The same for a part of a large file.
-    async fn paced_part<T>(
-        &self,
-        bytes: u64,
-        request: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let _share = self.limit.parts.acquire().await;
-        self.paced(bytes, request).await
+        self.pay(bytes).await;
+        let waiting = Instant::now();
+        let permit = self.limit.enter().await;
+        if let Some(failure) = self.limit.outage_since(waiting) {
+            return Err(failure);
+        }
+        let result = request(&self.store).await;
+        permit.leave(bytes, result.as_ref().err());
+        result
     }
 
     /// Waits until so many bytes may be sent.
@@ -247,91 +223,23 @@ impl RequestPermit {
 }
 
 impl<S: ObjectStore> ObjectStore for RateLimited<S> {
-    async fn put(
-        &self,
-        object: &ObjectMetadata,
-        body: Bytes,
-        crc64nvme: u64,
-        condition: Option<&Condition>,
-    ) -> Result<WriteResult, Failure> {
-        let bytes = body.len() as u64;
-        self.paced(bytes, self.store.put(object, body, crc64nvme, condition)).await
-    }
-
-    async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
-        self.paced(0, self.store.head(key)).await
-    }
-
-    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
+    async fn call(&self, request: ObjectRequest<'_>) -> StoreResponse {
+        let bytes = request.body_bytes();
+        let _part = match request.part_number() {
+            Some(_) => Some(self.limit.parts.acquire().await),
+            None => None,
+        };
+        // A delete has a failure for each of its objects, and is not given up with another request.
+        let is_delete = matches!(request, ObjectRequest::Delete { .. });
+        self.pay(bytes).await;
+        let waiting = Instant::now();
         let permit = self.limit.enter().await;
-        let answers = self.store.delete(objects).await;
-        let less = answers.iter().filter_map(|answer| answer.as_ref().err());
-        permit.leave(0, less.max_by_key(|failure| failure.asks_for_less()));
-        answers
-    }
-
-    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
-        self.paced(0, self.store.list(prefix, from)).await
-    }
-
-    async fn copy(
-        &self,
-        from: &ObjectKey,
-        etag: &str,
-        object: &ObjectMetadata,
-        condition: Option<&Condition>,
-    ) -> Result<Option<StoredObject>, Failure> {
-        self.paced(0, self.store.copy(from, etag, object, condition)).await
-    }
-
-    async fn begin_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
-        self.paced(0, self.store.begin_upload(object)).await
-    }
-
-    async fn put_part(
-        &self,
-        key: &ObjectKey,
-        upload_id: &str,
-        number: i32,
-        body: Bytes,
-        crc64nvme: u64,
-    ) -> Result<StoredPart, Failure> {
-        let bytes = body.len() as u64;
-        let request = self.store.put_part(key, upload_id, number, body, crc64nvme);
-        self.paced_part(bytes, request).await
-    }
-
-    async fn copy_part(
-        &self,
-        from: (&ObjectKey, &str),
-        range: Range<u64>,
-        key: &ObjectKey,
-        upload_id: &str,
-        number: i32,
-    ) -> Result<Option<StoredPart>, Failure> {
-        let request = self.store.copy_part(from, range, key, upload_id, number);
-        self.paced_part(0, request).await
-    }
-
-    async fn complete_upload(
-        &self,
-        key: &ObjectKey,
-        upload_id: &str,
-        parts: &[StoredPart],
-        size: u64,
-        crc64nvme: u64,
-        condition: Option<&Condition>,
-    ) -> Result<WriteResult, Failure> {
-        let request = self.store.complete_upload(key, upload_id, parts, size, crc64nvme, condition);
-        self.paced(0, request).await
-    }
-
-    async fn abort_upload(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
-        self.paced(0, self.store.abort_upload(key, upload_id)).await
-    }
-
-    async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
-        self.paced(0, self.store.uploads(key)).await
+        if let Some(failure) = self.limit.outage_since(waiting).filter(|_| !is_delete) {
+            return StoreResponse::from(Err(failure));
+        }
+        let response = self.store.call(request).await;
+        permit.leave(bytes, response.failures().max_by_key(|failure| failure.asks_for_less()));
+        response
     }
 }
 

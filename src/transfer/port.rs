@@ -1,15 +1,9 @@
-//! What the mirror needs of an object store, and the classes of its errors.
-//!
-//! A wrapper of the trait [`ObjectStore`] (for faults, for limits) lists every method:
-//! none has a default.
+//! What travels between the mirror and an object store: objects to write and to delete, what the store has,
+//! and pages of its listings. The store itself is the trait [`ObjectStore`](super::ObjectStore).
 
-use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
+use crate::model::{ObjectKey, Version};
 use crate::rules::ObjectAttributes;
-use crate::writer::Condition;
-use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
-use std::future::Future;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,101 +148,6 @@ pub struct Page {
     pub objects: Vec<ListedObject>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<String>,
-}
-
-/// An object store, bound to one bucket. Each call makes one request and no retry.
-pub trait ObjectStore: Send + Sync + 'static {
-    /// Makes or replaces an object of `body`, whose checksum is `crc64nvme`, if the condition holds. A store
-    /// that does not know conditions does it in any case.
-    fn put(
-        &self,
-        object: &ObjectMetadata,
-        body: Bytes,
-        crc64nvme: u64,
-        condition: Option<&Condition>,
-    ) -> impl Future<Output = Result<WriteResult, Failure>> + Send;
-
-    /// What there is under `key`; `None` if nothing.
-    fn head(
-        &self,
-        key: &ObjectKey,
-    ) -> impl Future<Output = Result<Option<StoredObject>, Failure>> + Send;
-
-    /// Deletes these, each if it still has its entity tag, where the store can check that. A missing
-    /// object is success. Answers for each, in their order; at most
-    /// [`DELETE_BATCH_MAX`](crate::queue::DELETE_BATCH_MAX) at once.
-    fn delete(
-        &self,
-        objects: &[DeleteRequest],
-    ) -> impl Future<Output = Vec<Result<DeleteResult, Failure>>> + Send;
-
-    /// A page of the objects whose keys begin with `prefix`, from where the page before ended.
-    fn list(
-        &self,
-        prefix: &str,
-        from: Option<String>,
-    ) -> impl Future<Output = Result<Page, Failure>> + Send;
-
-    /// Makes `object` of the object `from`, if that one still has this entity tag and the condition on
-    /// `object` holds; `None` if not.
-    fn copy(
-        &self,
-        from: &ObjectKey,
-        etag: &str,
-        object: &ObjectMetadata,
-        condition: Option<&Condition>,
-    ) -> impl Future<Output = Result<Option<StoredObject>, Failure>> + Send;
-
-    /// Begins a multipart upload and answers its id.
-    fn begin_upload(
-        &self,
-        object: &ObjectMetadata,
-    ) -> impl Future<Output = Result<String, Failure>> + Send;
-
-    /// Sends one part.
-    fn put_part(
-        &self,
-        key: &ObjectKey,
-        upload_id: &str,
-        number: i32,
-        body: Bytes,
-        crc64nvme: u64,
-    ) -> impl Future<Output = Result<StoredPart, Failure>> + Send;
-
-    /// Makes a part of `range` of the object `from`, if that one still has this entity tag; `None` if
-    /// not.
-    fn copy_part(
-        &self,
-        from: (&ObjectKey, &str),
-        range: Range<u64>,
-        key: &ObjectKey,
-        upload_id: &str,
-        number: i32,
-    ) -> impl Future<Output = Result<Option<StoredPart>, Failure>> + Send;
-
-    /// Makes the object of its parts, if they are `size` bytes with this checksum and the condition holds.
-    fn complete_upload(
-        &self,
-        key: &ObjectKey,
-        upload_id: &str,
-        parts: &[StoredPart],
-        size: u64,
-        crc64nvme: u64,
-        condition: Option<&Condition>,
-    ) -> impl Future<Output = Result<WriteResult, Failure>> + Send;
-
-    /// Throws a multipart upload away; its being gone is success.
-    fn abort_upload(
-        &self,
-        key: &ObjectKey,
-        upload_id: &str,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
-
-    /// The unfinished multipart uploads of exactly this key: ids, and when they were begun.
-    fn uploads(
-        &self,
-        key: &ObjectKey,
-    ) -> impl Future<Output = Result<Vec<(String, UnixMillis)>, Failure>> + Send;
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@
 
 use super::bucket::AttemptWrites;
 use super::{
-    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, StoredObject, Transfer, WriteResult,
+    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, StoredObject, Transfer, UploadRef,
+    WriteResult,
 };
 use crate::model::{Failure, FailureClass, ObjectKey, RelPath, Version};
 use bytes::Bytes;
@@ -159,17 +160,17 @@ impl<S: ObjectStore> Transfer<S> {
         let key = &object.key;
         if let Ok(open) = answer(self.store.uploads(key).await)? {
             for (id, _) in open {
-                self.store.abort_upload(key, &id).await?;
+                self.store.abort_upload(UploadRef { key, id: &id }).await?;
             }
         }
         let id = match answer(self.store.begin_upload(object).await)? {
             Ok(id) => id,
             Err(why) => return Ok(Err(why)),
         };
-        let made = match self.store.put_part(key, &id, 1, body, crc64nvme).await {
+        let upload = UploadRef { key, id: &id };
+        let made = match self.store.put_part(upload, 1, body, crc64nvme).await {
             Ok(part) => {
                 let size = object.version.size;
-                let upload = (key, &*id);
                 let writes = AttemptWrites::default();
                 let parts = [part];
                 let made =
@@ -179,7 +180,7 @@ impl<S: ObjectStore> Transfer<S> {
             Err(failure) => Err(failure),
         };
         if made.is_err() {
-            self.store.abort_upload(key, &id).await?;
+            self.store.abort_upload(upload).await?;
         }
         answer(made)
     }

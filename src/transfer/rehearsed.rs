@@ -4,13 +4,10 @@
 //! done; the first part of a file that would be sent ends the try, because the others say no more.
 
 use super::{
-    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
+    DeleteResult, ObjectRequest, ObjectStore, StoreAnswer, StoreResponse, StoredObject, WriteResult,
 };
-use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, UnixMillis, Version};
-use crate::writer::Condition;
-use bytes::Bytes;
+use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, Version};
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// The code of what ends a try early because it is known now that the file would be sent.
@@ -55,93 +52,48 @@ fn made(version: Option<Version>, crc64nvme: Option<u64>) -> StoredObject {
 }
 
 impl<S: ObjectStore> ObjectStore for DryRun<S> {
-    async fn put(
-        &self,
-        object: &ObjectMetadata,
-        _: Bytes,
-        crc64nvme: u64,
-        _: Option<&Condition>,
-    ) -> Result<WriteResult, Failure> {
-        Ok(WriteResult::Stored(made(Some(object.version), Some(crc64nvme))))
+    async fn call(&self, request: ObjectRequest<'_>) -> StoreResponse {
+        let answer = match request {
+            ObjectRequest::List { .. } | ObjectRequest::ListUploads { .. } => {
+                return self.store.call(request).await;
+            }
+            ObjectRequest::Head { key } => match self.take_copied(key) {
+                Some(version) => StoreAnswer::Found(Some(made(Some(version), None))),
+                None => return self.store.call(request).await,
+            },
+            ObjectRequest::Put { object, crc64nvme, .. } => StoreAnswer::Written(
+                WriteResult::Stored(made(Some(object.version), Some(crc64nvme))),
+            ),
+            ObjectRequest::Delete { objects } => {
+                StoreAnswer::Deleted(objects.iter().map(|_| Ok(DeleteResult::Gone)).collect())
+            }
+            ObjectRequest::Copy { object, .. } => {
+                let mut copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
+                copied.insert(object.key.clone(), object.version);
+                StoreAnswer::Copied(Some(made(Some(object.version), None)))
+            }
+            ObjectRequest::BeginUpload { .. } => StoreAnswer::UploadBegun(REHEARSED.to_owned()),
+            ObjectRequest::PutPart { .. } => return StoreResponse::from(Err(would_be_sent())),
+            ObjectRequest::CopyPart { number, .. } => {
+                let etag = REHEARSED.to_owned();
+                StoreAnswer::PartCopied(Some(StoredPart { number, etag, crc64nvme: None }))
+            }
+            ObjectRequest::CompleteUpload { crc64nvme, .. } => {
+                StoreAnswer::Written(WriteResult::Stored(made(None, Some(crc64nvme))))
+            }
+            ObjectRequest::AbortUpload { .. } => StoreAnswer::UploadAborted(()),
+        };
+        StoreResponse::from(Ok(answer))
     }
+}
 
-    async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
-        match self.take_copied(key) {
-            Some(version) => Ok(Some(made(Some(version), None))),
-            None => self.store.head(key).await,
-        }
-    }
-
-    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
-        objects.iter().map(|_| Ok(DeleteResult::Gone)).collect()
-    }
-
-    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
-        self.store.list(prefix, from).await
-    }
-
-    async fn copy(
-        &self,
-        _: &ObjectKey,
-        _: &str,
-        object: &ObjectMetadata,
-        _: Option<&Condition>,
-    ) -> Result<Option<StoredObject>, Failure> {
-        let mut copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
-        copied.insert(object.key.clone(), object.version);
-        Ok(Some(made(Some(object.version), None)))
-    }
-
-    async fn begin_upload(&self, _: &ObjectMetadata) -> Result<String, Failure> {
-        Ok(REHEARSED.to_owned())
-    }
-
-    async fn put_part(
-        &self,
-        _: &ObjectKey,
-        _: &str,
-        _: i32,
-        _: Bytes,
-        _: u64,
-    ) -> Result<StoredPart, Failure> {
-        // Of a class that leaves the upload as it is.
-        Err(Failure {
-            class: FailureClass::Unavailable,
-            code: REHEARSED.to_owned(),
-            message: "it would be sent".to_owned(),
-            answer_lost: false,
-            retry_after_ms: None,
-        })
-    }
-
-    async fn copy_part(
-        &self,
-        _: (&ObjectKey, &str),
-        _: Range<u64>,
-        _: &ObjectKey,
-        _: &str,
-        number: i32,
-    ) -> Result<Option<StoredPart>, Failure> {
-        Ok(Some(StoredPart { number, etag: REHEARSED.to_owned(), crc64nvme: None }))
-    }
-
-    async fn complete_upload(
-        &self,
-        _: &ObjectKey,
-        _: &str,
-        _: &[StoredPart],
-        _: u64,
-        crc64nvme: u64,
-        _: Option<&Condition>,
-    ) -> Result<WriteResult, Failure> {
-        Ok(WriteResult::Stored(made(None, Some(crc64nvme))))
-    }
-
-    async fn abort_upload(&self, _: &ObjectKey, _: &str) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
-        self.store.uploads(key).await
+/// Ends an attempt, with a class that leaves the upload as it is.
+fn would_be_sent() -> Failure {
+    Failure {
+        class: FailureClass::Unavailable,
+        code: REHEARSED.to_owned(),
+        message: "it would be sent".to_owned(),
+        answer_lost: false,
+        retry_after_ms: None,
     }
 }

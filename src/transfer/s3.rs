@@ -8,6 +8,7 @@
 
 mod age;
 mod answer;
+mod answer_slot;
 mod bucket_owner;
 mod capabilities;
 mod checksum;
@@ -36,12 +37,14 @@ pub(super) use fetch::{FetchRange, Fetched};
 pub use inspect::InspectedObject;
 
 use super::{
-    DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, WriteResult,
+    ObjectMetadata, ObjectRequest, ObjectStore, StoreAnswer, StoreResponse, StoredObject,
+    UploadRef, WriteResult,
 };
-use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, Version};
+use crate::model::{Failure, ObjectKey, StoredPart, Version};
 use crate::rules::Checksum;
 use crate::writer::Condition;
 use answer::S3Operation;
+use answer_slot::AnswerSlot;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::primitives::ByteStream;
@@ -76,6 +79,8 @@ pub struct S3 {
     acl: Option<String>,
     /// What the store turned out not to know.
     capabilities: Arc<StoreCapabilities>,
+    /// The answers to the requests of this call.
+    answers: AnswerSlot,
 }
 
 impl S3 {
@@ -97,7 +102,50 @@ fn copy_source(bucket: &str, escaped_key: &str) -> String {
 }
 
 impl ObjectStore for S3 {
-    async fn put(
+    /// The request is on the heap: one of the SDK has many kilobytes, and every layer around it would have
+    /// room for two of them.
+    async fn call(&self, request: ObjectRequest<'_>) -> StoreResponse {
+        let call = self.for_call();
+        let result = Box::pin(call.carry_out(request)).await;
+        StoreResponse { result, http: call.take_answer() }
+    }
+}
+
+impl S3 {
+    async fn carry_out(&self, request: ObjectRequest<'_>) -> Result<StoreAnswer, Failure> {
+        use ObjectRequest as R;
+        Ok(match request {
+            R::Put { object, body, crc64nvme, condition } => {
+                StoreAnswer::Written(self.put_object(object, body, crc64nvme, condition).await?)
+            }
+            R::Head { key } => StoreAnswer::Found(self.head_object(key).await?),
+            R::Delete { objects } => StoreAnswer::Deleted(self.delete_all(objects).await),
+            R::List { prefix, from } => StoreAnswer::Listed(self.list_page(prefix, from).await?),
+            R::Copy { from, etag, object, condition } => {
+                StoreAnswer::Copied(self.copy_object(from, etag, object, condition).await?)
+            }
+            R::BeginUpload { object } => {
+                StoreAnswer::UploadBegun(self.create_multipart_upload(object).await?)
+            }
+            R::PutPart { upload, number, body, crc64nvme } => {
+                StoreAnswer::PartStored(self.upload_part(upload, number, body, crc64nvme).await?)
+            }
+            R::CopyPart { from, range, upload, number } => {
+                StoreAnswer::PartCopied(self.upload_part_copy(from, range, upload, number).await?)
+            }
+            R::CompleteUpload { upload, parts, size, crc64nvme, condition } => {
+                let request =
+                    self.complete_multipart_upload(upload, parts, size, crc64nvme, condition);
+                StoreAnswer::Written(request.await?)
+            }
+            R::AbortUpload { upload } => {
+                self.abort_multipart_upload(upload).await.map(StoreAnswer::UploadAborted)?
+            }
+            R::ListUploads { key } => StoreAnswer::Uploads(self.uploads_of(key).await?),
+        })
+    }
+
+    async fn put_object(
         &self,
         object: &ObjectMetadata,
         body: Bytes,
@@ -135,7 +183,7 @@ impl ObjectStore for S3 {
         }))
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
+    async fn head_object(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
         let found = self.inspect(key).await?;
         Ok(found.map(|found| StoredObject {
             version: found.mtime_ns.map(|mtime_ns| Version { size: found.size, mtime_ns }),
@@ -148,15 +196,7 @@ impl ObjectStore for S3 {
         }))
     }
 
-    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
-        self.delete_all(objects).await
-    }
-
-    async fn list(&self, prefix: &str, from: Option<String>) -> Result<Page, Failure> {
-        self.list_page(prefix, from).await
-    }
-
-    async fn copy(
+    async fn copy_object(
         &self,
         from: &ObjectKey,
         etag: &str,
@@ -199,25 +239,24 @@ impl ObjectStore for S3 {
         }
     }
 
-    async fn begin_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
+    async fn create_multipart_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
         let send = |checksum: bool| {
             let checksum = self.checksum_if(checksum);
             let request = self.client.create_multipart_upload().bucket(&self.bucket);
-            request
+            let request = request
                 .head(object, &self.owner)
                 .set_checksum_algorithm(checksum::to_sdk(checksum))
-                .set_checksum_type(checksum_type(checksum))
-                .send()
+                .set_checksum_type(checksum_type(checksum));
+            self.noted(request.customize()).send()
         };
         let answer = self.with_feature(Feature::Checksums, send).await;
         let id = answer.map_err(|error| failure(&error))?.upload_id.filter(|id| !id.is_empty());
         id.ok_or_else(|| incomplete(S3Operation::CreateMultipartUpload, "without an upload id"))
     }
 
-    async fn put_part(
+    async fn upload_part(
         &self,
-        key: &ObjectKey,
-        upload_id: &str,
+        upload: UploadRef<'_>,
         number: i32,
         body: Bytes,
         crc64nvme: u64,
@@ -228,8 +267,8 @@ impl ObjectStore for S3 {
                 .client
                 .upload_part()
                 .bucket(&self.bucket)
-                .key(key.as_str())
-                .upload_id(upload_id)
+                .key(upload.key.as_str())
+                .upload_id(upload.id)
                 .part_number(number)
                 .checksum(self.checksum_if(checksum), &body, crc64nvme)
                 .body(ByteStream::from(body.clone()));
@@ -242,12 +281,11 @@ impl ObjectStore for S3 {
         Ok(StoredPart { number, etag, crc64nvme: Some(crc64nvme) })
     }
 
-    async fn copy_part(
+    async fn upload_part_copy(
         &self,
         (from, etag): (&ObjectKey, &str),
         range: Range<u64>,
-        key: &ObjectKey,
-        upload_id: &str,
+        upload: UploadRef<'_>,
         number: i32,
     ) -> Result<Option<StoredPart>, Failure> {
         let size = range.end - range.start;
@@ -258,8 +296,8 @@ impl ObjectStore for S3 {
             .copy_source_if_match(etag)
             .copy_source_range(format!("bytes={}-{}", range.start, range.end - 1))
             .bucket(&self.bucket)
-            .key(key.as_str())
-            .upload_id(upload_id)
+            .key(upload.key.as_str())
+            .upload_id(upload.id)
             .part_number(number);
         // The store reads and writes before it answers; that nothing moves meanwhile is no stall.
         let limits = self
@@ -267,7 +305,7 @@ impl ObjectStore for S3 {
             .of_work(size)
             .unwrap_or_default()
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        match request.customize().config_override(limits).send().await {
+        match self.noted(request.customize()).config_override(limits).send().await {
             Ok(answer) => {
                 let copied = answer.copy_part_result;
                 let etag = copied.as_ref().and_then(|copied| copied.e_tag.clone());
@@ -282,10 +320,9 @@ impl ObjectStore for S3 {
         }
     }
 
-    async fn complete_upload(
+    async fn complete_multipart_upload(
         &self,
-        key: &ObjectKey,
-        upload_id: &str,
+        upload: UploadRef<'_>,
         parts: &[StoredPart],
         size: u64,
         crc64nvme: u64,
@@ -308,8 +345,8 @@ impl ObjectStore for S3 {
                 .client
                 .complete_multipart_upload()
                 .bucket(&self.bucket)
-                .key(key.as_str())
-                .upload_id(upload_id)
+                .key(upload.key.as_str())
+                .upload_id(upload.id)
                 .multipart_upload(parts)
                 .condition(condition)
                 .set_checksum_crc64_nvme(told(crc64nvme))
@@ -346,22 +383,18 @@ impl ObjectStore for S3 {
         }))
     }
 
-    async fn abort_upload(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
+    async fn abort_multipart_upload(&self, upload: UploadRef<'_>) -> Result<(), Failure> {
         let request = self
             .client
             .abort_multipart_upload()
             .bucket(&self.bucket)
-            .key(key.as_str())
-            .upload_id(upload_id);
-        match request.send().await {
+            .key(upload.key.as_str())
+            .upload_id(upload.id);
+        match self.noted(request.customize()).send().await {
             Ok(_) => Ok(()),
             Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_upload()) => Ok(()),
             Err(error) => Err(failure(&error)),
         }
-    }
-
-    async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
-        self.uploads_of(key).await
     }
 }
 

@@ -72,7 +72,7 @@ impl FileSource {
             return Err(Outcome::LookAgain("the file has changed"));
         }
         let fingerprint = stat.fingerprint;
-        let sparse = fingerprint.size >= SPARSE_MIN && root.tells_holes() && has_holes(&file);
+        let sparse = fingerprint.size >= SPARSE_MIN && root.reports_holes() && has_holes(&file);
         Ok(Self { file, fingerprint, sparse })
     }
 

@@ -10,8 +10,8 @@
 //!    directory, it is recorded, and the next scan finds it as it finds every recorded file that is missing,
 //!    or not as recorded. An object without such a mark stays unknown, and untouched.
 //! 4. While the number of shards changes, the earlier ones continue, and one of them may still upload a file
-//!    that is removed before the new shard has inspected it: no state would name that object. So the bucket is
-//!    listed again some time after the start (`engine::run::takeover`), only for objects that are not recorded
+//!    that is removed before the new shard has inspected it: no state would name that object. So the bucket
+//!    is listed again some time after the start (`engine::run::takeover`), only for objects without a record
 //!    and that this shard did not make. That is repeated for as long as there are any.
 //!
 //! The comparison with another writer (`overlap`) takes over objects in the same way.

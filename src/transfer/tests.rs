@@ -147,7 +147,7 @@ async fn what_was_queued_before_the_start_is_not_sent_while_it_may_be_open() {
 async fn what_is_too_large_for_one_copy_is_copied_in_parts() {
     let world = World::new();
     let content = world.write("before", 18 * MIB);
-    let twin = is_mirrored(
+    let rename_source = is_mirrored(
         world.send(&world.lease("before"), AttemptRecord::default()).await,
         UploadDisposition::Sent,
     );
@@ -156,7 +156,7 @@ async fn what_is_too_large_for_one_copy_is_copied_in_parts() {
     let mut lease = world.lease("after");
     lease.pending.copy_from = Some(path("before"));
     let sent = world.server.count("UploadPart");
-    let known = AttemptRecord { twin: Some(twin), ..AttemptRecord::default() };
+    let known = AttemptRecord { rename_source: Some(rename_source), ..AttemptRecord::default() };
     is_mirrored(world.send(&lease, known).await, UploadDisposition::Copied);
     assert_eq!(world.stored("after"), Some(content));
     assert_eq!(world.server.count("UploadPartCopy"), 4);
@@ -168,7 +168,7 @@ async fn what_is_too_large_for_one_copy_is_copied_in_parts() {
 async fn a_copy_in_parts_of_what_was_replaced_is_given_up_and_the_file_sent() {
     let world = World::new();
     let content = world.write("file", 18 * MIB);
-    let twin = is_mirrored(
+    let rename_source = is_mirrored(
         world.send(&world.lease("file"), AttemptRecord::default()).await,
         UploadDisposition::Sent,
     );
@@ -177,7 +177,7 @@ async fn a_copy_in_parts_of_what_was_replaced_is_given_up_and_the_file_sent() {
     fs::rename(from, world.directory.path().join("after")).expect("renamed");
     let mut lease = world.lease("after");
     lease.pending.copy_from = Some(path("file"));
-    let known = AttemptRecord { twin: Some(twin), ..AttemptRecord::default() };
+    let known = AttemptRecord { rename_source: Some(rename_source), ..AttemptRecord::default() };
     is_mirrored(world.send(&lease, known).await, UploadDisposition::Sent);
     assert_eq!(world.stored("after"), Some(content));
     assert!(world.has_no_upload("after").await);
@@ -254,7 +254,7 @@ async fn an_upload_the_store_no_longer_knows_is_begun_anew() {
     // As a lifecycle rule of the bucket does.
     let key = KeyPrefix::default().key(&path("file")).expect("a key");
     let id = note.upload_id.clone().expect("an id");
-    world.transfer.store.abort_upload(&key, &id).await.expect("aborted");
+    world.transfer.store.abort_upload(UploadRef { key: &key, id: &id }).await.expect("aborted");
     // The answer may come before the body was sent, and be lost with the connection: as the queue
     // does, try again until it was heard.
     for _ in 0..100 {

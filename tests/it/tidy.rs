@@ -3,6 +3,7 @@
 //!
 //! The source is read as text. That it is formatted by `rustfmt` is what makes it so easy.
 
+mod circles;
 mod language;
 mod source;
 

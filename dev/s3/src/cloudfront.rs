@@ -10,9 +10,9 @@
 mod document;
 
 use crate::activity::{Activity, lock, now};
+use crate::answer::{Answer, HungUp};
 use crate::connection::{self, Farewell};
 use crate::fault::{Action, Call, Fate, Faults, Rule, RuleId};
-use crate::service::{Answer, HungUp};
 use document::{Refusal, Wanted};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;

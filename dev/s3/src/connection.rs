@@ -1,6 +1,6 @@
 //! One connection: a socket that can be reset instead of closed.
 
-use crate::service::{Answer, HungUp};
+use crate::answer::{Answer, HungUp};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;

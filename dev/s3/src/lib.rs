@@ -14,6 +14,7 @@
 //! - No call sleeps in order to wait for something: [`Server::wait_until`] is woken by each change.
 
 mod activity;
+mod answer;
 mod backend;
 mod body;
 mod checksum;

@@ -1,8 +1,7 @@
 //! Multipart uploads: parts are gathered, and become an object only if all of them fit together.
 
 use crate::checksum::{algorithms, digest};
-use crate::object::{Content, Headers, base64};
-use crate::store::Draft;
+use crate::object::{Content, Draft, Headers, base64};
 use s3s::dto::{Checksum, CompletedPart, ETag, Timestamp};
 use s3s::{S3Result, s3_error};
 use std::collections::BTreeMap;

@@ -100,6 +100,15 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// A version that is not stored yet.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) content: Content,
+    pub(crate) etag: String,
+    pub(crate) checksums: Checksum,
+    pub(crate) headers: Headers,
+}
+
 impl Content {
     /// Takes stock of `body`, and keeps it if asked to.
     pub(crate) fn new(body: Bytes, keep: bool) -> Self {

@@ -1,5 +1,6 @@
 //! The way of a request through the server: recorded, hit by a fault or not, and answered by s3s.
 
+use crate::answer::{Answer, HungUp, Untouched};
 use crate::backend::Backend;
 use crate::body::{CutOff, Metered};
 use crate::connection::Farewell;
@@ -19,26 +20,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use std::fmt;
 use std::net::SocketAddr;
-
-pub(crate) type Answer = Response<s3s::Body>;
-
-/// Why a connection ends in place of an answer.
-#[derive(Debug)]
-pub(crate) struct HungUp;
-
-impl fmt::Display for HungUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection must be reset")
-    }
-}
-
-impl std::error::Error for HungUp {}
-
-/// Marks an answer that comes from another server, and is passed on as it is.
-#[derive(Debug, Clone)]
-pub(crate) struct Untouched;
 
 /// All that requests are answered with. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@
 
 use crate::activity::{Activity, lock, now, wall_clock};
 use crate::multipart::{Upload, Whole};
-use crate::object::{Content, Headers, Object};
+use crate::object::{Content, Draft, Headers, Object};
 use crate::options::Options;
 use bytes::Bytes;
 use s3s::dto::{Checksum, ETag, ETagCondition, Timestamp};
@@ -56,15 +56,6 @@ pub(crate) struct Bucket {
     history: Vec<Change>,
     /// By key and upload id, in which order S3 lists them.
     pub(crate) uploads: BTreeMap<(String, String), Upload>,
-}
-
-/// A version that is not stored yet.
-#[derive(Debug)]
-pub(crate) struct Draft {
-    pub(crate) content: Content,
-    pub(crate) etag: String,
-    pub(crate) checksums: Checksum,
-    pub(crate) headers: Headers,
 }
 
 /// `If-Match` and `If-None-Match` of a change.

@@ -5,8 +5,8 @@
 //! - Method, address, headers and body are not changed, `Host` included, so a signature stays right.
 //! - A server that cannot be reached is not answered for: the client's connection is reset.
 
+use crate::answer::{Answer, HungUp, Untouched};
 use crate::body::Metered;
-use crate::service::{Answer, HungUp, Untouched};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};

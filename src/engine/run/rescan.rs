@@ -30,7 +30,7 @@ impl RescanTimer {
 
     /// What is not watched has to be scanned more often.
     fn interval(&self, detector: Option<&Detector>) -> Duration {
-        let watched = detector.is_some_and(|detector| detector.coverage().tells_everything());
+        let watched = detector.is_some_and(|detector| detector.coverage().has_complete_events());
         if watched { self.watching } else { self.blind }
     }
 }

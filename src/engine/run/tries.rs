@@ -63,12 +63,12 @@ pub(super) fn known_of(
 ) -> Vec<transfer::AttemptRecord> {
     let known = |lease: &Attempt| {
         let own = answers.next();
-        let twin = lease.pending.copy_from.as_ref().and_then(|_| answers.next());
+        let source = lease.pending.copy_from.as_ref().and_then(|_| answers.next());
         transfer::AttemptRecord {
             upload: own.as_ref().and_then(|own| own.upload.clone()),
             listed: own.as_ref().and_then(|own| own.listed),
             mirrored: own.and_then(|own| own.mirrored),
-            twin: twin.and_then(|twin| twin.mirrored),
+            rename_source: source.and_then(|source| source.mirrored),
             epoch,
         }
     };

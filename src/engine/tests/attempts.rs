@@ -248,7 +248,7 @@ impl World {
         let from = row.copy_from.as_ref();
         AttemptRecord {
             mirrored: recorded.mirrored.get(&row.path).cloned(),
-            twin: from.and_then(|from| recorded.mirrored.get(from).cloned()),
+            rename_source: from.and_then(|from| recorded.mirrored.get(from).cloned()),
             listed: recorded.listed.get(&row.path).copied(),
             upload: recorded.uploads.get(&row.path).cloned(),
             epoch: self.epoch,

@@ -38,25 +38,7 @@ fn found(paths: Vec<ReadyPath>) -> Event {
     let looked = paths.into_iter().map(|rested| {
         let age = Some(Duration::from_secs(60));
         let observed = FileState::File(Fingerprint::of_size(1));
-        let looked = Inspection {
-            rested,
-            at_ns: 0,
-            observed,
-            age,
-            linked: false,
-            leads: Vec::new(),
-            closed: false,
-            instead: None,
-            unsettled: false,
-            passing: false,
-        };
-        let mirrored = None;
-        let pending = None;
-        let twin = None;
-        (
-            looked,
-            RecordedState { mirrored, pending, below: false, twin, listed: None, upload: None },
-        )
+        (Inspection { age, ..Inspection::of_state(rested, observed) }, RecordedState::default())
     });
     Event::Looked(looked.collect())
 }

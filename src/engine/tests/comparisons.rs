@@ -32,27 +32,9 @@ fn is_a_reason(engine: &mut Engine, hint: Event, instead: Option<FileKind>, star
     });
     let rested = rested.expect("a look");
     let observed = FileState::Absent;
-    let looked = Inspection {
-        rested,
-        at_ns: 0,
-        observed,
-        age: None,
-        linked: false,
-        leads: Vec::new(),
-        closed: false,
-        instead,
-        unsettled: false,
-        passing: false,
-    };
+    let looked = Inspection { instead, ..Inspection::of_state(rested, observed) };
     let mirrored = Some(ObjectRecord::of_file(Fingerprint::of_size(1), RootGeneration(1)));
-    let known = RecordedState {
-        mirrored,
-        pending: None,
-        below: true,
-        twin: None,
-        listed: None,
-        upload: None,
-    };
+    let known = RecordedState { mirrored, below: true, ..RecordedState::default() };
     drop(engine.apply(Event::Looked(vec![(looked, known)]), at(start + 251)));
     let effects = engine.apply(Event::Tick, at(start + 600));
     compares(engine, effects, at(start + 601))

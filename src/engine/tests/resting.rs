@@ -58,18 +58,9 @@ fn sends_closed(engine: &mut Engine, rested: ReadyPath, age_ms: u64, ms: u64) ->
 }
 
 fn found(rested: ReadyPath, age_ms: u64) -> Inspection {
-    Inspection {
-        rested,
-        at_ns: 0,
-        observed: FileState::File(Fingerprint::of_size(1)),
-        age: Some(Duration::from_millis(age_ms)),
-        linked: false,
-        leads: Vec::new(),
-        closed: false,
-        instead: None,
-        unsettled: false,
-        passing: false,
-    }
+    let age = Some(Duration::from_millis(age_ms));
+    let observed = FileState::File(Fingerprint::of_size(1));
+    Inspection { age, ..Inspection::of_state(rested, observed) }
 }
 
 fn decided(
@@ -78,14 +69,7 @@ fn decided(
     mirrored: Option<ObjectRecord>,
     ms: u64,
 ) -> Option<Attempt> {
-    let known = RecordedState {
-        mirrored,
-        pending: None,
-        below: false,
-        twin: None,
-        listed: None,
-        upload: None,
-    };
+    let known = RecordedState { mirrored, ..RecordedState::default() };
     let effects = engine.apply(Event::Looked(vec![(looked, known)]), at(ms));
     effects.into_iter().find_map(|effect| match effect {
         Effect::Write(_, mut leases) => leases.pop(),

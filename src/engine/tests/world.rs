@@ -268,9 +268,7 @@ impl World {
             mirrored: self.mirrored.get(path).cloned(),
             pending: self.pending.get(path).cloned(),
             below: self.mirrored.keys().chain(self.pending.keys()).any(below),
-            twin: None,
-            listed: None,
-            upload: None,
+            ..RecordedState::default()
         };
         let changed = file.map(|file| u64::try_from(file.fingerprint.ctime_ns).unwrap_or(0));
         let age = changed.map(|ns| self.clock.saturating_sub(Duration::from_nanos(ns)));
@@ -286,21 +284,7 @@ impl World {
             Some(file) => FileState::File(file.fingerprint),
             None => FileState::Absent,
         };
-        (
-            Inspection {
-                rested,
-                at_ns: 0,
-                observed,
-                age,
-                linked: false,
-                leads: Vec::new(),
-                closed: false,
-                instead: None,
-                unsettled: false,
-                passing,
-            },
-            known,
-        )
+        (Inspection { age, passing, ..Inspection::of_state(rested, observed) }, known)
     }
 
     fn compare(&mut self, range: ScanScope) {

@@ -1,6 +1,7 @@
 //! How the client is made: one place for endpoint, checksums, time limits.
 
 use super::S3;
+use super::answer_slot::AnswerSlot;
 use super::bucket_owner::BucketOwner;
 use super::capabilities::{Feature, StoreCapabilities};
 use super::content_md5::ContentMd5;
@@ -113,6 +114,7 @@ impl S3 {
             limits,
             acl: settings.acl,
             capabilities: Arc::new(StoreCapabilities::without(unwanted)),
+            answers: AnswerSlot::default(),
         }
     }
 }

@@ -121,7 +121,7 @@ impl S3 {
             .bucket(&self.bucket)
             .key(object.key.as_str())
             .set_if_match(etag.map(str::to_owned));
-        request.send().await.map(drop)
+        self.noted(request.customize()).send().await.map(drop)
     }
 }
 

@@ -50,7 +50,7 @@ impl S3 {
         let send = |checksum: bool| {
             let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
             let request = request.set_checksum_mode(checksum.then_some(ChecksumMode::Enabled));
-            request.customize().interceptor(date.clone()).send()
+            self.noted(request.customize()).interceptor(date.clone()).send()
         };
         match self.with_feature(Feature::ChecksumMode, send).await {
             Ok(answer) => {
@@ -84,7 +84,7 @@ impl S3 {
         key: &ObjectKey,
     ) -> Result<Option<InspectedObject>, Failure> {
         let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
-        match request.range("bytes=0-0").send().await {
+        match self.noted(request.range("bytes=0-0").customize()).send().await {
             Err(error) if is_no_such_key(&error) => Ok(None),
             Err(error) if !is_status(&error, &[416]) => Err(failure(&error)),
             _ => Err(unconfirmed("HeadObject was refused, and GetObject was not")),

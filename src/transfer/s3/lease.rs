@@ -25,7 +25,7 @@ impl S3 {
     /// If the store does not say.
     pub async fn lease(&self, key: &ObjectKey) -> Result<Option<LeaseObject>, Failure> {
         let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
-        let answer = match request.send().await {
+        let answer = match self.noted(request.customize()).send().await {
             Ok(answer) => answer,
             Err(error) if is_no_such_key(&error) => {
                 return Ok(None);
@@ -65,7 +65,7 @@ impl S3 {
             Condition::Absent => request.if_none_match("*"),
             Condition::Unchanged(etag) => request.if_match(etag),
         };
-        match request.send().await {
+        match self.noted(request.customize()).send().await {
             Ok(answer) => {
                 let etag = answer
                     .e_tag
@@ -85,7 +85,7 @@ impl S3 {
     /// If the store does not do it.
     pub async fn give_up_lease(&self, key: &ObjectKey, etag: &str) -> Result<(), Failure> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key.as_str());
-        match request.if_match(etag).send().await {
+        match self.noted(request.if_match(etag).customize()).send().await {
             Ok(_) => Ok(()),
             Err(error) if is_another(&error) => Ok(()),
             Err(error) => Err(failure(&error)),

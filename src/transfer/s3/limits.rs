@@ -87,6 +87,7 @@ impl S3 {
         request: CustomizableOperation<T, E, B>,
         bytes: u64,
     ) -> CustomizableOperation<T, E, B> {
+        let request = self.noted(request);
         match self.limits.of_work(bytes) {
             Some(limits) => request.config_override(limits),
             None => request,
@@ -103,6 +104,7 @@ impl S3 {
     where
         CustomizableOperation<T, E, B>: CarriesBody,
     {
+        let request = self.noted(request);
         let request = match self.limits.of_body(bytes) {
             Some(limits) => request.config_override(limits),
             None => request,

@@ -60,8 +60,10 @@ impl S3 {
             .prefix(prefix)
             .set_continuation_token(from);
         let encoded = request.clone().encoding_type(EncodingType::Url);
-        let answer = match request.send().await {
-            Err(error) if is_status(&error, &[200]) => encoded.send().await?,
+        let answer = match self.noted(request.customize()).send().await {
+            Err(error) if is_status(&error, &[200]) => {
+                self.noted(encoded.customize()).send().await?
+            }
             answer => answer?,
         };
         Ok(RawPage {
@@ -80,8 +82,10 @@ impl S3 {
         let request = self.client.list_objects();
         let request = request.bucket(&self.bucket).prefix(prefix).set_marker(from);
         let encoded = request.clone().encoding_type(EncodingType::Url);
-        let answer = match request.send().await {
-            Err(error) if is_status(&error, &[200]) => encoded.send().await?,
+        let answer = match self.noted(request.customize()).send().await {
+            Err(error) if is_status(&error, &[200]) => {
+                self.noted(encoded.customize()).send().await?
+            }
             answer => answer?,
         };
         Ok(RawPage {

@@ -1,8 +1,8 @@
 //! The boundary: every answer is examined here before the SDK sees it, with a bounded part of its body.
 
 use super::answer::{AnswerKind, NotAnS3Answer, S3Answer, S3Operation, error_code, examine};
+use super::answer_slot::AnswerSlot;
 use crate::aws::{Screen, read_start};
-use crate::transfer::metered::{self, note};
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -37,20 +37,23 @@ impl Intercept for NameOperation {
 pub(super) struct S3Answers;
 
 impl Screen for S3Answers {
-    type Request = S3Operation;
+    type Request = (S3Operation, Option<AnswerSlot>);
 
-    fn request(&self, request: &HttpRequest) -> S3Operation {
-        request.extension().copied().unwrap_or(S3Operation::Other)
+    fn request(&self, request: &HttpRequest) -> Self::Request {
+        let operation = request.extension().copied().unwrap_or(S3Operation::Other);
+        (operation, request.extension().cloned())
     }
 
     async fn answer(
         self,
-        operation: S3Operation,
+        (operation, answers): Self::Request,
         answer: Result<HttpResponse, ConnectorError>,
     ) -> Result<HttpResponse, ConnectorError> {
         let mut response = answer?;
         let status = response.status().as_u16();
-        note_answer(status, response.headers());
+        if let Some(answers) = answers {
+            answers.set(status, response.headers());
+        }
         let start = match operation.body_max(status) {
             Some(max) => Some(read_start(response.take_body(), max).await?),
             None => None,
@@ -100,14 +103,4 @@ fn make_etag_strong(headers: &mut Headers) {
     if let Some(strong) = strong {
         headers.insert("etag", strong);
     }
-}
-
-/// For the metrics and traces of requests.
-fn note_answer(status: u16, headers: &Headers) {
-    let header = |name| headers.get(name).map(str::to_owned);
-    note(metered::ObservedAnswer {
-        status: Some(status),
-        request_id: header("x-amz-request-id"),
-        extended_request_id: header("x-amz-id-2"),
-    });
 }

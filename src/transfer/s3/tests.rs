@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{FailureClass, KeyPrefix, RelPath, Version};
 use crate::rules::Rules;
-use crate::transfer::ListingProgress;
+use crate::transfer::{DeleteRequest, DeleteResult, ListingProgress};
 use crate::writer::{Condition, LeaseClaim, LeaseWrite};
 use file_sync_dev_s3::{Action, BUCKET, Options, RawAnswer, Rule, Server, StoreMode};
 
@@ -69,6 +69,7 @@ async fn every_operation(store: &S3) -> Vec<(&'static str, bool, Result<(), Fail
     let write = LeaseWrite { claim, condition: Condition::Absent };
     let body = Bytes::from_static(BODY);
     let sum = checksum_of_body();
+    let upload = UploadRef { key, id: "id" };
     let deleted = store.delete(&[condemned("file")]).await.remove(0);
     let each = delete_two(store).await;
     vec![
@@ -81,10 +82,10 @@ async fn every_operation(store: &S3) -> Vec<(&'static str, bool, Result<(), Fail
         ("list", false, store.list("", None).await.map(drop)),
         ("copy", true, store.copy(from.0, from.1, &object("copy"), None).await.map(drop)),
         ("begin", true, store.begin_upload(&object("file")).await.map(drop)),
-        ("part", true, store.put_part(key, "id", 1, body, sum).await.map(drop)),
-        ("copy part", true, store.copy_part(from, 0..7, key, "id", 1).await.map(drop)),
-        ("complete", true, store.complete_upload(key, "id", &[part], 7, sum, None).await.map(drop)),
-        ("abort", true, store.abort_upload(key, "id").await),
+        ("part", true, store.put_part(upload, 1, body, sum).await.map(drop)),
+        ("copy part", true, store.copy_part(from, 0..7, upload, 1).await.map(drop)),
+        ("complete", true, store.complete_upload(upload, &[part], 7, sum, None).await.map(drop)),
+        ("abort", true, store.abort_upload(upload).await),
         ("uploads", false, store.uploads(key).await.map(drop)),
         ("read lease", false, store.lease(key).await.map(drop)),
         ("write lease", true, store.write_lease(key, &write).await.map(drop)),
@@ -253,8 +254,9 @@ async fn upload_of_one_part(store: &S3) -> Result<StoredObject, Failure> {
     let key = key("parts");
     let sum = checksum_of_body();
     let id = store.begin_upload(&object("parts")).await?;
-    let part = store.put_part(&key, &id, 1, Bytes::from_static(BODY), sum).await?;
-    store.complete_upload(&key, &id, &[part], BODY.len() as u64, sum, None).await.map(stored)
+    let upload = UploadRef { key: &key, id: &id };
+    let part = store.put_part(upload, 1, Bytes::from_static(BODY), sum).await?;
+    store.complete_upload(upload, &[part], BODY.len() as u64, sum, None).await.map(stored)
 }
 
 #[tokio::test]

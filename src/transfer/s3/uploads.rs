@@ -29,7 +29,8 @@ impl S3 {
             let request = request
                 .set_key_marker(from.as_ref().map(|marker| marker.key.clone()))
                 .set_upload_id_marker(from.as_ref().and_then(|marker| marker.upload_id.clone()));
-            let answer = request.send().await.map_err(|error| failure(&error))?;
+            let answer = self.noted(request.customize()).send().await;
+            let answer = answer.map_err(|error| failure(&error))?;
             let next = answer.next_key_marker.filter(|key| !key.is_empty());
             let next = next.map(|key| Marker { key, upload_id: answer.next_upload_id_marker });
             let next = follow(answer.is_truncated.unwrap_or(false), next, from.as_ref())?;

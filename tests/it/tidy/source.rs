@@ -1,5 +1,6 @@
 //! Rust source as text: its code without comments and tests, what it imports, its functions.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -77,6 +78,46 @@ pub(super) fn crate_imports(source: &Source) -> Vec<(usize, String)> {
         }
     }
     named
+}
+
+/// The first names after each `start` in code without line breaks, also of nested groups.
+pub(super) fn names(code: &str, start: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices(start) {
+        let before = code.get(..at).unwrap_or_default().chars().next_back();
+        if before.is_some_and(|char| char.is_alphanumeric() || matches!(char, '_' | ':' | '$')) {
+            continue;
+        }
+        let rest = code.get(at + start.len()..).unwrap_or_default();
+        let name = |text: &str| -> String {
+            let text = text.trim_start();
+            text.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()
+        };
+        let Some(group) = rest.strip_prefix('{') else {
+            found.insert(name(rest));
+            continue;
+        };
+        let mut depth = 1;
+        let mut entry = String::new();
+        for char in group.chars() {
+            match char {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 || (depth == 1 && char == ',') {
+                found.insert(name(&entry));
+                entry.clear();
+            } else {
+                entry.push(char);
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    found.remove("");
+    found
 }
 
 /// `a` of `a::b::c`, `a` and `b` of `{a::x, b}`.

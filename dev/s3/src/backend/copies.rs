@@ -3,8 +3,8 @@
 use super::objects::{headers, require_key};
 use super::{Backend, condition_in_headers, source};
 use crate::checksum::digest;
-use crate::object::{Content, Headers, Object};
-use crate::store::{Condition, Draft};
+use crate::object::{Content, Draft, Headers, Object};
+use crate::store::Condition;
 use s3s::dto::{self, Checksum, ETagCondition, Timestamp};
 use s3s::{S3Request, S3Result, s3_error};
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::{Backend, read_body};
 use crate::checksum::{Declared, algorithms, sums};
 use crate::mode::StoreMode;
-use crate::object::{Content, Object, slice};
-use crate::store::{Condition, Draft};
+use crate::object::{Content, Draft, Object, slice};
+use crate::store::Condition;
 use s3s::dto::{self, Checksum, ETagCondition, Timestamp};
 use s3s::{S3Request, S3Result, s3_error};
 use std::sync::Arc;

@@ -2,11 +2,10 @@
 
 use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, UnixMillis, Version};
 use crate::transfer::{
-    DeleteRequest, DeleteResult, ListedObject, ObjectMetadata, ObjectStore, Page, StoredObject,
-    WriteResult,
+    DeleteRequest, DeleteResult, ListedObject, ObjectMetadata, ObjectRequest, ObjectStore, Page,
+    StoreAnswer, StoreResponse, StoredObject, UploadRef, WriteResult,
 };
 use crate::writer::Condition;
-use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -235,11 +234,43 @@ fn no_such_upload() -> Failure {
 }
 
 impl ObjectStore for Scripted {
-    async fn put(
+    async fn call(&self, request: ObjectRequest<'_>) -> StoreResponse {
+        self.carry_out(request).into()
+    }
+}
+
+impl Scripted {
+    fn carry_out(&self, request: ObjectRequest<'_>) -> Result<StoreAnswer, Failure> {
+        use ObjectRequest as R;
+        match request {
+            R::Put { object, body, condition, .. } => {
+                self.put_object(object, &body, condition).map(StoreAnswer::Written)
+            }
+            R::Head { key } => self.head_object(key).map(StoreAnswer::Found),
+            R::Delete { objects } => Ok(StoreAnswer::Deleted(self.delete_objects(objects))),
+            R::List { from, .. } => self.list_objects(from.as_ref()).map(StoreAnswer::Listed),
+            R::Copy { from, etag, object, condition } => {
+                self.copy_object(from, etag, object, condition).map(StoreAnswer::Copied)
+            }
+            R::BeginUpload { object } => self.start_upload(object).map(StoreAnswer::UploadBegun),
+            R::PutPart { upload, number, body, crc64nvme } => {
+                self.upload_part(upload, number, &body, crc64nvme).map(StoreAnswer::PartStored)
+            }
+            R::CopyPart { from, range, upload, number } => {
+                self.upload_part_copy(from, range, upload, number).map(StoreAnswer::PartCopied)
+            }
+            R::CompleteUpload { upload, condition, .. } => {
+                self.finish_upload(upload, condition).map(StoreAnswer::Written)
+            }
+            R::AbortUpload { upload } => self.end_upload(upload).map(StoreAnswer::UploadAborted),
+            R::ListUploads { key } => self.uploads_of(key).map(StoreAnswer::Uploads),
+        }
+    }
+
+    fn put_object(
         &self,
         object: &ObjectMetadata,
-        body: Bytes,
-        _: u64,
+        body: &[u8],
         condition: Option<&Condition>,
     ) -> Result<WriteResult, Failure> {
         self.request(|state| {
@@ -251,11 +282,11 @@ impl ObjectStore for Scripted {
         })
     }
 
-    async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
+    fn head_object(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Failure> {
         self.request(|state| Ok(state.objects.get(key.as_str()).map(|object| state.show(object))))
     }
 
-    async fn delete(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
+    fn delete_objects(&self, objects: &[DeleteRequest]) -> Vec<Result<DeleteResult, Failure>> {
         let state = &mut *self.state();
         let fate = state.fates.pop_front().unwrap_or(Fate::Answered);
         let answer = |state: &mut State, object: &DeleteRequest, fate: Fate| match fate.failure() {
@@ -275,9 +306,9 @@ impl ObjectStore for Scripted {
         answers.collect()
     }
 
-    async fn list(&self, _: &str, from: Option<String>) -> Result<Page, Failure> {
+    fn list_objects(&self, from: Option<&String>) -> Result<Page, Failure> {
         self.request(|state| {
-            let after = |key: &&String| from.as_ref().is_none_or(|from| *key > from);
+            let after = |key: &&String| from.is_none_or(|from| *key > from);
             let keys: Vec<_> = state.objects.keys().filter(after).take(PAGE_OBJECTS).collect();
             let listed = |key: &&String| {
                 let object = &state.objects[*key];
@@ -294,7 +325,7 @@ impl ObjectStore for Scripted {
         })
     }
 
-    async fn copy(
+    fn copy_object(
         &self,
         from: &ObjectKey,
         etag: &str,
@@ -311,7 +342,7 @@ impl ObjectStore for Scripted {
         })
     }
 
-    async fn begin_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
+    fn start_upload(&self, object: &ObjectMetadata) -> Result<String, Failure> {
         self.request(|state| {
             state.made += 1;
             let id = format!("upload-{}", state.made);
@@ -324,66 +355,60 @@ impl ObjectStore for Scripted {
         })
     }
 
-    async fn put_part(
+    fn upload_part(
         &self,
-        _: &ObjectKey,
-        upload_id: &str,
+        upload: UploadRef<'_>,
         number: i32,
-        body: Bytes,
+        body: &[u8],
         crc64nvme: u64,
     ) -> Result<StoredPart, Failure> {
         self.request(|state| {
-            let upload = state.uploads.get_mut(upload_id).ok_or_else(no_such_upload)?;
-            upload.parts.insert(number, body.to_vec());
+            let found = state.uploads.get_mut(upload.id).ok_or_else(no_such_upload)?;
+            found.parts.insert(number, body.to_vec());
             Ok(StoredPart { number, etag: number.to_string(), crc64nvme: Some(crc64nvme) })
         })
     }
 
-    async fn copy_part(
+    fn upload_part_copy(
         &self,
         (from, etag): (&ObjectKey, &str),
         range: Range<u64>,
-        _: &ObjectKey,
-        upload_id: &str,
+        upload: UploadRef<'_>,
         number: i32,
     ) -> Result<Option<StoredPart>, Failure> {
         self.request(|state| {
             let source = state.objects.get(from.as_str()).filter(|source| source.etag == etag);
             let Some(source) = source else { return Ok(None) };
             let part = source.body[range.start as usize..range.end as usize].to_vec();
-            let upload = state.uploads.get_mut(upload_id).ok_or_else(no_such_upload)?;
-            upload.parts.insert(number, part);
+            let found = state.uploads.get_mut(upload.id).ok_or_else(no_such_upload)?;
+            found.parts.insert(number, part);
             Ok(Some(StoredPart { number, etag: number.to_string(), crc64nvme: None }))
         })
     }
 
-    async fn complete_upload(
+    fn finish_upload(
         &self,
-        key: &ObjectKey,
-        upload_id: &str,
-        _: &[StoredPart],
-        _: u64,
-        _: u64,
+        upload: UploadRef<'_>,
         condition: Option<&Condition>,
     ) -> Result<WriteResult, Failure> {
         self.request(|state| {
-            if !state.meets(key.as_str(), condition) {
+            if !state.meets(upload.key.as_str(), condition) {
                 return Ok(WriteResult::Conflict);
             }
-            let upload = state.uploads.remove(upload_id).ok_or_else(no_such_upload)?;
-            let body = upload.parts.into_values().flatten().collect();
-            Ok(WriteResult::Stored(state.make(key.as_str(), body, upload.version)))
+            let found = state.uploads.remove(upload.id).ok_or_else(no_such_upload)?;
+            let body = found.parts.into_values().flatten().collect();
+            Ok(WriteResult::Stored(state.make(upload.key.as_str(), body, found.version)))
         })
     }
 
-    async fn abort_upload(&self, _: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
+    fn end_upload(&self, upload: UploadRef<'_>) -> Result<(), Failure> {
         self.request(|state| {
-            state.uploads.remove(upload_id);
+            state.uploads.remove(upload.id);
             Ok(())
         })
     }
 
-    async fn uploads(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
+    fn uploads_of(&self, key: &ObjectKey) -> Result<Vec<(String, UnixMillis)>, Failure> {
         self.request(|state| {
             let of_key = state.uploads.iter().filter(|(_, upload)| upload.key == key.as_str());
             Ok(of_key.map(|(id, _)| (id.clone(), u64::MAX / 2)).collect())

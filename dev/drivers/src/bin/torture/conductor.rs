@@ -1,18 +1,17 @@
 //! Everything at once: writers, faults, kills, lost state, swapped trees.
 
-use crate::PREFIX;
 use crate::canary::Canary;
 use crate::faults::Faults;
+use crate::foreign::Foreign;
 use crate::maps::Maps;
 use crate::model::Model;
+use crate::outgoing::Rollouts;
 use crate::private;
 use crate::record::Record;
-use crate::rollout::Rollouts;
 use crate::stage::Stage;
 use crate::states::Content;
 use crate::swap::Swap;
 use crate::target::Target;
-use crate::verdict::Foreign;
 use crate::versions::Versions;
 use crate::writer::{Shared, Writer};
 use file_sync_dev_drivers::{Daemon, Interrupt};
@@ -334,9 +333,4 @@ fn write(
     }
     let dice = fastrand::Rng::with_seed(seed.wrapping_mul(1000).wrapping_add(number));
     Writer { root, name, outside, dice, model: Model::default(), mapped: None, shared }.work()
-}
-
-/// What a key is called beneath the prefix of the tree.
-pub(crate) fn key(name: &str) -> String {
-    format!("{PREFIX}/{name}")
 }

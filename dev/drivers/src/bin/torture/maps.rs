@@ -3,11 +3,9 @@
 //! There is no safe way to write to a map in Rust, so a few lines of Python do it.
 
 use crate::model::Bytes;
-use crate::writer::{Writer, not_now};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 /// `map NAME PATH`, `write NAME OFFSET BYTES`, `unmap NAME`; paths and bytes in hexadecimal.
@@ -35,7 +33,7 @@ for line in sys.stdin:
 "#;
 
 /// So many bytes at such an offset are written at once: no reader ever sees half of them.
-const WORD: usize = 8;
+pub(crate) const WORD: usize = 8;
 
 /// The process that writes through maps.
 #[derive(Debug)]
@@ -51,8 +49,8 @@ struct Helper {
 /// A file that is mapped, as long as it was then.
 #[derive(Debug)]
 pub(crate) struct Mapped {
-    bytes: Bytes,
-    length: usize,
+    pub(crate) bytes: Bytes,
+    pub(crate) length: usize,
 }
 
 impl Maps {
@@ -73,7 +71,8 @@ impl Maps {
         Ok(Self(Mutex::new(Helper { child, to, from: BufReader::new(from) })))
     }
 
-    fn ask(&self, request: &str) -> io::Result<()> {
+    /// Sends a request to the helper.
+    pub(crate) fn ask(&self, request: &str) -> io::Result<()> {
         let mut helper = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(helper.to, "{request}")?;
         let mut answer = String::new();
@@ -88,44 +87,4 @@ impl Drop for Maps {
         // An error means that it has ended already.
         drop(helper.child.kill().and_then(|()| helper.child.wait()));
     }
-}
-
-impl Writer<'_> {
-    /// Maps a file, writes to the one that is mapped, or gives it up.
-    pub(crate) fn map(&mut self) -> io::Result<()> {
-        let maps = self.shared.maps.as_ref().ok_or_else(not_now)?;
-        let Some(mapped) = self.mapped.take() else {
-            let path = self.some_file()?;
-            let bytes = self.model.file(&path).map(Rc::clone).ok_or_else(not_now)?;
-            let length = bytes.borrow().len();
-            if length < WORD {
-                return Err(not_now());
-            }
-            let at = self.at(&path);
-            maps.ask(&format!("map {} {}", self.name, hex(at.as_os_str().as_encoded_bytes())))?;
-            // Opened for writing, and never closed as far as events show.
-            self.model.touch(&path);
-            self.mapped = Some(Mapped { bytes, length });
-            return Ok(());
-        };
-        let names = self.model.names(&mapped.bytes);
-        // Beyond the end of a file that is shorter now nothing may be written.
-        let words = mapped.length.min(mapped.bytes.borrow().len()) / WORD;
-        if names.is_empty() || words == 0 || self.dice.u32(..10) == 0 {
-            names.iter().for_each(|name| self.model.touch(name));
-            return maps.ask(&format!("unmap {}", self.name));
-        }
-        let at = self.dice.usize(..words) * WORD;
-        let word = self.random(WORD);
-        mapped.bytes.borrow_mut()[at..at + WORD].copy_from_slice(&word);
-        let bytes = mapped.bytes.borrow().clone();
-        self.complete(&names, &bytes);
-        names.iter().for_each(|name| self.model.touch(name));
-        self.mapped = Some(mapped);
-        maps.ask(&format!("write {} {at} {}", self.name, hex(&word)))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,33 +2,17 @@
 //! rolling update of a Deployment whose state does not survive.
 
 use crate::conductor::{Conductor, TIME_TO_STOP};
+use crate::outgoing::Outgoing;
 use crate::stage::Stage;
 use crate::writer::Shared;
 use file_sync_dev_drivers::Daemon;
 use file_sync_dev_s3::now;
 use std::fs;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The longest time for which both run before the old one is signalled.
 const OVERLAP_MAX: Duration = Duration::from_secs(5);
-
-/// The instance that is being replaced.
-#[derive(Debug)]
-struct Outgoing<'a> {
-    daemon: Daemon<'a>,
-    is_killed: bool,
-    signal_at: Instant,
-    /// When it was asked to end.
-    asked: Option<Instant>,
-}
-
-/// The rollouts of one run.
-#[derive(Debug, Default)]
-pub(crate) struct Rollouts<'a> {
-    outgoing: Option<Outgoing<'a>>,
-    pub(crate) begun: u64,
-}
 
 impl Conductor<'_> {
     /// Begins one, unless the one before is still under way.

@@ -6,6 +6,7 @@
 //! - The daemon speaks to a server of this program in both cases, so faults and outages are the same.
 //! - What is looked at in the end is asked of the store itself, not through the proxy.
 
+use crate::PREFIX;
 use crate::remote::RemoteBucket;
 use file_sync_dev_s3::{BUCKET, Change, Object, Options, Server, StoreModes};
 use std::collections::BTreeMap;
@@ -111,4 +112,9 @@ impl Target {
             None => Ok(self.server.store().begin_upload(BUCKET, key)),
         }
     }
+}
+
+/// What a key is called beneath the prefix of the tree.
+pub(crate) fn key(name: &str) -> String {
+    format!("{PREFIX}/{name}")
 }

@@ -1,10 +1,8 @@
 //! What has to be true in the end.
 
-use crate::conductor::{Conductor, STEP, TIME_TO_STOP, key};
+use crate::conductor::{Conductor, STEP, TIME_TO_STOP};
 use crate::equality;
 use crate::states::Content;
-use crate::target::Target;
-use crate::versions::Versions;
 use file_sync_dev_s3::now;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,31 +11,6 @@ use std::time::Duration;
 
 /// Until the bucket has to equal the tree.
 const CONVERGENCE: Duration = Duration::from_secs(180);
-/// A foreign object, within the prefix.
-const NAMES: [&str; 3] = ["foreign.txt", "w0/foreign/object", "w1/a/foreign"];
-
-/// Foreign objects in the bucket, which the daemon may not touch.
-#[derive(Debug)]
-pub(crate) struct Foreign {
-    /// With the number of the version.
-    pub(crate) objects: BTreeMap<String, u64>,
-    upload: (String, String),
-}
-
-impl Foreign {
-    /// Puts it there.
-    pub(crate) fn create(target: &Target, versions: &mut Versions) -> io::Result<Self> {
-        let mut objects = BTreeMap::new();
-        for name in NAMES {
-            let object = target.put(&key(name), "foreign")?;
-            versions.skip(object.sequence);
-            objects.insert(key(name), object.sequence);
-        }
-        let key = key("w0/f0");
-        let upload = (key.clone(), target.begin_upload(&key)?);
-        Ok(Self { objects, upload })
-    }
-}
 
 impl Conductor<'_> {
     /// Waits until the bucket equals the tree, and judges all that ever happened.
