@@ -384,7 +384,9 @@ impl App {
             engine.resume(legacy);
             let end = engine::run(&mut engine, parts, requests, self.stop(detector, rescan)).await;
             if matches!(end, RunEnd::Drained | RunEnd::Expired) {
-                return Ok(RunSummary::of_engine(&engine, end == RunEnd::Expired));
+                // After the commits under way, which the engine has not heard of.
+                let counts = self.store.write(Vec::new()).await.ok();
+                return Ok(RunSummary::of_engine(&engine, counts, end == RunEnd::Expired));
             }
             let may_swap = self.source.may_swap();
             source::log_interrupted(&end, may_swap);

@@ -57,9 +57,10 @@ impl RunSummary {
         }
     }
 
-    /// The end of an engine.
-    pub(super) fn of_engine(engine: &Engine, expired: bool) -> Self {
-        let counts = engine.counts();
+    /// The end of an engine, with the sizes of the state after its last commit if that is on disk.
+    pub(super) fn of_engine(engine: &Engine, counts: Option<StateCounts>, expired: bool) -> Self {
+        let is_committed = counts.is_some();
+        let counts = counts.unwrap_or_else(|| engine.counts());
         Self {
             pending: counts.pending,
             held: counts.parked + engine.deletes_waiting(),
@@ -71,7 +72,7 @@ impl RunSummary {
             outage_cause: engine.outage_sentence().map(str::to_owned),
             // A drain that ends by itself has looked at everything.
             uninspected: if expired { engine.uninspected() as u64 } else { 0 },
-            uncompared: expired && engine.is_uncompared(),
+            uncompared: expired && (engine.is_uncompared() || !is_committed),
             unqueued: engine.unqueued_paths(NAMES_MAX),
         }
     }
