@@ -4,7 +4,10 @@ use crate::PREFIX;
 use crate::record::Record;
 use crate::states::Content;
 use crate::target::Target;
+use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -36,25 +39,24 @@ pub(crate) fn is_wanted(path: &str) -> bool {
     })
 }
 
-/// The regular files below `directory` that must be mirrored, by the key they should have.
-pub(crate) fn files(directory: &Path) -> io::Result<BTreeMap<String, Found>> {
+/// The regular files below `top` that must be mirrored, by the key they should have. No link is followed, also where
+/// a writer has just put one in the place of a directory.
+pub(crate) fn files(top: &Path) -> io::Result<BTreeMap<String, Found>> {
+    let root = fs::File::open(top)?;
     let mut files = BTreeMap::new();
-    let mut open = vec![(directory.to_owned(), PREFIX.to_owned())];
-    while let Some((directory, key)) = open.pop() {
-        let entries = match fs::read_dir(&directory) {
-            // Writers may be at work.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| is_wanted(name)) else { continue };
-            let path = entry.path();
-            let key = format!("{key}/{name}");
+    let mut open = vec![PathBuf::new()];
+    while let Some(directory) = open.pop() {
+        let Some(entries) = list(&root, &directory)? else { continue };
+        for name in entries {
+            let Some(name) = name.to_str().ok().filter(|name| is_wanted(name)) else { continue };
+            let below = directory.join(name);
+            let Some(key) = below.to_str().map(|below| format!("{PREFIX}/{below}")) else {
+                continue;
+            };
+            let path = top.join(&below);
             let Ok(there) = fs::symlink_metadata(&path) else { continue };
             if there.is_dir() {
-                open.push((path, key));
+                open.push(below);
             } else if there.is_file() {
                 let stamp = Stamp(there.ino(), there.ctime(), there.ctime_nsec());
                 files.insert(key, Found { path, stamp });
@@ -62,6 +64,19 @@ pub(crate) fn files(directory: &Path) -> io::Result<BTreeMap<String, Found>> {
         }
     }
     Ok(files)
+}
+
+/// The names in a directory beneath `root`, if it is still one: writers may be at work.
+fn list(root: &fs::File, directory: &Path) -> io::Result<Option<Vec<CString>>> {
+    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let opened = match openat2(root, directory, how, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::AGAIN) => return Ok(None),
+        opened => opened?,
+    };
+    let names = Dir::new(opened)?.map(|entry| entry.map(|entry| entry.file_name().to_owned()));
+    let names: Vec<_> = names.collect::<Result<_, _>>()?;
+    Ok(Some(names.into_iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")).collect()))
 }
 
 /// What every file holds.
