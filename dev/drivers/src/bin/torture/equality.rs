@@ -39,8 +39,8 @@ pub(crate) fn is_wanted(path: &str) -> bool {
     })
 }
 
-/// The regular files below `top` that must be mirrored, by the key they should have. No link is followed, also where
-/// a writer has just put one in the place of a directory.
+/// The regular files below `top` that must be mirrored, by the key they should have. No link is
+/// followed, also where a writer has just put one in the place of a directory.
 pub(crate) fn files(top: &Path) -> io::Result<BTreeMap<String, Found>> {
     let root = fs::File::open(top)?;
     let mut files = BTreeMap::new();
