@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 from kube import ROOT
+from scripts import load
 
 FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1`*\s*$", re.M | re.S)
 CODE_SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.S)
@@ -28,9 +26,10 @@ def _pages() -> list[Path]:
 
 def _anchors(page: Path) -> set[str]:
     """The anchors that GitHub generates: lower case, punctuation removed, spaces to hyphens, repeats numbered."""
+    headings = load(ROOT / "contrib/site/headings.py")
     anchors: set[str] = set()
     for heading in re.findall(r"^#+ +(.+?)\s*$", FENCE.sub("", page.read_text()), re.M):
-        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        slug = headings.anchor(heading, "-")
         count = 0
         anchor = slug
         while anchor in anchors:
@@ -105,17 +104,7 @@ def test_the_comparison_has_the_figures_of_the_last_measurement() -> None:
 
 def _measures() -> ModuleType:
     """contrib/language-measures, which is a program without a suffix."""
-    loader = SourceFileLoader("language_measures", str(ROOT / "contrib/language-measures"))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[loader.name] = module
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-    return module
+    return load(ROOT / "contrib/language-measures")
 
 
 def test_the_documentation_has_no_idioms() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from kube import ROOT
+from scripts import load
 
 BUILD = ROOT / "contrib/site/build"
 # What a page loads by itself, other than links to follow.
@@ -24,11 +23,7 @@ def build(program: Path, target: Path) -> subprocess.CompletedProcess[str]:
 
 
 def pages() -> list[Path]:
-    loader = SourceFileLoader("site_build", str(BUILD))
-    spec = importlib.util.spec_from_loader("site_build", loader)
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return [page.relative_to(ROOT) for page in module.pages()]
+    return [page.relative_to(ROOT) for page in load(BUILD).pages()]
 
 
 def copy_of_the_pages(target: Path) -> Path:
