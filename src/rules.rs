@@ -12,7 +12,10 @@
 mod attributes;
 mod customer_key;
 
-pub use attributes::{Attributes, Checksum, Encryption};
+pub use attributes::{
+    Attributes, Checksum, Encryption, FILE_GROUP, FILE_MTIME, FILE_OWNER, FILE_PERMISSIONS, MODE,
+    MTIME, PosixMetadata,
+};
 pub use customer_key::{CustomerKey, KEY_FILE_BYTES_MAX};
 
 use crate::model::{CacheTags, RelPath};
@@ -45,6 +48,8 @@ pub struct RuleSettings {
     pub acl: Option<String>,
     /// The tags of every object, if they carry any.
     pub cache_tags: Option<CacheTags>,
+    /// The form of the file's attributes in the metadata of every object.
+    pub posix_metadata: PosixMetadata,
 }
 
 /// The compiled rules. Matching a path takes one pass over it, however many rules there are.
@@ -83,6 +88,7 @@ impl Rules {
                 storage_class: storage_class.cloned(),
                 encryption: settings.encryption.clone(),
                 acl: attributes.acl.as_ref().or(settings.acl.as_ref()).cloned(),
+                posix_metadata: settings.posix_metadata,
                 ..attributes.clone()
             })
         };
@@ -113,6 +119,12 @@ impl Rules {
     #[must_use]
     pub fn have_tags(&self) -> bool {
         self.tags
+    }
+
+    /// Whether objects carry the owner of their file.
+    #[must_use]
+    pub fn have_owners(&self) -> bool {
+        self.otherwise.posix_metadata.has_s3_files()
     }
 
     fn attributes(&self, path: &RelPath) -> &Arc<Attributes> {

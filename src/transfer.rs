@@ -61,8 +61,8 @@ pub use pace::PaceSettings;
 /// Requests that may be under way at the start, and where their number does not follow the store.
 pub use pace::START as CONCURRENCY_AT_START;
 pub use port::{
-    DeleteRequest, DeleteResult, ListedObject, ListedVersion, ObjectMetadata, Page, StoredObject,
-    VersionPage, VersionPosition, WriteResult,
+    DeleteRequest, DeleteResult, FileOwner, ListedObject, ListedVersion, ObjectMetadata, Page,
+    StoredObject, VersionPage, VersionPosition, WriteResult,
 };
 pub use probe::CapabilityProbe;
 pub use records::{BucketRecords, last_probe};
@@ -382,8 +382,12 @@ impl<S: ObjectStore> Transfer<S> {
         let root = Arc::clone(&self.root);
         // Of one that was queued before the start.
         let rest = (lease.queued == 0).then_some(self.settings.rest);
+        let with_owner = self.settings.rules.have_owners();
         move || {
-            let source = FileSource::open(&root, &path, version)?;
+            let mut source = FileSource::open(&root, &path, version)?;
+            if with_owner {
+                source.read_owner()?;
+            }
             let now = now_ns();
             if rest.is_some_and(|rest| source.fingerprint().age(now) < rest) {
                 return Err(Outcome::LookAgain("it may be open, and was queued before the start"));
@@ -410,6 +414,7 @@ impl<S: ObjectStore> Transfer<S> {
             key: put.key.clone(),
             version: put.version(),
             mode: source.fingerprint().mode,
+            file_owner: source.owner(),
             head: self.settings.rules.head(put.path()),
             source: Arc::clone(&self.settings.source),
             replaces_tags: self.settings.rules.have_tags() || self.settings.reapply_rules,

@@ -183,6 +183,7 @@ async fn bucket(config: &Config, aws: &Aws, tell: TellDiagnosis<'_>) {
             key: config.prefix.key(&path).ok()?,
             version: Version { size: BucketCheck::<S3>::BYTES, mtime_ns: 0 },
             mode: 0o100_644,
+            file_owner: None,
             head: rules.head(&path),
             source: source.as_str().into(),
             replaces_tags: rules.have_tags(),

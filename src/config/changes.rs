@@ -19,6 +19,7 @@ const LIVE: &[&Key] = &[
     &keys::OPEN_FILE_QUIET,
     &keys::DEBOUNCE_MAX,
     &keys::OBJECT_RULES,
+    &keys::POSIX_METADATA,
     &keys::REFRESH_METADATA,
     &keys::S3_STORAGE_CLASS,
     &keys::S3_SERVER_SIDE_ENCRYPTION,

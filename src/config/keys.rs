@@ -395,6 +395,7 @@ pub(super) const SECTIONS: &[Section] = &[
         "What objects look like",
         &[
             &OBJECT_RULES,
+            &POSIX_METADATA,
             &REFRESH_METADATA,
             &S3_STORAGE_CLASS,
             &S3_SERVER_SIDE_ENCRYPTION,

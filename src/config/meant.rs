@@ -182,7 +182,7 @@ fn object_settings(
     has_cloudfront: bool,
 ) -> RuleSettings {
     let objects = objects::settings(reader, location.endpoint_url.is_some());
-    let cache_tags = objects::cache_tags(reader, &objects.rules, prefix);
+    let cache_tags = objects::cache_tags(reader, &objects, prefix);
     RuleSettings { cache_tags: cache_tags.filter(|_| has_cloudfront), ..objects }
 }
 

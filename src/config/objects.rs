@@ -13,13 +13,19 @@ use super::reader::SettingReader;
 use super::shown::{self, ValueOrigin};
 use super::yaml::{Raw, YamlEntry};
 use crate::model::{CACHE_TAGS_BYTES_MAX, CacheTags, KeyPrefix};
-use crate::rules::{self, Attributes, Checksum, Encryption, Rule};
+use crate::rules::{self, Attributes, Checksum, Encryption, PosixMetadata, Rule, RuleSettings};
 
 pub(super) const CHECKSUMS: &[(&str, Checksum)] = &[
     ("crc64nvme", Checksum::Crc64Nvme),
     ("crc32", Checksum::Crc32),
     ("crc32c", Checksum::Crc32c),
     ("none", Checksum::None),
+];
+const POSIX_METADATA: &[(&str, PosixMetadata)] = &[
+    ("none", PosixMetadata::None),
+    ("rclone", PosixMetadata::Rclone),
+    ("s3-files", PosixMetadata::S3Files),
+    ("both", PosixMetadata::Both),
 ];
 /// Whether a key is used, and how often it encrypts.
 pub(super) const ENCRYPTIONS: &[(&str, KeyedRule)] =
@@ -40,12 +46,15 @@ const PATTERN_BYTES_MAX: usize = 1024;
 const TAGS_MAX: usize = 10;
 const TAG_NAME_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
-/// S3 accepts 2 KiB; our own metadata are times, a mode and a mark.
+/// S3 accepts 2 KiB; our own metadata are a time, a mode and marks.
 const METADATA_BYTES_MAX: usize = 2048 - 128;
+/// Bytes that the metadata of S3 Files need beside them.
+const S3_FILES_BYTES: usize = 128;
 /// A length that leaves room for the tags, and is valid in a header.
 const CACHE_TAG_NAME_BYTES_MAX: usize = 64;
-/// Names of our own metadata.
-const OURS: [&str; 3] = ["mtime", "mode", "file-sync-owner"];
+/// Names of our own metadata, in whatever form the file's attributes are written.
+const OURS: [&str; 5] =
+    [rules::MTIME, rules::MODE, "file-sync-owner", "file-sync-source", "file-sync-mtime"];
 
 const FIELDS: [&str; 9] = [
     "match",
@@ -60,30 +69,39 @@ const FIELDS: [&str; 9] = [
 ];
 
 /// Reads the keys for object attributes. Stores other than AWS have their own storage classes.
-pub(super) fn settings(reader: &mut SettingReader<'_>, other_store: bool) -> rules::RuleSettings {
+pub(super) fn settings(reader: &mut SettingReader<'_>, other_store: bool) -> RuleSettings {
     let class = |text: &str| checks::storage_class(text, other_store);
-    rules::RuleSettings {
-        rules: rules(reader, other_store),
+    let posix_metadata = reader.choice(&keys::POSIX_METADATA, POSIX_METADATA).unwrap_or_default();
+    RuleSettings {
+        rules: rules(reader, other_store, posix_metadata),
         storage_class: reader.text(&keys::S3_STORAGE_CLASS, class),
         encryption: encryption(reader),
         acl: reader.text(&keys::S3_ACL, acl),
         cache_tags: None,
+        posix_metadata,
     }
+}
+
+/// Maximum bytes of the metadata of a rule, names and values together.
+fn metadata_bytes_max(posix_metadata: PosixMetadata) -> usize {
+    let s3_files = if posix_metadata.has_s3_files() { S3_FILES_BYTES } else { 0 };
+    METADATA_BYTES_MAX - s3_files
 }
 
 /// Reads the name of the metadata for CDN tags. It must leave room for the tags, and must not be
 /// used by a rule.
 pub(super) fn cache_tags(
     reader: &mut SettingReader<'_>,
-    rules: &[Rule],
+    objects: &RuleSettings,
     prefix: &KeyPrefix,
 ) -> Option<CacheTags> {
+    let rules = &objects.rules;
     let check = |name: &str| {
         if name.starts_with("x-amz-meta-") {
             let wrong = "is the header S3 makes of it; write what comes after x-amz-meta-";
             return Err(wrong.to_owned());
         }
-        metadata_name(name)?;
+        metadata_name(name, objects.posix_metadata)?;
         if name.len() > CACHE_TAG_NAME_BYTES_MAX {
             return Err(format!(
                 "is longer than {CACHE_TAG_NAME_BYTES_MAX} characters; shorten it"
@@ -94,7 +112,8 @@ pub(super) fn cache_tags(
             let wrong = "is metadata of a rule of object_rules as well; write another name";
             return Err(wrong.to_owned());
         }
-        let room = METADATA_BYTES_MAX.saturating_sub(CACHE_TAGS_BYTES_MAX + name.len());
+        let room = metadata_bytes_max(objects.posix_metadata);
+        let room = room.saturating_sub(CACHE_TAGS_BYTES_MAX + name.len());
         let most = rules.iter().map(|rule| metadata_bytes(&rule.attributes)).max();
         if most.is_some_and(|most| most > room) {
             return Err(format!(
@@ -129,7 +148,11 @@ fn encryption(reader: &mut SettingReader<'_>) -> Option<Encryption> {
     }
 }
 
-fn rules(reader: &mut SettingReader<'_>, other_store: bool) -> Vec<Rule> {
+fn rules(
+    reader: &mut SettingReader<'_>,
+    other_store: bool,
+    posix_metadata: PosixMetadata,
+) -> Vec<Rule> {
     let key = &keys::OBJECT_RULES;
     let Some((entries, origin)) = reader.tables(key) else {
         reader.note(key, "[]".to_owned(), ValueOrigin::Default);
@@ -145,6 +168,7 @@ fn rules(reader: &mut SettingReader<'_>, other_store: bool) -> Vec<Rule> {
             name: format!("{}, rule {}", key.name, index + 1),
             origin: origin.clone(),
             other_store,
+            posix_metadata,
             problems: Vec::new(),
         };
         found.extend(table.rule(entry));
@@ -162,6 +186,7 @@ struct RuleTable {
     /// The origin of the key; fields of a file have their own lines.
     origin: String,
     other_store: bool,
+    posix_metadata: PosixMetadata,
     problems: Vec<Problem>,
 }
 
@@ -191,6 +216,7 @@ impl RuleTable {
 
     fn field(&mut self, field: &YamlEntry, rule: &mut Rule) {
         let other_store = self.other_store;
+        let posix_metadata = self.posix_metadata;
         let attributes = &mut rule.attributes;
         match field.key.as_str() {
             "match" => rule.pattern = self.text(field, pattern).unwrap_or_default(),
@@ -206,11 +232,13 @@ impl RuleTable {
             }
             "acl" => attributes.acl = self.text(field, acl),
             "metadata" => {
-                attributes.metadata = self.pairs(field, metadata);
+                let check = |name: &str, value: &str| metadata(name, value, posix_metadata);
+                attributes.metadata = self.pairs(field, check);
                 let size = metadata_bytes(attributes);
-                if size > METADATA_BYTES_MAX {
+                let most = metadata_bytes_max(posix_metadata);
+                if size > most {
                     let wrong = format!(
-                        "has {size} bytes, names and values together; S3 takes {METADATA_BYTES_MAX} \
+                        "has {size} bytes, names and values together; S3 takes {most} \
                          beside ours"
                     );
                     self.refuse(field, None, wrong);
@@ -262,7 +290,7 @@ impl RuleTable {
     fn pairs(
         &mut self,
         field: &YamlEntry,
-        check: fn(&str, &str) -> Result<(), ValidationMessage>,
+        check: impl Fn(&str, &str) -> Result<(), ValidationMessage>,
     ) -> Vec<(String, String)> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         let Raw::Table(entries) = &field.value else {
@@ -332,18 +360,22 @@ fn acl(text: &str) -> Result<(), ValidationMessage> {
     Err(format!("is not a canned ACL; did you mean {nearest}?"))
 }
 
-fn metadata(name: &str, value: &str) -> Result<(), ValidationMessage> {
-    metadata_name(name)?;
+fn metadata(
+    name: &str,
+    value: &str,
+    posix_metadata: PosixMetadata,
+) -> Result<(), ValidationMessage> {
+    metadata_name(name, posix_metadata)?;
     checks::header(value)
 }
 
-fn metadata_name(name: &str) -> Result<(), ValidationMessage> {
+fn metadata_name(name: &str, posix_metadata: PosixMetadata) -> Result<(), ValidationMessage> {
     let plain =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     if name.is_empty() || !name.bytes().all(plain) {
         return Err("is no name for metadata; write small letters, digits, - . and _".to_owned());
     }
-    if OURS.contains(&name) {
+    if OURS.contains(&name) || posix_metadata.names().any(|ours| ours == name) {
         return Err("belongs to the name of what is written with every object; write another one"
             .to_owned());
     }

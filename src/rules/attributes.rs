@@ -21,7 +21,36 @@ pub struct Attributes {
     pub metadata: Vec<(String, String)>,
     /// Tags for policies and billing.
     pub tags: Vec<(String, String)>,
+    /// The form of the file's time, permissions and owner in the metadata.
+    pub posix_metadata: PosixMetadata,
 }
+
+/// The form of a file's attributes in the metadata of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PosixMetadata {
+    /// Neither form: only the time, under a name of this service, which recognises objects by it.
+    None,
+    /// Time and mode as rclone writes them.
+    #[default]
+    Rclone,
+    /// Time, permissions and owner as S3 Files, FSx for Lustre and DataSync write them.
+    S3Files,
+    /// Both forms.
+    Both,
+}
+
+/// The name of the file's time as rclone writes it: seconds since the epoch with a fraction.
+pub const MTIME: &str = "mtime";
+/// The name of the file's mode beside it, octal.
+pub const MODE: &str = "mode";
+/// The name of the file's time as S3 Files, FSx and DataSync write it: nanoseconds since the epoch, and `ns`.
+pub const FILE_MTIME: &str = "file-mtime";
+/// The name of kind and permissions beside it, octal.
+pub const FILE_PERMISSIONS: &str = "file-permissions";
+/// The name of the user id of the file's owner, decimal.
+pub const FILE_OWNER: &str = "file-owner";
+/// The name of the group id of the file's owner, decimal.
+pub const FILE_GROUP: &str = "file-group";
 
 /// How the store encrypts an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +78,39 @@ pub enum Checksum {
     Crc32c,
     /// None: only TLS, or the signature, protects the bytes.
     None,
+}
+
+impl PosixMetadata {
+    /// The name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Rclone => "rclone",
+            Self::S3Files => "s3-files",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether objects have what rclone reads.
+    #[must_use]
+    pub fn has_rclone(self) -> bool {
+        matches!(self, Self::Rclone | Self::Both)
+    }
+
+    /// Whether objects have what S3 Files, FSx and DataSync read.
+    #[must_use]
+    pub fn has_s3_files(self) -> bool {
+        matches!(self, Self::S3Files | Self::Both)
+    }
+
+    /// The names of metadata that no rule can use.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let rclone = self.has_rclone().then_some([MTIME, MODE]);
+        let names = [FILE_MTIME, FILE_PERMISSIONS, FILE_OWNER, FILE_GROUP];
+        let s3_files = self.has_s3_files().then_some(names);
+        rclone.into_iter().flatten().chain(s3_files.into_iter().flatten())
+    }
 }
 
 impl Encryption {
@@ -98,6 +160,10 @@ impl Attributes {
         // Objects without an ACL keep the digest of earlier versions.
         if let Some(acl) = &self.acl {
             text(acl);
+        }
+        // Neither do those with the metadata of earlier versions. No ACL has such a name.
+        if self.posix_metadata != PosixMetadata::default() {
+            text(self.posix_metadata.as_str());
         }
     }
 }

@@ -72,6 +72,7 @@ fn what_no_rule_says_is_guessed_or_holds_for_all() {
         encryption: Some(Encryption::Aes256),
         acl: Some("private".to_owned()),
         cache_tags: None,
+        posix_metadata: PosixMetadata::Both,
     })
     .expect("proper patterns");
     for (name, content_type, class) in [
@@ -84,6 +85,7 @@ fn what_no_rule_says_is_guessed_or_holds_for_all() {
         assert_eq!(head.attributes().storage_class.as_deref(), Some(class), "{name}");
         assert_eq!(head.attributes().encryption, Some(Encryption::Aes256));
         assert_eq!(head.attributes().acl.as_deref(), Some("private"));
+        assert_eq!(head.attributes().posix_metadata, PosixMetadata::Both);
     }
 }
 
@@ -109,6 +111,9 @@ fn each_part_of_a_head_tells_it_from_another() {
         Attributes { metadata: vec![pair("a", ""), pair("b", "")], ..none() },
         Attributes { tags: vec![pair("a", "b")], ..none() },
         Attributes { tags: vec![pair("ab", "")], ..none() },
+        Attributes { posix_metadata: PosixMetadata::None, ..none() },
+        Attributes { posix_metadata: PosixMetadata::S3Files, ..none() },
+        Attributes { posix_metadata: PosixMetadata::Both, ..none() },
     ];
     let digest = |attributes: &Attributes| {
         let attributes = Arc::new(attributes.clone());

@@ -16,6 +16,8 @@ pub struct ObjectMetadata {
     pub version: Version,
     /// Of the file, as in `st_mode`; travels as metadata.
     pub mode: u32,
+    /// Of the file, if it travels as metadata.
+    pub file_owner: Option<FileOwner>,
     /// What the rules say, and what is guessed.
     pub head: ObjectAttributes,
     /// Distinguishes the watched directory from any other one; travels as metadata.
@@ -25,12 +27,21 @@ pub struct ObjectMetadata {
     pub replaces_tags: bool,
 }
 
+/// User and group of a file, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileOwner {
+    /// The user id.
+    pub user: u32,
+    /// The group id.
+    pub group: u32,
+}
+
 impl ObjectMetadata {
     /// A digest of all fields. An upload resumes only if it was begun with the same digest, also by an
     /// earlier version of the program.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let Self { key, version, mode, head, source, replaces_tags } = self;
+        let Self { key, version, mode, file_owner, head, source, replaces_tags } = self;
         let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
         for text in [key.as_str(), source] {
             digest.update(text.as_bytes());
@@ -42,6 +53,10 @@ impl ObjectMetadata {
         digest.update(&mode.to_le_bytes());
         digest.update(&head.digest().to_le_bytes());
         digest.update(&[u8::from(*replaces_tags)]);
+        if let Some(owner) = file_owner {
+            digest.update(&owner.user.to_le_bytes());
+            digest.update(&owner.group.to_le_bytes());
+        }
         digest.finalize()
     }
 }
@@ -62,6 +77,8 @@ pub struct StoredObject {
     pub ours: bool,
     /// The mark of the directory it was made from, by any daemon, as far as the store returns it.
     pub source: Option<String>,
+    /// The owner of the file in its metadata, as far as the store returns it.
+    pub file_owner: Option<FileOwner>,
     /// How long it has been as it is, by the store's own clock, as far as the store returns it.
     pub age: Option<Duration>,
 }
@@ -162,6 +179,7 @@ mod tests {
             key: KeyPrefix::new("p").expect("a prefix").key(&path).expect("a key"),
             version: Version { size: 5, mtime_ns: 7 },
             mode: 0o100_644,
+            file_owner: None,
             head: Rules::default().head(&path),
             source: "volume".into(),
             replaces_tags: false,
@@ -177,12 +195,14 @@ mod tests {
     #[test]
     fn every_field_is_in_the_digest() {
         let mut digests = vec![object().digest()];
-        let changes: [fn(&mut ObjectMetadata); 5] = [
+        let changes: [fn(&mut ObjectMetadata); 7] = [
             |object| object.version.size = 6,
             |object| object.version.mtime_ns = 8,
             |object| object.mode = 0o100_600,
             |object| object.source = "other".into(),
             |object| object.replaces_tags = true,
+            |object| object.file_owner = Some(FileOwner { user: 1, group: 2 }),
+            |object| object.file_owner = Some(FileOwner { user: 2, group: 1 }),
         ];
         for change in changes {
             let mut changed = object();

@@ -91,6 +91,7 @@ impl<S: ObjectStore> Transfer<S> {
             key: self.settings.prefix.key(&path).ok()?,
             version: Version { size: BODY.len() as u64, mtime_ns: 0 },
             mode: 0o100_644,
+            file_owner: None,
             head: self.settings.rules.head(&path),
             // No file of the directory is behind it, and no other shard is to take it over.
             source: "".into(),

@@ -1,5 +1,5 @@
 //! Changes the attributes of an existing object by a copy onto itself: those of the rules, on request,
-//! and the time and mode of its file, with `refresh_metadata`.
+//! and the time, mode and owner of its file, with `refresh_metadata`.
 //!
 //! A copy is a request for each object, and expensive in some storage classes. Its result is recorded, so
 //! that it can be interrupted at any time, and is not done twice.
@@ -7,13 +7,14 @@
 use super::copy::{CopySource, may_still_send};
 use super::{ObjectMetadata, ObjectStore, PutRequest, Transfer, check};
 use crate::model::{ObjectRecord, Outcome, OverlapSign, UploadDisposition};
+use crate::rules::PosixMetadata;
 
 /// Why an object is copied onto itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     /// Its attributes follow other rules. It is sent again if it cannot be copied.
     Rules,
-    /// Its file has another time or mode. It stays as it is if it cannot be copied.
+    /// Its file has another time, mode or owner. It stays as it is if it cannot be copied.
     Metadata,
 }
 
@@ -33,6 +34,7 @@ impl<S: ObjectStore> Transfer<S> {
             put.known.mirrored.as_ref().filter(|_| found.1 == UploadDisposition::Unchanged);
         // An earlier copy may have been made or not: the time says nothing of the mode.
         let in_doubt = found.1 == UploadDisposition::Found && put.lease.sent_before.is_some();
+        let in_doubt = in_doubt || self.has_other_owner(put, object, recorded).await?;
         let Some(reason) = self.reason(recorded, object, in_doubt) else { return Ok(Some(found)) };
         let cannot_be_copied = |found| match reason {
             Reason::Rules => None,
@@ -58,13 +60,29 @@ impl<S: ObjectStore> Transfer<S> {
                         file.path = %put.path(),
                         error.r#type = %failure.code,
                         error.message = %failure.message,
-                        "the object cannot be copied onto itself; it keeps its time and mode"
+                        "the object cannot be copied onto itself; it keeps its time, mode and owner"
                     );
                 }
                 Ok(cannot_be_copied(found))
             }
             Err(outcome) => Err(outcome),
         }
+    }
+
+    /// Whether the object names another owner than the file has. The state does not know it: the store is
+    /// asked, if the file changed in something else than its content, time and mode.
+    async fn has_other_owner(
+        &self,
+        put: &PutRequest<'_>,
+        object: &ObjectMetadata,
+        recorded: Option<&ObjectRecord>,
+    ) -> Result<bool, Outcome> {
+        let asked = self.settings.refresh_metadata && object.file_owner.is_some();
+        if !asked || recorded.is_none() || self.reason(recorded, object, false).is_some() {
+            return Ok(false);
+        }
+        let found = self.store.head(&put.key).await.map_err(Outcome::Failed)?;
+        Ok(found.is_some_and(|found| found.file_owner != object.file_owner))
     }
 
     fn reason(
@@ -79,7 +97,8 @@ impl<S: ObjectStore> Transfer<S> {
         }
         let differs = recorded.is_some_and(|mirrored| {
             let file = &mirrored.fingerprint;
-            file.mtime_ns != object.version.mtime_ns || file.mode != object.mode
+            let has_mode = object.head.attributes().posix_metadata != PosixMetadata::None;
+            file.mtime_ns != object.version.mtime_ns || (has_mode && file.mode != object.mode)
         });
         (self.settings.refresh_metadata && (differs || in_doubt)).then_some(Reason::Metadata)
     }

@@ -47,6 +47,7 @@ fn made(version: Option<Version>, crc64nvme: Option<u64>) -> StoredObject {
         crc64nvme,
         ours: true,
         source: None,
+        file_owner: None,
         age: None,
     }
 }

@@ -179,6 +179,7 @@ impl S3 {
             crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
             ours: true,
             source: None,
+            file_owner: None,
             age: None,
         }))
     }
@@ -192,6 +193,7 @@ impl S3 {
             crc64nvme: found.crc64nvme,
             ours: found.ours,
             source: found.source,
+            file_owner: found.file_owner,
             age: found.age,
         }))
     }
@@ -231,6 +233,7 @@ impl S3 {
                     crc64nvme: copied.checksum_crc64_nvme.as_deref().and_then(decode),
                     ours: true,
                     source: None,
+                    file_owner: None,
                     age: None,
                 }))
             }
@@ -379,6 +382,7 @@ impl S3 {
             crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
             ours: true,
             source: None,
+            file_owner: None,
             age: None,
         }))
     }

@@ -5,6 +5,7 @@
 //!
 //! Everything here blocks: it runs on the blocking pool, one hop a file or part.
 
+use super::FileOwner;
 use super::entity_tag::TagSum;
 use super::memory::Buffer;
 use crate::model::{Failure, FailureClass, Fingerprint, Outcome, RelPath, Version};
@@ -30,6 +31,7 @@ pub(super) struct FileSource {
     fingerprint: Fingerprint,
     /// It has holes, and the file system reports where.
     sparse: bool,
+    owner: Option<FileOwner>,
 }
 
 /// CRC-64/NVME of the file `path`, if it is in the state `wanted` from the first byte to the last.
@@ -73,11 +75,23 @@ impl FileSource {
         }
         let fingerprint = stat.fingerprint;
         let sparse = fingerprint.size >= SPARSE_MIN && root.reports_holes() && has_holes(&file);
-        Ok(Self { file, fingerprint, sparse })
+        Ok(Self { file, fingerprint, sparse, owner: None })
     }
 
     pub(super) fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
+    }
+
+    /// Reads user and group of the file, which the look at it leaves out.
+    pub(super) fn read_owner(&mut self) -> Result<(), Outcome> {
+        let metadata = self.file.metadata().map_err(|error| unread(&error))?;
+        self.owner = Some(FileOwner { user: metadata.uid(), group: metadata.gid() });
+        Ok(())
+    }
+
+    /// User and group of the file, if they were read.
+    pub(super) fn owner(&self) -> Option<FileOwner> {
+        self.owner
     }
 
     /// Reads as many bytes at `offset` as the buffer is long.

@@ -220,7 +220,9 @@ impl PathFacts {
     /// The finding if the metadata of the object has another time or mode than the file.
     pub(super) fn stale_metadata(&self, object: &InspectedObject) -> Option<Finding> {
         let FileState::File(now) = &self.observed else { return None };
-        let same = object.mtime_ns == Some(now.mtime_ns) && object.mode == Some(now.mode);
+        // Objects without a mode were made with another `posix_metadata`.
+        let same_mode = object.mode.is_none_or(|mode| mode == now.mode);
+        let same = object.mtime_ns == Some(now.mtime_ns) && same_mode;
         (!same).then(|| self.finding(FindingKind::Differs, "its object has another time or mode"))
     }
 

@@ -43,6 +43,7 @@ mod ownership;
 mod parked;
 mod passing;
 mod plan;
+mod posix_metadata;
 mod probe;
 mod reload;
 mod restart;

@@ -24,6 +24,13 @@ pub(in crate::config) const REFRESH_METADATA: Key = key(
     "whether a change of a file's time or mode alone changes the metadata of its object, by a copy onto itself; see \
      [SEMANTICS.md](SEMANTICS.md#metadata)",
 );
+pub(in crate::config) const POSIX_METADATA: Key = key(
+    "posix_metadata",
+    ValueKind::Choice(&["none", "rclone", "s3-files", "both"]),
+    DefaultValue::Value("rclone"),
+    "the form of a file's time, permissions and owner in the metadata of its object: as rclone reads them (without the \
+     owner), as S3 Files, FSx for Lustre and DataSync do, both, or none; see [SEMANTICS.md](SEMANTICS.md#metadata)",
+);
 pub(in crate::config) const S3_EXPECTED_BUCKET_OWNER: Key = key(
     "s3_expected_bucket_owner",
     ValueKind::Text,

@@ -1,8 +1,10 @@
 //! How an object's head is written: the one place for what a put, a copy and a multipart upload say
 //! of the object they make.
 
-use crate::rules::Encryption;
-use crate::transfer::ObjectMetadata;
+use crate::rules::{
+    Encryption, FILE_GROUP, FILE_MTIME, FILE_OWNER, FILE_PERMISSIONS, MODE, MTIME, PosixMetadata,
+};
+use crate::transfer::{FileOwner, ObjectMetadata};
 use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
 use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
@@ -10,14 +12,8 @@ use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::HashMap;
 
-/// The file's time of last change: seconds since the epoch with a fraction, the form rclone reads.
-pub(super) const MTIME: &str = "mtime";
-/// The time as S3 Files, FSx and DataSync write it: nanoseconds since the epoch, and `ns`.
-const FILE_MTIME: &str = "file-mtime";
-/// The file's permissions, octal, likewise.
-pub(super) const MODE: &str = "mode";
-/// The permissions as S3 Files, FSx and DataSync write them: octal.
-const FILE_PERMISSIONS: &str = "file-permissions";
+/// The time in an object with neither form, as S3 Files writes it: this service recognises objects by it.
+const OWN_MTIME: &str = "file-sync-mtime";
 /// Which record the object was made from.
 pub(super) const OWNER: &str = "file-sync-owner";
 /// Which directory it was made from: daemons that share a directory recognise their objects by it.
@@ -71,13 +67,33 @@ fn tagging(tags: &[(String, String)]) -> Option<String> {
 
 /// What the file says, the mark of the record, and what the operator wants beside them.
 fn metadata(object: &ObjectMetadata, owner: &str) -> HashMap<String, String> {
-    let ours = [
-        (MTIME.to_owned(), format_mtime(object.version.mtime_ns)),
-        (MODE.to_owned(), format!("{:o}", object.mode)),
-        (OWNER.to_owned(), owner.to_owned()),
-        (SOURCE.to_owned(), object.source.to_string()),
-    ];
+    let marks = [(OWNER, owner.to_owned()), (SOURCE, object.source.to_string())];
+    let ours = posix_metadata(object).into_iter().chain(marks);
+    let ours = ours.map(|(name, value)| (name.to_owned(), value));
     object.head.metadata().cloned().chain(ours).collect()
+}
+
+/// What the file says, in the forms that are written.
+fn posix_metadata(object: &ObjectMetadata) -> Vec<(&'static str, String)> {
+    let form = object.head.attributes().posix_metadata;
+    let mtime_ns = object.version.mtime_ns;
+    let mut metadata = Vec::new();
+    if form.has_rclone() {
+        metadata.push((MTIME, format_mtime(mtime_ns)));
+        metadata.push((MODE, format!("{:o}", object.mode)));
+    }
+    if form.has_s3_files() {
+        metadata.push((FILE_MTIME, format!("{mtime_ns}ns")));
+        metadata.push((FILE_PERMISSIONS, format!("{:07o}", object.mode)));
+    }
+    if let Some(owner) = object.file_owner.filter(|_| form.has_s3_files()) {
+        metadata.push((FILE_OWNER, owner.user.to_string()));
+        metadata.push((FILE_GROUP, owner.group.to_string()));
+    }
+    if form == PosixMetadata::None {
+        metadata.push((OWN_MTIME, format!("{mtime_ns}ns")));
+    }
+    metadata
 }
 
 const NANOS: i128 = 1_000_000_000;
@@ -90,15 +106,27 @@ fn format_mtime(nanos: i64) -> String {
 
 /// The file time in the metadata of an object.
 pub(super) fn file_time(metadata: &HashMap<String, String>) -> Option<i64> {
-    let ours = metadata.get(MTIME).and_then(|text| parse_mtime(text));
-    ours.or_else(|| metadata.get(FILE_MTIME).and_then(|text| text.strip_suffix("ns")?.parse().ok()))
+    let seconds = metadata.get(MTIME).and_then(|text| parse_mtime(text));
+    let nanos = |name: &str| metadata.get(name)?.strip_suffix("ns")?.parse().ok();
+    seconds.or_else(|| nanos(FILE_MTIME)).or_else(|| nanos(OWN_MTIME))
+}
+
+/// The owner of the file in the metadata of an object.
+pub(super) fn file_owner(metadata: &HashMap<String, String>) -> Option<FileOwner> {
+    let number = |name: &str| metadata.get(name)?.parse().ok();
+    Some(FileOwner { user: number(FILE_OWNER)?, group: number(FILE_GROUP)? })
+}
+
+/// The mode of the file in the metadata of an object, as in `st_mode`.
+pub(super) fn full_mode(metadata: &HashMap<String, String>) -> Option<u32> {
+    let octal = |name: &str| u32::from_str_radix(metadata.get(name)?, 8).ok();
+    octal(MODE).or_else(|| octal(FILE_PERMISSIONS))
 }
 
 /// The permissions in the metadata of an object, without bits that give rights to those who run it.
 pub(super) fn file_mode(metadata: &HashMap<String, String>) -> Option<u32> {
     const PERMISSIONS: u32 = 0o777;
-    let octal = |name: &str| u32::from_str_radix(metadata.get(name)?, 8).ok();
-    octal(MODE).or_else(|| octal(FILE_PERMISSIONS)).map(|mode| mode & PERMISSIONS)
+    full_mode(metadata).map(|mode| mode & PERMISSIONS)
 }
 
 /// Reads what [`format_mtime`] wrote, and what rclone writes: it leaves zeros at the end out.
@@ -120,6 +148,9 @@ fn parse_mtime(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{KeyPrefix, RelPath, Version};
+    use crate::rules::{RuleSettings, Rules};
+    use std::collections::BTreeSet;
 
     #[test]
     fn file_times_survive_the_metadata_to_the_nanosecond() {
@@ -164,6 +195,52 @@ mod tests {
             let metadata = HashMap::from([(name.to_owned(), text.to_owned())]);
             assert_eq!(file_mode(&metadata), mode, "{name} {text}");
         }
+    }
+
+    fn written(form: PosixMetadata) -> HashMap<String, String> {
+        let settings = RuleSettings { posix_metadata: form, ..RuleSettings::default() };
+        let path = RelPath::new(b"a").expect("a path");
+        let object = ObjectMetadata {
+            key: KeyPrefix::default().key(&path).expect("a key"),
+            version: Version { size: 5, mtime_ns: -1_595_002_920_000_000_001 },
+            mode: 0o100_640,
+            file_owner: Some(FileOwner { user: 1000, group: u32::MAX }),
+            head: Rules::new(&settings).expect("no patterns").head(&path),
+            source: "here".into(),
+            replaces_tags: false,
+        };
+        metadata(&object, "us")
+    }
+
+    #[test]
+    fn each_form_has_its_names_and_tells_the_time() {
+        for (form, expected) in [
+            (PosixMetadata::None, &[(OWN_MTIME, "-1595002920000000001ns")][..]),
+            (PosixMetadata::Rclone, &[(MTIME, "-1595002920.000000001"), (MODE, "100640")]),
+            (
+                PosixMetadata::S3Files,
+                &[
+                    (FILE_MTIME, "-1595002920000000001ns"),
+                    (FILE_PERMISSIONS, "0100640"),
+                    (FILE_OWNER, "1000"),
+                    (FILE_GROUP, "4294967295"),
+                ],
+            ),
+        ] {
+            let mut metadata = written(form);
+            assert_eq!(file_time(&metadata), Some(-1_595_002_920_000_000_001));
+            assert_eq!(metadata.remove(OWNER).as_deref(), Some("us"));
+            assert_eq!(metadata.remove(SOURCE).as_deref(), Some("here"));
+            let own = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+            assert_eq!(metadata, expected.iter().map(own).collect::<HashMap<_, _>>());
+            let names: BTreeSet<_> = metadata.keys().map(String::as_str).collect();
+            let reserved = form.names().collect::<BTreeSet<_>>();
+            assert!(form == PosixMetadata::None || names == reserved, "{form:?}");
+        }
+        let both = written(PosixMetadata::Both);
+        assert_eq!(both.len(), 8);
+        assert_eq!(full_mode(&both), Some(0o100_640));
+        assert_eq!(file_owner(&both), Some(FileOwner { user: 1000, group: u32::MAX }));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use super::age::AnswerDate;
 use super::capabilities::Feature;
 use super::checksum::decode;
 use super::error::{content_failure, failure, is_no_such_key, is_status, unconfirmed};
-use super::head::{MODE, OWNER, SOURCE, file_time};
+use super::head::{OWNER, SOURCE, file_owner, file_time, full_mode};
 use crate::model::{Failure, ObjectKey};
+use crate::transfer::FileOwner;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 use crc_fast::{CrcAlgorithm, Digest};
@@ -25,6 +26,8 @@ pub struct InspectedObject {
     pub mtime_ns: Option<i64>,
     /// The mode of the file in its metadata, as in `st_mode`.
     pub mode: Option<u32>,
+    /// The owner of the file in its metadata.
+    pub file_owner: Option<FileOwner>,
     /// The checksum of the whole object, if the store keeps it.
     pub crc64nvme: Option<u64>,
     /// Whether it carries the mark of this record.
@@ -65,7 +68,8 @@ impl S3 {
                     etag: answer.e_tag,
                     md5_etag,
                     mtime_ns: file_time(&metadata),
-                    mode: metadata.get(MODE).and_then(|mode| u32::from_str_radix(mode, 8).ok()),
+                    mode: full_mode(&metadata),
+                    file_owner: file_owner(&metadata),
                     crc64nvme: answer.checksum_crc64_nvme.as_deref().and_then(decode),
                     ours: metadata.get(OWNER) == Some(&self.owner),
                     source: metadata.get(SOURCE).cloned(),

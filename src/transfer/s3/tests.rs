@@ -23,6 +23,7 @@ fn object(name: &str) -> ObjectMetadata {
         key: key(name),
         version: Version { size: BODY.len() as u64, mtime_ns: 0 },
         mode: 0o100_644,
+        file_owner: None,
         head: Rules::default().head(&path),
         source: "here".into(),
         replaces_tags: false,

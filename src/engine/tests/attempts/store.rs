@@ -210,6 +210,7 @@ impl State {
             crc64nvme: self.abilities.checksums.then(|| crc64nvme(&object.body)),
             ours: object.owner == self.owner,
             source: Some(object.source.clone()),
+            file_owner: None,
             age: None,
         }
     }
