@@ -141,8 +141,8 @@ fn serve(cli: &Cli) -> Exit {
 /// Ends a daemon with the problems in its termination message. They were printed already.
 fn refuse_configuration(problems: &Problems, runs: bool) -> Exit {
     if runs {
-        let told_to = problems.termination_message().unwrap_or(Path::new(TERMINATION));
-        app::termination::tell(told_to, Exit::ConfigInvalid, &problems.to_string(), None);
+        let path = problems.termination_message().unwrap_or(Path::new(TERMINATION));
+        app::termination::write(path, Exit::ConfigInvalid, &problems.to_string(), None);
     }
     Exit::ConfigInvalid
 }
@@ -187,7 +187,7 @@ fn confine_and_run(
         Err(error) => {
             eprintln!("file-sync-service: {error}");
             let message = &loaded.config.termination_message;
-            app::termination::tell(message, Exit::ConfigInvalid, &error.to_string(), None);
+            app::termination::write(message, Exit::ConfigInvalid, &error.to_string(), None);
             return Exit::ConfigInvalid;
         }
     };

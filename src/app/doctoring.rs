@@ -1,8 +1,8 @@
 //! `doctor`: builds what its checks need from the configuration.
 
-use super::parts;
+use super::build;
 use super::survival::StateSurvival;
-use super::{first_binding, memory_limit, owner_of, source, target};
+use super::{first_binding, memory_limit, owner_of, target, watched_dir};
 use crate::aws::Aws;
 use crate::cli::{Exit, ReportWriter};
 use crate::clock::unix_millis;
@@ -75,7 +75,7 @@ pub async fn doctor(
 
 async fn try_all(config: &Config, tell: TellDiagnosis<'_>) {
     directories(config, tell).await;
-    match Aws::load(parts::aws(config)).await {
+    match Aws::load(build::aws(config)).await {
         Ok(aws) => {
             if credentials(&aws, tell).await {
                 bucket(config, &aws, tell).await;
@@ -105,7 +105,7 @@ fn memory(config: &mut Config) -> Diagnosis {
 }
 
 async fn directories(config: &Config, tell: TellDiagnosis<'_>) {
-    match parts::filter(config) {
+    match build::filter(config) {
         Ok(filter) => {
             let check = DirectoryCheck {
                 path: config.watch_path.clone(),
@@ -172,11 +172,11 @@ async fn credentials(aws: &Aws, tell: TellDiagnosis<'_>) -> bool {
 
 async fn bucket(config: &Config, aws: &Aws, tell: TellDiagnosis<'_>) {
     let owner = owner_of(None);
-    let rules = match parts::rules(config) {
+    let rules = match build::rules(config) {
         Ok(rules) => rules,
         Err(why) => return tell(Diagnosis::problem("object_rules", why, "correct the pattern")),
     };
-    let source = source::mark(&first_binding(config, &owner));
+    let source = watched_dir::mark(&first_binding(config, &owner));
     let object = |name: &str| {
         let path = RelPath::new(name.as_bytes()).ok()?;
         Some(ObjectMetadata {
@@ -195,7 +195,7 @@ async fn bucket(config: &Config, aws: &Aws, tell: TellDiagnosis<'_>) {
         return tell(Diagnosis::problem("s3_prefix", "it leaves no room for a key", remedy));
     };
     let check = BucketCheck {
-        store: S3::new(aws, parts::s3(config, &owner)),
+        store: S3::new(aws, build::s3(config, &owner)),
         address: BucketAddress {
             bucket: config.bucket.clone(),
             prefix: config.prefix.as_str().to_owned(),

@@ -14,12 +14,12 @@ use crate::writer::DeleteGuard;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Connects the work with the tasks beside it.
 pub(super) struct EngineHandles {
     /// Publishes snapshots. Its receivers end when it is dropped.
-    pub(super) told: watch::Sender<Snapshot>,
+    pub(super) snapshots: watch::Sender<Snapshot>,
     /// Requests to the engine.
     pub(super) requests: ControlRequests,
     /// Receives the status of the CloudFront worker.
@@ -35,8 +35,8 @@ pub(super) struct EngineHandles {
 }
 
 impl EngineHandles {
-    /// The state belongs to this instance: its socket answers commands from now on.
-    pub(super) fn state_is_ours(&self, config: &Config, mode: RunMode) {
+    /// Opens the socket for commands. The state has to belong to this instance.
+    pub(super) fn open_control_socket(&self, config: &Config, mode: RunMode) {
         if mode.is_once() {
             return;
         }
@@ -76,7 +76,7 @@ fn is_notified(mode: RunMode, sources: &config::ConfigSources) -> bool {
 /// The tasks that run beside the work.
 pub(super) struct EndpointTasks {
     serving: AdminServer,
-    status_file: Option<JoinHandle<()>>,
+    status_file: Option<AbortOnDropHandle<()>>,
 }
 
 impl EndpointTasks {
@@ -85,7 +85,7 @@ impl EndpointTasks {
     pub(super) fn start(
         loaded: LoadedConfig,
         mode: RunMode,
-        console: Observability,
+        observability: Observability,
         shutdown: &Shutdown,
     ) -> Result<(Self, EngineHandles), AppError> {
         let addresses = match mode {
@@ -96,26 +96,26 @@ impl EndpointTasks {
             },
         };
         let bound = admin::bind(&addresses)?;
-        let notified = is_notified(mode, &console.sources).then(|| shutdown.clone());
-        let (endpoints, link, sources) = Self::join(loaded, mode, bound, console);
+        let notified = is_notified(mode, &observability.sources).then(|| shutdown.clone());
+        let (endpoints, handles, sources) = Self::join(loaded, mode, bound, observability);
         if let Some(shutdown) = notified {
             let watchdog = sd_notify::watchdog_enabled();
             let stopping = async move { shutdown.requested().await };
             tokio::spawn(admin::notify_service_manager(sources, stopping, watchdog));
         }
-        Ok((endpoints, link))
+        Ok((endpoints, handles))
     }
 
     fn join(
         loaded: LoadedConfig,
         mode: RunMode,
         bound: admin::BoundListeners,
-        console: Observability,
+        observability: Observability,
     ) -> (Self, EngineHandles, ResponseSources) {
         let config = loaded.config.clone();
-        let Observability { sources, log_level: level, telemetry, .. } = console;
+        let Observability { sources, log_level: level, telemetry, .. } = observability;
         let reload = ConfigUpdate::start(loaded, sources, level.clone(), mode == RunMode::Daemon);
-        let (told, snapshot) = watch::channel(Snapshot::default());
+        let (snapshots, snapshot) = watch::channel(Snapshot::default());
         let (control, requests) = control::channel();
         let exposition = telemetry.exposition;
         let sources = ResponseSources {
@@ -137,10 +137,11 @@ impl EndpointTasks {
         let writer = Arc::clone(&sources.writer);
         let status_file = config
             .status_file
-            .map(|path| tokio::spawn(admin::keep_status_file(path, sources.clone())));
+            .map(|path| admin::keep_status_file(path, sources.clone()))
+            .map(|task| AbortOnDropHandle::new(tokio::spawn(task)));
         let serving = bound.serve(sources.clone());
-        let link = EngineHandles {
-            told,
+        let handles = EngineHandles {
+            snapshots,
             requests,
             invalidations,
             control,
@@ -148,7 +149,7 @@ impl EndpointTasks {
             reload,
             serving: serving.clone(),
         };
-        (Self { serving, status_file }, link, sources)
+        (Self { serving, status_file }, handles, sources)
     }
 
     /// Stops the endpoints after the work has ended.

@@ -1,12 +1,11 @@
 //! Waits for the state directory while another instance holds it, as in a rollout.
 
 use super::endpoints::EngineHandles;
-use super::{AppError, RunMode, target};
+use super::{AppError, RunContext, target};
 use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::engine::control::{self, ControlRequests};
 use crate::engine::snapshot::Phase;
-use crate::shutdown::Shutdown;
 use crate::store::{OpenedState, Store, StoreOpenError};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,12 +16,11 @@ const ATTEMPT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens the state when no other instance holds it. Returns `None` if shutdown is requested before.
 pub(super) async fn open_state(
-    config: &Config,
-    mode: RunMode,
-    shutdown: &Shutdown,
-    link: &mut EngineHandles,
+    context: &RunContext,
+    handles: &mut EngineHandles,
 ) -> Result<Option<OpenedState>, AppError> {
-    let EngineHandles { told, requests, .. } = link;
+    let RunContext { config, shutdown, .. } = context;
+    let EngineHandles { snapshots, requests, .. } = handles;
     let wait = || {
         tracing::warn!(
             event = "instance.waiting",
@@ -30,15 +28,15 @@ pub(super) async fn open_state(
             lock_timeout_seconds = config.lock_timeout.as_secs(),
             "another instance holds the state directory; waiting for its end"
         );
-        told.send_modify(|snapshot| snapshot.phase = Phase::WaitingForInstance);
+        snapshots.send_modify(|snapshot| snapshot.phase = Phase::WaitingForInstance);
     };
     let opened = tokio::select! {
         opened = attempts(config, wait) => opened?,
         () = shutdown.requested() => return Ok(None),
         never = refuse_all(requests) => match never {},
     };
-    told.send_modify(|snapshot| snapshot.phase = Phase::Starting);
-    link.state_is_ours(config, mode);
+    snapshots.send_modify(|snapshot| snapshot.phase = Phase::Starting);
+    handles.open_control_socket(config, context.mode);
     Ok(Some(opened))
 }
 

@@ -16,10 +16,12 @@ use crate::store::{InvalidationBacklog, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Maximum time of a single run for CloudFront to accept its last paths.
 const ONCE_PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time for an aborted worker to end.
+const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 /// Attempts of a single run for a failing request. A daemon that ends has a deadline instead.
 const ONCE_TRIES: u32 = 10;
 
@@ -31,7 +33,7 @@ pub(super) fn wanted(config: &Config, rules: &Arc<Rules>) -> Option<CdnChange> {
 }
 
 /// The status of the worker, for the endpoints.
-pub(super) fn standing(
+pub(super) fn status(
     backlog: InvalidationBacklog,
     totals: &InvalidationTotals,
 ) -> admin::InvalidationStatus {
@@ -45,8 +47,8 @@ pub(super) fn standing(
 pub(super) struct InvalidationTask {
     mode: RunMode,
     phase: watch::Sender<WorkerPhase>,
-    expired: JoinHandle<()>,
-    task: JoinHandle<()>,
+    expired: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
     backlog: watch::Receiver<InvalidationBacklog>,
 }
 
@@ -77,16 +79,21 @@ impl InvalidationTask {
         let cdn = CloudFrontInvalidator::new(aws);
         let worker = InvalidationWorker::new(settings, cdn, store.clone(), totals, observer);
         let (phase, phases) = watch::channel(WorkerPhase::Running);
-        let task = tokio::spawn(worker.run(phases));
-        let expired =
-            tokio::spawn(expire(shutdown.clone(), phase.clone(), config.shutdown_timeout));
+        let task = AbortOnDropHandle::new(tokio::spawn(worker.run(phases)));
+        let expired = expire(shutdown.clone(), phase.clone(), config.shutdown_timeout);
+        let expired = AbortOnDropHandle::new(tokio::spawn(expired));
         Some(Self { mode, phase, expired, task, backlog: store.backlog() })
     }
 
+    /// The number of paths that CloudFront has not accepted.
+    pub(super) fn backlog(&self) -> watch::Receiver<InvalidationBacklog> {
+        self.backlog.clone()
+    }
+
     /// Waits until CloudFront has accepted all invalidations, or time is over. No more changes
-    /// arrive. Returns the number of paths that were not accepted.
-    pub(super) async fn end(self) -> u64 {
-        let Self { mode, phase, mut expired, mut task, backlog } = self;
+    /// arrive.
+    pub(super) async fn finish(self) {
+        let Self { mode, phase, mut expired, mut task, .. } = self;
         let tries = if mode.is_once() { ONCE_TRIES } else { u32::MAX };
         phase.send_replace(WorkerPhase::Ending { tries });
         let too_long = async {
@@ -96,19 +103,26 @@ impl InvalidationTask {
             }
         };
         let ended = tokio::select! {
-            // A panic in it has been reported by its hook; what it left is counted below.
+            // A panic in it has been reported by its hook; the backlog has what it left.
             _ = &mut task => true,
             _ = &mut expired => false,
             () = too_long => false,
         };
-        expired.abort();
         if !ended {
             task.abort();
             // The state is closed when its last handle is dropped; the worker has one.
             drop(task.await);
         }
-        backlog.borrow().untold()
     }
+}
+
+/// The limit for [`InvalidationTask::finish`], which ends by itself before it.
+pub(super) fn finish_limit(mode: RunMode, time_left: Duration) -> Duration {
+    let patience = match mode {
+        RunMode::Once { .. } => ONCE_PATIENCE,
+        RunMode::Daemon => time_left,
+    };
+    patience + ABORT_PATIENCE
 }
 
 /// Makes the worker send at once when shutdown is requested, and ends when time is over.

@@ -12,8 +12,9 @@ use crate::writer::{
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Maximum time that the start waits for the first read. Nothing is deleted before it.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
@@ -22,12 +23,12 @@ const END_PATIENCE: Duration = Duration::from_secs(3);
 /// Maximum time to send the engine a retry request.
 const RETRY_PATIENCE: Duration = Duration::from_secs(1);
 /// Maximum number of attempts in a row, while another process writes first.
-const LOOKS_MAX: usize = 3;
+const READS_MAX: usize = 3;
 
 /// The running lease task.
 pub(super) struct LeaseTask {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl LeaseTask {
@@ -57,27 +58,26 @@ impl LeaseTask {
             start: now(),
             writer,
             control,
-            told: None,
+            logged: None,
             failing: false,
             conditional: None,
             claimed: false,
         };
-        keeper.tell();
+        keeper.publish();
         // A read without a response in time is repeated.
         tokio::select! {
-            looked = timeout(FIRST_PATIENCE, keeper.look()) => drop(looked),
+            refreshed = timeout(FIRST_PATIENCE, keeper.refresh()) => drop(refreshed),
             () = shutdown.requested() => {}
         }
         let (stop, stopped) = oneshot::channel();
-        Some(Self { stop, task: tokio::spawn(keeper.keep(stopped)) })
+        let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(stopped)));
+        Some(Self { stop, task })
     }
 
-    /// Stops deletes, because another process may start them now.
-    pub(super) async fn end(self) {
+    /// Gives up the lease: another process may delete from now on. Returns a panic of the task.
+    pub(super) async fn release(self) -> Result<(), JoinError> {
         drop(self.stop);
-        if let Err(panic) = self.task.await {
-            std::panic::resume_unwind(panic.into_panic());
-        }
+        self.task.await
     }
 }
 
@@ -90,7 +90,7 @@ struct LeaseKeeper {
     /// Requests a retry of failed deletes.
     control: Control,
     /// The last logged holder: this process, or the name of another one.
-    told: Option<Result<(), String>>,
+    logged: Option<Result<(), String>>,
     /// Whether the last read failed.
     failing: bool,
     /// Whether the store supports conditions, once that is known.
@@ -100,15 +100,15 @@ struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    async fn keep(mut self, mut stopped: oneshot::Receiver<()>) {
+    async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(self.lease.interval()) => self.look().await,
+                () = tokio::time::sleep(self.lease.interval()) => self.refresh().await,
                 _ = &mut stopped => break,
             }
         }
         // If the release fails, the next holder waits for the full time.
-        if self.claimed && !matches!(timeout(END_PATIENCE, self.give_up()).await, Ok(Ok(()))) {
+        if self.claimed && !matches!(timeout(END_PATIENCE, self.release()).await, Ok(Ok(()))) {
             tracing::warn!(
                 event = "lease.kept",
                 aws.s3.key = %self.key,
@@ -117,9 +117,9 @@ impl LeaseKeeper {
         }
     }
 
-    async fn look(&mut self) {
-        let looked = self.try_look().await;
-        if let Err(failure) = &looked
+    async fn refresh(&mut self) {
+        let refreshed = self.try_refresh().await;
+        if let Err(failure) = &refreshed
             && !self.failing
         {
             tracing::warn!(
@@ -130,20 +130,20 @@ impl LeaseKeeper {
                 "the lease cannot be looked at or written; nothing is deleted when it is not sure any more"
             );
         }
-        self.failing = looked.is_err();
-        if self.tell() {
+        self.failing = refreshed.is_err();
+        if self.publish() {
             // Best effort: the engine may be stopped, or waiting for the directory.
-            let asked = self.control.ask(|answer| ControlRequest::Retry(None, answer));
-            drop(timeout(RETRY_PATIENCE, asked).await);
+            let retry = self.control.ask(|answer| ControlRequest::Retry(None, answer));
+            drop(timeout(RETRY_PATIENCE, retry).await);
         }
     }
 
-    async fn try_look(&mut self) -> Result<(), Failure> {
-        for _ in 0..LOOKS_MAX {
-            let asked = self.start.elapsed();
+    async fn try_refresh(&mut self) -> Result<(), Failure> {
+        for _ in 0..READS_MAX {
+            let read_at = self.start.elapsed();
             let seen = self.bucket.lease(&self.key).await?;
             self.prove_conditions(seen.as_ref()).await?;
-            let Some(write) = self.lease.seen(seen, asked, self.start.elapsed()) else { break };
+            let Some(write) = self.lease.seen(seen, read_at, self.start.elapsed()) else { break };
             let sent = self.start.elapsed();
             self.claimed = true;
             let written = self.bucket.write_lease(&self.key, &write).await?;
@@ -170,19 +170,19 @@ impl LeaseKeeper {
 
     /// Publishes the lease status, and logs a change. Returns whether another process held the
     /// lease until now.
-    fn tell(&mut self) -> bool {
-        let standing = self.lease.standing();
-        self.writer.set_status(standing.clone(), self.start);
-        let news = match standing {
+    fn publish(&mut self) -> bool {
+        let status = self.lease.standing();
+        self.writer.set_status(status.clone(), self.start);
+        let holder = match status {
             LeaseStatus::Unknown => return false,
             LeaseStatus::Mine { .. } => Ok(()),
             LeaseStatus::Other(name) => Err(name.clone()),
         };
-        if self.told.as_ref() == Some(&news) {
+        if self.logged.as_ref() == Some(&holder) {
             return false;
         }
-        let follows = news.is_ok() && self.told.is_some();
-        match &news {
+        let follows = holder.is_ok() && self.logged.is_some();
+        match &holder {
             Ok(()) => tracing::info!(
                 event = "lease.held",
                 aws.s3.key = %self.key,
@@ -195,12 +195,12 @@ impl LeaseKeeper {
                 "another daemon holds the lease of this prefix: nothing is deleted while it does"
             ),
         }
-        self.told = Some(news);
+        self.logged = Some(holder);
         follows
     }
 
-    async fn give_up(&self) -> Result<(), Failure> {
-        for _ in 0..LOOKS_MAX {
+    async fn release(&self) -> Result<(), Failure> {
+        for _ in 0..READS_MAX {
             let Some(seen) = self.bucket.lease(&self.key).await? else { break };
             if !seen.claim.as_ref().is_some_and(|claim: &LeaseClaim| self.lease.is_mine(claim)) {
                 break;

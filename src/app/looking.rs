@@ -1,7 +1,7 @@
 //! `plan` and `verify`: commands that read and change nothing, with or without a running daemon.
 
-use super::parts::{self, transfer_settings};
-use super::source::{DirectoryRelation, WatchedSource};
+use super::build::{self, transfer_settings};
+use super::watched_dir::{DirectoryRelation, WatchedSource};
 use super::{AppError, RunMode, StateBinding, memory_limit, target};
 use crate::aws::Aws;
 use crate::cli::{Exit, ReportWriter, size_in_words};
@@ -104,7 +104,7 @@ async fn preview(
     let CommandView { root, store, bound, mirrored, s3 } =
         view(config, move |directory, target| Store::open_copy(directory, target, share)).await?;
     store.write(vec![Change::Bound(bound.clone())]).await.map_err(AppError::from)?;
-    let rules = parts::rules(config).map_err(AppError::Patterns)?;
+    let rules = build::rules(config).map_err(AppError::Patterns)?;
     let settings = transfer_settings(config, &bound, Arc::clone(&rules), reapply_rules);
     // Nothing is uploaded, and nothing is probed.
     let pace = PaceSettings { bandwidth: BandwidthSchedule::default(), ..settings.pace };
@@ -117,11 +117,11 @@ async fn preview(
     let interval = config.rescan_interval;
     let preview = PlanInputs {
         root,
-        filter: parts::filter(config).map_err(AppError::Patterns)?,
+        filter: build::filter(config).map_err(AppError::Patterns)?,
         store,
         transfer: Arc::new(transfer),
         looking: engine::looking().map_err(AppError::Threads)?,
-        settings: parts::engine_settings(config, mode, bound.epoch, interval, reapply),
+        settings: build::engine_settings(config, mode, bound.epoch, interval, reapply),
     };
     let mut tell = |told| match told {
         preview::PlanEvent::Step(step) => report.entry(&counted.count(&step)),
@@ -142,7 +142,7 @@ async fn compare(
         view(config, Store::open_read_only).await?;
     let verify = Verify {
         root,
-        filter: parts::filter(config).map_err(AppError::Patterns)?,
+        filter: build::filter(config).map_err(AppError::Patterns)?,
         store,
         s3,
         prefix: config.prefix.clone(),
@@ -197,8 +197,8 @@ async fn view(
     }
     let first = super::first_binding(config, &owner);
     let bound = found.bind(viewed.bound, first);
-    let aws = Aws::load(parts::aws(config)).await.map_err(AppError::from)?;
-    let s3 = S3::new(&aws, parts::s3(config, &owner));
+    let aws = Aws::load(build::aws(config)).await.map_err(AppError::from)?;
+    let s3 = S3::new(&aws, build::s3(config, &owner));
     let mirrored = viewed.counts.mirrored;
     Ok(CommandView { root: Arc::new(found.root), store: viewed.store, bound, mirrored, s3 })
 }

@@ -3,20 +3,20 @@
 use crate::cli::ProgressHandle;
 use crate::engine::snapshot::{Phase, Snapshot};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Shows the progress until its sender is dropped.
 pub(super) fn show(
-    mut told: watch::Receiver<Snapshot>,
+    mut snapshots: watch::Receiver<Snapshot>,
     progress: ProgressHandle,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        while told.changed().await.is_ok() {
-            let (done, of) = share(&told.borrow_and_update());
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        while snapshots.changed().await.is_ok() {
+            let (done, of) = share(&snapshots.borrow_and_update());
             progress.tell("files in S3", done, of);
         }
         progress.clear();
-    })
+    }))
 }
 
 /// The number of files in S3, and the total, which is known after the scan.

@@ -6,13 +6,11 @@
 //! - One check per second of the file that the path leads to detects every way to replace it: the
 //!   link of a mounted ConfigMap, a rename, a write in place. No event covers all of them.
 
-use super::{App, memory_limit, parts, request_limit};
+use super::{memory_limit, request_limit};
 use crate::admin::{ConfigurationStatus, ShownSetting};
-use crate::aws::Aws;
 use crate::config::{self, Config, ConfigSources, EffectiveSetting, LoadedConfig, Problems};
 use crate::root;
 use crate::telemetry::{LogLevel, ReloadCounts};
-use crate::transfer::{Instrumented, S3};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -256,49 +254,4 @@ fn configured(loaded: &LoadedConfig) -> ConfigurationStatus {
 fn settings(effective: &[EffectiveSetting]) -> Vec<ShownSetting> {
     let settings = effective.iter();
     settings.map(|set| (set.key.into(), set.value.clone(), set.origin.to_string())).collect()
-}
-
-impl App {
-    /// Resolves when the configuration differs from the one in use.
-    pub(super) fn reconfigured(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut wanted = self.wanted.clone();
-        async move {
-            if wanted.changed().await.is_err() {
-                // There will be no other.
-                std::future::pending().await
-            }
-        }
-    }
-
-    /// Uses the latest configuration from now on.
-    pub(super) fn apply_new_config(&mut self) {
-        let config = Arc::clone(&self.wanted.borrow_and_update());
-        if *config == self.config {
-            return;
-        }
-        if let Err(why) = self.rebuild_from(&config) {
-            // It was validated, but a file that it names may be gone.
-            tracing::error!(
-                event = "config.reload_failed",
-                error.message = why,
-                "the new configuration cannot be taken up; all of it stays as it was"
-            );
-            return;
-        }
-        self.config = Config::clone(&config);
-    }
-
-    fn rebuild_from(&mut self, config: &Config) -> Result<(), String> {
-        let filter = parts::filter(config)?;
-        let rules = parts::rules(config)?;
-        let connections = parts::aws(config);
-        if connections != parts::aws(&self.config) {
-            let aws = self.aws.with_connections(&connections);
-            let aws: Aws = aws.map_err(|error| error.to_string())?;
-            let s3 = S3::new(&aws, parts::s3(config, &self.owner));
-            self.s3 = Instrumented::new(s3, self.telemetry.recorder.clone());
-        }
-        (self.filter, self.rules) = (filter, rules);
-        Ok(())
-    }
 }

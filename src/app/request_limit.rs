@@ -1,7 +1,7 @@
 //! Fits the upper bound of concurrent requests to the memory for content, and to the files that the process
 //! may open.
 
-use super::parts::CONTROL_CONNECTIONS;
+use super::build::CONTROL_CONNECTIONS;
 use crate::config::Config;
 use crate::queue::prepared;
 use rustix::process::{Resource, getrlimit};

@@ -5,8 +5,8 @@
 //! The bucket is listed before anything is made: where it cannot be reached, or is empty by surprise, there
 //! is no directory and no state afterwards that a daemon could take for a directory that was emptied.
 
-use super::parts::{self, transfer_settings};
-use super::source::{DirectoryRelation, WatchedSource};
+use super::build::{self, transfer_settings};
+use super::watched_dir::{DirectoryRelation, WatchedSource};
 use super::{AppError, first_binding, memory_limit, owner_of, request_limit, target};
 use crate::aws::Aws;
 use crate::cli::{Exit, ReportWriter};
@@ -134,7 +134,7 @@ async fn run(
     tell: &mut (dyn FnMut(&RestoreEvent) + Send),
 ) -> Result<RestoreTotals, CommandError> {
     let scope = RestoreScope::new(&request.include, request.at)?;
-    let filter = parts::filter(config).map_err(AppError::Patterns)?;
+    let filter = build::filter(config).map_err(AppError::Patterns)?;
     let directory = config.state_dir.clone();
     let key = target(config);
     let viewed =
@@ -225,12 +225,12 @@ async fn prepare(
     scope: RestoreScope,
     filter: Arc<Filter>,
 ) -> Result<Restore, CommandError> {
-    let aws = Aws::load(parts::aws(config)).await.map_err(AppError::from)?;
+    let aws = Aws::load(build::aws(config)).await.map_err(AppError::from)?;
     let owner = owner_of(viewed.bound.as_ref());
     let bound = first_binding(config, &owner);
-    let rules = parts::rules(config).map_err(AppError::Patterns)?;
+    let rules = build::rules(config).map_err(AppError::Patterns)?;
     let pace = transfer_settings(config, &bound, rules, false).pace;
-    let s3 = S3::new(&aws, parts::s3(config, &owner));
+    let s3 = S3::new(&aws, build::s3(config, &owner));
     let fetcher = Fetcher::new(s3, pace, config.transfer_memory, config.multipart_part_size);
     Ok(Restore {
         fetcher: Arc::new(fetcher),

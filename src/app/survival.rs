@@ -36,6 +36,13 @@ impl StateSurvival {
         }
     }
 
+    /// A state that survives.
+    #[cfg(test)]
+    pub(super) fn certain() -> Self {
+        let (control, _) = crate::engine::control::channel();
+        Self { setting: StateSurvives::Yes, guess: true, leaves_on_outage: false, control }
+    }
+
     /// Whether it survives, as far as is known now.
     pub(super) fn holds(&self) -> bool {
         match self.setting {

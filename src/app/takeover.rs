@@ -1,6 +1,7 @@
 //! The takeover at the start of a shard.
 
-use super::{App, AppBucket};
+use super::AppBucket;
+use super::mirror::MirrorService;
 use crate::store::RemappedShard;
 use crate::transfer::Transfer;
 
@@ -16,17 +17,17 @@ pub(super) fn log_remapped(remapped: RemappedShard) {
     );
 }
 
-impl App {
+impl MirrorService {
     /// Takes over what another shard left before a single run scans. A daemon does that while it
     /// works.
     pub(super) async fn take_over(&self, transfer: &Transfer<AppBucket>) {
-        if !(self.mode.is_once() && transfer.has_takeover_pending()) {
+        if !(self.context.mode.is_once() && transfer.has_takeover_pending()) {
             return;
         }
         tokio::select! {
             // The first attempt reports what cannot be read now.
             prepared = transfer.prepare() => drop(prepared),
-            () = self.shutdown.requested() => {}
+            () = self.context.shutdown.requested() => {}
         }
     }
 }

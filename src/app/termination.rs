@@ -134,7 +134,7 @@ fn line(exit: Exit, reason: &str, left: Option<&Remaining>) -> String {
 
 /// Writes the reason as one JSON line, if the file is there: it is never made. That it could not be
 /// written is no reason to fail in yet another way.
-pub fn tell(path: &Path, exit: Exit, reason: &str, left: Option<&Remaining>) {
+pub fn write(path: &Path, exit: Exit, reason: &str, left: Option<&Remaining>) {
     let line = line(exit, reason, left);
     let path = path.to_owned();
     let (written, end) = sync_channel(1);
@@ -163,7 +163,7 @@ mod tests {
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), kind, mode, 0).expect("made");
         for name in ["link", "fifo"] {
-            tell(&at(name), Exit::WorkLeft, "left", None);
+            write(&at(name), Exit::WorkLeft, "left", None);
         }
         assert_eq!(std::fs::read_to_string(at("victim")).expect("read"), "precious");
     }
@@ -179,10 +179,10 @@ mod tests {
             missing: u64::MAX,
             ..Remaining::default()
         };
-        tell(&path, Exit::StateUnavailable, "locked", Some(&left));
+        write(&path, Exit::StateUnavailable, "locked", Some(&left));
         assert!(!path.try_exists().expect("known"), "it is never made");
         std::fs::write(&path, "older and longer than what comes").expect("written");
-        tell(&path, Exit::StateUnavailable, &"\n".repeat(10_000), Some(&left));
+        write(&path, Exit::StateUnavailable, &"\n".repeat(10_000), Some(&left));
         let text = std::fs::read_to_string(&path).expect("read");
         assert!(text.len() <= BYTES_MAX && text.lines().count() == 1, "{text}");
         let message: serde_json::Value = serde_json::from_str(&text).expect("JSON");

@@ -18,17 +18,18 @@ use tokio::sync::watch;
 const WATCH_LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
 
 /// Returns a function that reads the present values. It waits only for the disk of `state_dir`.
-pub(super) fn of(
+pub(super) fn reader(
     snapshot: watch::Receiver<Snapshot>,
-    told: Option<(watch::Receiver<InvalidationBacklog>, Arc<InvalidationTotals>)>,
+    invalidation: Option<(watch::Receiver<InvalidationBacklog>, Arc<InvalidationTotals>)>,
     aws: Aws,
     config: &Config,
-    writer: Arc<DeleteGuard>,
+    writer: &Arc<DeleteGuard>,
 ) -> impl Fn() -> GaugeValues + Send + Sync + 'static {
     let state_dir = config.state_dir.clone();
     let share = config.share;
+    let writer = Arc::clone(writer);
     move || {
-        let levels = of_snapshot(&snapshot.borrow());
+        let gauges = from_snapshot(&snapshot.borrow());
         let credentials = aws.standing();
         let volume = rustix::fs::statvfs(&state_dir);
         let volume = volume.as_ref().ok();
@@ -40,17 +41,19 @@ pub(super) fn of(
             state_available: volume.map(|volume| bytes(volume.f_bavail, volume.f_frsize)),
             state_capacity: volume.map(|volume| bytes(volume.f_blocks, volume.f_frsize)),
             watch_limit: watch_limit(),
-            invalidation_waiting: told.as_ref().map(|(backlog, _)| backlog.borrow().untold()),
-            invalidation_paths: told.as_ref().map(|(_, totals)| totals.by_result()),
+            invalidation_waiting: invalidation
+                .as_ref()
+                .map(|(backlog, _)| backlog.borrow().untold()),
+            invalidation_paths: invalidation.as_ref().map(|(_, totals)| totals.by_result()),
             credentials_expiry: credentials.expiry,
             credentials_renewed: credentials.renewed,
             credentials_renewals: Some(credentials.renewals),
-            ..levels
+            ..gauges
         }
     }
 }
 
-fn of_snapshot(snapshot: &Snapshot) -> GaugeValues {
+fn from_snapshot(snapshot: &Snapshot) -> GaugeValues {
     let Snapshot { counts, survey, watch, outage, .. } = snapshot;
     let waits_ms = survey.oldest.map_or(0, |oldest| unix_millis().saturating_sub(oldest));
     GaugeValues {

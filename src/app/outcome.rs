@@ -39,10 +39,8 @@ pub(super) struct RunSummary {
 
 impl RunSummary {
     /// The end while another instance held the state: nothing is known of what is left.
-    pub(super) fn before_state(mode: RunMode, state_survives: bool) -> (Exit, Remaining) {
-        let finish = Self { expired: true, uncompared: true, ..Self::default() };
-        let left = Remaining { uncompared: true, state_survives, ..Remaining::default() };
-        (finish.exit(mode, &left), left)
+    pub(super) fn before_state() -> Self {
+        Self { expired: true, uncompared: true, ..Self::default() }
     }
 
     /// The end before the watched directory was there.
@@ -121,24 +119,30 @@ impl RunSummary {
         );
     }
 
-    /// What is left. `store` is asked for names.
-    pub(super) async fn left(&self, store: &Store, state_survives: bool) -> Remaining {
-        // What cannot be read any more is not reported.
-        let oldest = store.survey().await.ok().and_then(|survey| survey.oldest);
-        let oldest = oldest.filter(|_| self.pending > 0);
+    /// What is left, without the details that only the state has.
+    pub(super) fn remaining(&self, state_survives: bool) -> Remaining {
         Remaining {
             pending: self.pending,
             bytes: self.bytes,
-            oldest_age_seconds: oldest.map(|oldest| unix_millis().saturating_sub(oldest) / 1000),
+            oldest_age_seconds: None,
             missing: self.pending.saturating_sub(self.held)
                 + self.gaps.failures()
                 + self.uninspected,
             uncompared: self.uncompared,
             invalidations: self.untold,
-            files: self.names(store).await,
+            files: Vec::new(),
             cause: self.cause(),
             state_survives,
         }
+    }
+
+    /// Adds the age of the oldest change and some names, as far as `store` can be read.
+    pub(super) async fn read_details(&self, store: &Store, remaining: &mut Remaining) {
+        let oldest = store.survey().await.ok().and_then(|survey| survey.oldest);
+        let oldest = oldest.filter(|_| self.pending > 0);
+        remaining.oldest_age_seconds =
+            oldest.map(|oldest| unix_millis().saturating_sub(oldest) / 1000);
+        remaining.files = self.names(store).await;
     }
 
     /// Why not everything is in S3, without file names.
@@ -215,7 +219,9 @@ mod tests {
             (once, true, Exit::WorkLeft),
             (once, false, Exit::WorkLeft),
         ] {
-            assert_eq!(RunSummary::before_state(mode, survives).0, exit, "{mode:?} {survives}");
+            let summary = RunSummary::before_state();
+            let ended = summary.exit(mode, &summary.remaining(survives));
+            assert_eq!(ended, exit, "{mode:?} {survives}");
         }
     }
 

@@ -1,26 +1,23 @@
 //! Builds the parts from the configuration.
 
-use super::{App, AppBucket, AppError, RunMode, invalidation, source};
+use super::{RunMode, watched_dir};
 use crate::aws::{AwsSettings, RequestTimeouts};
-use crate::clock::unix_millis;
-use crate::config::{Config, DeletePolicy, WatchMode};
-use crate::detect::{self, Detector, Hints};
+use crate::config::{Config, DeletePolicy};
 use crate::endpoint_url::host_and_port;
-use crate::engine::snapshot;
-use crate::engine::{self, Engine, RescanTimer};
+use crate::engine;
 use crate::filter::{self, Filter};
-use crate::model::{DeleteLimit, RootGeneration, TraceSettings, UploadRecord, millis};
+use crate::model::{DeleteLimit, RootGeneration, TraceSettings, millis};
 use crate::plan::Policy;
 use crate::queue::{self, Backoff, Patience};
 use crate::retry_file;
-use crate::root::{Root, STAGING};
+use crate::root::STAGING;
 use crate::rules::{Checksum, Rules};
 use crate::safe_file::FileReaders;
 use crate::settle;
-use crate::store::{StateBinding, StateCounts};
+use crate::store::StateBinding;
 use crate::transfer::{
-    self, BucketRecords, CONCURRENCY_AT_START, CapabilityProbe, ConditionSupport, EndpointKind,
-    PaceSettings, S3Settings, Transfer, last_probe,
+    self, CONCURRENCY_AT_START, CapabilityProbe, ConditionSupport, EndpointKind, PaceSettings,
+    S3Settings, last_probe,
 };
 use crate::writer;
 use std::sync::Arc;
@@ -32,8 +29,6 @@ const SETTLE_PATHS_MAX: usize = 65_536;
 const SETTLE_TREES_MAX: usize = 4_096;
 /// Maximum number of queue rows in memory; about 500 bytes each.
 const QUEUE_WINDOW_MAX: usize = 20_000;
-/// Maximum time at the start to clean up after a crash.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 /// The pause after the first failure of a path.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
@@ -117,114 +112,6 @@ pub(super) fn s3(config: &Config, owner: &str) -> S3Settings {
     }
 }
 
-impl App {
-    /// The rules, if existing objects are updated to them.
-    pub(super) fn reapplied_rules(&self) -> Option<Arc<Rules>> {
-        let asked = matches!(self.mode, RunMode::Once { reapply_rules: true, .. });
-        asked.then(|| Arc::clone(&self.rules))
-    }
-
-    pub(super) fn transfer(
-        &self,
-        root: &Arc<Root>,
-        bound: &StateBinding,
-    ) -> Result<Arc<Transfer<AppBucket>>, AppError> {
-        let reapply = self.reapplied_rules().is_some();
-        let settings = transfer_settings(&self.config, bound, Arc::clone(&self.rules), reapply);
-        let settings = transfer::TransferSettings { writer: Arc::clone(&self.writer), ..settings };
-        let records = BucketRecords::new(self.store.clone(), bound.clone());
-        let transfer = Transfer::new(Arc::clone(root), self.s3.clone(), records, settings);
-        transfer.map(Arc::new).map_err(AppError::Threads)
-    }
-
-    /// Watches the directory, unless it is polled or scanned once.
-    pub(super) fn watch(&self, root: &Arc<Root>) -> Option<(Detector, Hints)> {
-        if self.mode.is_once() || self.config.watch_mode == WatchMode::Poll {
-            return None;
-        }
-        let filter = Arc::clone(&self.filter);
-        let wanted = Arc::new(move |path: &_, is_directory| {
-            if is_directory { filter.wants_directory(path) } else { filter.wants_file(path) }
-        });
-        let settings = detect::DetectSettings::new(self.config.state_dir.join("cookies"));
-        match Detector::start(Arc::clone(root), wanted, settings) {
-            Ok(watching) => Some(watching),
-            Err(error) => {
-                tracing::error!(
-                    event = "watch.failed",
-                    error.message = %error,
-                    poll_interval_seconds = self.config.poll_interval.as_secs(),
-                    "the directory cannot be watched; it is compared again and again instead"
-                );
-                None
-            }
-        }
-    }
-
-    /// The scan interval.
-    pub(super) fn rescan(&self, root: &Root, watching: bool) -> RescanTimer {
-        let config = &self.config;
-        // Events of a network file system are used as hints, but other machines may write to it
-        // too.
-        let complete = watching
-            && (config.watch_mode == WatchMode::Events || source::has_complete_events(root));
-        let mode = if complete { snapshot::ActiveMode::Events } else { snapshot::ActiveMode::Poll };
-        let blind = config.poll_interval;
-        let watching = if complete { config.rescan_interval } else { blind };
-        RescanTimer { mode, blind, watching, review: config.rescan_interval }
-    }
-
-    pub(super) fn engine(
-        &self,
-        rescan: RescanTimer,
-        watching: bool,
-        epoch: RootGeneration,
-        counts: StateCounts,
-    ) -> Engine {
-        let settings = engine_settings(
-            &self.config,
-            self.mode,
-            epoch,
-            rescan.watching,
-            self.reapplied_rules(),
-        );
-        let invalidate = invalidation::wanted(&self.config, &self.rules);
-        let settings = engine::EngineSettings { tracing: self.tracing(), invalidate, ..settings };
-        let mut engine = Engine::new(settings, counts, unix_millis());
-        if !watching {
-            engine.compare_all();
-        }
-        if self.survival.is_end_announced() {
-            self.writer.begin_ending();
-            engine.expect_end();
-        }
-        engine
-    }
-
-    /// How logs and traces identify changes: by the state that contains them.
-    pub(super) fn tracing(&self) -> TraceSettings {
-        let seed = u64::from_str_radix(&self.owner, 16).unwrap_or_default();
-        TraceSettings { seed, sampling: self.telemetry.sampling }
-    }
-
-    /// Aborts the multipart uploads that a crash left, before new ones start. An abort that does
-    /// not succeed in time stays recorded, and is repeated before the next attempt of its path.
-    pub(super) async fn sweep(&self, transfer: &Transfer<AppBucket>, uploads: Vec<UploadRecord>) {
-        let sweeping = async {
-            for note in uploads {
-                if let Err(failure) = transfer.abandon(&note).await {
-                    engine::not_abandoned(&note, &failure);
-                }
-            }
-        };
-        tokio::select! {
-            () = sweeping => {}
-            () = tokio::time::sleep(SWEEP_PATIENCE) => {}
-            () = self.shutdown.requested() => {}
-        }
-    }
-}
-
 /// How objects are created.
 pub(super) fn transfer_settings(
     config: &Config,
@@ -245,7 +132,7 @@ pub(super) fn transfer_settings(
         },
         listed: bound.listed,
         share: config.share,
-        source: source::mark(bound).into(),
+        source: watched_dir::mark(bound).into(),
         takeover_pending: bound.takeover_pending,
         epoch: bound.epoch,
         overlap: bound.overlap,
