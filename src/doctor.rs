@@ -57,7 +57,7 @@ pub struct Diagnosis {
 }
 
 /// Receives each result as it comes.
-pub type TellDiagnosis<'a> = &'a mut (dyn FnMut(Diagnosis) + Send);
+pub type DiagnosisReporter<'a> = &'a mut (dyn FnMut(Diagnosis) + Send);
 
 impl Diagnosis {
     /// Something that works.

@@ -317,7 +317,7 @@ impl Queue {
         if self.patience.is_some() {
             let soon = self.now;
             let untried = |entry: &WindowRow| entry.tries == 0;
-            self.window.hasten(soon, untried);
+            self.window.expedite(soon, untried);
         }
     }
 
@@ -336,7 +336,7 @@ impl Queue {
             entry.pending.sent = entry.sent_before;
         }
         let again = entry.state == RowState::Running { again: true };
-        let turn = self.tell_breaker(outcome, now, jitter);
+        let turn = self.record_in_breaker(outcome, now, jitter);
         let mark = std::mem::replace(&mut entry.again_mark, u64::MAX);
         let closed = std::mem::take(&mut entry.again_closed);
         let fresh = std::mem::take(&mut entry.again_fresh);
@@ -441,7 +441,7 @@ impl Queue {
         change
     }
 
-    fn tell_breaker(
+    fn record_in_breaker(
         &mut self,
         outcome: &Outcome,
         now: UnixMillis,
@@ -473,7 +473,7 @@ impl Queue {
 
     /// The outage is over: what failed because of it need not wait any longer.
     fn release(&mut self, now: UnixMillis) {
-        self.window.hasten(now, |entry| {
+        self.window.expedite(now, |entry| {
             let together =
                 [FailureClass::Unavailable, FailureClass::Throttled, FailureClass::Refused];
             entry.failed.is_some_and(|class| together.contains(&class))

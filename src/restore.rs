@@ -218,17 +218,17 @@ impl Restore {
         &self,
         first: FirstPages,
         (root, store, run): (Option<Arc<Root>>, Store, RestoreRun),
-        tell: RestoreReporter<'_>,
+        report: RestoreReporter<'_>,
     ) -> Result<RestoreTotals, RestoreError> {
         let mut totals = RestoreTotals::default();
-        let mut tell = |event: RestoreEvent| {
+        let mut report = |event: RestoreEvent| {
             totals.count(&event);
-            tell(&event);
+            report(&event);
         };
         let mut planner = Planner::new(self, first, root, store, run);
         while let Some(page) = planner.next_page().await? {
             for planned in page {
-                tell(match planned {
+                report(match planned {
                     PlannedFile::Fetch(item) | PlannedFile::Compare(item, _) => {
                         RestoreEvent::Planned { name: item.path.to_string(), bytes: item.size }
                     }
@@ -251,7 +251,7 @@ impl Restore {
         &self,
         first: FirstPages,
         into: RestoreTarget,
-        tell: RestoreReporter<'_>,
+        report: RestoreReporter<'_>,
     ) -> Result<RestoreTotals, RestoreError> {
         let RestoreTarget { root, store, run, mark } = into;
         let mut totals = RestoreTotals::default();
@@ -262,7 +262,7 @@ impl Restore {
         }
         let downloader = Downloader::new(Arc::clone(&self.fetcher), Arc::clone(&staging));
         let downloader = downloader.map_err(RestoreError::Disk)?;
-        let (events, mut told) = mpsc::channel(EVENTS_MAX);
+        let (events, mut received) = mpsc::channel(EVENTS_MAX);
         let (staged, stagings) = mpsc::channel(STAGED_MAX);
         let (pages, planned) = mpsc::channel(PAGES_MAX);
         let publisher = RestorePublisher {
@@ -277,17 +277,17 @@ impl Restore {
             let mut progress = tokio::time::interval(PROGRESS);
             loop {
                 tokio::select! {
-                    event = told.recv() => match event {
+                    event = received.recv() => match event {
                         Some(event) => {
                             totals.count(&event);
-                            tell(&event);
+                            report(&event);
                         }
                         None => break,
                     },
                     _ = progress.tick() => {
                         let event = RestoreEvent::Tick { fetched: downloader.fetched() };
                         totals.count(&event);
-                        tell(&event);
+                        report(&event);
                     }
                 }
             }

@@ -159,7 +159,7 @@ pub async fn log_previous_report(path: &Path) {
 pub async fn keep<T>(settings: ReportNames, store: Store, mut news: watch::Receiver<T>) {
     let mut file = FilePublisher::new(OwnFile::new(settings.path.clone(), settings.readers));
     loop {
-        let told = news.changed().await;
+        let changed = news.changed().await;
         let began = Instant::now();
         if let Err(error) = write(&settings, &store, &mut file).await {
             tracing::warn!(
@@ -169,7 +169,7 @@ pub async fn keep<T>(settings: ReportNames, store: Store, mut news: watch::Recei
                 "the view of the queue could not be written; the queue itself is in the record"
             );
         }
-        if told.is_err() {
+        if changed.is_err() {
             return;
         }
         // The end does not wait for it.

@@ -209,13 +209,13 @@ mod tests {
             }
         };
         let (send, receive) = std::sync::mpsc::sync_channel::<()>(1);
-        let (tell, told) = std::sync::mpsc::sync_channel::<()>(1);
+        let (signal, replaced) = std::sync::mpsc::sync_channel::<()>(1);
         let changes = (replace("one"), replace("two"));
         let other = std::thread::spawn(move || {
             if receive.recv().is_ok() {
                 changes.0();
                 changes.1();
-                tell.send(()).ok();
+                signal.send(()).ok();
             }
         });
         let grants = Grants { read: vec![at("one"), at("two/watched")], ..Grants::default() };
@@ -224,7 +224,7 @@ mod tests {
         confined(grants, move || {
             assert!(fs::read_dir(&one).is_ok() && fs::read_dir(&two).is_ok());
             send.send(()).expect("it waits");
-            told.recv().expect("replaced");
+            replaced.recv().expect("replaced");
             assert!(fs::read_dir(&one).is_ok());
             assert!(is_denied(fs::read_dir(&two)));
         });

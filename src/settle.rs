@@ -110,7 +110,7 @@ pub struct Settle {
     order: DueOrder,
     trees: BTreeMap<RelPath, TreeWait>,
     /// Nothing waits any longer.
-    rushed: bool,
+    hurried: bool,
     /// Files that are open for writing wait no longer than others.
     ending: bool,
     /// Of hints that come now.
@@ -129,7 +129,7 @@ impl Settle {
             paths: HashMap::new(),
             order: DueOrder::default(),
             trees: BTreeMap::new(),
-            rushed: false,
+            hurried: false,
             ending: false,
             mark: 1,
             flushed: None,
@@ -237,7 +237,7 @@ impl Settle {
         let mark = self.mark;
         self.flushed = Some(mark);
         self.mark += 1;
-        self.hasten(now);
+        self.shorten_waits(now);
         mark
     }
 
@@ -245,7 +245,7 @@ impl Settle {
     /// soon as those that were closed: there may not be much time.
     pub fn end_soon(&mut self, now: Duration) {
         self.ending = true;
-        self.hasten(now);
+        self.shorten_waits(now);
     }
 
     /// When [`take_paths`](Self::take_paths) will have something.
@@ -268,7 +268,7 @@ impl Settle {
             let Some(path) = self.order.pop(now, rested.len() % 4 != 3) else { break };
             let Some(wait) = self.paths.remove(&path) else { continue };
             let QuietWait { activity, since, mark, fresh, .. } = wait;
-            let hurried = self.rushed || self.ending || self.is_flushed(mark);
+            let hurried = self.hurried || self.ending || self.is_flushed(mark);
             let overdue = hurried || now >= since + self.settings.longest;
             let rest = self.settings.writing;
             rested.push(ReadyPath { path, activity, since, overdue, rest, mark, fresh });
@@ -288,12 +288,12 @@ impl Settle {
 
     /// Ends every wait, of now and of later: the daemon is stopping. What is still open for writing is
     /// taken as it is; the looks before and after the read keep a torn file out.
-    pub fn rush(&mut self, now: Duration) {
-        self.rushed = true;
-        self.hasten(now);
+    pub fn hurry(&mut self, now: Duration) {
+        self.hurried = true;
+        self.shorten_waits(now);
     }
 
-    fn hasten(&mut self, now: Duration) {
+    fn shorten_waits(&mut self, now: Duration) {
         for (path, wait) in &mut self.paths {
             self.order.remove(wait.fresh, wait.due, path);
             wait.due = wait.due.min(now);

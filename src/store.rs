@@ -278,13 +278,13 @@ impl Store {
         let unreadable = |source| StoreOpenError::Unreadable { path: file.path.clone(), source };
         let found = invalidations::backlog(&file.connection).map_err(unreadable)?;
         let rare = rows::NonEmptyHints::of(&file.connection).map_err(unreadable)?;
-        let (told, backlog) = watch::channel(found);
+        let (backlog_sender, backlog) = watch::channel(found);
         let agreed = CleanDirs::default();
         let known = agreed.clone();
         std::thread::Builder::new()
             .name("record".into())
             .spawn(move || {
-                thread::run(file, rare, counts, (told, known), inbox);
+                thread::run(file, rare, counts, (backlog_sender, known), inbox);
                 // Notifies those that wait for the end.
                 drop(ended);
             })

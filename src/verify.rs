@@ -109,16 +109,16 @@ impl Verify {
     /// # Errors
     ///
     /// If one of the three cannot be read. Differences reported before are valid.
-    pub async fn run(&self, tell: VerifyReporter<'_>) -> Result<VerifyTotals, ReportError> {
-        let (listing, objects) = self.list(tell).await?;
+    pub async fn run(&self, report: VerifyReporter<'_>) -> Result<VerifyTotals, ReportError> {
+        let (listing, objects) = self.list(report).await?;
         let listing = Arc::new(Mutex::new(listing));
         let run = VerifyRun { verify: self, listing, confirmed: AtomicU64::new(0) };
-        let files = run.directory(tell).await?;
-        run.bucket(tell).await?;
+        let files = run.directory(report).await?;
+        run.bucket(report).await?;
         Ok(VerifyTotals { files, objects })
     }
 
-    async fn list(&self, tell: VerifyReporter<'_>) -> Result<(Listing, u64), ReportError> {
+    async fn list(&self, report: VerifyReporter<'_>) -> Result<(Listing, u64), ReportError> {
         let mut listing = self.store.new_listing()?;
         let mut objects = 0;
         let mut from = None;
@@ -140,12 +140,12 @@ impl Verify {
                     }
                     None => {
                         objects += 1;
-                        tell(VerifyEvent::Finding(Finding::foreign(object.key.clone())));
+                        report(VerifyEvent::Finding(Finding::foreign(object.key.clone())));
                     }
                 }
             }
             listing.add(&listed)?;
-            tell(VerifyEvent::Progress("objects listed", objects));
+            report(VerifyEvent::Progress("objects listed", objects));
             if from.is_none() {
                 return Ok((listing, objects));
             }
@@ -155,7 +155,7 @@ impl Verify {
 
 impl VerifyRun<'_> {
     /// Compares the directory with the state. Returns the number of files.
-    async fn directory(&self, tell: VerifyReporter<'_>) -> Result<u64, ReportError> {
+    async fn directory(&self, report: VerifyReporter<'_>) -> Result<u64, ReportError> {
         let Verify { root, filter, store, epoch, .. } = self.verify;
         let expected = Expected { parked: false, ..Expected::new(*epoch, None) };
         let visited = Arc::clone(&expected.visited);
@@ -167,21 +167,21 @@ impl VerifyRun<'_> {
             range: ScanScope::everything(),
         };
         let (differences, comparing) = comparison.start(BATCHES_MAX);
-        self.judge_all(differences, VerifyMerge::Directory, &visited, tell).await?;
+        self.judge_all(differences, VerifyMerge::Directory, &visited, report).await?;
         let found = comparing.end().await?;
         let beyond = found.unreadable.saturating_sub(found.unread.len() as u64);
         for unread in found.unread {
-            tell(VerifyEvent::Finding(Finding::unreadable(unread.path.to_string(), unread.why)));
+            report(VerifyEvent::Finding(Finding::unreadable(unread.path.to_string(), unread.why)));
         }
         if beyond > 0 {
             let why = format!("{beyond} more paths cannot be read");
-            tell(VerifyEvent::Finding(Finding::unreadable(String::new(), why)));
+            report(VerifyEvent::Finding(Finding::unreadable(String::new(), why)));
         }
         Ok(found.files)
     }
 
     /// Compares the state with the bucket.
-    async fn bucket(&self, tell: VerifyReporter<'_>) -> Result<(), ReportError> {
+    async fn bucket(&self, report: VerifyReporter<'_>) -> Result<(), ReportError> {
         let store = self.verify.store.clone();
         let listing = Arc::clone(&self.listing);
         let every = self.verify.checksum || self.verify.metadata;
@@ -199,7 +199,7 @@ impl VerifyRun<'_> {
                 differing.blocking_send(paths).is_ok()
             })
         });
-        self.judge_all(differences, VerifyMerge::Bucket, &visited, tell).await?;
+        self.judge_all(differences, VerifyMerge::Bucket, &visited, report).await?;
         match comparing.await {
             Ok(merged) => Ok(merged?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -211,7 +211,7 @@ impl VerifyRun<'_> {
         mut differences: mpsc::Receiver<Vec<RelPath>>,
         merge: VerifyMerge,
         visited: &AtomicU64,
-        tell: VerifyReporter<'_>,
+        report: VerifyReporter<'_>,
     ) -> Result<(), ReportError> {
         let compared = match merge {
             VerifyMerge::Directory => "files compared",
@@ -221,11 +221,11 @@ impl VerifyRun<'_> {
         loop {
             tokio::select! {
                 paths = differences.recv() => match paths {
-                    Some(paths) => self.judge_some(paths, merge, tell).await?,
+                    Some(paths) => self.judge_some(paths, merge, report).await?,
                     None => return Ok(()),
                 },
                 _ = progress.tick() => {
-                    tell(VerifyEvent::Progress(compared, visited.load(Ordering::Relaxed)));
+                    report(VerifyEvent::Progress(compared, visited.load(Ordering::Relaxed)));
                 }
             }
         }
@@ -235,7 +235,7 @@ impl VerifyRun<'_> {
         &self,
         paths: Vec<RelPath>,
         merge: VerifyMerge,
-        tell: VerifyReporter<'_>,
+        report: VerifyReporter<'_>,
     ) -> Result<(), ReportError> {
         let looked = self.look(paths).await?;
         let questions = looked.iter().map(|looked| StateLookup::of(looked.rested.path.clone()));
@@ -256,7 +256,7 @@ impl VerifyRun<'_> {
         let mut findings = stream::iter(judged).buffered(self.verify.requests.max(1));
         while let Some(finding) = findings.next().await {
             if let Some(finding) = finding? {
-                tell(VerifyEvent::Finding(finding));
+                report(VerifyEvent::Finding(finding));
             }
         }
         Ok(())

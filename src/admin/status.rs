@@ -203,19 +203,19 @@ fn comparison(last: &ScanResult) -> Value {
     })
 }
 
-fn invalidations(told: &InvalidationStatus) -> Value {
+fn invalidations(status: &InvalidationStatus) -> Value {
     let error = |(at, code): &(UnixMillis, String)| json!({ "at": rfc3339(*at), "code": code });
     json!({
-        "waiting_paths": told.waiting,
-        "running_requests": told.running,
+        "waiting_paths": status.waiting,
+        "running_requests": status.running,
         "month": {
-            "paths": told.spent,
-            "limit": (told.limit > 0).then_some(told.limit),
-            "exhausted": told.limit > 0 && told.spent >= told.limit,
+            "paths": status.spent,
+            "limit": (status.limit > 0).then_some(status.limit),
+            "exhausted": status.limit > 0 && status.spent >= status.limit,
         },
-        "last_success": told.last_success.map(rfc3339),
-        "last_error": told.last_error.as_ref().map(error),
-        "failing": told.last_error.as_ref().map(|(at, _)| *at) > told.last_success,
+        "last_success": status.last_success.map(rfc3339),
+        "last_error": status.last_error.as_ref().map(error),
+        "failing": status.last_error.as_ref().map(|(at, _)| *at) > status.last_success,
     })
 }
 

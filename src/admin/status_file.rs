@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub async fn keep_status_file(path: PathBuf, mut sources: ResponseSources) {
     let mut file = FilePublisher::new(OwnFile::new(path, FileReaders::Everyone).without_sync());
     loop {
-        let told = sources.snapshot.changed().await;
+        let changed = sources.snapshot.changed().await;
         let snapshot = sources.snapshot.borrow_and_update().clone();
         let text = status::anonymous(&snapshot, &sources, unix_millis()).to_string();
         if let Err(error) = file.publish(move || Ok(escaped_json(&format!("{text}\n")))).await {
@@ -26,7 +26,7 @@ pub async fn keep_status_file(path: PathBuf, mut sources: ResponseSources) {
                 "the status file could not be written"
             );
         }
-        if told.is_err() {
+        if changed.is_err() {
             return;
         }
         sleep(INTERVAL).await;

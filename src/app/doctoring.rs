@@ -8,8 +8,8 @@ use crate::cli::{Exit, ReportWriter};
 use crate::clock::unix_millis;
 use crate::config::{CloudFrontConfig, Config, DeletePolicy, WatchMode};
 use crate::doctor::{
-    BucketAddress, BucketCheck, CheckVerdict, Diagnosis, DirectoryCheck, PROBED_NAME, StateCheck,
-    TellDiagnosis,
+    BucketAddress, BucketCheck, CheckVerdict, Diagnosis, DiagnosisReporter, DirectoryCheck,
+    PROBED_NAME, StateCheck,
 };
 use crate::endpoint_url::masked_urls;
 use crate::engine::control;
@@ -42,10 +42,10 @@ struct VerdictCounts {
 pub async fn doctor(
     mut config: Config,
     environment: &BTreeMap<OsString, OsString>,
-    mut report: ReportWriter,
+    mut writer: ReportWriter,
 ) -> Exit {
     let mut counts = VerdictCounts::default();
-    let mut tell = |diagnosis: Diagnosis| {
+    let mut report = |diagnosis: Diagnosis| {
         let count = match diagnosis.verdict {
             CheckVerdict::Good => &mut counts.good,
             CheckVerdict::Warning => &mut counts.warnings,
@@ -53,16 +53,16 @@ pub async fn doctor(
             CheckVerdict::Skipped => &mut counts.skipped,
         };
         *count += 1;
-        report.check(&json!({
+        writer.check(&json!({
             "check": diagnosis.check, "result": diagnosis.verdict.as_str(),
             "message": diagnosis.message, "remedy": diagnosis.remedy,
         }));
     };
-    tell(Diagnosis::good("configuration", "valid"));
-    tell(memory(&mut config));
-    Box::pin(try_all(&config, &mut tell)).await;
+    report(Diagnosis::good("configuration", "valid"));
+    report(memory(&mut config));
+    Box::pin(try_all(&config, &mut report)).await;
     for (signal, endpoint) in telemetry::collectors(environment) {
-        tell(collector(signal, &endpoint).await);
+        report(collector(signal, &endpoint).await);
     }
     let VerdictCounts { good, warnings, problems, skipped } = counts;
     let totals =
@@ -70,25 +70,25 @@ pub async fn doctor(
     let summary =
         format!("problems: {problems}, warnings: {warnings}, ok: {good}, skipped: {skipped}");
     let exit = if problems == 0 { Exit::Success } else { Exit::Unexpected };
-    report.end(&totals, &summary, exit)
+    writer.end(&totals, &summary, exit)
 }
 
-async fn try_all(config: &Config, tell: TellDiagnosis<'_>) {
-    directories(config, tell).await;
+async fn try_all(config: &Config, report: DiagnosisReporter<'_>) {
+    directories(config, report).await;
     match Aws::load(build::aws(config)).await {
         Ok(aws) => {
-            if credentials(&aws, tell).await {
-                bucket(config, &aws, tell).await;
+            if credentials(&aws, report).await {
+                bucket(config, &aws, report).await;
                 if let Some(cloudfront) = &config.cloudfront {
-                    tell(invalidation(cloudfront, &aws).await);
+                    report(invalidation(cloudfront, &aws).await);
                 }
             } else {
-                tell(Diagnosis::skipped("bucket", "not tried: there are no credentials"));
+                report(Diagnosis::skipped("bucket", "not tried: there are no credentials"));
             }
         }
         Err(error) => {
             let remedy = "correct AWS_CA_BUNDLE: it has to be a file of certificates in PEM form";
-            tell(Diagnosis::problem("certificates", error.to_string(), remedy));
+            report(Diagnosis::problem("certificates", error.to_string(), remedy));
         }
     }
 }
@@ -104,7 +104,7 @@ fn memory(config: &mut Config) -> Diagnosis {
     }
 }
 
-async fn directories(config: &Config, tell: TellDiagnosis<'_>) {
+async fn directories(config: &Config, report: DiagnosisReporter<'_>) {
     match build::filter(config) {
         Ok(filter) => {
             let check = DirectoryCheck {
@@ -121,13 +121,13 @@ async fn directories(config: &Config, tell: TellDiagnosis<'_>) {
                 found
             });
             match walked.await {
-                Ok(found) => found.into_iter().for_each(&mut *tell),
+                Ok(found) => found.into_iter().for_each(&mut *report),
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }
         }
-        Err(why) => tell(Diagnosis::problem("ignore", why, "correct the pattern")),
+        Err(why) => report(Diagnosis::problem("ignore", why, "correct the pattern")),
     }
-    tell(state(config).await);
+    report(state(config).await);
 }
 
 async fn state(config: &Config) -> Diagnosis {
@@ -156,25 +156,25 @@ async fn state(config: &Config) -> Diagnosis {
 }
 
 /// Returns whether requests can be signed, or need no signature.
-async fn credentials(aws: &Aws, tell: TellDiagnosis<'_>) -> bool {
+async fn credentials(aws: &Aws, report: DiagnosisReporter<'_>) -> bool {
     match aws.credentials().await {
         Ok(found) => {
-            tell(Diagnosis::good("credentials", found));
+            report(Diagnosis::good("credentials", found));
             true
         }
         Err(why) => {
             let remedy = "provide credentials: an IRSA role, AWS_ACCESS_KEY_ID, or a profile; see docs/PERMISSIONS.md";
-            tell(Diagnosis::problem("credentials", why, remedy));
+            report(Diagnosis::problem("credentials", why, remedy));
             false
         }
     }
 }
 
-async fn bucket(config: &Config, aws: &Aws, tell: TellDiagnosis<'_>) {
+async fn bucket(config: &Config, aws: &Aws, report: DiagnosisReporter<'_>) {
     let owner = owner_of(None);
     let rules = match build::rules(config) {
         Ok(rules) => rules,
-        Err(why) => return tell(Diagnosis::problem("object_rules", why, "correct the pattern")),
+        Err(why) => return report(Diagnosis::problem("object_rules", why, "correct the pattern")),
     };
     let source = watched_dir::mark(&first_binding(config, &owner));
     let object = |name: &str| {
@@ -192,7 +192,7 @@ async fn bucket(config: &Config, aws: &Aws, tell: TellDiagnosis<'_>) {
     let objects = (object(PROBED_NAME), object(&format!("{PROBED_NAME}-copy")));
     let (Some(object), Some(copy)) = objects else {
         let remedy = "shorten s3_prefix";
-        return tell(Diagnosis::problem("s3_prefix", "it leaves no room for a key", remedy));
+        return report(Diagnosis::problem("s3_prefix", "it leaves no room for a key", remedy));
     };
     let check = BucketCheck {
         store: S3::new(aws, build::s3(config, &owner)),
@@ -206,7 +206,7 @@ async fn bucket(config: &Config, aws: &Aws, tell: TellDiagnosis<'_>) {
         conditional_writes: config.conditional_writes,
         now_ns,
     };
-    check.run(tell).await;
+    check.run(report).await;
 }
 
 /// Invalidates one path that no viewer requests.

@@ -43,7 +43,7 @@ pub(super) fn reader(
             watch_limit: watch_limit(),
             invalidation_waiting: invalidation
                 .as_ref()
-                .map(|(backlog, _)| backlog.borrow().untold()),
+                .map(|(backlog, _)| backlog.borrow().unsent()),
             invalidation_paths: invalidation.as_ref().map(|(_, totals)| totals.by_result()),
             credentials_expiry: credentials.expiry,
             credentials_renewed: credentials.renewed,

@@ -38,7 +38,7 @@ pub(super) fn status(
     totals: &InvalidationTotals,
 ) -> admin::InvalidationStatus {
     let WorkerStatus { budget: (spent, limit), last_success, last_error } = totals.standing();
-    let waiting = backlog.untold();
+    let waiting = backlog.unsent();
     let running = backlog.running;
     admin::InvalidationStatus { waiting, running, spent, limit, last_success, last_error }
 }
@@ -131,7 +131,7 @@ async fn expire(shutdown: Shutdown, phase: watch::Sender<WorkerPhase>, patience:
     phase.send_if_modified(|phase| {
         let running = *phase == WorkerPhase::Running;
         if running {
-            *phase = WorkerPhase::Rushing;
+            *phase = WorkerPhase::Hurrying;
         }
         running
     });

@@ -60,7 +60,7 @@ pub async fn plan(mut config: Config, reapply_rules: bool, mut report: ReportWri
     let done = Box::pin(preview(&config, reapply_rules, &mut report, &mut counted)).await;
     match done {
         Ok(totals) => {
-            let (totals, summary) = counted.told(&totals);
+            let (totals, summary) = counted.summarize(&totals);
             report.end(&totals, &summary, Exit::Success)
         }
         Err(error) => failed(report, &error),
@@ -123,13 +123,13 @@ async fn preview(
         looking: engine::looking().map_err(AppError::Threads)?,
         settings: build::engine_settings(config, mode, bound.epoch, interval, reapply),
     };
-    let mut tell = |told| match told {
+    let mut report_event = |event| match event {
         preview::PlanEvent::Step(step) => report.entry(&counted.count(&step)),
         preview::PlanEvent::Compared(files) => {
             report.progress("files compared", files, Some(mirrored));
         }
     };
-    Ok(preview.run(&mut tell).await?)
+    Ok(preview.run(&mut report_event).await?)
 }
 
 async fn compare(
@@ -152,14 +152,14 @@ async fn compare(
         metadata: config.refresh_metadata,
         requests: config.max_concurrent_transfers.min(CONCURRENCY_AT_START),
     };
-    let mut tell = |told| match told {
+    let mut report_event = |event| match event {
         verify::VerifyEvent::Finding(finding) => {
             *counted.entry(finding.kind).or_default() += 1;
             report.entry(&found(&finding));
         }
         verify::VerifyEvent::Progress(what, done) => report.progress(what, done, Some(mirrored)),
     };
-    Ok(verify.run(&mut tell).await?)
+    Ok(verify.run(&mut report_event).await?)
 }
 
 /// Opens the inputs. Reports what would prevent `once`.
@@ -239,7 +239,7 @@ impl PlannedTotals {
         json!({ "kind": word, "path": path, "bytes": bytes, "from": from, "reason": reason })
     }
 
-    fn told(&self, totals: &preview::PlanTotals) -> (Value, String) {
+    fn summarize(&self, totals: &preview::PlanTotals) -> (Value, String) {
         let sums = [
             ("upload", &self.upload),
             ("copy", &self.copy),
@@ -247,11 +247,11 @@ impl PlannedTotals {
             ("held", &self.held),
             ("left", &self.left),
         ];
-        let mut told = json!({
+        let mut json_totals = json!({
             "files": totals.files, "recorded": totals.recorded, "unreadable": totals.unreadable,
         });
         for (word, sum) in sums {
-            told[word] = json!({ "files": sum.files, "bytes": sum.bytes });
+            json_totals[word] = json!({ "files": sum.files, "bytes": sum.bytes });
         }
         let done = sums.iter().filter(|(_, sum)| sum.files > 0);
         let done: Vec<_> = done.map(|(word, sum)| format!("{} to {word}", sum.files)).collect();
@@ -267,7 +267,7 @@ impl PlannedTotals {
                 "; held deletes are more than delete_limit_percent and delete_limit_count allow",
             );
         }
-        (told, summary)
+        (json_totals, summary)
     }
 }
 
@@ -284,9 +284,10 @@ fn compared(
     counted: &BTreeMap<FindingKind, u64>,
     equal: bool,
 ) -> (Value, String) {
-    let mut told = json!({ "equal": equal, "files": totals.files, "objects": totals.objects });
+    let mut json_totals =
+        json!({ "equal": equal, "files": totals.files, "objects": totals.objects });
     for (kind, count) in counted {
-        told[kind.as_str()] = json!(count);
+        json_totals[kind.as_str()] = json!(count);
     }
     let kinds = counted.iter().map(|(kind, count)| format!("{count} {}", kind.as_str()));
     let kinds = kinds.collect::<Vec<_>>().join(", ");
@@ -294,5 +295,5 @@ fn compared(
     let beside = if kinds.is_empty() { String::new() } else { format!(" ({kinds})") };
     let files = totals.files;
     let objects = totals.objects;
-    (told, format!("{verdict}{beside}: {files} files, {objects} objects"))
+    (json_totals, format!("{verdict}{beside}: {files} files, {objects} objects"))
 }

@@ -24,7 +24,7 @@ pub(super) struct RunSummary {
     /// Bytes of the files among that.
     pub(super) bytes: u64,
     /// Paths without a requested invalidation.
-    pub(super) untold: u64,
+    pub(super) unsent: u64,
     pub(super) expired: bool,
     pub(super) outage: Option<FailureClass>,
     /// The reason of the outage, as a sentence.
@@ -64,7 +64,7 @@ impl RunSummary {
             held: counts.parked + engine.deletes_waiting(),
             gaps: engine.gaps(),
             bytes: counts.bytes,
-            untold: 0,
+            unsent: 0,
             expired,
             outage: engine.outage(),
             outage_cause: engine.outage_sentence().map(str::to_owned),
@@ -129,7 +129,7 @@ impl RunSummary {
                 + self.gaps.failures()
                 + self.uninspected,
             uncompared: self.uncompared,
-            invalidations: self.untold,
+            invalidations: self.unsent,
             files: Vec::new(),
             cause: self.cause(),
             state_survives,

@@ -13,7 +13,7 @@ pub(super) fn show(
     AbortOnDropHandle::new(tokio::spawn(async move {
         while snapshots.changed().await.is_ok() {
             let (done, of) = share(&snapshots.borrow_and_update());
-            progress.tell("files in S3", done, of);
+            progress.show("files in S3", done, of);
         }
         progress.clear();
     }))

@@ -64,7 +64,7 @@ impl ConfigUpdate {
         kept: bool,
     ) -> Self {
         let (wanted, want) = watch::channel(Arc::new(running.config.clone()));
-        let (configured, tell) = watch::channel(configured(&running));
+        let (configured, status) = watch::channel(configured(&running));
         let sources = Arc::new(sources);
         let tally = ReloadTally::default();
         let keeper = ConfigWatcher {
@@ -81,7 +81,7 @@ impl ConfigUpdate {
             tracing::warn!(event = "config.mounted_alone", "{why}");
         }
         let task = kept.then(|| tokio::spawn(keeper.keep()));
-        Self { wanted: want, configured: tell, tally, task }
+        Self { wanted: want, configured: status, tally, task }
     }
 }
 

@@ -99,7 +99,7 @@ pub async fn restore(
     request_limit::fit(&mut config);
     let mut progress = ProgressLine::new();
     let dry_run = request.dry_run;
-    let mut tell = |event: &RestoreEvent| match event {
+    let mut report_event = |event: &RestoreEvent| match event {
         RestoreEvent::Planned { name, bytes } => report.entry(&json!({
             "kind": "restore", "path": name, "bytes": bytes, "reason": "",
         })),
@@ -111,7 +111,7 @@ pub async fn restore(
         }
         event => progress.show(event, &mut report),
     };
-    match Box::pin(run(&config, &request, &mut tell)).await {
+    match Box::pin(run(&config, &request, &mut report_event)).await {
         Ok(totals) => {
             let exit = match totals.skipped + totals.failed {
                 0 => Exit::Success,
@@ -131,7 +131,7 @@ pub async fn restore(
 async fn run(
     config: &Config,
     request: &RestoreRequest,
-    tell: &mut (dyn FnMut(&RestoreEvent) + Send),
+    report_event: &mut (dyn FnMut(&RestoreEvent) + Send),
 ) -> Result<RestoreTotals, CommandError> {
     let scope = RestoreScope::new(&request.include, request.at)?;
     let filter = build::filter(config).map_err(AppError::Patterns)?;
@@ -158,7 +158,7 @@ async fn run(
         let epoch = viewed.bound.as_ref().map(|bound| bound.epoch).unwrap_or_default();
         let run = RestoreRun { missing: request.missing, resumed: target.resumed, epoch };
         let into = (target.root.map(Arc::new), viewed.store, run);
-        return Ok(restore.preview(first, into, tell).await?);
+        return Ok(restore.preview(first, into, report_event).await?);
     }
     if first.is_empty() && viewed.restoring.is_none() {
         return Ok(RestoreTotals::default());
@@ -166,7 +166,7 @@ async fn run(
     // The daemon waits for the lock of the state, so it must not be held twice.
     viewed.store.closed().await;
     drop(target);
-    fill(config, request.missing, &restore, first, tell).await
+    fill(config, request.missing, &restore, first, report_event).await
 }
 
 /// The watched directory before the restore.
@@ -248,14 +248,15 @@ async fn fill(
     missing: bool,
     restore: &Restore,
     first: FirstPages,
-    tell: &mut (dyn FnMut(&RestoreEvent) + Send),
+    report_event: &mut (dyn FnMut(&RestoreEvent) + Send),
 ) -> Result<RestoreTotals, CommandError> {
     let directory = config.state_dir.clone();
     let key = target(config);
     let share = config.share;
     let opened = blocking(move || Store::open(&directory, &key, share, unix_millis())).await;
     let opened = opened.map_err(AppError::from)?;
-    let ended = Box::pin(fill_with_state(config, missing, restore, first, &opened, tell)).await;
+    let ended =
+        Box::pin(fill_with_state(config, missing, restore, first, &opened, report_event)).await;
     let OpenedState { store, .. } = opened;
     store.closed().await;
     ended
@@ -267,7 +268,7 @@ async fn fill_with_state(
     restore: &Restore,
     first: FirstPages,
     opened: &OpenedState,
-    tell: &mut (dyn FnMut(&RestoreEvent) + Send),
+    report_event: &mut (dyn FnMut(&RestoreEvent) + Send),
 ) -> Result<RestoreTotals, CommandError> {
     let made = make_directory(&config.watch_path);
     made.map_err(|error| CommandError::Target(format!("it cannot be made: {error}")))?;
@@ -293,7 +294,7 @@ async fn fill_with_state(
     opened.store.write(changes).await.map_err(AppError::from)?;
     let store = opened.store.clone();
     let into = RestoreTarget { root: Arc::new(found.root), store, run, mark };
-    Ok(restore.run(first, into, tell).await?)
+    Ok(restore.run(first, into, report_event).await?)
 }
 
 /// The binding of a directory that is filled: what the restore leaves out is not the service's to delete.
@@ -332,7 +333,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn summarize(totals: &RestoreTotals, dry_run: bool) -> (serde_json::Value, String) {
     let RestoreTotals { restored, restored_bytes, there, kept, skipped, failed, fetched_bytes } =
         *totals;
-    let told = json!({
+    let json_totals = json!({
         "restored": { "files": restored, "bytes": restored_bytes },
         "there": there, "kept": kept, "skipped": skipped, "failed": failed,
         "fetched_bytes": fetched_bytes, "dry_run": dry_run,
@@ -349,7 +350,7 @@ fn summarize(totals: &RestoreTotals, dry_run: bool) -> (serde_json::Value, Strin
             summary.push_str(&format!("; {count} {what}"));
         }
     }
-    (told, summary)
+    (json_totals, summary)
 }
 
 /// The progress with its rate, and the remaining time as soon as everything is listed.

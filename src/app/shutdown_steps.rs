@@ -190,7 +190,7 @@ impl RunningTasks {
     /// Reads what is left. Where the state does not respond in time, its names are missing.
     async fn count_remaining(&mut self) {
         let Some(summary) = &mut self.summary else { return };
-        summary.untold = self.backlog.as_ref().map_or(0, |backlog| backlog.borrow().untold());
+        summary.unsent = self.backlog.as_ref().map_or(0, |backlog| backlog.borrow().unsent());
         let remaining = self.remaining.insert(summary.remaining(self.survival.holds()));
         if let Some(state) = &self.state {
             summary.read_details(state, remaining).await;

@@ -79,19 +79,19 @@ impl WatchedSource {
         Ok(Self { path, link, follow_links, own_state, parent: OnceLock::new() })
     }
 
-    /// Waits for a directory that may be mirrored into the target of `bound`, and calls `tell` with
+    /// Waits for a directory that may be mirrored into the target of `bound`, and calls `show` with
     /// the reason while there is none. A `lost` directory has been logged already.
     pub(super) async fn wait(
         &self,
         bound: Option<&StateBinding>,
         lost: bool,
-        tell: impl Fn(&str),
+        show: impl Fn(&str),
     ) -> FoundDirectory {
-        let mut told = lost.then(|| SourceUnavailable::from(String::new()));
+        let mut logged = lost.then(|| SourceUnavailable::from(String::new()));
         loop {
             match self.open(bound) {
                 Ok(found) => {
-                    if told.is_some() {
+                    if logged.is_some() {
                         tracing::info!(
                             event = "source.available",
                             "the watched directory is there"
@@ -100,10 +100,10 @@ impl WatchedSource {
                     return found;
                 }
                 Err(unavailable) => {
-                    if told.as_ref() != Some(&unavailable) {
-                        tell(&unavailable.reason);
+                    if logged.as_ref() != Some(&unavailable) {
+                        show(&unavailable.reason);
                         unavailable.log();
-                        told = Some(unavailable);
+                        logged = Some(unavailable);
                     }
                 }
             }

@@ -116,8 +116,8 @@ mod tests {
             connections: 1,
             ..AwsSettings::default()
         };
-        let told = || client(&settings).expect_err("no bundle").to_string();
-        assert!(told().contains("No such file"));
+        let message = || client(&settings).expect_err("no bundle").to_string();
+        assert!(message().contains("No such file"));
         for (content, why) in [
             ("", "there is no PEM certificate in it"),
             ("nonsense", "there is no PEM certificate in it"),
@@ -125,7 +125,7 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "cannot be used"),
         ] {
             std::fs::write(&bundle, content).expect("written");
-            assert!(told().contains(why), "{content}: {}", told());
+            assert!(message().contains(why), "{content}: {}", message());
         }
     }
 }

@@ -80,8 +80,8 @@ mod tests {
             |code: &str| format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
         for code in CODES {
             for status in [400, 401, 403] {
-                let told = refusal(status, error(code).as_bytes());
-                assert_eq!(told, Some(CredentialRefusal::Credentials), "{code}");
+                let refused = refusal(status, error(code).as_bytes());
+                assert_eq!(refused, Some(CredentialRefusal::Credentials), "{code}");
             }
         }
         assert_eq!(

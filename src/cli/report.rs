@@ -85,7 +85,7 @@ impl<W: Write> ReportWriter<W> {
 
     /// Shows the progress.
     pub fn progress(&mut self, what: &str, done: u64, of: Option<u64>) {
-        self.progress.tell(what, done, of);
+        self.progress.show(what, done, of);
     }
 
     /// Prints the totals and their meaning. Returns `exit`, if everything could be printed.
@@ -100,8 +100,8 @@ impl<W: Write> ReportWriter<W> {
             None => format!("{}\n", escaped(summary)),
         };
         self.write(&text);
-        let told = !self.failed && self.out.flush().is_ok();
-        if told { exit } else { Exit::Unexpected }
+        let written = !self.failed && self.out.flush().is_ok();
+        if written { exit } else { Exit::Unexpected }
     }
 
     /// Ends an incomplete report with this reason.
@@ -185,7 +185,7 @@ mod tests {
         })
     }
 
-    fn told(json: Option<&'static str>, entries: &[Value]) -> String {
+    fn printed(json: Option<&'static str>, entries: &[Value]) -> String {
         let mut out = Vec::new();
         let mut report =
             ReportWriter::new(&mut out, Terminal::default(), TerminalProgress::stderr(), json);
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn text_has_a_line_for_each_and_hostile_names_are_harmless() {
-        let text = told(None, &[entry()]);
+        let text = printed(None, &[entry()]);
         let expected = "upload        2048 B  a/long/way/down/to/the/file\\u{1b}[31m\\nname\\u{202e}  new\n\
                         1 to upload\n";
         assert_eq!(text, expected);
@@ -205,7 +205,8 @@ mod tests {
     #[test]
     fn json_is_one_document_however_many_there_are() {
         for entries in [&[][..], &[entry()], &[entry(), entry()]] {
-            let value: Value = serde_json::from_str(&told(Some("steps"), entries)).expect("JSON");
+            let value: Value =
+                serde_json::from_str(&printed(Some("steps"), entries)).expect("JSON");
             assert_eq!(value["steps"].as_array().map(Vec::len), Some(entries.len()));
             assert_eq!(value["totals"]["files"], 1);
         }

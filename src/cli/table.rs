@@ -67,7 +67,9 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
         line("compared", format!("{}: {}", said(&last["ended"]), drift.join(", ")));
     }
     if status["invalidations"].is_object() {
-        cloudfront(&status["invalidations"]).into_iter().for_each(|(name, told)| line(name, told));
+        cloudfront(&status["invalidations"])
+            .into_iter()
+            .for_each(|(name, value)| line(name, value));
     }
     let totals = sums(&status["totals"]);
     line("since start", if totals.is_empty() { "nothing".to_owned() } else { totals });
@@ -96,19 +98,19 @@ fn backlog(pending: &Value) -> String {
 }
 
 /// The status of CloudFront invalidation.
-fn cloudfront(told: &Value) -> Vec<(&'static str, String)> {
-    let waiting = &told["waiting_paths"];
-    let running = &told["running_requests"];
-    let month = &told["month"]["paths"];
-    let limit = &told["month"]["limit"];
+fn cloudfront(invalidations: &Value) -> Vec<(&'static str, String)> {
+    let waiting = &invalidations["waiting_paths"];
+    let running = &invalidations["running_requests"];
+    let month = &invalidations["month"]["paths"];
+    let limit = &invalidations["month"]["limit"];
     let limit = if limit.is_null() { String::new() } else { format!(" of {limit}") };
     let paths = format!("{waiting} waiting; {month}{limit} paths this month; {running} under way");
     let mut lines = vec![("CloudFront", paths)];
-    if told["month"]["exhausted"] == true {
+    if invalidations["month"]["exhausted"] == true {
         lines.push(("", "cloudfront_monthly_path_limit is reached".to_owned()));
     }
-    if told["failing"] == true {
-        let [at, code] = ["at", "code"].map(|name| told["last_error"][name].as_str());
+    if invalidations["failing"] == true {
+        let [at, code] = ["at", "code"].map(|name| invalidations["last_error"][name].as_str());
         let at = at.unwrap_or_default();
         let code = code.unwrap_or_default();
         lines.push(("", escaped(&format!("{code} at {at}"))));
@@ -229,14 +231,14 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 /// `name 1, other 2`, without zeros.
 pub(super) fn pairs(value: &Value) -> String {
     let pairs = value.as_object().into_iter().flatten();
-    let told = pairs.filter(|(_, value)| !value.is_null() && **value != 0);
-    let told: Vec<_> = told
+    let shown = pairs.filter(|(_, value)| !value.is_null() && **value != 0);
+    let shown: Vec<_> = shown
         .map(|(name, value)| {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             escaped(&format!("{} {value}", name.replace('_', " ")))
         })
         .collect();
-    if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
+    if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") }
 }
 
 /// The printable characters of a text, on one line.
@@ -293,8 +295,8 @@ mod tests {
 
     #[test]
     fn the_status_says_the_state_first_and_why() {
-        let told = held();
-        let text = status(&told, Terminal::default());
+        let status_json = held();
+        let text = status(&status_json, Terminal::default());
         let expected = "\
 state        deletes-held
              S3 refuses requests: AccessDenied, for 3 s
@@ -331,17 +333,17 @@ since start  5 uploads (111 MiB)
 
     #[test]
     fn the_status_says_what_cloudfront_is_told_and_why_it_is_not() {
-        let told = |limit: Value, failing: bool| {
+        let lines_for = |limit: Value, failing: bool| {
             cloudfront(&json!({
                 "waiting_paths": 3, "running_requests": 1, "failing": failing,
                 "month": { "paths": 40, "limit": limit, "exhausted": failing },
                 "last_error": { "at": "2026-11-02T19:03:11Z", "code": "AccessDenied" },
             }))
         };
-        let lines = told(Value::Null, false);
+        let lines = lines_for(Value::Null, false);
         let text = "3 waiting; 40 paths this month; 1 under way";
         assert_eq!(lines, [("CloudFront", text.to_owned())]);
-        let texts: Vec<_> = told(json!(40), true).into_iter().map(|(_, text)| text).collect();
+        let texts: Vec<_> = lines_for(json!(40), true).into_iter().map(|(_, text)| text).collect();
         let text = "3 waiting; 40 of 40 paths this month; 1 under way";
         let why = "cloudfront_monthly_path_limit is reached";
         assert_eq!(texts, [text, why, "AccessDenied at 2026-11-02T19:03:11Z"]);

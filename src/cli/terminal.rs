@@ -130,7 +130,7 @@ impl TerminalProgress {
 
     /// Shows the progress, with the total if it is known.
     #[expect(clippy::disallowed_methods, reason = "a terminal has its own pace")]
-    pub fn tell(&mut self, what: &str, done: u64, of: Option<u64>) {
+    pub fn show(&mut self, what: &str, done: u64, of: Option<u64>) {
         let Some(width) = self.width else { return };
         let now = Instant::now();
         if self.last.is_some_and(|last| now - last < PROGRESS) {
@@ -164,8 +164,8 @@ impl ProgressHandle {
     }
 
     /// Shows the progress, with the total if it is known.
-    pub fn tell(&self, what: &str, done: u64, of: Option<u64>) {
-        self.lock().tell(what, done, of);
+    pub fn show(&self, what: &str, done: u64, of: Option<u64>) {
+        self.lock().show(what, done, of);
     }
 
     /// Clears the line for permanent output.

@@ -71,7 +71,9 @@ impl LayeredValues {
     }
 
     fn origin(&self, key: &Key) -> String {
-        let told = self.values.find_metadata(key.name);
-        told.map(|told| told.interpolate(&Profile::Default, &[key.name])).unwrap_or_default()
+        let metadata = self.values.find_metadata(key.name);
+        metadata
+            .map(|metadata| metadata.interpolate(&Profile::Default, &[key.name]))
+            .unwrap_or_default()
     }
 }

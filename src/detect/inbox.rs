@@ -58,7 +58,7 @@ pub(super) struct InboxState {
     /// Everything is being watched anew.
     rebuilding: bool,
     /// The coverage that the consumer was woken for.
-    told: Coverage,
+    published: Coverage,
 }
 
 /// What the worker has to do next.
@@ -120,7 +120,7 @@ impl Inbox {
                 closed: false,
                 coverage: Coverage::default(),
                 rebuilding: false,
-                told: Coverage::default(),
+                published: Coverage::default(),
             }),
             work: Condvar::new(),
             hinted: Notify::new(),
@@ -226,8 +226,8 @@ impl Inbox {
                 let mut state = self.lock();
                 let hints = state.dirty.take(HINTS_AT_ONCE);
                 let coverage = state.coverage_now();
-                if !hints.is_empty() || coverage != state.told {
-                    state.told = coverage;
+                if !hints.is_empty() || coverage != state.published {
+                    state.published = coverage;
                     return Some(hints);
                 }
                 if state.closed {

@@ -32,7 +32,7 @@ pub(super) struct InotifyInstances {
     /// The system has no watch left, as far as we know.
     full: bool,
     /// A limit was logged.
-    told: bool,
+    logged: bool,
 }
 
 struct InotifyInstance {
@@ -59,7 +59,7 @@ const EVENTS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CL
 
 impl InotifyInstances {
     pub(super) fn new(shared: HandlerContext, settings: DetectSettings) -> Self {
-        Self { shared, settings, list: Vec::new(), complete: false, full: false, told: false }
+        Self { shared, settings, list: Vec::new(), complete: false, full: false, logged: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -146,7 +146,7 @@ impl InotifyInstances {
     fn refusal(&mut self, error: &notify::Error) -> WatchRefusal {
         match &error.kind {
             ErrorKind::MaxFilesWatch => {
-                if !std::mem::replace(&mut self.told, true) {
+                if !std::mem::replace(&mut self.logged, true) {
                     tracing::warn!(
                         event = "detect.watch_limit",
                         "no inotify watch left: raise fs.inotify.max_user_watches on the node; \

@@ -432,8 +432,8 @@ async fn hints_end_with_the_detector() {
     let Watched { detector, mut hints, .. } = watched;
     detector.stop();
     // That nothing is watched any more is news, which comes without a hint.
-    while let Some(told) = hints.next().await {
-        assert_eq!(told, []);
+    while let Some(batch) = hints.next().await {
+        assert_eq!(batch, []);
     }
 }
 

@@ -92,7 +92,7 @@ impl WatchTree {
         self.arrive(below, AnnounceMode::Later);
         self.watches.flush();
         // Who follows the hint may ask at once.
-        self.tell();
+        self.publish_coverage();
         self.inbox.add(Hint::Tree(RelPath::root(), Depth::Whole));
     }
 
@@ -111,12 +111,12 @@ impl WatchTree {
     }
 
     fn end_round(&mut self) {
-        self.tell();
+        self.publish_coverage();
         self.inbox.end_round();
     }
 
     /// Says how much is watched.
-    fn tell(&self) {
+    fn publish_coverage(&self) {
         let counts = self.watches.counts();
         let mut state = self.inbox.lock();
         state.coverage = Coverage {

@@ -2,7 +2,7 @@
 
 use super::address::BucketAddress;
 use super::remedy::{failure_remedy, is_forbidden};
-use super::{Diagnosis, TellDiagnosis};
+use super::{Diagnosis, DiagnosisReporter};
 use crate::model::{Failure, FailureClass};
 use crate::transfer::{
     DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, StoredObject, UploadRef, WriteResult,
@@ -45,21 +45,21 @@ impl<S: ObjectStore> BucketCheck<S> {
     pub const BYTES: u64 = BODY.len() as u64;
 
     /// Tries every request, until one fails that the others depend on.
-    pub async fn run(&self, tell: TellDiagnosis<'_>) {
-        if !self.list(tell).await {
-            tell(Diagnosis::skipped("objects", "not tried: the bucket cannot be reached"));
+    pub async fn run(&self, report: DiagnosisReporter<'_>) {
+        if !self.list(report).await {
+            report(Diagnosis::skipped("objects", "not tried: the bucket cannot be reached"));
             return;
         }
-        let Some(stored) = self.put(tell).await else {
-            tell(Diagnosis::skipped("objects", "not tried: nothing can be put"));
+        let Some(stored) = self.put(report).await else {
+            report(Diagnosis::skipped("objects", "not tried: nothing can be put"));
             return;
         };
-        self.head(&stored, tell).await;
-        self.clock(tell).await;
-        self.conditions(tell).await;
-        self.make_copy(&stored, tell).await;
-        self.parts(tell).await;
-        self.delete(tell).await;
+        self.head(&stored, report).await;
+        self.clock(report).await;
+        self.conditions(report).await;
+        self.make_copy(&stored, report).await;
+        self.parts(report).await;
+        self.delete(report).await;
     }
 
     fn problem(&self, check: &'static str, action: &str, failure: &Failure) -> Diagnosis {
@@ -68,43 +68,43 @@ impl<S: ObjectStore> BucketCheck<S> {
     }
 
     /// Returns whether other requests are worth a try.
-    async fn list(&self, tell: TellDiagnosis<'_>) -> bool {
+    async fn list(&self, report: DiagnosisReporter<'_>) -> bool {
         let BucketAddress { bucket, prefix } = &self.address;
         match self.store.list(prefix, None).await {
             Ok(page) => {
                 let count = page.objects.len();
                 let more = if page.next.is_some() { " or more" } else { "" };
                 let message = format!("s3://{bucket}/{prefix} has {count}{more} objects");
-                tell(Diagnosis::good("list", message));
+                report(Diagnosis::good("list", message));
                 true
             }
             Err(failure) if is_forbidden(&failure) => {
                 let without = "with a new state everything is sent again, and verify, plan and restore do not work";
                 let message = format!("{}: {without}", in_words(&failure));
                 let remedy = failure_remedy(&failure, "s3:ListBucket", &self.address);
-                tell(Diagnosis::warning("list", message, remedy));
+                report(Diagnosis::warning("list", message, remedy));
                 true
             }
             Err(failure) => {
-                tell(self.problem("list", "s3:ListBucket", &failure));
+                report(self.problem("list", "s3:ListBucket", &failure));
                 failure.class == FailureClass::Object
             }
         }
     }
 
-    async fn put(&self, tell: TellDiagnosis<'_>) -> Option<StoredObject> {
+    async fn put(&self, report: DiagnosisReporter<'_>) -> Option<StoredObject> {
         match self.put_object(None).await {
             Ok(WriteResult::Stored(stored)) => {
-                tell(Diagnosis::good("put", format!("{} is stored", self.object.key.as_str())));
+                report(Diagnosis::good("put", format!("{} is stored", self.object.key.as_str())));
                 Some(stored)
             }
             Ok(WriteResult::Conflict) => {
                 let message = "the store refuses a condition that was not set";
-                tell(Diagnosis::problem("put", message, "use another store"));
+                report(Diagnosis::problem("put", message, "use another store"));
                 None
             }
             Err(failure) => {
-                tell(self.problem("put", "s3:PutObject", &failure));
+                report(self.problem("put", "s3:PutObject", &failure));
                 None
             }
         }
@@ -115,14 +115,14 @@ impl<S: ObjectStore> BucketCheck<S> {
         self.store.put(&self.object, body, crc64nvme(), condition).await
     }
 
-    async fn head(&self, stored: &StoredObject, tell: TellDiagnosis<'_>) {
+    async fn head(&self, stored: &StoredObject, report: DiagnosisReporter<'_>) {
         match self.store.head(&self.object.key).await {
             Ok(Some(found)) => {
-                tell(Diagnosis::good(
+                report(Diagnosis::good(
                     "head",
                     "the object has the size and the marks it was put with",
                 ));
-                tell(match found.crc64nvme.or(stored.crc64nvme) {
+                report(match found.crc64nvme.or(stored.crc64nvme) {
                     Some(_) => Diagnosis::good("checksum", "the store keeps a CRC64NVME checksum"),
                     None => Diagnosis::good(
                         "checksum",
@@ -132,33 +132,36 @@ impl<S: ObjectStore> BucketCheck<S> {
             }
             Ok(None) => {
                 let message = "an object that was just put is not there";
-                tell(Diagnosis::problem(
+                report(Diagnosis::problem(
                     "head",
                     message,
                     "use a store with read-after-write consistency",
                 ));
             }
-            Err(failure) => tell(self.problem("head", "s3:GetObject", &failure)),
+            Err(failure) => report(self.problem("head", "s3:GetObject", &failure)),
         }
     }
 
     /// Compares the clocks by the time that the store gives the new object.
-    async fn clock(&self, tell: TellDiagnosis<'_>) {
+    async fn clock(&self, report: DiagnosisReporter<'_>) {
         let now = (self.now_ns)();
         let key = self.object.key.as_str();
         let Ok(page) = self.store.list(key, None).await else {
-            tell(Diagnosis::skipped("clock", "not tried: the bucket cannot be listed"));
+            report(Diagnosis::skipped("clock", "not tried: the bucket cannot be listed"));
             return;
         };
         let own = page.objects.iter().find(|object| object.key == key);
         let Some(made) = own.and_then(|object| object.modified_ns) else {
-            tell(Diagnosis::skipped("clock", "the listing does not show when the object was made"));
+            report(Diagnosis::skipped(
+                "clock",
+                "the listing does not show when the object was made",
+            ));
             return;
         };
         let skew = made.abs_diff(now);
         let seconds = skew / SECOND_NS.unsigned_abs();
         let message = format!("the clocks of this machine and of the store differ by {seconds} s");
-        tell(match u128::from(skew) > SKEW_MAX.as_nanos() {
+        report(match u128::from(skew) > SKEW_MAX.as_nanos() {
             true => Diagnosis::warning(
                 "clock",
                 message,
@@ -168,12 +171,12 @@ impl<S: ObjectStore> BucketCheck<S> {
         });
     }
 
-    async fn conditions(&self, tell: TellDiagnosis<'_>) {
+    async fn conditions(&self, report: DiagnosisReporter<'_>) {
         if !self.conditional_writes {
-            tell(Diagnosis::skipped("conditions", "s3_conditional_writes is off"));
+            report(Diagnosis::skipped("conditions", "s3_conditional_writes is off"));
             return;
         }
-        tell(match self.put_object(Some(&Condition::Absent)).await {
+        report(match self.put_object(Some(&Condition::Absent)).await {
             Ok(WriteResult::Conflict) => {
                 Diagnosis::good("conditions", "the store honours conditions on writes")
             }
@@ -190,16 +193,16 @@ impl<S: ObjectStore> BucketCheck<S> {
         });
     }
 
-    async fn make_copy(&self, stored: &StoredObject, tell: TellDiagnosis<'_>) {
+    async fn make_copy(&self, stored: &StoredObject, report: DiagnosisReporter<'_>) {
         let Some(etag) = &stored.etag else {
-            tell(Diagnosis::skipped(
+            report(Diagnosis::skipped(
                 "copy",
                 "the store returns no entity tag: renames are uploads",
             ));
             return;
         };
         // The conditions may have replaced it by an equal one.
-        tell(match self.store.copy(&self.object.key, etag, &self.copy, None).await {
+        report(match self.store.copy(&self.object.key, etag, &self.copy, None).await {
             Ok(Some(_)) => Diagnosis::good("copy", "renames and changed rules need no upload"),
             Ok(None) => Diagnosis::warning(
                 "copy",
@@ -215,11 +218,11 @@ impl<S: ObjectStore> BucketCheck<S> {
         });
     }
 
-    async fn parts(&self, tell: TellDiagnosis<'_>) {
+    async fn parts(&self, report: DiagnosisReporter<'_>) {
         let key = &self.copy.key;
         let id = match self.store.begin_upload(&self.copy).await {
             Ok(id) => id,
-            Err(failure) => return tell(self.problem("multipart", "s3:PutObject", &failure)),
+            Err(failure) => return report(self.problem("multipart", "s3:PutObject", &failure)),
         };
         let upload = UploadRef { key, id: &id };
         let body = Bytes::from_static(BODY);
@@ -230,21 +233,21 @@ impl<S: ObjectStore> BucketCheck<S> {
             Err(failure) => Err(failure),
         };
         let Err(failure) = made else {
-            tell(Diagnosis::good("multipart", "large files can be sent in parts"));
+            report(Diagnosis::good("multipart", "large files can be sent in parts"));
             return;
         };
-        tell(self.problem("multipart", "s3:PutObject", &failure));
+        report(self.problem("multipart", "s3:PutObject", &failure));
         if let Err(failure) = self.store.abort_upload(upload).await {
-            tell(self.problem("abort", "s3:AbortMultipartUpload", &failure));
+            report(self.problem("abort", "s3:AbortMultipartUpload", &failure));
         }
     }
 
-    async fn delete(&self, tell: TellDiagnosis<'_>) {
+    async fn delete(&self, report: DiagnosisReporter<'_>) {
         let keys = [&self.object.key, &self.copy.key];
         let requests = keys.map(|key| DeleteRequest { key: key.clone(), etag: None });
         let deleted = self.store.delete(&requests).await;
         let failure = deleted.into_iter().find_map(Result::<DeleteResult, Failure>::err);
-        tell(match failure {
+        report(match failure {
             None => Diagnosis::good("delete", "the objects of this check are deleted again"),
             Some(failure) if self.keeps && is_forbidden(&failure) => Diagnosis::good(
                 "delete",

@@ -1,6 +1,6 @@
 //! The watched directory and the state directory.
 
-use super::{Diagnosis, TellDiagnosis};
+use super::{Diagnosis, DiagnosisReporter};
 use crate::model::{Depth, RelPath};
 use crate::root::{Root, RootError, Visit, walk};
 use std::fs::{self, OpenOptions};
@@ -44,24 +44,27 @@ struct TreeCounts {
 
 impl DirectoryCheck {
     /// Opens and counts the directory. Blocks.
-    pub fn run(&self, wanted: Selects<'_>, tell: TellDiagnosis<'_>) {
+    pub fn run(&self, wanted: Selects<'_>, report: DiagnosisReporter<'_>) {
         let root = match Root::open(&self.path) {
             Ok(root) => root,
             Err(error) => {
-                tell(Diagnosis::problem("watch_path", reason(&error), directory_remedy(&error)));
-                return tell(Diagnosis::skipped("watches", "not tried: watch_path cannot be used"));
+                report(Diagnosis::problem("watch_path", reason(&error), directory_remedy(&error)));
+                return report(Diagnosis::skipped(
+                    "watches",
+                    "not tried: watch_path cannot be used",
+                ));
             }
         };
         let counts = match count(&root, wanted) {
             Ok(counts) => counts,
             Err(error) => {
                 let remedy = "check the volume: the directory cannot be listed";
-                return tell(Diagnosis::problem("watch_path", error.to_string(), remedy));
+                return report(Diagnosis::problem("watch_path", error.to_string(), remedy));
             }
         };
         let sees_all = root.identity().is_local();
-        tell(self.found(&counts, sees_all));
-        tell(self.watches(&counts));
+        report(self.found(&counts, sees_all));
+        report(self.watches(&counts));
     }
 
     fn found(&self, counts: &TreeCounts, sees_all: bool) -> Diagnosis {

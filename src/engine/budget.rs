@@ -38,7 +38,7 @@ pub(super) struct FileBudget {
     more: bool,
     next: Duration,
     /// The limit is reached, which was logged.
-    told: bool,
+    logged: bool,
 }
 
 /// New files by the decisions of one commit.
@@ -58,7 +58,7 @@ impl FileBudget {
             refused: BTreeSet::new(),
             more: false,
             next: Duration::ZERO,
-            told: false,
+            logged: false,
         }
     }
 
@@ -151,7 +151,7 @@ impl FileBudget {
     /// Logs once that the limit is reached, and once that it no longer is.
     pub(super) fn report(&mut self, counts: StateCounts) {
         let reached = counts.over_limit > 0;
-        if std::mem::replace(&mut self.told, reached) == reached {
+        if std::mem::replace(&mut self.logged, reached) == reached {
             return;
         }
         if reached {

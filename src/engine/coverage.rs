@@ -79,8 +79,8 @@ impl Engine {
     ) {
         self.unread_mark = mark.min(self.unread_mark);
         let UnreadPath { path, why, passing } = unread.clone();
-        let told = !passing && scope == RecheckScope::Path;
-        if self.unread.note(unread, scope, now.elapsed) && !told {
+        let logged_elsewhere = !passing && scope == RecheckScope::Path;
+        if self.unread.note(unread, scope, now.elapsed) && !logged_elsewhere {
             self.report.unreadable(&path, &why);
         }
     }

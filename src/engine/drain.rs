@@ -112,7 +112,7 @@ impl Engine {
         let drain = Drain::new(StopRequest { compare, ..request }, now.elapsed);
         self.drain = Some(drain);
         self.holding = false;
-        self.settle.rush(now.elapsed);
+        self.settle.hurry(now.elapsed);
         let patience = if request.leave_on_outage { Patience::LEAVE } else { Patience::DRAIN };
         self.queue.drain(self.wall(now), patience);
         self.unread.expedite_all(now.elapsed);
@@ -130,7 +130,7 @@ impl Engine {
         let Some(drain) = &mut self.drain else { return };
         if drain.last_try.is_some_and(|last| now.elapsed >= last) {
             drain.last_try = None;
-            self.queue.rush(wall);
+            self.queue.expedite_all(wall);
         }
         if idle {
             drain.rests(now.elapsed);

@@ -111,7 +111,7 @@ impl<S: ObjectStore> PlanInputs<S> {
     /// # Errors
     ///
     /// If it cannot be known. What was reported until then is valid.
-    pub async fn run(&self, tell: PlanReporter<'_>) -> Result<PlanTotals, ReportError> {
+    pub async fn run(&self, report: PlanReporter<'_>) -> Result<PlanTotals, ReportError> {
         self.transfer.prepare().await.map_err(ReportError::Asked)?;
         let mut totals = PlanTotals::default();
         let mut after = None;
@@ -121,20 +121,20 @@ impl<S: ObjectStore> PlanInputs<S> {
             let Some(last) = rows.last() else { break };
             after = Some(last.path.clone());
             let paths = rows.into_iter().map(|row| row.path).collect();
-            self.consider(paths, &mut totals, tell).await?;
+            self.consider(paths, &mut totals, report).await?;
         }
-        let found = self.compare(&mut totals, tell).await?;
+        let found = self.compare(&mut totals, report).await?;
         totals.files = found.files;
         totals.unreadable = found.unreadable;
-        report_unread(found, tell);
-        self.report_rest(tell).await?;
+        report_unread(found, report);
+        self.report_rest(report).await?;
         Ok(totals)
     }
 
     async fn compare(
         &self,
         totals: &mut PlanTotals,
-        tell: PlanReporter<'_>,
+        report: PlanReporter<'_>,
     ) -> Result<Summary, ReportError> {
         let expected = Expected::new(self.settings.policy.epoch, self.settings.reapply.clone());
         let visited = Arc::clone(&expected.visited);
@@ -150,10 +150,10 @@ impl<S: ObjectStore> PlanInputs<S> {
         loop {
             tokio::select! {
                 paths = differences.recv() => match paths {
-                    Some(paths) => self.consider(paths, totals, tell).await?,
+                    Some(paths) => self.consider(paths, totals, report).await?,
                     None => break,
                 },
-                _ = progress.tick() => tell(PlanEvent::Compared(visited.load(Ordering::Relaxed))),
+                _ = progress.tick() => report(PlanEvent::Compared(visited.load(Ordering::Relaxed))),
             }
         }
         Ok(comparing.end().await?)
@@ -164,7 +164,7 @@ impl<S: ObjectStore> PlanInputs<S> {
         &self,
         paths: Vec<RelPath>,
         totals: &mut PlanTotals,
-        tell: PlanReporter<'_>,
+        report: PlanReporter<'_>,
     ) -> Result<(), ReportError> {
         let mut left = paths;
         for _ in 0..LOOKS_MAX {
@@ -192,7 +192,7 @@ impl<S: ObjectStore> PlanInputs<S> {
                 self.store.write(vec![change]).await?;
                 left.extend(again);
                 if let Some(step) = step {
-                    tell(PlanEvent::Step(step));
+                    report(PlanEvent::Step(step));
                 }
             }
             if left.is_empty() {
@@ -340,7 +340,7 @@ impl<S: ObjectStore> PlanInputs<S> {
     }
 
     /// What is left in the queue of the copy: deletes, and what cannot be done.
-    async fn report_rest(&self, tell: PlanReporter<'_>) -> Result<(), ReportError> {
+    async fn report_rest(&self, report: PlanReporter<'_>) -> Result<(), ReportError> {
         let counts: StateCounts = self.store.write(Vec::new()).await?;
         let held = Queue::new(self.settings.queue.clone(), counts).deletes_held();
         let mut after = None;
@@ -358,16 +358,21 @@ impl<S: ObjectStore> PlanInputs<S> {
                 let reason = row.parked.or(reason).or(row.error).unwrap_or_default();
                 let path = row.path;
                 let size = row.version.size;
-                tell(PlanEvent::Step(PlanStep { path, doing, size, reason }));
+                report(PlanEvent::Step(PlanStep { path, doing, size, reason }));
             }
         }
     }
 }
 
 /// What could not be read is left: nothing is known of what lies there.
-fn report_unread(found: Summary, tell: PlanReporter<'_>) {
+fn report_unread(found: Summary, report: PlanReporter<'_>) {
     for UnreadPath { path, why, .. } in found.unread {
-        tell(PlanEvent::Step(PlanStep { path, doing: PlannedAction::Leave, size: 0, reason: why }));
+        report(PlanEvent::Step(PlanStep {
+            path,
+            doing: PlannedAction::Leave,
+            size: 0,
+            reason: why,
+        }));
     }
 }
 

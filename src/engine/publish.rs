@@ -46,7 +46,7 @@ impl Publisher {
         }
         self.touched = false;
         self.free = now + PAUSE;
-        self.tell(engine);
+        self.publish_now(engine);
         let counts = engine.counts();
         let survey = !self.surveying && self.surveyed != Some(counts);
         if survey {
@@ -57,12 +57,12 @@ impl Publisher {
     }
 
     /// Publishes at once, whatever the time.
-    pub(super) fn tell(&self, engine: &Engine) {
+    pub(super) fn publish_now(&self, engine: &Engine) {
         let snapshot = engine.snapshot();
-        self.to.send_if_modified(|told| {
-            let new = *told != snapshot;
+        self.to.send_if_modified(|published| {
+            let new = *published != snapshot;
             if new {
-                *told = snapshot;
+                *published = snapshot;
             }
             new
         });
@@ -80,11 +80,11 @@ mod tests {
     fn snapshots_are_told_on_change_only_and_with_pauses() {
         let engine =
             engine(Duration::ZERO, StateCounts { mirrored: 3, ..StateCounts::default() }, true);
-        let (to, mut told) = watch::channel(Snapshot::default());
+        let (to, mut received) = watch::channel(Snapshot::default());
         let mut publisher = Publisher::new(to);
         assert!(publisher.publish(&engine, Duration::ZERO), "surveyed once");
-        assert!(told.has_changed().expect("open"));
-        let snapshot = told.borrow_and_update().clone();
+        assert!(received.has_changed().expect("open"));
+        let snapshot = received.borrow_and_update().clone();
         assert_eq!((snapshot.phase, snapshot.counts.mirrored), (Phase::Comparing, 3));
         assert_eq!(publisher.due(), None, "an idle daemon does nothing");
         publisher.note_event(&Event::Tick);
@@ -92,6 +92,6 @@ mod tests {
         publisher.note_event(&Event::Surveyed(QueueStats::default()));
         assert_eq!(publisher.due(), Some(PAUSE));
         assert!(!publisher.publish(&engine, PAUSE), "the record is as it was");
-        assert!(!told.has_changed().expect("open"), "nothing is new");
+        assert!(!received.has_changed().expect("open"), "nothing is new");
     }
 }

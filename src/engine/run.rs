@@ -178,7 +178,7 @@ pub async fn run<S: ObjectStore>(
             break RunEnd::Replaced;
         }
     };
-    publisher.tell(engine);
+    publisher.publish_now(engine);
     end
 }
 

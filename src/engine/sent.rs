@@ -34,8 +34,8 @@ impl UploadThroughput {
         for (slot, bytes) in &self.0 {
             let index =
                 (slot + SLOTS).checked_sub(end).and_then(|index| usize::try_from(index).ok());
-            if let Some(told) = index.and_then(|index| slots.get_mut(index)) {
-                *told += bytes;
+            if let Some(slot) = index.and_then(|index| slots.get_mut(index)) {
+                *slot += bytes;
             }
         }
         slots
@@ -53,21 +53,21 @@ mod tests {
         sent.add(1, start);
         sent.add(2, start + SLOT_MS - 1);
         sent.add(5, start + 3 * SLOT_MS);
-        let told = |sent: &UploadThroughput, slots| {
-            let told = sent.until(start + slots * SLOT_MS);
-            assert_eq!(told.len(), 150);
-            told
+        let series = |sent: &UploadThroughput, slots| {
+            let values = sent.until(start + slots * SLOT_MS);
+            assert_eq!(values.len(), 150);
+            values
         };
-        assert_eq!(told(&sent, 0)[149], 3);
-        assert_eq!(told(&sent, 3)[146..], [3, 0, 0, 5]);
-        assert_eq!(told(&sent, 149)[..4], [3, 0, 0, 5]);
-        assert_eq!(told(&sent, 150)[..3], [0, 0, 5]);
+        assert_eq!(series(&sent, 0)[149], 3);
+        assert_eq!(series(&sent, 3)[146..], [3, 0, 0, 5]);
+        assert_eq!(series(&sent, 149)[..4], [3, 0, 0, 5]);
+        assert_eq!(series(&sent, 150)[..3], [0, 0, 5]);
         for slot in 0..1_000 {
             sent.add(1, start + slot * SLOT_MS);
         }
         assert!(sent.0.len() <= 151, "{}", sent.0.len());
         // The clock is set back.
         sent.add(7, start);
-        assert_eq!(told(&sent, 999)[149], 8);
+        assert_eq!(series(&sent, 999)[149], 8);
     }
 }

@@ -34,7 +34,7 @@ fn after_quiet_the_bucket_is_the_directory_whatever_happened() {
     let mut puts = 0;
     let mut flushes = 0;
     for seed in seeds() {
-        let told = std::panic::catch_unwind(|| {
+        let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             for _ in 0..STEPS {
                 world.step();
@@ -54,7 +54,7 @@ fn after_quiet_the_bucket_is_the_directory_whatever_happened() {
             assert!(world.stale.is_empty(), "no invalidation of {:?}", world.stale);
             (world.puts, world.flushing.kept)
         });
-        match told {
+        match outcome {
             Ok((done, kept)) => (puts, flushes) = (puts + done, flushes + kept),
             Err(panic) => {
                 eprintln!("seed {seed} failed: ENGINE_SEEDS={seed}..{} shows it again", seed + 1);

@@ -34,7 +34,7 @@ const LOW_BUDGET_PART: u64 = 10;
 /// The pauses between two polls of an invalidation; P95 of completion is 25 s.
 const ASK: Backoff = Backoff { first_ms: 5_000, max_ms: 30_000 };
 /// The longest pause after a failure during shutdown.
-const RUSHED_WAIT_MAX: Duration = Duration::from_secs(2);
+const HURRIED_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The time after which an invalidation that cannot be polled counts as completed.
 const ASSUMED_AFTER: Duration = Duration::from_secs(900);
 /// The pause after the first failure.
@@ -113,7 +113,7 @@ pub(super) struct Batcher {
     waiting: u64,
     /// The time of the first and the last pending change.
     noticed: Option<(Duration, Duration)>,
-    rushing: bool,
+    hurrying: bool,
     open: VecDeque<PathBatch>,
     next_try: Duration,
     failures: u32,
@@ -144,7 +144,7 @@ impl Batcher {
             settings,
             waiting: 0,
             noticed: None,
-            rushing: false,
+            hurrying: false,
             open: open.into(),
             next_try: Duration::ZERO,
             failures: 0,
@@ -169,15 +169,15 @@ impl Batcher {
     }
 
     /// Ends the quiet time, and retries failed batches at once.
-    pub(super) fn rush(&mut self, now: BatchTime) {
-        self.rushing = true;
+    pub(super) fn hurry(&mut self, now: BatchTime) {
+        self.hurrying = true;
         (self.failures, self.refused) = (0, false);
         self.next_try = self.next_try.min(now.elapsed);
     }
 
     /// Whether shutdown was requested.
-    pub(super) fn is_rushing(&self) -> bool {
-        self.rushing
+    pub(super) fn is_hurrying(&self) -> bool {
+        self.hurrying
     }
 
     /// Adds batches of all pending paths; `left` of them arrived since.
@@ -362,7 +362,7 @@ impl Batcher {
 
     fn take_at(&self) -> Option<Duration> {
         let (first, last) = self.noticed.filter(|_| self.waiting > 0)?;
-        if self.rushing {
+        if self.hurrying {
             return Some(first);
         }
         let BatchSettings { quiet, .. } = self.settings;
@@ -370,7 +370,7 @@ impl Batcher {
     }
 
     fn wait_after(&self, kind: RetryKind, now: BatchTime) -> Duration {
-        let bound = if self.rushing { RUSHED_WAIT_MAX } else { Duration::MAX };
+        let bound = if self.hurrying { HURRIED_WAIT_MAX } else { Duration::MAX };
         let longest = millis(self.settings.retry_max.min(bound));
         let wait = match kind {
             RetryKind::Unavailable => Backoff { first_ms: RETRY_FIRST_MS, max_ms: longest },

@@ -89,7 +89,7 @@ impl Invalidator for CloudFrontInvalidator {
         let answer = answer
             .map_err(|error| trouble(&error))
             .and_then(|answer| answer.invalidation.as_ref().map(status).ok_or_else(incomplete));
-        (answer, listening.heard())
+        (answer, listening.response())
     }
 
     async fn status(&self, distribution: &str, id: &str) -> Result<RequestStatus, InvalidateError> {
@@ -104,7 +104,7 @@ impl Invalidator for CloudFrontInvalidator {
 struct ResponseListener(Arc<Mutex<ResponseMeta>>);
 
 impl ResponseListener {
-    fn heard(&self) -> ResponseMeta {
+    fn response(&self) -> ResponseMeta {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -216,12 +216,12 @@ mod tests {
             accepted: None,
             links: Vec::new(),
         };
-        let heard = |status| ResponseMeta { status: Some(status), request_id: Some("1".into()) };
+        let response = |status| ResponseMeta { status: Some(status), request_id: Some("1".into()) };
         let (taken, said) = cdn.create(&batch).await;
-        assert_eq!((taken.is_ok(), said), (true, heard(201)));
+        assert_eq!((taken.is_ok(), said), (true, response(201)));
         batch.distribution = "E0".into();
         let (refused, said) = cdn.create(&batch).await;
-        assert_eq!((refused.is_err(), said), (true, heard(404)));
+        assert_eq!((refused.is_err(), said), (true, response(404)));
         drop(server);
         let (_, said) = cdn.create(&batch).await;
         assert_eq!(said, ResponseMeta::default(), "no server answers");

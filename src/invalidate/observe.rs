@@ -24,7 +24,7 @@ pub struct InvalidationRequest<'a> {
     /// The result.
     pub answer: &'a Result<RequestStatus, InvalidateError>,
     /// The metadata of the response.
-    pub heard: &'a ResponseMeta,
+    pub response: &'a ResponseMeta,
     /// Whether a previous attempt has failed.
     pub failed_before: bool,
 }

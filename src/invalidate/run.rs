@@ -41,7 +41,7 @@ pub enum WorkerPhase {
     /// Normal operation.
     Running,
     /// Shutdown was requested: the quiet time ends.
-    Rushing,
+    Hurrying,
     /// No more changes arrive. Each batch has a limited number of attempts.
     Ending {
         /// Maximum number of attempts.
@@ -58,7 +58,7 @@ pub struct InvalidationWorker<I> {
     totals: Arc<InvalidationTotals>,
     observer: Arc<dyn InvalidationObserver>,
     started: Instant,
-    told: InvalidationReport,
+    report: InvalidationReport,
 }
 
 /// What was logged already, so that an outage of days is not logged every minute.
@@ -80,8 +80,8 @@ impl<I: Invalidator> InvalidationWorker<I> {
         observer: Arc<dyn InvalidationObserver>,
     ) -> Self {
         let started = Instant::now();
-        let told = InvalidationReport::default();
-        Self { settings, cdn, store, totals, observer, started, told }
+        let report = InvalidationReport::default();
+        Self { settings, cdn, store, totals, observer, started, report }
     }
 
     /// Works until `phase` says that no more changes arrive, and nothing is left.
@@ -94,8 +94,8 @@ impl<I: Invalidator> InvalidationWorker<I> {
             let waiting = backlog.borrow_and_update().waiting;
             batcher.waiting(waiting, now);
             let current = *phase.borrow_and_update();
-            if current != WorkerPhase::Running && !batcher.is_rushing() {
-                batcher.rush(now);
+            if current != WorkerPhase::Running && !batcher.is_hurrying() {
+                batcher.hurry(now);
             }
             if matches!(current, WorkerPhase::Ending { tries } if batcher.is_drained(tries, now)) {
                 return;
@@ -186,22 +186,22 @@ impl<I: Invalidator> InvalidationWorker<I> {
 
     async fn create(&mut self, batcher: &mut Batcher, batch: PathBatch) {
         let began = (self.settings.clock)();
-        let (answer, heard) = self.cdn.create(&batch).await;
+        let (answer, response) = self.cdn.create(&batch).await;
         let ended = (self.settings.clock)();
-        let failed_before = self.told.trouble.is_some();
+        let failed_before = self.report.trouble.is_some();
         let request = InvalidationRequest {
             batch: &batch,
             began,
             ended,
             answer: &answer,
-            heard: &heard,
+            response: &response,
             failed_before,
         };
         self.totals.asked(&request);
         self.observer.asked(&request);
         match batcher.created(&answer, self.now()) {
             BatchVerdict::Accepted | BatchVerdict::Completed => {
-                self.told.trouble = None;
+                self.report.trouble = None;
                 self.accepted(&batch, &answer).await;
             }
             BatchVerdict::Later => self.log_trouble(&batch, &answer),
@@ -294,12 +294,12 @@ impl<I: Invalidator> InvalidationWorker<I> {
         self.totals.failed.fetch_add(batch.size(), Ordering::Relaxed);
         let again =
             |(code, at): &(String, Instant)| *code == trouble.code && at.elapsed() < TELL_AGAIN;
-        let told = self.told.trouble.as_ref().is_some_and(again);
-        if !told {
-            self.told.trouble = Some((trouble.code.clone(), Instant::now()));
+        let was_logged = self.report.trouble.as_ref().is_some_and(again);
+        if !was_logged {
+            self.report.trouble = Some((trouble.code.clone(), Instant::now()));
         }
         // One macro per level, because the level of a log record is constant.
-        macro_rules! tell {
+        macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(
                     event = "invalidation.failed",
@@ -313,9 +313,9 @@ impl<I: Invalidator> InvalidationWorker<I> {
             };
         }
         in_trace(batch, || match trouble.kind {
-            _ if told => tell!(debug),
-            RetryKind::Unavailable | RetryKind::Crowded => tell!(warn),
-            RetryKind::Refused | RetryKind::Unfit | RetryKind::Unknown => tell!(error),
+            _ if was_logged => log!(debug),
+            RetryKind::Unavailable | RetryKind::Crowded => log!(warn),
+            RetryKind::Refused | RetryKind::Unfit | RetryKind::Unknown => log!(error),
         });
     }
 
@@ -323,8 +323,8 @@ impl<I: Invalidator> InvalidationWorker<I> {
         let month = Some(MonthCount::at(now.wall));
         let limit = self.settings.batch.monthly_limit;
         let spent = batcher.spent(now);
-        if waiting > 0 && batcher.is_exhausted(now) && self.told.exhausted != month {
-            self.told.exhausted = month;
+        if waiting > 0 && batcher.is_exhausted(now) && self.report.exhausted != month {
+            self.report.exhausted = month;
             tracing::error!(
                 event = "invalidation.budget_exhausted",
                 limit,
@@ -333,8 +333,8 @@ impl<I: Invalidator> InvalidationWorker<I> {
                 "cloudfront_monthly_path_limit is reached: viewers see old copies until they \
                  expire; what waits is sent next month, or when the limit is raised"
             );
-        } else if batcher.is_low(now) && !batcher.is_exhausted(now) && self.told.low != month {
-            self.told.low = month;
+        } else if batcher.is_low(now) && !batcher.is_exhausted(now) && self.report.low != month {
+            self.report.low = month;
             tracing::warn!(
                 event = "invalidation.budget_low",
                 limit,
@@ -421,12 +421,12 @@ fn link(addresses: &Addresses, batches: &mut [PathBatch], stale: &[PendingInvali
 }
 
 /// Adds the ids of its trace to its log lines.
-fn in_trace(batch: &PathBatch, tell: impl FnOnce()) {
+fn in_trace(batch: &PathBatch, log: impl FnOnce()) {
     let SpanReference { trace_id, span_id } = batch.context();
     let trace_id = HexDigits(trace_id);
     let span_id = HexDigits(span_id);
     let trace_flags = if batch.links.is_empty() { "00" } else { "01" };
-    tracing::error_span!("invalidation", %trace_id, %span_id, trace_flags).in_scope(tell);
+    tracing::error_span!("invalidation", %trace_id, %span_id, trace_flags).in_scope(log);
 }
 
 async fn sleep_until(until: Option<Instant>) {

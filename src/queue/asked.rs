@@ -86,8 +86,8 @@ impl Queue {
 
     /// Entries whose last attempt failed may be tried at once: an operator asked.
     pub fn retry(&mut self, now: UnixMillis) {
-        self.breaker.rush(now);
-        self.window.hasten(now, |entry| entry.pending.attempts > 0);
+        self.breaker.probe_now(now);
+        self.window.expedite(now, |entry| entry.pending.attempts > 0);
     }
 
     /// Whether this is one of the deletes that wait for a person, while there are any.

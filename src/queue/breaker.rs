@@ -171,7 +171,7 @@ impl Breaker {
     }
 
     /// Probes at once: a shutdown or an operator does not wait.
-    pub fn rush(&mut self, now: UnixMillis) {
+    pub fn probe_now(&mut self, now: UnixMillis) {
         if let CircuitState::Open { next_probe, .. } = &mut self.state {
             *next_probe = now;
         }

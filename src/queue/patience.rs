@@ -86,13 +86,13 @@ impl Queue {
         self.trying_since = now;
         self.window.count_anew();
         self.breaker.count_anew(patience.pause_max_ms);
-        self.rush(now);
+        self.expedite_all(now);
     }
 
     /// Everything that waits is tried at once.
-    pub fn rush(&mut self, now: UnixMillis) {
-        self.breaker.rush(now);
-        self.window.hasten(now, |_| true);
+    pub fn expedite_all(&mut self, now: UnixMillis) {
+        self.breaker.probe_now(now);
+        self.window.expedite(now, |_| true);
     }
 
     /// Whether nothing is left that may still succeed within the patience there is. Looks at

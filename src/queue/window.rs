@@ -231,7 +231,7 @@ impl Window {
     }
 
     /// Lets those of the waiting that are `wanted` wait no longer.
-    pub(super) fn hasten(&mut self, now: UnixMillis, wanted: impl Fn(&WindowRow) -> bool) {
+    pub(super) fn expedite(&mut self, now: UnixMillis, wanted: impl Fn(&WindowRow) -> bool) {
         for (path, entry) in &mut self.entries {
             let due = entry.pending.next_try;
             if entry.state == RowState::Waiting && due > now && wanted(entry) {

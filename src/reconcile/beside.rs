@@ -39,7 +39,7 @@ impl ScanTask {
     pub fn send<T>(
         &self,
         to: &mpsc::Sender<T>,
-        told: impl Fn(Vec<RelPath>) -> T,
+        wrap: impl Fn(Vec<RelPath>) -> T,
     ) -> Result<Summary, ReconcileError> {
         let Self { root, store, filter, expected, range } = self;
         reconcile(root, store, filter, expected, range, &mut |paths| {
@@ -47,7 +47,7 @@ impl ScanTask {
             let ended = if paths.is_empty() {
                 to.is_closed()
             } else {
-                to.blocking_send(told(paths)).is_err()
+                to.blocking_send(wrap(paths)).is_err()
             };
             if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })

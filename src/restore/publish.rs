@@ -48,7 +48,7 @@ impl RestorePublisher {
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             };
             let mut changes = Vec::with_capacity(placed.len());
-            let mut told = Vec::with_capacity(placed.len());
+            let mut published = Vec::with_capacity(placed.len());
             for (file, result) in placed {
                 match result {
                     Ok(stat) => {
@@ -57,18 +57,19 @@ impl RestorePublisher {
                             let row = record(file.crc64nvme, etag, stat.fingerprint, self.epoch);
                             changes.push(Change::Mirrored(file.path.clone(), row));
                         }
-                        told.push(RestoreEvent::Restored { bytes: file.size });
+                        published.push(RestoreEvent::Restored { bytes: file.size });
                     }
                     Err(error) => {
                         let reason = error.to_string();
                         // What it says of a file that is not there would delete the object.
                         changes.push(Change::Forgotten(file.path.clone()));
-                        told.push(RestoreEvent::Skipped { name: file.path.to_string(), reason });
+                        published
+                            .push(RestoreEvent::Skipped { name: file.path.to_string(), reason });
                     }
                 }
             }
             self.store.write(changes).await?;
-            for event in told {
+            for event in published {
                 // Without a receiver the events are not needed.
                 events.send(event).await.ok();
             }

@@ -123,7 +123,7 @@ fn stopping_ends_every_wait() {
     let mut settle = Settle::new(settings());
     settle.hint(Hint::Path(path("open"), WriteState::Writing), 70_000 * MS);
     settle.hint(Hint::Tree(path("b"), Depth::Whole), 70_000 * MS);
-    settle.rush(70_001 * MS);
+    settle.hurry(70_001 * MS);
     assert!(settle.take_paths(70_001 * MS, 1)[0].overdue);
     assert!(settle.take_tree(70_001 * MS).is_some());
 }

@@ -28,7 +28,7 @@ pub struct InvalidationBacklog {
 impl InvalidationBacklog {
     /// Paths that were not sent yet.
     #[must_use]
-    pub fn untold(self) -> u64 {
+    pub fn unsent(self) -> u64 {
         self.waiting + self.made
     }
 }

@@ -210,16 +210,17 @@ impl StateWriter {
     fn write(&mut self) -> rusqlite::Result<StateCounts> {
         let mut counts = self.counts;
         let transaction = self.connection.transaction()?;
-        let mut told = false;
+        let mut has_invalidations = false;
         for change in &self.kept.changes {
             self.rare.note_change(change);
             rows::apply(&transaction, change, self.rare, &mut counts)?;
-            told |= matches!(change, Change::Stale(..) | Change::Invalidation(_));
+            has_invalidations |= matches!(change, Change::Stale(..) | Change::Invalidation(_));
         }
-        if told {
+        if has_invalidations {
             invalidations::keep_bounded(&transaction)?;
         }
-        let backlog = told.then(|| invalidations::backlog(&transaction)).transpose()?;
+        let backlog =
+            has_invalidations.then(|| invalidations::backlog(&transaction)).transpose()?;
         transaction.commit()?;
         if let Some(backlog) = backlog {
             self.backlog.send_replace(backlog);

@@ -66,14 +66,14 @@ fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
     metrics.last_success.record(1.0, &[]);
     metrics.reconcile_drift.record(1, &[]);
     let text = exposition.render();
-    let told: BTreeSet<_> =
+    let exported: BTreeSet<_> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
     let expected = TABLE.iter().map(|Metric { name, kind, .. }| match kind {
         InstrumentKind::Counter => format!("{name} counter"),
         InstrumentKind::Gauge => format!("{name} gauge"),
         InstrumentKind::Histogram(_) => format!("{name} histogram"),
     });
-    assert_eq!(told, expected.collect(), "{text}");
+    assert_eq!(exported, expected.collect(), "{text}");
     for Metric { name, help, kind, .. } in TABLE {
         assert!(text.contains(&format!("# HELP {name} {help}")), "{name} says what it means");
         if let InstrumentKind::Histogram(bounds) = kind {
@@ -100,7 +100,7 @@ fn a_level_with_a_label_tells_every_value_it_can_have() {
         "file_sync_watch_mode{mode=\"events\"} 1",
         "file_sync_watch_mode{mode=\"poll\"} 0",
     ] {
-        assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+        assert!(text.lines().any(|exported| exported == line), "{line} in\n{text}");
     }
 }
 

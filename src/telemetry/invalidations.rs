@@ -38,10 +38,10 @@ pub(super) fn spans(request: &InvalidationRequest<'_>) -> Vec<SpanData> {
         KeyValue::new("rpc.method", "CreateInvalidation"),
         KeyValue::new("aws.cloudfront.distribution_id", batch.distribution.clone()),
     ];
-    let heard = request.heard;
-    let status = heard.status.map(i64::from);
+    let response = request.response;
+    let status = response.status.map(i64::from);
     call.attributes.extend(status.map(|code| KeyValue::new("http.response.status_code", code)));
-    let id = heard.request_id.clone();
+    let id = response.request_id.clone();
     call.attributes.extend(id.map(|id| KeyValue::new("aws.request_id", id)));
     let id = match request.answer {
         Ok(status) => &status.id,
@@ -116,13 +116,13 @@ mod tests {
         answer: &Result<RequestStatus, InvalidateError>,
     ) -> Vec<SpanData> {
         let failed_before = false;
-        let heard = &ResponseMeta { status: Some(201), request_id: Some("R".into()) };
+        let response = &ResponseMeta { status: Some(201), request_id: Some("R".into()) };
         spans(&InvalidationRequest {
             batch,
             began: 3_000,
             ended: 4_000,
             answer,
-            heard,
+            response,
             failed_before,
         })
     }
@@ -134,18 +134,18 @@ mod tests {
         let spans = spans_of(&batch, &Ok(RequestStatus { id: "I1".into(), completed: false }));
         let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
         assert_eq!(names, ["invalidated", "CloudFront.CreateInvalidation", "invalidate"]);
-        let [told, call, whole] = &spans[..] else { panic!("three spans") };
-        assert_eq!(told.span_context.trace_id(), referred(change.context).trace_id());
-        assert_eq!(told.parent_span_id, SpanId::from(change.context.span_id));
-        assert_eq!((told.start_time, told.end_time), (at(1_000), at(4_000)));
-        assert_eq!(told.links.links[0].span_context, whole.span_context);
+        let [batch_span, call, whole] = &spans[..] else { panic!("three spans") };
+        assert_eq!(batch_span.span_context.trace_id(), referred(change.context).trace_id());
+        assert_eq!(batch_span.parent_span_id, SpanId::from(change.context.span_id));
+        assert_eq!((batch_span.start_time, batch_span.end_time), (at(1_000), at(4_000)));
+        assert_eq!(batch_span.links.links[0].span_context, whole.span_context);
         assert_eq!(whole.links.links[0].span_context, referred(change.context));
         assert_eq!((whole.start_time, whole.parent_span_id), (at(2_000), SpanId::INVALID));
         assert_eq!(call.parent_span_id, whole.span_context.span_id());
-        for heard in
+        for response in
             [KeyValue::new("http.response.status_code", 201), KeyValue::new("aws.request_id", "R")]
         {
-            assert!(call.attributes.contains(&heard), "{heard:?}");
+            assert!(call.attributes.contains(&response), "{response:?}");
         }
         assert_eq!(call.span_context.trace_id(), whole.span_context.trace_id());
     }

@@ -171,26 +171,26 @@ fn gauge(
     meter: &Meter,
     metric: &Metric,
     levels: &GaugeSource,
-    tell: impl Fn(&GaugeValues, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+    observe: impl Fn(&GaugeValues, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
 ) {
     let levels = Arc::clone(levels);
     let builder = meter.u64_observable_gauge(metric.name);
     let builder = builder.with_unit(metric.unit).with_description(metric.help);
     // The provider keeps the gauge.
-    let _gauge = builder.with_callback(move |observer| tell(&levels(), observer)).build();
+    let _gauge = builder.with_callback(move |observer| observe(&levels(), observer)).build();
 }
 
 fn counter(
     meter: &Meter,
     metric: &Metric,
     levels: &GaugeSource,
-    tell: impl Fn(&GaugeValues, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+    observe: impl Fn(&GaugeValues, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
 ) {
     let levels = Arc::clone(levels);
     let builder = meter.u64_observable_counter(metric.name);
     let builder = builder.with_unit(metric.unit).with_description(metric.help);
     // The provider keeps the counter.
-    let _counter = builder.with_callback(move |observer| tell(&levels(), observer)).build();
+    let _counter = builder.with_callback(move |observer| observe(&levels(), observer)).build();
 }
 
 /// The state contains many system errors, but a label has few values.

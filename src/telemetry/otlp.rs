@@ -44,7 +44,7 @@ pub(super) struct OtlpPipelines {
 }
 
 /// Logs an exporter that cannot be created, and omits it.
-fn told<T>(signal: &str, made: Result<T, ExporterBuildError>) -> Option<T> {
+fn log_failure<T>(signal: &str, made: Result<T, ExporterBuildError>) -> Option<T> {
     let error = match made {
         Ok(made) => return Some(made),
         Err(error) => error,
@@ -75,11 +75,14 @@ pub(super) fn spans(
             }
         }),
     };
-    let mut exporter = told("traces", exporter)?;
+    let mut exporter = log_failure("traces", exporter)?;
     exporter.set_resource(resource);
     let limits = SpanLimits { delay: switches.delay, queue: switches.queue, batch: switches.batch };
     let queue = SpanQueue::start(exporter, limits, Handle::current(), given_up.clone());
-    told("traces", queue.map_err(|error| ExporterBuildError::InternalFailure(error.to_string())))
+    log_failure(
+        "traces",
+        queue.map_err(|error| ExporterBuildError::InternalFailure(error.to_string())),
+    )
 }
 
 /// Creates the exporter of metrics, if enabled. Call it on the runtime.
@@ -98,7 +101,7 @@ pub(super) fn metrics(
             }
         }),
     };
-    let exporter = told("metrics", exporter)?;
+    let exporter = log_failure("metrics", exporter)?;
     let runtime = Handle::current();
     let given_up = given_up.clone();
     let pushed = PushExporter { exporter, runtime, given_up, turns: ExportHealth::new("metrics") };

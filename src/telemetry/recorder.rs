@@ -257,7 +257,7 @@ mod tests {
             "file_sync_upload_bytes_total 0",
             "file_sync_lag_seconds_count{lane=\"fresh\"} 1",
         ] {
-            assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+            assert!(text.lines().any(|exported| exported == line), "{line} in\n{text}");
         }
         assert!(!text.contains("secret"));
         assert!(recorder.under_way().began.is_empty());
@@ -285,7 +285,7 @@ mod tests {
             "file_sync_s3_requests_total{operation=\"PutObject\",result=\"success\"} 1",
             "file_sync_s3_requests_total{operation=\"PutObject\",result=\"unavailable\"} 2",
         ] {
-            assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+            assert!(text.lines().any(|exported| exported == line), "{line} in\n{text}");
         }
         assert!(!text.contains("secret"));
     }

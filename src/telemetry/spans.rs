@@ -191,8 +191,8 @@ mod tests {
     fn rig(answers: Option<Receiver<OTelSdkResult>>, limits: SpanLimits) -> Rig {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let (told, batches) = sync_channel(100);
-        let exporter = Collector { batches: told, answers: Mutex::new(answers) };
+        let (sent_batches, batches) = sync_channel(100);
+        let exporter = Collector { batches: sent_batches, answers: Mutex::new(answers) };
         let given_up = CancellationToken::new();
         let handle = runtime.handle().clone();
         let queue = SpanQueue::start(exporter, limits, handle, given_up.clone()).expect("a thread");
@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn the_processor_of_the_sdk_tears_a_trace_that_ours_drops_as_a_whole() {
         let (answer, answers) = sync_channel(1);
-        let (told, batches) = sync_channel(100);
-        let exporter = Collector { batches: told, answers: Mutex::new(Some(answers)) };
+        let (sent_batches, batches) = sync_channel(100);
+        let exporter = Collector { batches: sent_batches, answers: Mutex::new(Some(answers)) };
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(3)
             .with_max_export_batch_size(1)
@@ -296,8 +296,8 @@ mod tests {
 
     #[test]
     fn the_processor_of_the_sdk_has_no_runtime_for_an_exporter() {
-        let (told, within) = sync_channel(2);
-        let processor = BatchSpanProcessor::builder(Surroundings(told.clone())).build();
+        let (sent_batches, within) = sync_channel(2);
+        let processor = BatchSpanProcessor::builder(Surroundings(sent_batches.clone())).build();
         processor.on_end(span());
         drop(processor.shutdown());
         assert_eq!(within.recv_timeout(PATIENCE), Ok(false));
@@ -305,7 +305,8 @@ mod tests {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let limits = SpanLimits { delay: Duration::ZERO, queue: 10, batch: 1 };
         let handle = runtime.handle().clone();
-        let queue = SpanQueue::start(Surroundings(told), limits, handle, CancellationToken::new());
+        let queue =
+            SpanQueue::start(Surroundings(sent_batches), limits, handle, CancellationToken::new());
         queue.expect("a thread").offer(vec![span()]);
         assert_eq!(within.recv_timeout(PATIENCE), Ok(true));
     }

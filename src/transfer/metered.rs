@@ -157,20 +157,20 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     #[derive(Debug, Clone, Default)]
-    struct Heard(Arc<Mutex<Vec<(&'static str, ObservedAnswer)>>>);
+    struct RecordedRequests(Arc<Mutex<Vec<(&'static str, ObservedAnswer)>>>);
 
-    impl RequestObserver for Heard {
+    impl RequestObserver for RecordedRequests {
         fn answered(&self, request: &ObservedRequest<'_>) {
-            let mut heard = self.0.lock().expect("no thread has panicked");
-            heard.push((request.operation, request.answer.clone()));
+            let mut recorded = self.0.lock().expect("no thread has panicked");
+            recorded.push((request.operation, request.answer.clone()));
         }
     }
 
     #[tokio::test]
     async fn every_request_is_told_of_with_the_status_and_the_ids_of_its_own_answer() {
         let mut server = Server::start(&Options::default()).expect("a server");
-        let heard = Heard::default();
-        let store = Instrumented::new(super::super::s3::for_tests(&server), heard.clone());
+        let recorded = RecordedRequests::default();
+        let store = Instrumented::new(super::super::s3::for_tests(&server), recorded.clone());
         let path = RelPath::new(b"file").expect("a path");
         let key = KeyPrefix::default().key(&path).expect("a key");
         server.fail(Rule::new(Action::access_denied()).on("HeadObject").times(1));
@@ -182,9 +182,10 @@ mod tests {
         assert!(listed.is_ok() && gone.is_ok());
         server.stop();
         store.head(&key).await.expect_err("there is no server");
-        let mut heard = heard.0.lock().expect("no thread has panicked").clone();
-        heard[2..4].sort_by_key(|(operation, _)| *operation);
-        let statuses: Vec<_> = heard.iter().map(|(name, answer)| (*name, answer.status)).collect();
+        let mut recorded = recorded.0.lock().expect("no thread has panicked").clone();
+        recorded[2..4].sort_by_key(|(operation, _)| *operation);
+        let statuses: Vec<_> =
+            recorded.iter().map(|(name, answer)| (*name, answer.status)).collect();
         let expected = [
             ("HeadObject", Some(403)),
             ("HeadObject", Some(404)),
@@ -194,10 +195,10 @@ mod tests {
         ];
         assert_eq!(statuses, expected);
         let ids: std::collections::BTreeSet<_> =
-            heard[..4].iter().map(|(_, answer)| answer.request_id.clone()).collect();
+            recorded[..4].iter().map(|(_, answer)| answer.request_id.clone()).collect();
         assert_eq!((ids.len(), ids.contains(&None)), (4, false), "each has an id of its own");
         let extended =
             |answer: &ObservedAnswer| answer.extended_request_id.as_deref() == Some("in memory");
-        assert!(heard[..4].iter().all(|(_, answer)| extended(answer)));
+        assert!(recorded[..4].iter().all(|(_, answer)| extended(answer)));
     }
 }

@@ -265,8 +265,8 @@ mod tests {
             assert_eq!(state.outage_since(start), None, "it may have been these two alone");
         }
         state.note(Some(&failure), at(30));
-        let told = state.outage_since(at(29)).expect("an outage");
-        assert!(!told.answer_lost && told.code == "timeout");
+        let failure = state.outage_since(at(29)).expect("an outage");
+        assert!(!failure.answer_lost && failure.code == "timeout");
         assert_eq!(state.outage_since(at(30)), None, "a probe is made");
         state.note(None, at(40));
         assert_eq!(state.outage_since(start), None, "it is over");

@@ -72,7 +72,7 @@ impl<S: ObjectStore> Transfer<S> {
         };
         match tokio::time::timeout(PATIENCE, asking).await {
             Ok(Ok(able)) => {
-                able.tell();
+                able.log();
                 let conditions = able.delete_conditions && able.delete_many_conditions;
                 self.conditions.note_probe(conditions);
                 self.records.record_probe(&probe.note, conditions).await;
@@ -206,7 +206,7 @@ impl<S: ObjectStore> Transfer<S> {
 }
 
 impl ProbedCapabilities {
-    fn tell(&self) {
+    fn log(&self) {
         let can = |lacks: &Option<String>| lacks.clone().unwrap_or_else(|| "yes".to_owned());
         if let Some(why) = &self.put {
             tracing::warn!(

@@ -334,12 +334,12 @@ impl S3 {
         // The store compared each part when it came; the checksum of the whole is known of one kind.
         let complete = |with_checksum: bool, with_size: bool, condition: Option<Condition>| {
             let checksum = self.checksum_if(with_checksum);
-            let told = |crc64nvme| (checksum == Checksum::Crc64Nvme).then(|| encode(crc64nvme));
+            let declared = |crc64nvme| (checksum == Checksum::Crc64Nvme).then(|| encode(crc64nvme));
             let parts = parts.iter().map(|part| {
                 CompletedPart::builder()
                     .part_number(part.number)
                     .e_tag(&part.etag)
-                    .set_checksum_crc64_nvme(part.crc64nvme.and_then(told))
+                    .set_checksum_crc64_nvme(part.crc64nvme.and_then(declared))
                     .build()
             });
             let parts =
@@ -352,7 +352,7 @@ impl S3 {
                 .upload_id(upload.id)
                 .multipart_upload(parts)
                 .condition(condition)
-                .set_checksum_crc64_nvme(told(crc64nvme))
+                .set_checksum_crc64_nvme(declared(crc64nvme))
                 .set_checksum_type(checksum_type(checksum))
                 .set_mpu_object_size(with_size.then_some(i64::try_from(size).unwrap_or(i64::MAX)));
             // Putting the parts together takes the store time by size, as sending them did.

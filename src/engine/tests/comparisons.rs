@@ -48,8 +48,8 @@ fn what_a_comparison_finds_gone_is_no_reason_to_compare_once_more() {
         engine(Duration::ZERO, StateCounts { mirrored: 2, ..StateCounts::default() }, true);
     let effects = engine.apply(Event::Tick, at(0));
     assert!(compares(&mut engine, effects, at(1)));
-    let told = Event::Hinted(vec![Hint::Path(path("d"), WriteState::Done)]);
-    assert!(is_a_reason(&mut engine, told, None, 10_000));
+    let hinted = Event::Hinted(vec![Hint::Path(path("d"), WriteState::Done)]);
+    assert!(is_a_reason(&mut engine, hinted, None, 10_000));
     let found = Event::Differing(vec![path("d")]);
     assert!(!is_a_reason(&mut engine, found, None, 20_000));
 }

@@ -338,8 +338,8 @@ impl World {
     }
 
     fn next_event(&mut self) -> Option<Event> {
-        let told = self.engine.has_room() && !self.compared.is_empty();
-        if told && (self.events.is_empty() || self.rng.bool()) {
+        let has_differences = self.engine.has_room() && !self.compared.is_empty();
+        if has_differences && (self.events.is_empty() || self.rng.bool()) {
             return Some(self.compared.remove(0));
         }
         (!self.events.is_empty()).then(|| self.events.remove(0))
@@ -350,8 +350,8 @@ impl World {
         assert!(self.engine.queue.occupied() <= 2, "the running are bounded");
         assert!(self.engine.looks.len() <= LOOKS_MAX);
         let works = !self.engine.settle.is_empty() || !self.engine.looks.is_empty();
-        let told = works || !self.engine.gaps().is_empty();
-        assert!(told || self.unread.is_empty(), "all is well without {:?}", self.unread);
+        let is_reported = works || !self.engine.gaps().is_empty();
+        assert!(is_reported || self.unread.is_empty(), "all is well without {:?}", self.unread);
     }
 
     /// No more changes and no more faults: everything comes to rest.

@@ -72,7 +72,7 @@ fn a_daemon_that_ends_waits_for_no_quiet_time() {
     batcher.waiting(3, seconds(5));
     assert!(waits(&batcher.step(seconds(6))));
     assert!(!batcher.is_drained(2, seconds(6)));
-    batcher.rush(seconds(6));
+    batcher.hurry(seconds(6));
     assert!(matches!(batcher.step(seconds(6)), BatchStep::Take(_)));
     batcher.made(vec![batch("1", &["/a"], seconds(6))], 0, seconds(6));
     assert!(!batcher.is_drained(2, seconds(6)));
@@ -87,7 +87,7 @@ fn what_fails_while_the_process_ends_is_tried_every_two_seconds() {
         let mut batcher = batcher(settings());
         let mut now = seconds(0);
         batcher.made(vec![batch("1", &["/a"], now)], 0, now);
-        batcher.rush(now);
+        batcher.hurry(now);
         for _ in 0..8 {
             assert!(matches!(batcher.step(now), BatchStep::Create(_)), "{kind:?}");
             batcher.created(&trouble(kind), now);
@@ -148,7 +148,7 @@ fn a_refused_batch_does_not_hold_up_the_end() {
     batcher.created(&trouble(RetryKind::Refused), seconds(0));
     assert!(batcher.is_drained(2, seconds(0)));
     // But it is attempted once more at the end.
-    batcher.rush(seconds(5));
+    batcher.hurry(seconds(5));
     assert!(!batcher.is_drained(2, seconds(5)));
     assert!(matches!(batcher.step(seconds(5)), BatchStep::Create(_)));
 }

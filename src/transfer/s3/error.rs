@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use aws_sdk_s3::operation::put_object::PutObjectError;
 
-    fn heard(error: ConnectorError) -> Failure {
+    fn from_connector(error: ConnectorError) -> Failure {
         failure(&SdkError::<PutObjectError, HttpResponse>::dispatch_failure(error))
     }
 
@@ -303,7 +303,7 @@ mod tests {
     fn a_connection_that_ended_may_have_carried_the_request_out() {
         let closed = || "connection closed before message completed".into();
         for error in [ConnectorError::other(closed(), None), ConnectorError::io(closed())] {
-            let failure = heard(error);
+            let failure = from_connector(error);
             assert!(failure.answer_lost, "{failure:?}");
             assert_eq!((failure.class, &*failure.code), (FailureClass::Unavailable, "connection"));
         }
@@ -337,26 +337,26 @@ mod tests {
     #[test]
     fn what_a_store_says_is_kept_short_and_cannot_change_what_a_person_reads() {
         let long = "é".repeat(5_000_000);
-        let told = of_one(Some(&long), Some(&long));
-        assert!(told.code.len() <= CODE_BYTES_MAX && told.message.len() <= MESSAGE_BYTES_MAX);
-        assert!(told.message.ends_with("...") && told.message.len() > MESSAGE_BYTES_MAX - 8);
-        let told = of_one(Some("a\nb"), Some("\u{1b}[2J\u{202e}x\u{9b}\u{61c}\u{feff}"));
-        assert_eq!(told.code, "a\\u{a}b");
-        assert_eq!(told.message, "\\u{1b}[2J\\u{202e}x\\u{9b}\\u{61c}\\u{feff}");
+        let failure = of_one(Some(&long), Some(&long));
+        assert!(failure.code.len() <= CODE_BYTES_MAX && failure.message.len() <= MESSAGE_BYTES_MAX);
+        assert!(failure.message.ends_with("...") && failure.message.len() > MESSAGE_BYTES_MAX - 8);
+        let failure = of_one(Some("a\nb"), Some("\u{1b}[2J\u{202e}x\u{9b}\u{61c}\u{feff}"));
+        assert_eq!(failure.code, "a\\u{a}b");
+        assert_eq!(failure.message, "\\u{1b}[2J\\u{202e}x\\u{9b}\\u{61c}\\u{feff}");
         assert_eq!(bounded("short", 64), "short");
     }
 
     #[test]
     fn a_certificate_that_is_its_own_authority_is_explained() {
         let cause = "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))";
-        let failure = heard(ConnectorError::io(cause.into()));
+        let failure = from_connector(ConnectorError::io(cause.into()));
         assert!(failure.message.contains("CA:FALSE"), "{}", failure.message);
     }
 
     #[test]
     fn without_credentials_nothing_was_sent() {
         let missing = CredentialsError::not_loaded("no providers in chain");
-        let failure = heard(ConnectorError::other(missing.into(), None));
+        let failure = from_connector(ConnectorError::other(missing.into(), None));
         assert!(!failure.answer_lost);
         assert_eq!((failure.class, &*failure.code), (FailureClass::Refused, "credentials"));
     }

@@ -147,8 +147,8 @@ impl S3 {
 fn has_range(wanted: &FetchRange<'_>, answer: &GetObjectOutput) -> bool {
     match (&wanted.part, answer.content_range()) {
         (None, _) => true,
-        (Some((range, _)), Some(told)) => {
-            told.starts_with(&format!("bytes {}-{}/", range.start, range.end - 1))
+        (Some((range, _)), Some(content_range)) => {
+            content_range.starts_with(&format!("bytes {}-{}/", range.start, range.end - 1))
         }
         (Some((range, _)), None) => range.start == 0,
     }
