@@ -2,6 +2,7 @@
 //! only if their columns change.
 
 use super::StateCounts;
+use super::sizes::{add, take};
 use crate::model::{GapReason, Operation, QueueRow, RelPath};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -61,23 +62,23 @@ impl QueuedRow {
     }
 
     fn join(&self, counts: &mut StateCounts) {
-        counts.pending += 1;
-        counts.deletes += u64::from(self.delete && self.parked.is_none());
-        counts.parked += u64::from(self.parked.is_some());
-        counts.skipped += u64::from(self.is_for(GapReason::Skipped));
-        counts.over_limit += u64::from(self.is_for(GapReason::OverLimit));
-        counts.bytes += self.bytes;
-        counts.unrecorded += u64::from(self.unrecorded);
+        add(&mut counts.pending, 1);
+        add(&mut counts.deletes, u64::from(self.delete && self.parked.is_none()));
+        add(&mut counts.parked, u64::from(self.parked.is_some()));
+        add(&mut counts.skipped, u64::from(self.is_for(GapReason::Skipped)));
+        add(&mut counts.over_limit, u64::from(self.is_for(GapReason::OverLimit)));
+        add(&mut counts.bytes, self.bytes);
+        add(&mut counts.unrecorded, u64::from(self.unrecorded));
     }
 
     fn leave(&self, counts: &mut StateCounts) {
-        counts.pending -= 1;
-        counts.deletes -= u64::from(self.delete && self.parked.is_none());
-        counts.parked -= u64::from(self.parked.is_some());
-        counts.skipped -= u64::from(self.is_for(GapReason::Skipped));
-        counts.over_limit -= u64::from(self.is_for(GapReason::OverLimit));
-        counts.bytes -= self.bytes;
-        counts.unrecorded -= u64::from(self.unrecorded);
+        take(&mut counts.pending, 1);
+        take(&mut counts.deletes, u64::from(self.delete && self.parked.is_none()));
+        take(&mut counts.parked, u64::from(self.parked.is_some()));
+        take(&mut counts.skipped, u64::from(self.is_for(GapReason::Skipped)));
+        take(&mut counts.over_limit, u64::from(self.is_for(GapReason::OverLimit)));
+        take(&mut counts.bytes, self.bytes);
+        take(&mut counts.unrecorded, u64::from(self.unrecorded));
     }
 
     /// Whether it is skipped for this reason.

@@ -1,6 +1,7 @@
 //! Reads and writes the tables. SQL is only here, in the schema, and in the modules for multipart
 //! uploads and invalidations.
 
+use super::sizes::{add, take};
 use super::{
     Change, QueueStats, RecordedState, StartBound, StateCounts, StateLookup, binding,
     invalidations, operation_from, queue, restoring, share, uploads,
@@ -72,7 +73,7 @@ pub(super) fn apply(
             queue::remove(connection, path, counts)?;
             let sql = "DELETE FROM mirrored WHERE path = ?1";
             let rows = connection.prepare_cached(sql)?.execute([path.to_sort_key()])?;
-            counts.mirrored -= rows as u64;
+            take(&mut counts.mirrored, rows as u64);
             Ok(())
         }
         Change::Settled(path) => queue::remove(connection, path, counts),
@@ -152,7 +153,7 @@ fn record(
     ];
     // Most are new, and need one statement.
     let new = connection.prepare_cached(&insert_mirrored("IGNORE"))?.execute(row)?;
-    counts.mirrored += new as u64;
+    add(&mut counts.mirrored, new as u64);
     if new == 0 {
         connection.prepare_cached(&insert_mirrored("REPLACE"))?.execute(row)?;
     }

@@ -412,8 +412,10 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
-    ) || matches!(error, rusqlite::Error::QueryReturnedNoRows)
-        || repair::is_damage(error)
+    ) || matches!(
+        error,
+        rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::SqlInputError { .. }
+    ) || repair::is_damage(error)
 }
 
 /// `SQLite` opens its files by name: it would follow a link, and wait forever at a FIFO.

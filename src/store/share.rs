@@ -6,6 +6,7 @@
 
 use super::StateCounts;
 use super::rows::path_from;
+use super::sizes::take;
 use crate::model::{RelPath, Shard};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -77,7 +78,7 @@ pub(super) fn found(
     let sql = "DELETE FROM mirrored WHERE path = ?1 AND trim(etag, '\"') != ?2";
     let etag = etag.map(|etag| etag.trim_matches('"'));
     let rows = connection.prepare_cached(sql)?.execute(params![key, etag])?;
-    counts.mirrored -= rows as u64;
+    take(&mut counts.mirrored, rows as u64);
     let sql = "INSERT OR REPLACE INTO listed (path, size) VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.execute(params![key, size.cast_signed()]).map(drop)
 }
@@ -91,7 +92,7 @@ pub(super) fn replaced(
 ) -> rusqlite::Result<()> {
     let sql = "DELETE FROM mirrored WHERE path = ?1 AND etag = ?2";
     let rows = connection.prepare_cached(sql)?.execute(params![path.to_sort_key(), etag])?;
-    counts.mirrored -= rows as u64;
+    take(&mut counts.mirrored, rows as u64);
     Ok(())
 }
 
@@ -108,7 +109,7 @@ pub(super) fn reviewed(connection: &Connection, counts: &mut StateCounts) -> rus
         absent.query_map([], |row| path_from(row, 0))?.collect::<Result<_, _>>()?;
     let mut delete = connection.prepare("DELETE FROM mirrored WHERE path = ?1")?;
     for path in absent.iter().filter(|path| is_listed_as_it_is(path)) {
-        counts.mirrored -= delete.execute([path.to_sort_key()])? as u64;
+        take(&mut counts.mirrored, delete.execute([path.to_sort_key()])? as u64);
     }
     let known = "DELETE FROM listed WHERE path IN (SELECT path FROM mirrored)";
     connection.execute(known, []).map(drop)

@@ -23,6 +23,30 @@ pub struct StateCounts {
     pub bytes: u64,
 }
 
+impl StateCounts {
+    /// Whether no count went below zero: a damaged index counts fewer rows than are removed by the
+    /// table later.
+    pub(super) fn are_possible(&self) -> bool {
+        let Self { mirrored, pending, deletes, parked, skipped, over_limit, unrecorded, bytes } =
+            *self;
+        let entries = [deletes, parked, skipped, over_limit, unrecorded];
+        let all = [mirrored, pending, bytes];
+        entries.iter().all(|count| *count <= pending)
+            && all.iter().all(|count| i64::try_from(*count).is_ok())
+    }
+}
+
+/// Adds `number` to a count, which may have wrapped around.
+pub(super) fn add(count: &mut u64, number: u64) {
+    *count = count.wrapping_add(number);
+}
+
+/// Takes `number` off a count. The count of a damaged state wraps around, and is not
+/// [possible](StateCounts::are_possible) then.
+pub(super) fn take(count: &mut u64, number: u64) {
+    *count = count.wrapping_sub(number);
+}
+
 /// Statistics of the queue beyond the counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueueStats {

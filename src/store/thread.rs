@@ -219,6 +219,9 @@ impl StateWriter {
         if has_invalidations {
             invalidations::keep_bounded(&transaction)?;
         }
+        if !counts.are_possible() {
+            counts = rows::counts(&transaction)?;
+        }
         let backlog =
             has_invalidations.then(|| invalidations::backlog(&transaction)).transpose()?;
         transaction.commit()?;
