@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +22,7 @@ import report
 import servers
 import workloads
 from clients import OURS
+from far import authority
 from measure import MIB, Failed
 from page import Target, verdict
 from workloads import Stage, sent
@@ -40,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--renamed", type=int, default=5_000, help="files in the renamed folder")
     made.add_argument("--idle-seconds", type=int, default=60, help="how long nothing happens")
     made.add_argument("--latency-files", type=int, default=200, help="files from close to S3")
+    made.add_argument("--far-files", type=int, default=3_000, help="small files over TLS and a distance")
+    made.add_argument("--far-mib", type=int, default=256, help="size of the large file over TLS and a distance")
     made.add_argument("--memory-large", type=int, default=16, help="large files at once, of --memory-mib")
     made.add_argument("--memory-mib", type=int, default=128, help="size of a large file")
     made.add_argument("--memory-small", type=int, default=20_000, help="small files at once")
@@ -55,7 +59,7 @@ def main() -> int:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     programs = options.programs.resolve()
-    missing = [name for name in (OURS, "dev-s3", LATENCY) if not (programs / name).is_file()]
+    missing = [name for name in (OURS, "dev-s3", "distance-proxy", LATENCY) if not (programs / name).is_file()]
     if missing:
         # Rather now than after a quarter of an hour.
         print(f"bench: {programs} has no {', '.join(missing)}: cargo build --release --workspace --bins", file=sys.stderr)
@@ -150,6 +154,41 @@ def large(stage: Stage, options: argparse.Namespace) -> Result:
     return "\n\n".join(parts), targets
 
 
+ROUND_TRIPS_MS = (0, 30, 100)
+
+
+def distant(stage: Stage, options: argparse.Namespace) -> Result:
+    """TLS, and servers that are not on loopback."""
+    place = stage.path("authority")
+    place.mkdir()
+    peers = [] if options.no_peers else clients.far_peers()
+    stage = replace(stage, peers=peers, tls=authority(place))
+    parts, targets = [], []
+    small, large = stage.path("far-small"), stage.path("far-large")
+    workloads.small_files(small, options.far_files)
+    workloads.large_files(large, 1, options.far_mib)
+    workloads.rest()
+    works = [(small, f"{options.far_files} files of 4 KiB", options.far_files, "file", trip) for trip in ROUND_TRIPS_MS]
+    works += [(large, f"one file of {options.far_mib} MiB", options.far_mib, "MiB", trip) for trip in (0, 30)]
+    for tree, what, count, unit, trip in works:
+        rounds: list[list[workloads.Run]] = []
+        for number in range(options.rounds):
+            rounds += workloads.side_by_side(stage, f"{workloads.FAR}{trip}", tree, number)
+        work = f"{what}, TLS, {trip} ms"
+        parts += [f"### {work}", report.side_by_side(rounds, OURS, count, unit)]
+        if not peers:
+            continue
+        if trip:
+            targets.append((work, "wall ≤ 0.8 × the best", *to_best(rounds, report.wall, 0.8)))
+        else:
+            if tree == small:
+                targets.append((work, "CPU ≤ 0.5 × s5cmd", *to_best(rounds, report.cpu, 0.5, "s5cmd")))
+            targets.append((work, "CPU ≤ 1 × awscrt", *to_best(rounds, report.cpu, 1, "awscrt")))
+    shutil.rmtree(small)
+    shutil.rmtree(large)
+    return "\n\n".join(parts), targets
+
+
 def deletion(stage: Stage, options: argparse.Namespace) -> Result:
     counts = workloads.deletion(stage, options.files)
     requests = sent(counts, "DeleteObject", "DeleteObjects")
@@ -228,6 +267,7 @@ def memory(stage: Stage, options: argparse.Namespace) -> Result:
 PARTS = {
     "small": small,
     "large": large,
+    "far": distant,
     "deletion": deletion,
     "rename": rename,
     "idle": idle,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import sysconfig
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from servers import ACCESS_KEY, BUCKET, REGION, SECRET_KEY
@@ -21,6 +22,8 @@ class Job:
     prefix: str
     endpoint: str
     place: Path
+    # The authorities to trust, where the endpoint speaks TLS.
+    bundle: Path | None = None
 
     @property
     def words(self) -> dict[str, str]:
@@ -30,7 +33,13 @@ class Job:
             "TARGET": f"s3://{BUCKET}/{self.prefix}",
             "REMOTE": f"remote:{BUCKET}/{self.prefix}",
             "ENDPOINT": self.endpoint,
+            "PREFIX": self.prefix,
         }
+
+    @property
+    def trust(self) -> dict[str, str]:
+        """The variables of the AWS SDKs, and of programs in Go."""
+        return dict.fromkeys(("AWS_CA_BUNDLE", "SSL_CERT_FILE"), str(self.bundle)) if self.bundle else {}
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class Client:
             "AWS_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ENDPOINT_URL_S3": job.endpoint,
+            **job.trust,
             **{name: value.format_map(job.words) for name, value in self.variables.items()},
             **(settings(job) if self.name == OURS else {}),
         }
@@ -123,6 +133,20 @@ def peers() -> list[Client]:
             again=(*aws, "sync", "--only-show-errors", "{TREE}", "{TARGET}"),
         ),
     ]
+
+
+def far_peers() -> list[Client]:
+    """What is compared over a distance: rclone also with its best number of transfers, and AWS' C runtime."""
+    known = {client.name: client for client in peers()}
+    transfers = ("--transfers", "64", "--checkers", "64")
+    rclone = known["rclone"]
+    crt = Client(
+        "awscrt",
+        Path(sys.executable),
+        ("-c", "import awscrt; print(awscrt.__version__)"),
+        first=(str(Path(__file__).with_name("crt_upload.py")), "{TREE}", BUCKET, "{PREFIX}"),
+    )
+    return [known["s5cmd"], rclone, replace(rclone, name="rclone-64", first=(*rclone.first, *transfers)), crt]
 
 
 def prepare(job: Job) -> None:

@@ -53,12 +53,23 @@ def surroundings(target: str, how: str, options: argparse.Namespace, versions: M
             "",
             f"```sh\nmake {target} {arguments}='{sizes(options)}'\n```",
             "",
-            f"- {os.cpu_count()} processors ({cpu[1] if cpu else platform.machine()}), "
+            f"- {os.cpu_count()} processors ({cpu[1] if cpu else platform.machine()}; {cpu_features()}), "
             f"{int(memory[1]) / MIB if memory else 0:.0f} GiB, Linux {platform.release()}, "
             f"load {os.getloadavg()[2]:.1f} over the last quarter of an hour, this run included",
             *(f"- {name}: {version.removeprefix(name).strip()}" for name, version in versions.items()),
         ]
     )
+
+
+# What hashes and checksums cost depends on these.
+CPU_FEATURES = ("sha_ni", "vaes", "vpclmulqdq", "avx512f")
+
+
+def cpu_features() -> str:
+    """Which of the features are here, and which are not."""
+    flags = re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    here = set(flags[1].split()) if flags else set()
+    return ", ".join(name if name in here else f"no {name}" for name in CPU_FEATURES)
 
 
 def first_line(*command: str) -> str:

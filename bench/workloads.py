@@ -16,8 +16,13 @@ from pathlib import Path
 import clients
 import servers
 from clients import Client, Job
+from far import Authority, FarS3
 from measure import MIB, Cost, Failed, cpu_seconds, memory_bytes, run, tail
-from servers import Counts, DevS3, Server, Weed
+from servers import Counts, DevS3, Weed
+
+Server = servers.Server | FarS3
+# What kinds of servers at a distance begin with; then come the milliseconds there and back.
+FAR = "far-"
 
 PREFIX = "bench"
 SMALL_BYTES = 4096
@@ -47,6 +52,8 @@ class Stage:
     peers: list[Client]
     dev_s3: Path
     weed: Path
+    # Where there is one, the servers of a distance speak TLS.
+    tls: Authority | None = None
 
     @property
     def all(self) -> list[Client]:
@@ -58,12 +65,14 @@ class Stage:
     @contextmanager
     def server(self, kind: str, port: int = 0) -> Iterator[Server]:
         """A new one of its `kind`, which is gone afterwards with all it holds. A record is bound to where
-        its bucket is: ours can have a port that stays."""
+        its bucket is: ours can have a port that stays. `far-30` is 30 ms there and back."""
         directory = self.path(f"server-{kind}")
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         if kind == "seaweedfs":
             server: Server = Weed(self.weed, directory)
+        elif kind.startswith(FAR):
+            server = FarS3(self.dev_s3, directory, int(kind.removeprefix(FAR)), self.tls)
         else:
             server = DevS3(self.dev_s3, directory, discard=kind == "discard", port=port)
         try:
@@ -105,7 +114,8 @@ def rest() -> None:
 def upload(stage: Stage, client: Client, server: Server, tree: Path, again: bool = False) -> Run:
     """One program brings the tree into the bucket, for the first time or `again`."""
     place = stage.path(f"place-{client.name}")
-    job = Job(tree, f"{PREFIX}/{client.name}", server.endpoint, place)
+    bundle = server.bundle if isinstance(server, FarS3) else None
+    job = Job(tree, f"{PREFIX}/{client.name}", server.endpoint, place, bundle)
     if not again:
         clients.prepare(job)
     before = server.counts()

@@ -23,6 +23,7 @@ pub mod command_line;
 mod connection;
 mod dialect;
 mod discard;
+mod distance;
 mod fault;
 mod fault_kind;
 mod journal;
@@ -40,6 +41,7 @@ mod upstream;
 
 pub use activity::now;
 pub use cloudfront::{Asked, CloudFront, DISTRIBUTION, Invalidation};
+pub use distance::Distance;
 pub use fault::{Action, Call, Faults, Gate, Rule, RuleId};
 pub use fault_kind::{FaultKind, FaultRate, faults_of_all_kinds};
 pub use journal::{Count, Journal, REQUESTS_MAX, Request};
