@@ -28,6 +28,7 @@ mod layers;
 mod meant;
 mod objects;
 mod places;
+mod polling;
 mod problem;
 mod profile;
 mod reachable;
@@ -43,6 +44,7 @@ mod documented;
 mod tests;
 
 pub use changes::{Changes, changes};
+pub use polling::PollSettings;
 pub use problem::{Problem, Problems};
 pub use reachable::{Reachable, reachable};
 pub use shown::{EffectiveSetting, ValueOrigin};
@@ -121,8 +123,8 @@ pub struct Config {
     pub customer_key: Option<CustomerKey>,
     /// How changes are detected.
     pub watch_mode: WatchMode,
-    /// The interval of scans while polling.
-    pub poll_interval: Duration,
+    /// How changes are found that no event reports.
+    pub poll: PollSettings,
     /// The interval of scans in addition to events.
     pub rescan_interval: Duration,
     /// Valid patterns in gitignore syntax.

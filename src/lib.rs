@@ -51,6 +51,7 @@ pub mod sandbox;
 pub mod settle;
 pub mod shutdown;
 pub mod store;
+pub mod sweep;
 pub mod telemetry;
 pub mod threads;
 pub mod transfer;

@@ -9,6 +9,7 @@
 //! the same digest, its rows are not read (see [`Agreed`](crate::store::CleanDirs)).
 
 mod beside;
+mod learn;
 mod too_deep;
 
 pub use beside::{ReportError, RunningScan, ScanTask};
@@ -16,10 +17,11 @@ pub use beside::{ReportError, RunningScan, ScanTask};
 use crate::filter::Filter;
 use crate::model::{Depth, Fingerprint, ObjectRecord, RelPath, RootGeneration};
 use crate::root::{
-    FileKind, InspectError, PreviousDigests, Root, SourceGone, Visit, in_words, is_passing, walk,
+    FileKind, InspectError, PreviousDigests, Root, SourceGone, Visit, in_words, is_passing,
 };
 use crate::rules::Rules;
 use crate::store::{RANGE_ROWS_MAX, StartBound, Store, StoreError};
+use crate::sweep::DirectoryMemory;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -72,6 +74,8 @@ pub struct Expected {
     pub rules: Option<Arc<Rules>>,
     /// Whether a scan of the whole tree returns skipped paths.
     pub parked: bool,
+    /// Remembers the directories, for the sweeps between scans.
+    pub directories: Option<DirectoryMemory>,
     /// The number of files so far, for progress.
     pub visited: Arc<AtomicU64>,
 }
@@ -80,7 +84,7 @@ impl Expected {
     /// A row for a file of this directory, and of these rules.
     #[must_use]
     pub fn new(epoch: RootGeneration, rules: Option<Arc<Rules>>) -> Self {
-        Self { epoch, rules, parked: true, visited: Arc::default() }
+        Self { epoch, rules, parked: true, directories: None, visited: Arc::default() }
     }
 
     fn holds(&self, path: &RelPath, mirrored: &ObjectRecord) -> bool {
@@ -197,8 +201,10 @@ pub fn reconcile(
     }
     let of = |path: &RelPath| agreed.of(path);
     let memory = remembers.then(|| PreviousDigests { of: &of, hasher: agreed.hasher() });
-    let walked =
-        walk(root, &range.start, range.depth, &wanted, memory, &mut |visit| merge.visit(&visit));
+    let directories = expected.directories.as_ref();
+    let walked = learn::learning_walk(root, range, &wanted, memory, directories, &mut |visit| {
+        merge.visit(visit)
+    });
     if remembers {
         agreed.end();
     }
@@ -269,8 +275,8 @@ impl ScanMerge<'_> {
                 }
                 self.file(path, stat)
             }
-            Visit::Directory { path } => self.directory(path),
-            Visit::Known { path, files } => self.known(path, *files),
+            Visit::Directory { path, .. } => self.directory(path),
+            Visit::Known { path, files, .. } => self.known(path, *files),
             Visit::Left { path, digest } => self.left(path, *digest),
             Visit::Skipped { path, kind } => self.special(path, *kind),
             Visit::Unreadable { path, error } => {

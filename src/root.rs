@@ -14,6 +14,7 @@ mod beneath;
 mod error;
 mod identity;
 mod links;
+mod meter;
 mod own_state;
 mod staging;
 mod stat;
@@ -28,10 +29,11 @@ pub use error::{
 };
 pub use identity::Identity;
 pub use links::FollowedPath;
+pub use meter::{LookKind, LookMeter};
 pub use own_state::OwnState;
 pub use staging::{PlaceDirectory, PlaceError, STAGING, Staging};
 pub use stat::{FileKind, Stat, is_mounted_alone, now_ns};
-pub use walk::{PreviousDigests, Visit, walk};
+pub use walk::{ListedDirectory, PreviousDigests, Visit, walk};
 
 use crate::model::{Fingerprint, RelPath};
 use beneath::{Access, Beneath, ENTRANCE, LISTING, MountOf, READING};
@@ -55,6 +57,7 @@ pub struct Root {
     access: Access,
     own_state: Option<Arc<OwnState>>,
     follows_links: bool,
+    meter: Arc<LookMeter>,
 }
 
 /// Receives one name of a listing, and its kind if the file system stores that with the name.
@@ -97,7 +100,21 @@ impl Root {
         })?;
         let access = Access::probe(dir.as_fd());
         let identity = Identity::of(&dir).map_err(failed)?;
-        Ok(Self { path: absolute, dir, identity, access, own_state: None, follows_links: false })
+        let meter = Arc::default();
+        let own_state = None;
+        Ok(Self { path: absolute, dir, identity, access, own_state, follows_links: false, meter })
+    }
+
+    /// Counts the operations of scans and sweeps in `meter`, and keeps to its limit.
+    #[must_use]
+    pub fn with_meter(self, meter: Arc<LookMeter>) -> Self {
+        Self { meter, ..self }
+    }
+
+    /// Counts the operations of scans and sweeps.
+    #[must_use]
+    pub fn meter(&self) -> &LookMeter {
+        &self.meter
     }
 
     /// Never opens a file of the state from now on, wherever it is found.
@@ -173,6 +190,31 @@ impl Root {
             Ok(stat)
         } else {
             Err(InspectError::NotBelow(Obstacle::Mount))
+        }
+    }
+
+    /// Inspects the directory `path` as the server has it now, whatever the attribute cache contains.
+    /// Waits for the limit on operations.
+    ///
+    /// # Errors
+    ///
+    /// If no directory is there, or the path leads through a link or a mount point, or permissions
+    /// prevent it.
+    pub fn look_at_directory(&self, path: &RelPath) -> Result<Stat, InspectError> {
+        self.meter.admit(LookKind::Directory);
+        let stat = match path.parent() {
+            None => stat::stat_fd_now(&self.dir)?,
+            Some(parent) if parent.is_root() => stat::stat_at_now(&self.dir, path.as_bytes())?,
+            Some(parent) => {
+                let dir = self.beneath().open(parent.as_bytes(), ENTRANCE)?;
+                stat::stat_at_now(dir, path.file_name())?
+            }
+        };
+        match stat.kind {
+            _ if !self.mount().holds(&stat) => Err(InspectError::NotBelow(Obstacle::Mount)),
+            FileKind::Directory => Ok(stat),
+            FileKind::Symlink => Err(InspectError::NotBelow(Obstacle::Link)),
+            _ => Err(InspectError::Gone),
         }
     }
 

@@ -109,6 +109,7 @@ fn watching(watch: &Watch) -> Value {
         "unreadable_directories": watch.coverage.unreadable,
         "overflows": watch.coverage.overflows,
         "compared_every_seconds": watch.interval.as_secs(),
+        "swept_every_seconds": watch.sweep.map(|interval| interval.as_secs()),
     })
 }
 

@@ -110,7 +110,7 @@ async fn directories(config: &Config, report: DiagnosisReporter<'_>) {
             let check = DirectoryCheck {
                 path: config.watch_path.clone(),
                 events: config.watch_mode != WatchMode::Poll,
-                poll_seconds: config.poll_interval.as_secs(),
+                poll_seconds: config.poll.interval.as_secs(),
                 limits: LIMITS.into(),
             };
             let mut found = Vec::new();

@@ -83,6 +83,8 @@ impl MirrorService {
         let aws = Aws::load(build::aws(config)).await?;
         let gauges =
             gauges::reader(snapshots.subscribe(), invalidation, aws.clone(), config, &writer);
+        let meter = source.meter();
+        let gauges = move || GaugeValues { poll_operations: Some(meter.counts()), ..gauges() };
         let tally = reload.tally.clone();
         telemetry
             .recorder

@@ -16,6 +16,7 @@ use crate::model::UploadRecord;
 use crate::root::Root;
 use crate::rules::Rules;
 use crate::store::{StateBinding, StateCounts, Store};
+use crate::sweep::SweepSettings;
 use crate::transfer::{BucketRecords, Transfer, TransferSettings};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -227,7 +228,7 @@ impl MirrorService {
                 tracing::error!(
                     event = "watch.failed",
                     error.message = %error,
-                    poll_interval_seconds = config.poll_interval.as_secs(),
+                    poll_interval_seconds = config.poll.interval.as_secs(),
                     "the directory cannot be watched; it is compared again and again instead"
                 );
                 None
@@ -243,9 +244,16 @@ impl MirrorService {
         let complete = is_watching
             && (config.watch_mode == WatchMode::Events || watched_dir::has_complete_events(root));
         let mode = if complete { ActiveMode::Events } else { ActiveMode::Poll };
-        let blind = config.poll_interval;
+        let blind = config.poll.interval;
         let watching = if complete { config.rescan_interval } else { blind };
-        RescanTimer { mode, blind, watching, review: config.rescan_interval }
+        let once = self.context.mode.is_once();
+        let interval = blind;
+        let full_interval = config.poll.full_interval;
+        let sweeps = full_interval > interval && !once;
+        let sweep = sweeps.then_some(SweepSettings { interval, full_interval });
+        let limit = config.poll.operations_per_second;
+        root.meter().set_limit(if once { 0 } else { limit });
+        RescanTimer { mode, blind, sweep, watching, review: config.rescan_interval }
     }
 
     fn engine(

@@ -10,7 +10,7 @@ pub(super) use binding::DirectoryRelation;
 use crate::config::{Config, WatchPathLink};
 use crate::engine::RunEnd;
 use crate::model::{RelPath, RootGeneration, SourceOrigin};
-use crate::root::{OwnState, Root, RootError};
+use crate::root::{LookMeter, OwnState, Root, RootError};
 use crate::store::StateBinding;
 use binding::{DirectoryCandidate, judge};
 use crc_fast::CrcAlgorithm;
@@ -47,6 +47,8 @@ pub(super) struct WatchedSource {
     /// The parent of the last name of `path`, opened once: only its links may change, not those of
     /// a later replacement.
     parent: OnceLock<Root>,
+    /// Counts the operations of scans and sweeps.
+    meter: Arc<LookMeter>,
 }
 
 /// A directory that may be mirrored.
@@ -76,7 +78,8 @@ impl WatchedSource {
         let path = config.watch_path.clone();
         let link = config.watch_path_link;
         let follow_links = config.follow_links;
-        Ok(Self { path, link, follow_links, own_state, parent: OnceLock::new() })
+        let meter = Arc::default();
+        Ok(Self { path, link, follow_links, own_state, parent: OnceLock::new(), meter })
     }
 
     /// Waits for a directory that may be mirrored into the target of `bound`, and calls `show` with
@@ -135,6 +138,7 @@ impl WatchedSource {
         bound: Option<&StateBinding>,
     ) -> Result<FoundDirectory, SourceUnavailable> {
         let root = Root::open(&self.path).map_err(|error| describe(&error))?;
+        let root = root.with_meter(Arc::clone(&self.meter));
         let mut root = root.following_links(self.follow_links);
         if let Some(own_state) = &self.own_state {
             root = root.without(Arc::clone(own_state)).map_err(|error| describe(&error))?;
@@ -169,6 +173,11 @@ impl WatchedSource {
         let resolved = place(root);
         let parent = place(parent);
         Ok(SourceOrigin { configured, resolved, parent })
+    }
+
+    /// Counts the operations of scans and sweeps.
+    pub(super) fn meter(&self) -> Arc<LookMeter> {
+        Arc::clone(&self.meter)
     }
 
     /// Whether a link in the path may change: then its previous target is no loss.

@@ -9,6 +9,8 @@ const LIVE: &[&Key] = &[
     &keys::RETRY_INTERVAL,
     &keys::WATCH_MODE,
     &keys::POLL_INTERVAL,
+    &keys::POLL_FULL_INTERVAL,
+    &keys::POLL_OPERATIONS,
     &keys::RESCAN_INTERVAL,
     &keys::IGNORE,
     &keys::IGNORE_DEFAULTS,

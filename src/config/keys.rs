@@ -11,6 +11,7 @@ mod bandwidth;
 mod deletions;
 mod endpoints;
 mod nearest;
+mod polling;
 mod process;
 mod requests;
 mod selection;
@@ -22,6 +23,7 @@ pub(super) use deletions::{
 };
 pub(super) use endpoints::*;
 pub(super) use nearest::{nearest, nearest_of};
+pub(super) use polling::*;
 pub(super) use process::{
     LOCK_TIMEOUT, LOG_TRANSFERS, SANDBOX, SHUTDOWN_ON_OUTAGE, SHUTDOWN_TIMEOUT, STATE_DIR,
     STATE_SURVIVES,
@@ -230,18 +232,6 @@ pub(super) const WATCH_MODE: Key = key(
     "how changes are seen; `auto` decides by the type of the file system, because events do not \
      show writes made on other nodes of NFS, EFS or FUSE",
 );
-pub(super) const POLL_INTERVAL: Key = key(
-    "poll_interval_seconds",
-    whole("seconds", 1, DAY),
-    DefaultValue::Value("30"),
-    "the pause between two full looks at the tree while polling",
-);
-pub(super) const RESCAN_INTERVAL: Key = key(
-    "rescan_interval_seconds",
-    whole("seconds", 1, 7 * DAY),
-    DefaultValue::Value("3600"),
-    "the pause between two full looks at the tree behind events, the safety net",
-);
 pub(super) const DEBOUNCE: Key = key(
     "debounce_milliseconds",
     whole("milliseconds", 0, 60_000),
@@ -388,7 +378,10 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     ),
     ("State", &[&STATE_DIR, &STATE_SURVIVES, &LOCK_TIMEOUT]),
-    ("How changes are seen", &[&WATCH_MODE, &POLL_INTERVAL, &RESCAN_INTERVAL]),
+    (
+        "How changes are seen",
+        &[&WATCH_MODE, &POLL_INTERVAL, &POLL_FULL_INTERVAL, &POLL_OPERATIONS, &RESCAN_INTERVAL],
+    ),
     ("Which files", selection::SECTION),
     ("When a file is ready", &[&DEBOUNCE, &OPEN_FILE_QUIET, &DEBOUNCE_MAX]),
     (

@@ -8,7 +8,7 @@ use super::shown::{self, ValueOrigin};
 use super::{
     AwsEndpoint, CloudFrontConfig, Config, DeletePolicy, FileLimits, LogFormat, ShutdownOnOutage,
     StateSurvives, WatchMode, WatchPathLink, aws_endpoint, bandwidth, checks, files, objects,
-    places, requests, standard,
+    places, polling, requests, standard,
 };
 use crate::model::{KeyPrefix, Shard, TransferLog};
 use crate::rules::{Checksum, CustomerKey, RuleSettings};
@@ -78,7 +78,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         expected_bucket_owner: reader.text(&keys::S3_EXPECTED_BUCKET_OWNER, checks::account),
         requester_pays: reader.boolean(&keys::S3_REQUESTER_PAYS),
         watch_mode: reader.choice(&keys::WATCH_MODE, WATCH_MODES).unwrap_or(WatchMode::Auto),
-        poll_interval: Duration::from_secs(reader.whole(&keys::POLL_INTERVAL)),
+        poll: polling::settings(reader),
         rescan_interval: Duration::from_secs(reader.whole(&keys::RESCAN_INTERVAL)),
         ignore: reader.list(&keys::IGNORE, checks::pattern),
         ignore_defaults: reader.boolean(&keys::IGNORE_DEFAULTS),

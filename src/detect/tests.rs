@@ -106,7 +106,7 @@ impl Watched {
             &|_, _| true,
             None,
             &mut |visit| {
-                if let crate::root::Visit::Directory { path } = visit {
+                if let crate::root::Visit::Directory { path, .. } = visit {
                     directories.push(path.clone());
                 }
                 std::ops::ControlFlow::Continue(())

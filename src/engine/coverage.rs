@@ -62,7 +62,12 @@ impl Engine {
             self.report.watching(watch);
         }
         self.settings.rescan_interval = watch.interval;
-        self.next_rescan = self.next_rescan.min(now.elapsed + watch.interval);
+        let mut due = now.elapsed + watch.interval;
+        if worse {
+            // Sweeps find what happens from now on, and not what has happened.
+            due = due.min(now.elapsed + watch.sweep.unwrap_or(watch.interval));
+        }
+        self.next_rescan = self.next_rescan.min(due);
         if worse {
             // No comparison that is under way counts.
             self.uncompared = Some(self.unread.tick());

@@ -357,6 +357,7 @@ impl EventLog {
                 event = "watch.mode",
                 mode = watch.mode.as_str(),
                 interval_seconds = watch.interval.as_secs(),
+                sweep_seconds = watch.sweep.map(|interval| interval.as_secs()),
                 watched = watch.coverage.watched,
                 unwatched = watch.coverage.unwatched,
                 "watching"

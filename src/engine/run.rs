@@ -6,6 +6,7 @@
 mod overlap;
 mod requests;
 mod rescan;
+mod sweeping;
 mod takeover;
 pub(super) mod tries;
 
@@ -28,6 +29,7 @@ use crate::root::Root;
 use crate::rules::Rules;
 use crate::settle::ReadyPath;
 use crate::store::{Change, CommitReceipt, StateLookup, Store, StoreError};
+use crate::sweep::Sweeper;
 use crate::threads::Threads;
 use crate::transfer::{ObjectStore, Transfer};
 use std::future::Future;
@@ -118,8 +120,7 @@ pub async fn run<S: ObjectStore>(
     mut stop: StopSignals,
 ) -> RunEnd {
     let (comparison, mut compared) = mpsc::channel(DIFFERENCES_MAX);
-    let started = Instant::now();
-    let mut work = EffectRunner::new(parts, comparison, started);
+    let mut work = EffectRunner::new(parts, comparison);
     let (detector, mut hints) = work.parts.watching.take().unzip();
     let mut publisher = Publisher::new(work.parts.snapshots.clone());
     work.start_takeover();
@@ -133,7 +134,7 @@ pub async fn run<S: ObjectStore>(
         }
         let flushed = work.answer_flushes(engine);
         let due = [engine.next_tick(), publisher.due(), flushed, handover];
-        let tick = due.into_iter().flatten().min().map(|due| started + due);
+        let tick = due.into_iter().flatten().min().map(|due| work.started + due);
         let event = tokio::select! {
             biased;
             () = &mut stop.expired => break RunEnd::Expired,
@@ -143,7 +144,7 @@ pub async fn run<S: ObjectStore>(
             }
             () = &mut stop.replaced, if !stopping && handover.is_none() => {
                 engine.hold();
-                handover = Some(started.elapsed() + HANDOVER_PATIENCE);
+                handover = Some(work.started.elapsed() + HANDOVER_PATIENCE);
                 Event::Tick
             }
             Some(request) = requests.recv() => match work.request(request, engine, &detector) {
@@ -155,10 +156,11 @@ pub async fn run<S: ObjectStore>(
                 None => continue,
             },
             next = next_hints(&mut hints) => match next {
-                Some(hints) => Event::Hinted(hints),
+                Some(hints) => work.hinted(hints),
                 None => break RunEnd::DetectorLost,
             },
             Some(event) = compared.recv(), if engine.has_room() => event,
+            event = sweeping::next_hints(&mut work.sweeper), if !stopping && engine.has_room() => event,
             () = sleep_until(tick) => Event::Tick,
         };
         publisher.note_event(&event);
@@ -167,13 +169,13 @@ pub async fn run<S: ObjectStore>(
             Event::Stop(_) | Event::Asked(EngineCommand::Flush { .. }) => {
                 events.extend(hints.iter_mut().flat_map(hints_now))
             }
-            _ => work.on_event(&event),
+            _ => events.extend(work.on_event(&event)),
         }
         events.push(event);
         if let Some(end) = work.apply_all(engine, events.drain(..)).await {
             break end;
         }
-        if handover.is_some_and(|until| engine.is_at_rest() || started.elapsed() >= until) {
+        if handover.is_some_and(|until| engine.is_at_rest() || work.started.elapsed() >= until) {
             work.waiting.refuse(ControlError::Reconfigured);
             break RunEnd::Replaced;
         }
@@ -218,12 +220,17 @@ struct EffectRunner<S> {
     waiting: FlushWaiters,
     /// When flushes are looked after next.
     next_check: Duration,
+    /// Sweeps between scans, if events may not report every change.
+    sweeper: Option<Sweeper>,
 }
 
 impl<S: ObjectStore> EffectRunner<S> {
-    fn new(parts: LoopInputs<S>, comparison: mpsc::Sender<Event>, started: Instant) -> Self {
+    fn new(parts: LoopInputs<S>, comparison: mpsc::Sender<Event>) -> Self {
+        let started = Instant::now();
+        let sweeper = sweeping::start(&parts, started);
         Self {
             parts,
+            sweeper,
             comparison,
             tasks: JoinSet::new(),
             started,
@@ -240,7 +247,8 @@ impl<S: ObjectStore> EffectRunner<S> {
         publisher: &mut Publisher,
         detector: Option<&Detector>,
     ) -> Option<RunEnd> {
-        let watch = self.parts.rescan.watch(detector);
+        self.adapt_sweeps(engine, detector);
+        let watch = self.parts.rescan.watch(detector, self.sweeper.as_ref());
         let watched = (engine.watch() != watch).then_some(Event::Watched(watch));
         let requests = self.parts.transfer.concurrency();
         let allowed = (engine.concurrency() != requests).then_some(Event::Concurrency(requests));
@@ -258,10 +266,11 @@ impl<S: ObjectStore> EffectRunner<S> {
     }
 
     /// Does what an event entails whatever the engine makes of it.
-    fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) -> Option<Event> {
         if let Event::Reviewed { again: true } = event {
             self.relist_later();
         }
+        self.note_for_sweeps(event)
     }
 
     /// Has the engine say what to do about `events`, and does it.
@@ -329,11 +338,12 @@ impl<S: ObjectStore> EffectRunner<S> {
 
     fn compare(&mut self, range: ScanScope) {
         let LoopInputs { root, filter, store, epoch, reapply, .. } = &self.parts;
+        let directories = self.sweeper.as_ref().map(|sweeper| sweeper.memory().clone());
         let comparison = ScanTask {
             root: Arc::clone(root),
             store: store.clone(),
             filter: Arc::clone(filter),
-            expected: Expected::new(*epoch, reapply.clone()),
+            expected: Expected { directories, ..Expected::new(*epoch, reapply.clone()) },
             range,
         };
         let to = self.comparison.clone();

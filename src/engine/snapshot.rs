@@ -103,6 +103,8 @@ pub struct Watch {
     pub coverage: Coverage,
     /// Time between two comparisons of the whole tree.
     pub interval: Duration,
+    /// Time between two sweeps, if there are any.
+    pub sweep: Option<Duration>,
 }
 
 /// The ways of seeing changes.

@@ -99,6 +99,18 @@ pub(super) fn stat_at(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<Stat> {
     rustix::fs::statx(dir, name, flags, WANTED).map(|statx| read(&statx))
 }
 
+/// Inspects `name` in `dir` as the server has it now, whatever the attribute cache contains.
+pub(super) fn stat_at_now(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<Stat> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(dir, name, flags, WANTED).map(|statx| read(&statx))
+}
+
+/// Inspects an open directory as the server has it now, whatever the attribute cache contains.
+pub(super) fn stat_fd_now(dir: impl AsFd) -> rustix::io::Result<Stat> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(dir, c"", flags, WANTED).map(|statx| read(&statx))
+}
+
 /// Inspects an open file or directory.
 pub(super) fn stat_fd(file: impl AsFd) -> rustix::io::Result<Stat> {
     rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, WANTED).map(|statx| read(&statx))

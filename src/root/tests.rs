@@ -46,12 +46,12 @@ fn walked(root: &Root, start: &str, depth: Depth) -> Vec<String> {
         &mut |visit| {
             seen.push(match visit {
                 Visit::File { path, stat, .. } => format!("{path} {}", stat.fingerprint.size),
-                Visit::Directory { path } => format!("{path}/"),
+                Visit::Directory { path, .. } => format!("{path}/"),
                 Visit::Skipped { path, kind } => format!("{path} {kind:?}"),
                 Visit::Unreadable { path, error } => format!("{path} {:?}", error.kind()),
                 Visit::Mount { path } => format!("{path} mount"),
                 Visit::OwnState { path } => format!("{path} state"),
-                Visit::Known { path, files } => format!("{path} known, {files}"),
+                Visit::Known { path, files, .. } => format!("{path} known, {files}"),
                 Visit::Left { .. } => return ControlFlow::Continue(()),
             });
             ControlFlow::Continue(())
@@ -261,7 +261,7 @@ fn a_walk_visits_in_the_order_of_paths() {
         let mut seen = Vec::new();
         walk(&root, &RelPath::root(), Depth::Whole, &|_, _| true, None, &mut |visit| {
             match visit {
-                Visit::File { path, .. } | Visit::Directory { path } => seen.push(path.clone()),
+                Visit::File { path, .. } | Visit::Directory { path, .. } => seen.push(path.clone()),
                 Visit::Left { .. } => {}
                 other => panic!("{other:?}"),
             }

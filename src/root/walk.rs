@@ -11,12 +11,12 @@
 
 use super::error::{InspectError, Obstacle};
 use super::stat::{FileKind, Stat, stat_at, stat_fd};
-use super::{FollowedPath, Root, list_fd};
+use super::{FollowedPath, LookKind, Root, list_fd};
 use crate::model::{Depth, Fingerprint, RelPath};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher as _, RandomState};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -37,6 +37,8 @@ pub enum Visit<'a> {
     Directory {
         /// Its path.
         path: &'a RelPath,
+        /// What it was before it was listed; `None` if it is not entered.
+        listed: Option<&'a ListedDirectory>,
     },
     /// A directory that equals that of an earlier walk, by names and files. Only its subdirectories
     /// follow.
@@ -45,6 +47,8 @@ pub enum Visit<'a> {
         path: &'a RelPath,
         /// The number of regular files in it.
         files: u64,
+        /// What it was before it was listed.
+        listed: Option<&'a ListedDirectory>,
     },
     /// Everything in and below a directory was visited.
     Left {
@@ -80,6 +84,17 @@ pub enum Visit<'a> {
         /// Its path.
         path: &'a RelPath,
     },
+}
+
+/// A directory that was listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedDirectory {
+    /// Its attributes before the listing: whatever changes afterwards changes these too.
+    pub before: Stat,
+    /// A digest of its names.
+    pub names: u64,
+    /// The number of its names.
+    pub entries: usize,
 }
 
 /// Maximum number of open directories of one walk. Deeper down, the topmost one is closed, and
@@ -218,7 +233,7 @@ impl Walk<'_> {
                     return (self.visit)(Visit::Skipped { path, kind });
                 }
             }
-            let stat = match stat_at(dir, path.file_name()) {
+            let stat = match self.look_at_file(dir, path.file_name()) {
                 Err(Errno::NOENT) => {
                     self.is_not_all();
                     return ControlFlow::Continue(());
@@ -235,7 +250,7 @@ impl Walk<'_> {
                     return (self.visit)(Visit::File { path, stat: &stat, leads: &[] });
                 }
                 (Some(FileKind::Directory), FileKind::Directory) if depth == Depth::Entries => {
-                    return (self.visit)(Visit::Directory { path });
+                    return (self.visit)(Visit::Directory { path, listed: None });
                 }
                 // Its kind differs from the listing, or the listing has none.
                 (_, found) => kind = Some(found),
@@ -272,6 +287,8 @@ impl Walk<'_> {
     /// Lists the open directory `path`, which becomes the deepest level.
     fn enter(&mut self, path: RelPath, dir: OwnedFd) -> ControlFlow<()> {
         let mut names = Names::default();
+        self.root.meter().admit(LookKind::List);
+        let before = stat_fd(&dir);
         let listed = list_fd(&dir, &mut |name, kind| {
             names.push(name, kind);
             ControlFlow::Continue(())
@@ -286,13 +303,20 @@ impl Walk<'_> {
             Err(errno) => return self.refused(&path, errno.into()),
         }
         names.sort();
+        let describe = |before| ListedDirectory {
+            before,
+            names: names.digest(),
+            entries: names.entries.len(),
+        };
+        let described = before.ok().map(describe);
+        let listed = described.as_ref();
         let mut digest = self.memory.map(|memory| Digest::new(memory.hasher, &path));
         if self.is_known(&path, &dir, &names) {
             digest = None;
             let files = names.keep_directories();
-            (self.visit)(Visit::Known { path: &path, files })?;
+            (self.visit)(Visit::Known { path: &path, files, listed })?;
         } else {
-            (self.visit)(Visit::Directory { path: &path })?;
+            (self.visit)(Visit::Directory { path: &path, listed })?;
         }
         self.levels.push(WalkLevel { path, names, dir: Some(dir), identity: None, digest });
         if let Some(shallowest) = self.levels.len().checked_sub(OPEN_DIRECTORIES_MAX + 1) {
@@ -322,7 +346,7 @@ impl Walk<'_> {
         for (name, kind) in names.rest() {
             match kind {
                 Some(FileKind::Directory) => digest.add(name, None),
-                Some(FileKind::File) => match stat_at(dir, name) {
+                Some(FileKind::File) => match self.look_at_file(dir, name) {
                     Ok(stat) if stat.kind == FileKind::File && self.root.mount().holds(&stat) => {
                         digest.add(name, Some(&stat.fingerprint));
                     }
@@ -332,6 +356,11 @@ impl Walk<'_> {
             }
         }
         digest.finish() == earlier
+    }
+
+    fn look_at_file(&self, dir: &OwnedFd, name: &[u8]) -> Result<Stat, Errno> {
+        self.root.meter().admit(LookKind::File);
+        stat_at(dir, name)
     }
 
     /// Adds the entry `path` of the deepest level to its digest: a directory, or a file with this
@@ -429,6 +458,16 @@ impl Names {
     /// The names that [`next`](Self::next) will return.
     fn rest(&self) -> impl Iterator<Item = (&[u8], Option<FileKind>)> {
         self.entries.iter().rev().map(|entry| (entry.name(&self.bytes), entry.kind))
+    }
+
+    /// The digest of the names, which are sorted.
+    fn digest(&self) -> u64 {
+        let mut digest = DefaultHasher::new();
+        for (name, _) in self.rest() {
+            digest.write(name);
+            digest.write_u8(b'/');
+        }
+        digest.finish()
     }
 
     /// Drops all names but directories, and returns the number of dropped ones.

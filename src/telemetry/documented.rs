@@ -129,6 +129,7 @@ fn full_levels() -> GaugeValues {
         unwatched: Some(1),
         watch_limit: Some(1),
         overflows: Some(1),
+        poll_operations: Some([("directory", 1), ("list", 1), ("file", 1)]),
         shard: Some((1, 3)),
         state_bytes: Some(1),
         state_available: Some(1),

@@ -52,6 +52,8 @@ pub struct GaugeValues {
     pub watch_limit: Option<u64>,
     /// Overflows since the start.
     pub overflows: Option<u64>,
+    /// The operations of scans and sweeps on the file system, by kind.
+    pub poll_operations: Option<[(&'static str, u64); 3]>,
     /// The index of the shard, and the shard count.
     pub shard: Option<(u16, u16)>,
     /// Bytes of the state on disk.
@@ -84,6 +86,14 @@ fn observe_gaps(meter: &Meter, levels: &GaugeSource) {
         let Some(gaps) = &levels.gaps else { return };
         for (reason, count) in gaps.iter() {
             observer.observe(count, &labels(&[("reason", reason.as_str())]));
+        }
+    });
+}
+
+fn observe_polling(meter: &Meter, levels: &GaugeSource) {
+    counter(meter, &table::POLL_OPERATIONS, levels, |levels, observer| {
+        for (kind, operations) in levels.poll_operations.into_iter().flatten() {
+            observer.observe(operations, &labels(&[("kind", kind)]));
         }
     });
 }
@@ -140,6 +150,7 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> GaugeValues + Send + S
             observer.observe(paths, &labels(&[("result", result)]));
         }
     });
+    observe_polling(meter, &levels);
     counter(meter, &table::CREDENTIALS_RENEWALS, &levels, |levels, observer| {
         let Some((worked, failed)) = levels.credentials_renewals else { return };
         observer.observe(worked, &labels(&[("result", "success")]));

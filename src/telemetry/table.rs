@@ -94,6 +94,8 @@ const GAP: Label = Label {
     values: &["unreadable", "unlisted", "unwatched", "restless", "held", "over-limit", "skipped"],
 };
 const MODE: Label = Label { name: "mode", values: &["events", "poll"] };
+/// The operations of scans and sweeps on the file system.
+const POLL_KIND: Label = Label { name: "kind", values: &["directory", "list", "file"] };
 const OUTAGE: Label = Label { name: "class", values: &["unavailable", "throttled", "refused"] };
 const DRIFT: Label = Label { name: "kind", values: &["new", "changed", "gone", "unreadable"] };
 
@@ -173,6 +175,8 @@ table! {
         "Watches that the kernel allows this user, fs.inotify.max_user_watches.";
     WATCH_OVERFLOWS: "watch_overflows_total", InstrumentKind::Counter, "{overflow}", [],
         "Overflows of the kernel's queue of events; each is followed by a comparison.";
+    POLL_OPERATIONS: "poll_operations_total", InstrumentKind::Counter, "{operation}", [POLL_KIND],
+        "Operations of sweeps and scans on the file system, by kind; network file systems may bill each.";
     RECONCILE_DURATION: "reconcile_duration_seconds", InstrumentKind::Histogram(RECONCILE), "s", [],
         "Time of a comparison of the whole directory with the record.";
     RECONCILE_DRIFT: "reconcile_drift_files", InstrumentKind::Gauge, "{file}", [DRIFT],

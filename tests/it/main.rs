@@ -58,6 +58,7 @@ mod startup;
 mod state;
 mod steering;
 mod survival;
+mod sweep;
 mod termination;
 mod tidy;
 mod timeouts;

@@ -106,7 +106,7 @@ fn a_file_system_that_others_may_write_to_is_polled_and_its_events_are_taken_all
     world.tree.write("file", "content");
     let daemon = world.start().ready();
     let mode = daemon.wait_for("watch.mode");
-    assert_eq!((mode.text("mode"), mode.number("interval_seconds")), ("poll", Some(1)));
+    assert_eq!((mode.text("mode"), mode.number("sweep_seconds")), ("poll", Some(1)));
     world.wait_until_done();
     daemon.stop();
     world.set("poll_interval_seconds", "3600");
@@ -125,6 +125,8 @@ fn links_fifos_and_sockets_are_counted_and_named_once() {
     let mut world = World::new();
     world.set("watch_mode", "poll");
     world.set("poll_interval_seconds", "1");
+    // Full scans only.
+    world.set("poll_full_interval_seconds", "1");
     world.tree.write("folder/file", "content");
     symlink("file", world.tree.path("folder/link")).expect("made");
     drop(UnixListener::bind(world.tree.path("socket")).expect("bound"));

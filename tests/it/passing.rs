@@ -149,11 +149,12 @@ fn a_watch_limit_that_is_reached_at_work_is_compared_soon_and_watched_when_it_is
     });
     // Within the interval, not within the hour.
     world.wait_until_done();
-    assert_eq!(endpoints.status()["watch"]["compared_every_seconds"], 2);
+    assert_eq!(endpoints.status()["watch"]["swept_every_seconds"], 2);
     until("a comparison has confirmed it", || endpoints.status()["in_sync"] == true);
     world.namespace().limit("max_inotify_watches", 10_000);
     until("all are watched", || endpoints.status()["watch"]["unwatched_directories"] == 0);
     assert_eq!(endpoints.status()["watch"]["compared_every_seconds"], 3_600);
+    assert!(endpoints.status()["watch"]["swept_every_seconds"].is_null());
     world.tree.write("07/third", "by an event");
     world.wait_for_object("07/third", "by an event");
     daemon.stop();

@@ -25,7 +25,11 @@ fn the_defaults_are_those_of_the_contract() {
         requester_pays: false,
         customer_key: None,
         watch_mode: WatchMode::Auto,
-        poll_interval: Duration::from_secs(30),
+        poll: PollSettings {
+            interval: Duration::from_secs(30),
+            full_interval: Duration::from_secs(900),
+            operations_per_second: 0,
+        },
         rescan_interval: Duration::from_secs(3600),
         ignore: vec![],
         ignore_defaults: true,

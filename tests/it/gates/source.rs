@@ -60,6 +60,8 @@ fn on_a_volume() -> Option<(World, PathBuf)> {
     world.namespace().mount_memory("size=16m", &volume);
     world.namespace().mount(&volume, &world.watch_path());
     world.set("poll_interval_seconds", POLL);
+    // Files that are overwritten in place change no directory.
+    world.set("poll_full_interval_seconds", "2");
     Some((world, volume))
 }
 
