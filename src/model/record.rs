@@ -116,10 +116,6 @@ pub struct Version {
 }
 
 impl Version {
-    /// Stands for whatever an unanswered attempt sent before another directory was watched: it puts
-    /// the object in doubt, and is no reason to delete it.
-    pub const OF_ANOTHER_DIRECTORY: Self = Self { size: u64::MAX, mtime_ns: i64::MIN };
-
     /// The version that an inspection found.
     #[must_use]
     pub fn of(fingerprint: &Fingerprint) -> Self {

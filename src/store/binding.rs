@@ -2,8 +2,8 @@
 
 use super::rows::{ORIGIN, bad};
 use super::{StateBinding, StateCounts};
-use crate::model::{OverlapSign, RootGeneration, SourceOrigin, Version};
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::model::{OverlapSign, RootGeneration, SourceOrigin};
+use rusqlite::{Connection, OptionalExtension};
 
 /// Writes the binding. Another directory invalidates the queue.
 pub(super) fn bind(
@@ -46,19 +46,15 @@ pub(super) fn bind(
     Ok(())
 }
 
-/// Invalidates the queue of another directory. Its entries were decided about files that the
-/// present directory knows nothing about. A delete becomes a put, which inspects the path again. An
-/// attempt without a response no longer makes an object ours, unless there is another record of it:
-/// a scan finds what exists. That attempt was not of a file of the present directory, so that it is
-/// no reason to delete the object.
+/// Removes the queue of another directory: its entries were decided about files that the present
+/// directory knows nothing about, and a scan decides anew. An attempt without a response puts the
+/// object in doubt, so that its record goes as well: the object stays, and an upload of a file of
+/// the present directory compares it first.
 fn invalidate_queue(connection: &Connection, counts: &mut StateCounts) -> rusqlite::Result<()> {
-    let unrecorded = "DELETE FROM pending WHERE path NOT IN (SELECT path FROM mirrored)";
-    connection.prepare_cached(unrecorded)?.execute([])?;
-    let deletes = "UPDATE pending SET operation = 'put', moved = 0 WHERE operation = 'delete'";
-    connection.prepare_cached(deletes)?.execute([])?;
-    let Version { size, mtime_ns } = Version::OF_ANOTHER_DIRECTORY;
-    let sent = "UPDATE pending SET sent_size = ?1, sent_mtime_ns = ?2 WHERE sent_size IS NOT NULL";
-    connection.prepare_cached(sent)?.execute(params![size.cast_signed(), mtime_ns])?;
+    let doubtful = "DELETE FROM mirrored \
+         WHERE path IN (SELECT path FROM pending WHERE sent_size IS NOT NULL)";
+    connection.prepare_cached(doubtful)?.execute([])?;
+    connection.prepare_cached("DELETE FROM pending")?.execute([])?;
     *counts = super::rows::counts(connection)?;
     Ok(())
 }

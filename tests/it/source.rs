@@ -166,6 +166,33 @@ fn what_was_sent_without_an_answer_is_not_deleted_for_another_directory() {
 }
 
 #[test]
+fn uploads_without_an_answer_over_objects_of_another_directory_delete_none_of_them() {
+    let world = World::new();
+    world.tree.fill("folder", 300);
+    let daemon = world.start().ready();
+    world.wait_until_done();
+    let lost = world.server.fail(Rule::new(Action::LoseReply).on("PutObject"));
+    for number in 0..300 {
+        world.tree.write(format!("folder/{number:04}"), "changed");
+    }
+    until("each is in doubt", || world.waiting().len() == 300);
+    daemon.wait_for_file("upload.failed", "folder/0299");
+    daemon.kill();
+    let root = world.tree.root();
+    fs::rename(root, world.beside("away")).expect("renamed");
+    fs::create_dir(root).expect("made");
+    world.tree.write("other", "of another volume");
+    world.server.faults().remove(lost);
+    // The first scan and attempts at what waits run side by side.
+    let daemon = world.start();
+    daemon.wait_for("source.changed");
+    world.wait_for_object("other", "of another volume");
+    until("the queue is empty", || world.waiting().is_empty());
+    assert_eq!(world.deleted(), [""; 0]);
+    daemon.stop();
+}
+
+#[test]
 fn it_waits_for_a_directory_that_is_not_there_yet() {
     let world = World::new();
     fs::remove_dir(world.tree.root()).expect("removed");

@@ -170,20 +170,19 @@ impl World {
     fn watch_another_directory(&mut self) {
         self.epoch.0 += 1;
         self.state.add(Change::Bound(binding(self.epoch, true)));
-        let recorded = self.state.recorded().mirrored.clone();
-        self.pending.retain(|path, _| recorded.contains_key(path));
-        for row in self.pending.values_mut() {
-            row.operation = Operation::Put;
-            row.sent = row.sent.map(|_| Version::OF_ANOTHER_DIRECTORY);
+        let doubtful = self.pending.values().filter(|row| row.sent.is_some());
+        let doubtful: Vec<_> = doubtful.map(|row| row.path.clone()).collect();
+        for path in doubtful {
+            self.state.add(Change::Forgotten(path));
         }
+        let recorded = self.state.recorded().mirrored.clone();
+        self.pending.clear();
         let is_recorded = |key: &str, etag: &String| {
             recorded.get(&path(key)).is_some_and(|row| row.etag.as_ref() == Some(etag))
         };
         let unknown = self.store.ours().into_iter().filter(|(key, etag)| !is_recorded(key, etag));
         self.of_other_directories.extend(unknown);
         self.queue = empty_queue();
-        self.queue.begin_refill();
-        self.queue.refill(self.pending.values().cloned().collect());
         self.begin_instance(true);
         self.decide_all();
     }

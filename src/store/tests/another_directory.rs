@@ -21,25 +21,24 @@ async fn what_waits_of_another_directory_deletes_nothing() {
     };
     let sent = Some(Version { size: 1, mtime_ns: 1 });
     let row = |name, operation| Change::Queue(QueueRow { operation, sent, ..pending(name, 0) });
+    let queued = |name| Change::Queue(QueueRow { sent: None, ..pending(name, 0) });
     let changes = vec![
         bound(1),
-        Change::Mirrored(path("recorded"), mirrored(1)),
-        row("recorded", Operation::Delete),
+        Change::Mirrored(path("doubtful"), mirrored(1)),
+        Change::Mirrored(path("certain"), mirrored(1)),
+        row("doubtful", Operation::Delete),
+        queued("certain"),
         row("delete", Operation::Delete),
         row("put", Operation::Put),
     ];
     store.write(changes).await.expect("written");
     let counts = store.write(vec![bound(1)]).await.expect("written");
-    assert_eq!((counts.pending, counts.deletes), (3, 2), "the same directory changes nothing");
+    assert_eq!((counts.pending, counts.deletes), (4, 2), "the same directory changes nothing");
 
     let counts = store.write(vec![bound(2)]).await.expect("written");
-    assert_eq!((counts.mirrored, counts.pending, counts.deletes), (1, 1, 0));
-    let (rows, _) = store.due(9).await.expect("read");
-    // The doubt about an object is kept, and that it is not of this directory's files.
-    let sent = Some(Version::OF_ANOTHER_DIRECTORY);
-    let expected = (path("recorded"), Operation::Put, sent);
-    assert_eq!(
-        rows.into_iter().map(|row| (row.path, row.operation, row.sent)).next(),
-        Some(expected)
-    );
+    // What an attempt was made at, without a response, is no longer known as it is.
+    assert_eq!((counts.mirrored, counts.pending, counts.deletes), (1, 0, 0));
+    let question = StateLookup::of(path("certain"));
+    let known = store.known(vec![question]).await.expect("read");
+    assert!(known[0].mirrored.is_some() && known[0].pending.is_none());
 }
