@@ -241,10 +241,10 @@ def unchanged(scene: Scene) -> Result:
         (work, "0 S3 requests", str(requests), verdict(requests == 0)),
         (work, "memory at rest ≤ 120 MiB", f"{at_rest:.1f} MiB", verdict(at_rest <= 120)),
     ]
-    return told_unchanged(theirs, once, started), targets
+    return format_unchanged(theirs, once, started), targets
 
 
-def told_unchanged(theirs: list[float], once: list[Cost], started: list[Started]) -> str:
+def format_unchanged(theirs: list[float], once: list[Cost], started: list[Started]) -> str:
     rows = [("`find -printf '%p %s %T@'`", spread(theirs), "1", "")]
     for what, used, memory in (
         ("the hourly comparison", [one.rescan for one in started], [one.growth for one in started]),

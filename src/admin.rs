@@ -34,8 +34,8 @@ mod status_file;
 
 use crate::engine::control::Control;
 use crate::engine::snapshot::Snapshot;
+use crate::exclusivity::DeleteGuard;
 use crate::model::{BandwidthSchedule, Shard, UnixMillis};
-use crate::writer::DeleteGuard;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -88,7 +88,7 @@ pub struct ConfigurationStatus {
 impl ConfigurationStatus {
     /// Settings that equal those of the file.
     #[must_use]
-    pub fn of(settings: Vec<ShownSetting>, bandwidth: BandwidthSchedule) -> Self {
+    pub fn from_settings(settings: Vec<ShownSetting>, bandwidth: BandwidthSchedule) -> Self {
         Self { settings, problem: None, bandwidth }
     }
 }

@@ -14,14 +14,13 @@
 
 mod announce;
 mod build;
+mod commands;
 mod confinement;
-mod doctoring;
 mod endpoints;
 mod gauges;
 mod instance;
 mod invalidation;
 mod lease;
-mod looking;
 mod memory_limit;
 mod mirror;
 mod new_config;
@@ -29,7 +28,6 @@ mod outcome;
 mod progress;
 mod reload;
 mod request_limit;
-mod restoring;
 mod session;
 mod shutdown_steps;
 mod survival;
@@ -37,11 +35,9 @@ mod takeover;
 pub mod termination;
 mod watched_dir;
 
+pub use commands::{RestoreRequest, doctor, plan, restore, verify};
 pub use confinement::{ConfinementError, confine_process};
-pub use doctoring::doctor;
-pub use looking::{plan, verify};
 pub use reload::config_mount_warning;
-pub use restoring::{RestoreRequest, restore};
 
 use crate::admin;
 use crate::aws::HttpError;

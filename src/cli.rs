@@ -164,9 +164,9 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it asks the running daemon, and needs to know no more than where.
+    /// Whether the command is a request to the running daemon: it needs no other setting than the address.
     #[must_use]
-    pub fn asks(&self) -> bool {
+    pub fn is_client_command(&self) -> bool {
         match self {
             Self::Run | Self::Once { .. } => false,
             Self::CheckConfig { .. } | Self::Doctor { .. } => false,
@@ -338,7 +338,7 @@ impl Cli {
 /// # Errors
 ///
 /// All errors, and the file for the termination message.
-pub fn load_or_tell(sources: &ConfigSources) -> Result<LoadedConfig, Problems> {
+pub fn load_or_report(sources: &ConfigSources) -> Result<LoadedConfig, Problems> {
     load(sources).inspect_err(refuse)
 }
 

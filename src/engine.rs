@@ -334,7 +334,7 @@ impl Engine {
             let from = from.clone();
             let at = now.elapsed;
             let fresh = lease.lane != Lane::Backlog;
-            self.settle.remind(from, WriteState::Gone, at, FlushGeneration::MAX, fresh);
+            self.settle.ensure_scheduled(from, WriteState::Gone, at, FlushGeneration::MAX, fresh);
         }
         if ended.look_again {
             // What changed under the read is being written; what was hinted meanwhile is settled by
@@ -348,12 +348,12 @@ impl Engine {
                     let activity = if ended.closed { WriteState::Done } else { WriteState::Found };
                     let mark = ended.mark;
                     let fresh = ended.fresh;
-                    self.settle.remind(path.clone(), activity, now.elapsed, mark, fresh);
+                    self.settle.ensure_scheduled(path.clone(), activity, now.elapsed, mark, fresh);
                 }
             }
         }
         let invalidate = self.settings.invalidate.as_ref();
-        let trace = self.settings.tracing.of_row(&lease.pending);
+        let trace = self.settings.tracing.trace_for_entry(&lease.pending);
         let context = trace.exported(lease.pending.attempts > 1);
         self.changes.extend(changes::stale(invalidate, lease, outcome, context, wall));
         self.changes.extend(ended.changes);
@@ -372,7 +372,7 @@ impl Engine {
         let rest = self.settings.settle.writing;
         let fresh = false;
         let rested = ReadyPath { path, activity, since, fresh, overdue: false, rest, mark };
-        self.settle.put_back(rested, now.elapsed + wait);
+        self.settle.requeue(rested, now.elapsed + wait);
     }
 
     /// Starts whatever can be started.

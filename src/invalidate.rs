@@ -16,16 +16,16 @@
 //! - No more paths are created in a month than the operator allows.
 
 mod batch;
-mod bucket;
 mod cloudfront;
+mod invalidator;
 mod observe;
 mod path;
-mod port;
 mod run;
+mod token_bucket;
 
 pub use batch::BatchSettings;
 pub use cloudfront::CloudFrontInvalidator;
+pub use invalidator::{InvalidateError, Invalidator, RequestStatus, ResponseMeta, RetryKind};
 pub use observe::{InvalidationObserver, InvalidationRequest, InvalidationTotals, WorkerStatus};
 pub use path::Addresses;
-pub use port::{InvalidateError, Invalidator, RequestStatus, ResponseMeta, RetryKind};
 pub use run::{InvalidationWorker, WorkerPhase, WorkerSettings};

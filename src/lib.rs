@@ -12,33 +12,35 @@
 //! file, its object record in the state, and the policy. The [engine] owns the core state and runs
 //! the loop; it sends work to the other modules.
 //!
-//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [cover],
-//! [queue] and [writer] decide and do no I/O. [root], [look], [reconcile] and [detect] read the
-//! directory, [store] holds the state, [transfer] sends requests to S3 and [invalidate] to
+//! In reading order: [model] is the vocabulary. [filter], [rules], [settle], [plan], [path_cover],
+//! [queue] and [exclusivity] decide and do no I/O. [root], [look], [reconcile] and [detect] read
+//! the directory, [store] holds the state, [transfer] sends requests to S3 and [invalidate] to
 //! CloudFront, both through [aws]. [engine] connects them, [app] builds them from the [config];
-//! [cli] and `main` are the entry points. [verify] compares directory, state and bucket,
-//! and [restore] brings objects back into the directory.
+//! [cli] and `main` are the entry points. [verify] compares directory, state and bucket, and
+//! [restore] brings objects back into the directory.
 
 pub mod admin;
 pub mod app;
 pub mod aws;
+pub mod blocking_pool;
 pub mod cli;
 mod clock;
 pub mod config;
-pub mod cover;
 pub mod detect;
-pub mod doctor;
 #[cfg(test)]
-mod documented;
+mod docs_test;
+pub mod doctor;
 pub mod endpoint_url;
 pub mod endpoints_file;
 pub mod engine;
 mod error_causes;
 pub mod escape;
+pub mod exclusivity;
 pub mod filter;
 pub mod invalidate;
 pub mod look;
 pub mod model;
+pub mod path_cover;
 pub mod plan;
 pub mod queue;
 pub mod reconcile;
@@ -53,8 +55,6 @@ pub mod shutdown;
 pub mod store;
 pub mod sweep;
 pub mod telemetry;
-pub mod threads;
 pub mod transfer;
 pub mod unix_socket;
 pub mod verify;
-pub mod writer;

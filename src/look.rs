@@ -60,7 +60,7 @@ impl Inspection {
 
     /// An inspection of tests, at the start of the wall clock.
     #[cfg(test)]
-    pub(crate) fn of_state(rested: ReadyPath, observed: FileState) -> Self {
+    pub(crate) fn from_state(rested: ReadyPath, observed: FileState) -> Self {
         Self { at_ns: 0, observed, ..Self::new(rested) }
     }
 

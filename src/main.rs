@@ -85,10 +85,10 @@ fn serve(cli: &Cli) -> Exit {
         Err(error) => return unexpected(&error),
     };
     let sources = cli.sources(std::env::vars_os().collect(), working_directory);
-    if command.asks() {
+    if command.is_client_command() {
         return cli::call(cli, &command, &sources);
     }
-    let loaded = match cli::load_or_tell(&sources) {
+    let loaded = match cli::load_or_report(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse_configuration(&problems, runs),
     };

@@ -109,16 +109,19 @@ mod tests {
     const POLICY: Policy = Policy { propagate_deletes: true, epoch: RootGeneration(2) };
 
     fn file() -> Fingerprint {
-        Fingerprint::of_size(3)
+        Fingerprint::with_size(3)
     }
 
     fn mirrored() -> ObjectRecord {
-        ObjectRecord::of_file(file(), RootGeneration(2))
+        ObjectRecord::from_file(file(), RootGeneration(2))
     }
 
     fn put_pending(sent: Option<Version>) -> QueueRow {
         let path = RelPath::new(b"a").expect("a proper path");
-        QueueRow { sent, ..QueueRow::new(path, Operation::Put, Version::of(&file()), 0) }
+        QueueRow {
+            sent,
+            ..QueueRow::new(path, Operation::Put, Version::from_fingerprint(&file()), 0)
+        }
     }
 
     #[test]
@@ -177,7 +180,7 @@ mod tests {
         );
         let delete = Decision::Do(Operation::Delete, "gone");
         assert_eq!(plan(&gone, Some(&mirrored()), None, None, POLICY), delete);
-        let sent = put_pending(Some(Version::of(&file())));
+        let sent = put_pending(Some(Version::from_fingerprint(&file())));
         assert_eq!(plan(&gone, None, Some(&sent), None, POLICY), delete);
     }
 
@@ -191,7 +194,7 @@ mod tests {
     #[test]
     fn what_this_directory_may_have_put_in_the_place_of_another_ones_object_is_deleted() {
         let before = ObjectRecord { epoch: RootGeneration(1), ..mirrored() };
-        let sent = put_pending(Some(Version::of(&file())));
+        let sent = put_pending(Some(Version::from_fingerprint(&file())));
         let decision = plan(&FileState::Absent, Some(&before), Some(&sent), None, POLICY);
         assert_eq!(decision, Decision::Do(Operation::Delete, "gone"));
     }

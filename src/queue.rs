@@ -435,7 +435,7 @@ impl Queue {
         }
         let change = Change::Queue(row.clone());
         entry.failed = Some(failure.class);
-        entry.rank = Rank::of(&entry.pending, entry.fresh, now);
+        entry.rank = Rank::from_entry(&entry.pending, entry.fresh, now);
         entry.state = RowState::Waiting;
         self.window.insert(entry);
         change

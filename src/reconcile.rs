@@ -199,7 +199,7 @@ pub fn reconcile(
     if remembers {
         agreed.begin(agreed.hasher().hash_one((expected.epoch.0, filter.digest())));
     }
-    let of = |path: &RelPath| agreed.of(path);
+    let of = |path: &RelPath| agreed.digest(path);
     let memory = remembers.then(|| PreviousDigests { of: &of, hasher: agreed.hasher() });
     let directories = expected.directories.as_ref();
     let walked = learn::learning_walk(root, range, &wanted, memory, directories, &mut |visit| {

@@ -156,7 +156,7 @@ pub async fn log_previous_report(path: &Path) {
 
 /// Keeps the file up to date after each change of `news`, until its sender is dropped; then writes
 /// it a last time.
-pub async fn keep<T>(settings: ReportNames, store: Store, mut news: watch::Receiver<T>) {
+pub async fn keep_report<T>(settings: ReportNames, store: Store, mut news: watch::Receiver<T>) {
     let mut file = FilePublisher::new(OwnFile::new(settings.path.clone(), settings.readers));
     loop {
         let changed = news.changed().await;
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_bounded_and_tells_of_the_rest() {
+    async fn the_report_is_bounded_and_has_the_number_of_the_rest() {
         let view = view_of(10_003).await;
         assert_eq!((&view["shown"], &view["not_shown"]), (&10_000.into(), &3.into()));
     }

@@ -99,7 +99,7 @@ impl Root {
             errno => failed(errno.into()),
         })?;
         let access = Access::probe(dir.as_fd());
-        let identity = Identity::of(&dir).map_err(failed)?;
+        let identity = Identity::from_fd(&dir).map_err(failed)?;
         let meter = Arc::default();
         let own_state = None;
         Ok(Self { path: absolute, dir, identity, access, own_state, follows_links: false, meter })

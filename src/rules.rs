@@ -111,7 +111,7 @@ impl Rules {
             mime_guess::from_path(path.as_path()).first_raw().unwrap_or(UNKNOWN_TYPE);
         let attributes = Arc::clone(self.attributes(path));
         let tags = self.cache_tags.as_ref();
-        let cache_tags = tags.and_then(|tags| Some((tags.name().to_owned(), tags.of(path)?)));
+        let cache_tags = tags.and_then(|tags| Some((tags.name().to_owned(), tags.tag_for(path)?)));
         ObjectAttributes { attributes, guessed_type, cache_tags }
     }
 

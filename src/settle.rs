@@ -183,7 +183,7 @@ impl Settle {
 
     /// Inspects a path soon that has no other reason for an inspection; a path that waits already keeps
     /// its time.
-    pub fn remind(
+    pub fn ensure_scheduled(
         &mut self,
         path: RelPath,
         activity: WriteState,
@@ -199,7 +199,7 @@ impl Settle {
 
     /// Puts a path back that was looked at and had not rested for long enough. What was heard of it
     /// since then says more.
-    pub fn put_back(&mut self, rested: ReadyPath, due: Duration) {
+    pub fn requeue(&mut self, rested: ReadyPath, due: Duration) {
         let ReadyPath { path, activity, since, mark, fresh, .. } = rested;
         let wait = match self.paths.get(&path) {
             Some(newer) => {

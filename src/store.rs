@@ -213,10 +213,10 @@ struct FirstRead {
 
 impl FirstRead {
     fn from(connection: &mut rusqlite::Connection, share: Shard) -> rusqlite::Result<Self> {
-        let remapped = share::keep_only(connection, share)?;
+        let remapped = share::retain_shard(connection, share)?;
         // The thread reads them again, but cannot repair what it has not started with.
         invalidations::backlog(connection)?;
-        rows::NonEmptyHints::of(connection)?;
+        rows::NonEmptyHints::read(connection)?;
         Ok(Self {
             remapped,
             bound: binding::bound(connection)?,
@@ -277,7 +277,7 @@ impl Store {
         let (ended, end) = oneshot::channel::<()>();
         let unreadable = |source| StoreOpenError::Unreadable { path: file.path.clone(), source };
         let found = invalidations::backlog(&file.connection).map_err(unreadable)?;
-        let rare = rows::NonEmptyHints::of(&file.connection).map_err(unreadable)?;
+        let rare = rows::NonEmptyHints::read(&file.connection).map_err(unreadable)?;
         let (backlog_sender, backlog) = watch::channel(found);
         let agreed = CleanDirs::default();
         let known = agreed.clone();

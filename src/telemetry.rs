@@ -21,43 +21,43 @@
 //! - An unreachable, slow or silent collector loses measurements, but never delays work. Without
 //!   a collector nothing is exported, and no thread exists for it.
 
+mod export_health;
+mod gauges;
 mod invalidations;
 mod json;
 mod level;
-mod levels;
+mod log_writer;
 mod logs;
+mod metric_defs;
 mod metrics;
+mod otel_env;
 mod otlp;
-mod output;
 mod record;
 mod recorder;
 mod resource;
 mod spans;
-mod switches;
-mod table;
 mod text;
 mod traces;
-mod turns;
 
+pub use gauges::{GaugeValues, ReloadCounts};
 pub use level::LogLevel;
-pub use levels::{GaugeValues, ReloadCounts};
+pub use log_writer::OutputGuard;
+pub use metric_defs::{InstrumentKind, Label, Metric, TABLE};
 pub use metrics::{CONTENT_TYPE, Exposition};
-pub use output::OutputGuard;
 pub use recorder::Recorder;
-pub use table::{InstrumentKind, Label, Metric, TABLE};
 pub use traces::BucketPlace;
 
 use crate::model::Sampling;
+use log_writer::LogOutput;
 use logs::Logs;
 use metrics::MetricInstruments;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use otel_env::OtelSwitches;
 use otlp::OtlpPipelines;
-use output::LogOutput;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::time::SystemTime;
-use switches::OtelSwitches;
 use tokio_util::sync::CancellationToken;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -139,7 +139,7 @@ pub struct Telemetry {
 /// The exported signals, each with the endpoint that it is sent to.
 #[must_use]
 pub fn collectors(environment: &BTreeMap<OsString, OsString>) -> Vec<(&'static str, String)> {
-    switches::endpoints(environment)
+    otel_env::endpoints(environment)
 }
 
 /// Starts to record, and to export if the standard variables in `environment` name a collector;
@@ -150,7 +150,7 @@ pub fn start(environment: &BTreeMap<OsString, OsString>) -> Telemetry {
     for (variable, why) in &switches.ignored {
         tracing::warn!(event = "telemetry.setting_ignored", variable, why, "setting ignored");
     }
-    let resource = resource::of(environment);
+    let resource = resource::from_environment(environment);
     let given_up = CancellationToken::new();
     let spans = otlp::spans(&switches, &resource, &given_up);
     let reader = otlp::metrics(&switches, &given_up);

@@ -26,51 +26,52 @@
 mod adopt;
 mod bucket;
 mod candidate;
+mod capabilities;
+mod condition_support;
 mod conflict;
 mod copy;
 mod delete;
+mod dry_run;
 mod entity_tag;
 mod fetch;
+mod file_reader;
+mod instrumented;
 mod listing;
 mod memory;
-mod metered;
 mod multipart;
 mod object_store;
+mod objects;
 mod overlap;
 mod pace;
-mod port;
-mod probe;
-mod readers;
+mod read_pool;
 mod reapply;
 mod records;
-mod rehearsed;
 mod s3;
-mod source;
-mod support;
 mod takeover;
 
+pub use capabilities::CapabilityProbe;
+pub use condition_support::ConditionSupport;
+pub use dry_run::{DryRun, is_rehearsed};
 pub use fetch::{ContentCheck, FetchError, Fetcher, ObjectBytes, ObjectRef};
+pub use file_reader::{FILE_GONE, checksum_of};
+pub use instrumented::{Instrumented, ObservedRequest, RequestObserver};
 pub use listing::ListingProgress;
-pub use metered::{Instrumented, ObservedRequest, RequestObserver};
 pub use multipart::largest_file;
 pub use object_store::{
     ObjectRequest, ObjectStore, ObservedAnswer, StoreAnswer, StoreResponse, UploadRef,
+};
+pub use objects::{
+    DeleteRequest, DeleteResult, FileOwner, ListedObject, ListedVersion, ObjectMetadata, Page,
+    StoredObject, VersionPage, VersionPosition, WriteResult,
 };
 pub use overlap::OverlapReview;
 pub use pace::PaceSettings;
 /// Requests that may be under way at the start, and where their number does not follow the store.
 pub use pace::START as CONCURRENCY_AT_START;
-pub use port::{
-    DeleteRequest, DeleteResult, FileOwner, ListedObject, ListedVersion, ObjectMetadata, Page,
-    StoredObject, VersionPage, VersionPosition, WriteResult,
-};
-pub use probe::CapabilityProbe;
 pub use records::{BucketRecords, last_probe};
-pub use rehearsed::{DryRun, is_rehearsed};
 pub use s3::{EndpointKind, InspectedObject, ObjectFacts, Payload, S3, S3Settings};
-pub use source::{FILE_GONE, checksum_of};
-pub use support::ConditionSupport;
 
+use crate::exclusivity::DeleteGuard;
 use crate::model::{
     AttemptOutcome, Failure, FailureClass, KeyPrefix, ObjectKey, ObjectRecord, Operation, Outcome,
     OverlapSign, RelPath, RootGeneration, Shard, UnixMillis, UploadDisposition, UploadRecord,
@@ -79,17 +80,16 @@ use crate::model::{
 use crate::queue::Attempt;
 use crate::root::{Root, now_ns};
 use crate::rules::Rules;
-use crate::writer::DeleteGuard;
 use adopt::PreparedRecords;
 use bucket::{AttemptWrites, BucketStore};
+use condition_support::Conditions;
+use file_reader::{FileSource, Piece};
 use memory::{MemoryPurpose, TransferMemory, memory_of_parts};
-use readers::ReaderPool;
-use source::{FileSource, Piece};
+use read_pool::ReaderPool;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use support::Conditions;
 
 /// Why a file is left that no parts are large enough for.
 pub const TOO_LARGE: &str = "too-large";
@@ -400,7 +400,7 @@ impl<S: ObjectStore> Transfer<S> {
     /// Whether a try would send the file whatever its bytes are, and without a question to the store:
     /// there is no object that could be it, and none to make it from.
     #[must_use]
-    pub fn sends_for_sure(lease: &Attempt, known: &AttemptRecord) -> bool {
+    pub fn must_upload(lease: &Attempt, known: &AttemptRecord) -> bool {
         let size = lease.pending.version.size;
         let recorded =
             known.mirrored.as_ref().is_some_and(|mirrored| mirrored.fingerprint.size == size);

@@ -11,6 +11,7 @@ mod judge;
 
 pub use judge::{Finding, FindingKind};
 
+use crate::exclusivity;
 use crate::filter::Filter;
 use crate::look::{Inspection, look};
 use crate::model::{KeyPrefix, ObjectKey, ObjectRecord, Outcome, RelPath, RootGeneration, Version};
@@ -23,7 +24,6 @@ use crate::store::{
     StoreError,
 };
 use crate::transfer::{InspectedObject, ListingProgress, ObjectStore, S3, checksum_of};
-use crate::writer;
 use futures_util::{StreamExt, stream};
 use judge::{PathFacts, PathVerdict};
 use std::collections::VecDeque;
@@ -133,7 +133,7 @@ impl Verify {
                 let path = RelPath::new(name.as_bytes()).ok();
                 // No file can have such a name, so it is foreign.
                 match path.filter(|path| !path.is_root() && path.as_bytes() == name.as_bytes()) {
-                    Some(path) if !self.filter.is_own(&path) || writer::is_lease(&path) => {}
+                    Some(path) if !self.filter.is_own(&path) || exclusivity::is_lease(&path) => {}
                     Some(path) => {
                         objects += 1;
                         listed.push((path, ListingObject { size: object.size, etag: object.etag }));
@@ -238,7 +238,8 @@ impl VerifyRun<'_> {
         report: VerifyReporter<'_>,
     ) -> Result<(), ReportError> {
         let looked = self.look(paths).await?;
-        let questions = looked.iter().map(|looked| StateLookup::of(looked.rested.path.clone()));
+        let questions =
+            looked.iter().map(|looked| StateLookup::for_path(looked.rested.path.clone()));
         let known = self.verify.store.known(questions.collect()).await?;
         let mut judged = Vec::with_capacity(known.len());
         for (looked, known) in looked.into_iter().zip(known) {
@@ -249,7 +250,7 @@ impl VerifyRun<'_> {
             let seen = self.seen(looked, known);
             // The other merge has already returned it.
             if merge == VerifyMerge::Directory || seen.is_as_recorded() {
-                let listed = self.listing().of(&seen.path)?;
+                let listed = self.listing().object(&seen.path)?;
                 judged.push(self.judge(seen, listed));
             }
         }
@@ -340,7 +341,7 @@ impl VerifyRun<'_> {
         let FileState::File(fingerprint) = &seen.observed else { return Ok(None) };
         let root = Arc::clone(&self.verify.root);
         let path = seen.path.clone();
-        let version = Version::of(fingerprint);
+        let version = Version::from_fingerprint(fingerprint);
         let reading = tokio::task::spawn_blocking(move || checksum_of(&root, &path, version));
         let file = match reading.await {
             Ok(Ok(file)) => file,

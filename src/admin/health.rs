@@ -1,8 +1,8 @@
 //! Liveness, readiness and startup, and the summary of the status, derived from a snapshot: pure.
 
 use crate::engine::snapshot::{Phase, Snapshot};
+use crate::exclusivity::RESTORE_INCOMPLETE;
 use crate::model::{CoverageGaps, GapReason, UnixMillis, WATCHED_DIRECTORY_EMPTY};
-use crate::writer::RESTORE_INCOMPLETE;
 
 /// The age of the backlog above which the daemon is not ready.
 pub(super) const BACKLOG_AGE_MAX_MS: UnixMillis = 300_000;
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_covered_is_told_in_words_and_is_never_in_sync() {
+    fn every_coverage_gap_is_named_and_is_never_in_sync() {
         for reason in GapReason::ALL {
             let mut gaps = CoverageGaps::default();
             gaps.add(reason, 1);

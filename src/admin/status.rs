@@ -6,8 +6,8 @@ use super::{InvalidationStatus, ResponseSources, health};
 use crate::clock::rfc3339;
 use crate::engine::snapshot::{FinishedOperation, HistoryTotals, ScanResult, Snapshot, Watch};
 use crate::engine::{Lane, SLOT_MS};
+use crate::exclusivity::RESTORE_INCOMPLETE;
 use crate::model::{Operation, QueueRow, UnixMillis};
-use crate::writer::RESTORE_INCOMPLETE;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -134,7 +134,7 @@ fn bandwidth(sources: &ResponseSources, now: UnixMillis) -> Value {
 fn lag(snapshot: &Snapshot) -> Value {
     let seconds = |ms: UnixMillis| Duration::from_millis(ms).as_secs_f64();
     let lane = |lane: Lane| {
-        let summary = snapshot.history.lags.of(lane).map(|lag| {
+        let summary = snapshot.history.lags.summary(lane).map(|lag| {
             json!({
                 "changes": lag.changes,
                 "median_seconds": seconds(lag.median_ms),

@@ -5,6 +5,7 @@ use crate::aws::{AwsSettings, RequestTimeouts};
 use crate::config::{Config, DeletePolicy};
 use crate::endpoint_url::host_and_port;
 use crate::engine;
+use crate::exclusivity;
 use crate::filter::{self, Filter};
 use crate::model::{DeleteLimit, RootGeneration, TraceSettings, millis};
 use crate::plan::Policy;
@@ -19,7 +20,6 @@ use crate::transfer::{
     self, CONCURRENCY_AT_START, CapabilityProbe, ConditionSupport, EndpointKind, PaceSettings,
     S3Settings, last_probe,
 };
-use crate::writer;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) fn filter(config: &Config) -> Result<Arc<Filter>, String> {
     let share = config.share;
     if config.lease.is_some() {
         // A file of this name would replace the lease.
-        patterns.push(format!("/{}", writer::lease_name(share)));
+        patterns.push(format!("/{}", exclusivity::lease_name(share)));
     }
     if !(defaults && patterns.is_empty()) {
         // The defaults ignore it already. It is never mirrored, whatever the patterns say.

@@ -64,7 +64,7 @@ async fn attempts(config: &Config, wait: impl FnOnce()) -> Result<OpenedState, A
 /// Refuses requests while the state is not open.
 async fn refuse_all(requests: &mut ControlRequests) -> Infallible {
     while let Some(request) = requests.recv().await {
-        control::without_state(request);
+        control::reject_no_state(request);
     }
     std::future::pending().await
 }

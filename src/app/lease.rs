@@ -3,12 +3,12 @@
 use super::AppBucket;
 use crate::config::Config;
 use crate::engine::control::{Control, ControlRequest};
-use crate::model::{Failure, FailureClass, ObjectKey, RelPath};
-use crate::shutdown::Shutdown;
-use crate::writer::{
+use crate::exclusivity::{
     Condition, DeleteGuard, Holder, LeaseClaim, LeaseObject, LeaseStatus, LeaseWrite, WriterLease,
     lease_name,
 };
+use crate::model::{Failure, FailureClass, ObjectKey, RelPath};
+use crate::shutdown::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;

@@ -52,7 +52,7 @@ impl fmt::Display for Fitted {
 
 /// Reduces the memory for content to what fits below the limit of the cgroup, if necessary.
 pub(super) fn fit(config: &mut Config) -> Option<Fitted> {
-    let limit = of_cgroup(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"))?;
+    let limit = from_cgroup(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"))?;
     let wanted = config.transfer_memory;
     let reduced = fit_below(config, limit);
     reduced.then_some(Fitted { limit, wanted, used: config.transfer_memory })
@@ -72,7 +72,7 @@ fn fit_below(config: &mut Config, limit: u64) -> bool {
 }
 
 /// The lowest limit of the process's cgroup and its ancestors in bytes, or `None` without a limit.
-fn of_cgroup(own: &Path, mount: &Path) -> Option<u64> {
+fn from_cgroup(own: &Path, mount: &Path) -> Option<u64> {
     let own = fs::read_to_string(own).ok()?;
     // Version 1 has a line per controller, version 2 one line for all.
     let lines = own.lines().filter_map(|line| {
@@ -132,7 +132,7 @@ mod tests {
             fs::write(file, content).expect("written");
         }
         fs::write(directory.path().join("own"), own).expect("written");
-        of_cgroup(&directory.path().join("own"), &mount)
+        from_cgroup(&directory.path().join("own"), &mount)
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(read("0::/\n", &[("memory.max", "max\n")]), None);
         assert_eq!(read("0::/\n", &[]), None);
         assert_eq!(read("nonsense\n::\n", &[("memory.max", "nonsense\n")]), None);
-        assert_eq!(of_cgroup(Path::new("/nowhere"), Path::new("/nowhere")), None);
+        assert_eq!(from_cgroup(Path::new("/nowhere"), Path::new("/nowhere")), None);
     }
 
     fn config(transfer_memory_mib: u64) -> Config {

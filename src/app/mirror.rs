@@ -12,6 +12,7 @@ use crate::aws::Aws;
 use crate::config::Config;
 use crate::engine::control::ControlRequests;
 use crate::engine::snapshot::{CarriedState, Snapshot};
+use crate::exclusivity::DeleteGuard;
 use crate::filter::Filter;
 use crate::invalidate::{InvalidationObserver, InvalidationTotals};
 use crate::model::{TraceSettings, UploadRecord};
@@ -20,7 +21,6 @@ use crate::rules::Rules;
 use crate::store::{Change, OpenedState, StateBinding, StateCounts, Store, StoreOpenError};
 use crate::telemetry::{BucketPlace, GaugeValues};
 use crate::transfer::{Instrumented, S3};
-use crate::writer::DeleteGuard;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -89,8 +89,11 @@ impl MirrorService {
         telemetry
             .recorder
             .observe(move || GaugeValues { reloads: Some(tally.reloads()), ..gauges() });
-        let report =
-            retry_file::keep(build::retry_file(config), store.clone(), snapshots.subscribe());
+        let report = retry_file::keep_report(
+            build::retry_file(config),
+            store.clone(),
+            snapshots.subscribe(),
+        );
         tasks.start_report(report);
         let observer = Arc::new(telemetry.recorder.clone()) as Arc<dyn InvalidationObserver>;
         let watched = (totals, observer);
@@ -104,7 +107,7 @@ impl MirrorService {
             bound: opened.bound,
             counts: opened.counts,
             uploads: opened.uploads,
-            carried: CarriedState::of_state(opened.recent_deletes),
+            carried: CarriedState::from_state(opened.recent_deletes),
             lost: None,
         };
         let survival = tasks.survival.clone();

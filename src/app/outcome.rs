@@ -56,7 +56,7 @@ impl RunSummary {
     }
 
     /// The end of an engine, with the sizes of the state after its last commit if that is on disk.
-    pub(super) fn of_engine(engine: &Engine, counts: Option<StateCounts>, expired: bool) -> Self {
+    pub(super) fn from_engine(engine: &Engine, counts: Option<StateCounts>, expired: bool) -> Self {
         let is_committed = counts.is_some();
         let counts = counts.unwrap_or_else(|| engine.counts());
         Self {
@@ -76,7 +76,7 @@ impl RunSummary {
     }
 
     pub(super) fn exit(&self, mode: RunMode, left: &Remaining) -> Exit {
-        let skipped = self.gaps.of(GapReason::Skipped);
+        let skipped = self.gaps.count(GapReason::Skipped);
         let strict = matches!(mode, RunMode::Once { strict: true, .. });
         let strictly = if strict { skipped } else { 0 };
         let is_done = left.missing + strictly + left.invalidations == 0 && !left.uncompared;
@@ -170,7 +170,7 @@ impl RunSummary {
 /// The first files in the queue that will not be in S3.
 async fn queued_names(store: &Store, limit: usize) -> Vec<RelPath> {
     let is_missing = |row: &QueueRow| {
-        let reason = row.parked.as_deref().map(GapReason::of_parked);
+        let reason = row.parked.as_deref().map(GapReason::from_skip_reason);
         row.operation == Operation::Put && reason != Some(GapReason::Skipped)
     };
     let mut names = Vec::new();

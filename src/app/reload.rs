@@ -80,7 +80,7 @@ impl ConfigUpdate {
         if kept && let Some(why) = config_mount_warning(&keeper.sources) {
             tracing::warn!(event = "config.mounted_alone", "{why}");
         }
-        let task = kept.then(|| tokio::spawn(keeper.keep()));
+        let task = kept.then(|| tokio::spawn(keeper.run()));
         Self { wanted: want, configured: status, tally, task }
     }
 }
@@ -114,7 +114,7 @@ impl ReloadTally {
 }
 
 impl ConfigWatcher {
-    async fn keep(mut self) {
+    async fn run(mut self) {
         let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
             let asked = tokio::select! {
@@ -248,7 +248,7 @@ fn stamp(path: PathBuf) -> FileStamp {
 }
 
 fn configured(loaded: &LoadedConfig) -> ConfigurationStatus {
-    ConfigurationStatus::of(settings(&loaded.effective), loaded.config.bandwidth.clone())
+    ConfigurationStatus::from_settings(settings(&loaded.effective), loaded.config.bandwidth.clone())
 }
 
 fn settings(effective: &[EffectiveSetting]) -> Vec<ShownSetting> {

@@ -94,10 +94,10 @@ impl Session {
                 // After the commits under way, which the engine has not heard of.
                 let counts = store.write(Vec::new()).await.ok();
                 let expired = end == RunEnd::Expired;
-                SessionEnd::Finished(RunSummary::of_engine(&engine, counts, expired))
+                SessionEnd::Finished(RunSummary::from_engine(&engine, counts, expired))
             }
             RunEnd::SourceLost(_) | RunEnd::Replaced | RunEnd::DetectorLost => {
-                SessionEnd::Interrupted(end, Box::new(engine.into_legacy()))
+                SessionEnd::Interrupted(end, Box::new(engine.into_carried_state()))
             }
         }
     }
@@ -318,7 +318,7 @@ impl MirrorService {
 /// Refuses requests while no session runs.
 async fn refuse_all(requests: &mut ControlRequests, store: &Store) -> Infallible {
     while let Some(request) = requests.recv().await {
-        control::without_source(request, store).await;
+        control::reject_no_source(request, store).await;
     }
     std::future::pending().await
 }

@@ -83,7 +83,7 @@ impl CachedCredentials {
     /// Renews the credentials of `source` until the result is dropped.
     pub(super) fn start(source: impl CredentialSource + 'static) -> Self {
         let renewing = Self::new(source);
-        tokio::spawn(keep(Arc::downgrade(&renewing.0)));
+        tokio::spawn(renew_in_time(Arc::downgrade(&renewing.0)));
         renewing
     }
 
@@ -159,7 +159,7 @@ impl CredentialState {
 }
 
 /// Renews in the background, until the last handle of `renewing` is dropped.
-async fn keep(renewing: Weak<CredentialState>) {
+async fn renew_in_time(renewing: Weak<CredentialState>) {
     while let Some(inner) = renewing.upgrade() {
         let is_due = || inner.held().due() <= now() || inner.source.has_changed();
         if is_due() {

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_stands_still_is_given_up() {
+    async fn a_body_that_makes_no_progress_is_given_up() {
         for pieces in [0, 1, 30] {
             let stuck = Uplink { pause: Duration::from_millis(5), pieces, answer: None };
             let (answer, took) = sent(8 << 20, stuck).await;

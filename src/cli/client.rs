@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_told_from_everything_else() {
+    fn a_response_is_distinguished_from_everything_else() {
         let patience = Duration::from_secs(30);
         let (target, served) =
             server(b"HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\nwhy\r\n\r\n");

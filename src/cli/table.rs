@@ -332,7 +332,7 @@ since start  5 uploads (111 MiB)
     }
 
     #[test]
-    fn the_status_says_what_cloudfront_is_told_and_why_it_is_not() {
+    fn the_status_shows_invalidations_and_why_they_fail() {
         let lines_for = |limit: Value, failing: bool| {
             cloudfront(&json!({
                 "waiting_paths": 3, "running_requests": 1, "failing": failing,

@@ -45,10 +45,14 @@ impl Terminal {
     pub(super) fn stdout() -> Self {
         let out = std::io::stdout();
         let variables = ["NO_COLOR", "TERM"].map(std::env::var_os);
-        Self::of(out.is_terminal(), columns(&out), variables)
+        Self::detect(out.is_terminal(), columns(&out), variables)
     }
 
-    fn of(terminal: bool, width: Option<usize>, [no_color, term]: [Option<OsString>; 2]) -> Self {
+    fn detect(
+        terminal: bool,
+        width: Option<usize>,
+        [no_color, term]: [Option<OsString>; 2],
+    ) -> Self {
         let unwanted = no_color.is_some_and(|value| !value.is_empty());
         let unable = term.is_some_and(|term| term == "dumb");
         Self { width: width.filter(|_| terminal), colour: terminal && !unwanted && !unable }
@@ -227,12 +231,12 @@ mod tests {
     #[test]
     fn colours_are_for_terminals_that_want_them() {
         let value = |text: &str| Some(OsString::from(text));
-        let colour = |terminal, variables| Terminal::of(terminal, Some(80), variables).colour;
+        let colour = |terminal, variables| Terminal::detect(terminal, Some(80), variables).colour;
         assert!(colour(true, [None, value("xterm")]) && colour(true, [value(""), None]));
         assert!(!colour(false, [None, value("xterm")]));
         assert!(!colour(true, [value("1"), value("xterm")]));
         assert!(!colour(true, [None, value("dumb")]));
-        assert_eq!(Terminal::of(false, Some(80), [None, None]).width, None);
+        assert_eq!(Terminal::detect(false, Some(80), [None, None]).width, None);
         assert_eq!(Terminal::default().paint(WordStyle::Bad, "x"), "x");
     }
 

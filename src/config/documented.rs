@@ -6,7 +6,7 @@ use super::changes::is_live;
 use super::environment::variable;
 use super::keys::{DefaultValue, Key, SECTIONS, ValueKind};
 use super::{ConfigSources, load};
-use crate::documented::{keep, project};
+use crate::docs_test::{assert_generated, project};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -16,7 +16,7 @@ const END: &str = "<!-- keys: end -->\n";
 
 #[test]
 fn the_documentation_has_every_key_as_it_is() {
-    keep("docs/CONFIGURATION.md", [BEGIN, END], &tables());
+    assert_generated("docs/CONFIGURATION.md", [BEGIN, END], &tables());
 }
 
 fn tables() -> String {

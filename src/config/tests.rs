@@ -263,7 +263,7 @@ fn every_word_of_the_table_has_a_meaning() {
 }
 
 #[test]
-fn told_what_is_missing() {
+fn reports_what_is_missing() {
     assert_eq!(
         Desk::empty().reported(),
         "2 problems in the configuration:\n  \
@@ -282,7 +282,7 @@ fn told_what_is_missing() {
 }
 
 #[test]
-fn told_the_key_that_was_meant_without_the_value() {
+fn suggests_the_nearest_key_without_showing_the_value() {
     assert_eq!(
         Desk::new("watch_path: /data\ns3_bukcet: secret\n").reported(),
         "2 problems in the configuration:\n  \
@@ -293,7 +293,7 @@ fn told_the_key_that_was_meant_without_the_value() {
 }
 
 #[test]
-fn told_the_variable_that_was_meant() {
+fn suggests_the_nearest_variable() {
     let desk = Desk::new(&with_required(""))
         .with("FILE_SYNC__S3_BUKCET", "my-bucket")
         .with("FILE_SYNC_S3_PREFIX", "one-underscore")
@@ -311,7 +311,7 @@ fn told_the_variable_that_was_meant() {
 }
 
 #[test]
-fn told_of_a_wrong_type() {
+fn reports_a_wrong_type() {
     assert_eq!(
         Desk::new(&with_required("retry_interval_seconds: \"5m\"\n")).reported(),
         "1 problem in the configuration:\n  \
@@ -329,7 +329,7 @@ fn told_of_a_wrong_type() {
 }
 
 #[test]
-fn told_that_no_is_no_boolean() {
+fn reports_that_no_is_not_a_boolean() {
     assert_eq!(
         Desk::new(&with_required("cloudfront_enabled: no\n")).reported(),
         "1 problem in the configuration:\n  \
@@ -338,7 +338,7 @@ fn told_that_no_is_no_boolean() {
 }
 
 #[test]
-fn told_that_shards_are_counted_from_0() {
+fn reports_that_shards_are_counted_from_0() {
     let desk = Desk::new(&with_required("shard_count: 3\nshard_index: 3\n"));
     let reported = desk.reported();
     let expected = "shard_index: \"3\" is none of shard_count (3), which are counted from 0; write one from 0 to 2";
@@ -348,7 +348,7 @@ fn told_that_shards_are_counted_from_0() {
 }
 
 #[test]
-fn told_everything_at_once() {
+fn reports_every_problem_at_once() {
     let file = "watch_path: /data\n\
                 s3_bucket: s3://my-bucket/uploads\n\
                 s3_region: US East\n\
@@ -390,7 +390,7 @@ fn told_everything_at_once() {
 }
 
 #[test]
-fn told_the_place_of_a_syntax_error() {
+fn reports_the_place_of_a_syntax_error() {
     assert_eq!(
         Desk::new("watch_path: \"/data\ns3_bucket: my-bucket\n").reported(),
         "1 problem in the configuration:\n  \
@@ -410,7 +410,7 @@ fn told_the_place_of_a_syntax_error() {
 }
 
 #[test]
-fn told_of_a_key_that_stands_twice() {
+fn reports_a_key_that_is_set_twice() {
     assert_eq!(
         Desk::new(&with_required("s3_prefix: a\ns3_prefix: b\n")).reported(),
         "1 problem in the configuration:\n  \
@@ -419,7 +419,7 @@ fn told_of_a_key_that_stands_twice() {
 }
 
 #[test]
-fn told_of_paths_that_lead_nowhere() {
+fn reports_paths_that_lead_nowhere() {
     let desk = Desk::new("watch_path: config.yml\ns3_bucket: my-bucket\nstate_dir: ~/state\n");
     assert_eq!(
         desk.reported(),
@@ -431,7 +431,7 @@ fn told_of_paths_that_lead_nowhere() {
 }
 
 #[test]
-fn told_why_the_file_cannot_be_read() {
+fn reports_why_the_file_cannot_be_read() {
     let mut desk = Desk::empty();
     desk.sources.file = "other.yml".into();
     desk.sources.file_required = true;
@@ -463,7 +463,7 @@ fn told_why_the_file_cannot_be_read() {
 }
 
 #[test]
-fn told_of_a_variable_that_is_not_utf8() {
+fn reports_a_variable_that_is_not_utf8() {
     let mut desk = Desk::new(&with_required(""));
     let value = OsString::from_vec(b"/data/\xff".to_vec());
     desk.sources.environment.insert("FILE_SYNC__WATCH_PATH".into(), value);

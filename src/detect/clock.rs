@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn listings_are_gathered_unless_somebody_waits() {
+    fn listings_are_gathered_unless_a_flush_waits() {
         let mut clock = WorkerSchedule::new(Duration::from_secs(60));
         let needs = WorkerNeeds { relist: true, ..WorkerNeeds::default() };
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]

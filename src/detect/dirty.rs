@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_event_tells_whether_somebody_is_writing() {
+    fn the_last_event_decides_whether_a_file_is_being_written() {
         use WriteState::{Done, Found, Gone, Writing};
         for (events, expected) in [
             (&[Writing, Done][..], Done),

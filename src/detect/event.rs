@@ -37,7 +37,7 @@ pub(super) enum EventAction {
 }
 
 impl EventAction {
-    pub(super) fn of(event: &Event) -> Self {
+    pub(super) fn from_event(event: &Event) -> Self {
         use WriteState::{Done, Found, Gone, Writing};
         if event.need_rescan() {
             return Self::OutOfSync;
@@ -113,7 +113,7 @@ impl WatchedPaths {
 
 /// Whether a name is the one that the kernel gives to a file made without a name (`O_TMPFILE`).
 /// Events of later writes to such a file still have this name, even after it got its real one.
-pub(super) fn is_of_nameless_file(name: &[u8]) -> bool {
+pub(super) fn is_tmpfile_name(name: &[u8]) -> bool {
     match name {
         [b'#', digits @ ..] => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
         _ => false,
@@ -150,15 +150,15 @@ mod tests {
             (EventKind::Any, Some(Found), Some(Recheck::Came)),
         ] {
             assert_eq!(
-                EventAction::of(&Event::new(kind)),
+                EventAction::from_event(&Event::new(kind)),
                 EventAction::Look(activity, doubt),
                 "{kind:?}"
             );
         }
         let unmount = Event::new(EventKind::Remove(RemoveKind::Other)).set_info("unmount");
-        assert_eq!(EventAction::of(&unmount), EventAction::Unmounted);
+        assert_eq!(EventAction::from_event(&unmount), EventAction::Unmounted);
         let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert_eq!(EventAction::of(&lost), EventAction::OutOfSync);
+        assert_eq!(EventAction::from_event(&lost), EventAction::OutOfSync);
     }
 
     #[test]
@@ -176,9 +176,9 @@ mod tests {
 
     #[test]
     fn names_of_nameless_files_are_known() {
-        assert!(is_of_nameless_file(b"#123"));
+        assert!(is_tmpfile_name(b"#123"));
         for name in [&b"#"[..], b"#notes#", b"123", b"#12a"] {
-            assert!(!is_of_nameless_file(name));
+            assert!(!is_tmpfile_name(name));
         }
     }
 }

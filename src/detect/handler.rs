@@ -8,7 +8,7 @@
 
 use super::PathPredicate;
 use super::cookie::{self, SyncCookies};
-use super::event::{EventAction, EventPath, Recheck, WatchedPaths, is_of_nameless_file};
+use super::event::{EventAction, EventPath, Recheck, WatchedPaths, is_tmpfile_name};
 use super::inbox::Inbox;
 use crate::model::{Depth, Hint, RelPath, WriteState};
 use notify::{Event, EventHandler};
@@ -46,7 +46,7 @@ impl EventHandler for Handler {
     fn handle_event(&mut self, event: notify::Result<Event>) {
         let inbox = &self.shared.inbox;
         let Ok(event) = event else { return inbox.lost(false) };
-        match EventAction::of(&event) {
+        match EventAction::from_event(&event) {
             EventAction::OutOfSync => inbox.lost(true),
             // The engine asks whether the watched directory is still there before it believes
             // anything.
@@ -81,7 +81,7 @@ impl Handler {
             }
             return;
         }
-        if is_of_nameless_file(path.file_name())
+        if is_tmpfile_name(path.file_name())
             && let Some(directory) = path.parent()
         {
             inbox.relist(directory);

@@ -128,7 +128,7 @@ impl Watched {
 }
 
 /// Runs `test` without the powers of root.
-fn as_nobody(test: impl AsyncFnOnce() + Send) {
+fn without_privileges(test: impl AsyncFnOnce() + Send) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             if rustix::process::geteuid().is_root() {
@@ -143,7 +143,7 @@ fn as_nobody(test: impl AsyncFnOnce() + Send) {
 
 /// It would be by chance, too: hence many times.
 #[tokio::test]
-async fn who_follows_the_first_hint_is_told_that_all_is_watched() {
+async fn after_the_first_hint_everything_is_watched() {
     for _ in 0..50 {
         let mut watched = Watched::new(|dir| fs::create_dir_all(dir.join("a/b")).expect("made"));
         let hints = watched.hints.next().await.expect("it runs");
@@ -166,7 +166,7 @@ async fn the_tree_is_hinted_once_after_all_is_watched() {
 }
 
 #[tokio::test]
-async fn what_is_done_with_a_file_is_told_by_the_last_event() {
+async fn the_last_event_decides_how_a_file_is_treated() {
     let mut watched = Watched::new(|dir| fs::write(dir.join("old"), "x").expect("writes"));
     watched = watched.settled().await;
     let mut file = fs::File::create(watched.at("open")).expect("creates");
@@ -386,7 +386,7 @@ async fn directories_fill_one_instance_after_the_other() {
 
 #[test]
 fn a_directory_that_becomes_readable_is_watched_at_once() {
-    as_nobody(async || {
+    without_privileges(async || {
         let allow = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changes");
         };

@@ -3,11 +3,11 @@
 use super::address::BucketAddress;
 use super::remedy::{failure_remedy, is_forbidden};
 use super::{Diagnosis, DiagnosisReporter};
+use crate::exclusivity::Condition;
 use crate::model::{Failure, FailureClass};
 use crate::transfer::{
     DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, StoredObject, UploadRef, WriteResult,
 };
-use crate::writer::Condition;
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
 use std::time::Duration;

@@ -82,15 +82,15 @@ impl FileBudget {
         let (least, most) = self.used(counts);
         if waiting {
             let withdrawn = least > max;
-            self.of_commit(commit).withdrawn += u64::from(withdrawn);
+            self.commit_mut(commit).withdrawn += u64::from(withdrawn);
             return Some(!withdrawn);
         }
         let admitted = most < max;
-        self.of_commit(commit).admitted += u64::from(admitted);
+        self.commit_mut(commit).admitted += u64::from(admitted);
         (admitted || least >= max).then_some(admitted)
     }
 
-    fn of_commit(&mut self, commit: u64) -> &mut UncountedCommit {
+    fn commit_mut(&mut self, commit: u64) -> &mut UncountedCommit {
         if self.uncounted.back().is_none_or(|last| last.commit != commit) {
             self.uncounted.push_back(UncountedCommit { commit, admitted: 0, withdrawn: 0 });
         }

@@ -20,7 +20,7 @@ impl Engine {
     ) -> Option<Effect> {
         let due = now.elapsed + self.settings.settle.writing;
         for rested in paths {
-            self.settle.put_back(rested, due);
+            self.settle.requeue(rested, due);
         }
         match failure {
             LookFailure::Source(gone) => Some(Effect::SourceLost(gone.to_string())),

@@ -148,7 +148,7 @@ pub(super) async fn queued(store: &Store, limit: usize, answer: ControlReply<Vec
 
 /// Answers which of these paths have a queue entry. Blocks.
 pub(super) fn find_queued(store: &Store, paths: Vec<RelPath>, answer: ControlReply<RetryResult>) {
-    let lookups = paths.iter().cloned().map(StateLookup::of).collect();
+    let lookups = paths.iter().cloned().map(StateLookup::for_path).collect();
     let Ok(recorded) = store.known_blocking(lookups) else {
         return reply(answer, Err(ControlError::Record));
     };
@@ -163,7 +163,7 @@ pub(super) fn find_queued(store: &Store, paths: Vec<RelPath>, answer: ControlRep
 }
 
 /// Answers while there is no engine.
-pub async fn without_source(request: ControlRequest, store: &Store) {
+pub async fn reject_no_source(request: ControlRequest, store: &Store) {
     match request {
         ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),
         ControlRequest::Queued(limit, answer) => queued(store, limit, answer).await,
@@ -177,7 +177,7 @@ pub async fn without_source(request: ControlRequest, store: &Store) {
 }
 
 /// Answers while there is no state: another instance holds it, or it is being opened.
-pub fn without_state(request: ControlRequest) {
+pub fn reject_no_state(request: ControlRequest) {
     let refusal = ControlError::WaitingForInstance;
     match request {
         ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),

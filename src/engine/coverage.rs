@@ -14,7 +14,7 @@ impl Engine {
         let mut gaps = CoverageGaps::default();
         let counts = self.queue.counts();
         let held = self.survey.parked.iter();
-        let held = held.filter(|(why, _)| GapReason::of_parked(why) == GapReason::Held);
+        let held = held.filter(|(why, _)| GapReason::from_skip_reason(why) == GapReason::Held);
         let held: u64 = held.map(|(_, files)| files).sum();
         let parked = counts.parked.saturating_sub(counts.skipped + counts.over_limit);
         gaps.add(GapReason::OverLimit, counts.over_limit);
@@ -26,7 +26,7 @@ impl Engine {
         gaps.add(GapReason::Restless, self.report.restless());
         self.unread.add_to(&mut gaps);
         // The detector may know of a directory that was not compared yet.
-        let directories = gaps.of(GapReason::Unreadable) + gaps.of(GapReason::Unlisted);
+        let directories = gaps.count(GapReason::Unreadable) + gaps.count(GapReason::Unlisted);
         let unreadable = self.watch.coverage.unreadable;
         gaps.add(GapReason::Unreadable, unreadable.saturating_sub(directories));
         if self.uncompared.is_some() {

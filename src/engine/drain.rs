@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn where_events_tell_everything_no_comparison_is_needed() {
+    fn with_complete_events_no_scan_is_needed() {
         let drain = Drain::new(StopRequest::default(), AT(0));
         assert!(!drain.is_comparison_due() && !drain.is_uncompared());
     }

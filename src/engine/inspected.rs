@@ -21,11 +21,11 @@ impl Engine {
     pub(super) fn looked(&mut self, looked: Inspection, known: &RecordedState, now: EngineTime) {
         if looked.unsettled {
             let due = now.elapsed + self.settings.settle.done;
-            self.settle.put_back(looked.rested, due);
+            self.settle.requeue(looked.rested, due);
             return;
         }
         if let Some(wait) = self.rests_on(&looked, known) {
-            self.settle.put_back(looked.rested, now.elapsed + wait);
+            self.settle.requeue(looked.rested, now.elapsed + wait);
             return;
         }
         let directory = looked.instead == Some(FileKind::Directory);
@@ -88,7 +88,7 @@ impl Engine {
             return;
         };
         // The queue reports what is hidden or held back.
-        if GapReason::of_parked(why) == GapReason::Unreadable {
+        if GapReason::from_skip_reason(why) == GapReason::Unreadable {
             let passing = looked.passing;
             let unread = UnreadPath { path: path.clone(), why: why.clone(), passing };
             self.note_unread(unread, RecheckScope::Path, now, looked.rested.mark);
@@ -146,7 +146,7 @@ impl Engine {
             self.young.forget(path);
         }
         let Some(wanted) = self.within_budget(wanted, looked, known) else {
-            self.settle.put_back(looked.rested.clone(), now.elapsed + COUNTING);
+            self.settle.requeue(looked.rested.clone(), now.elapsed + COUNTING);
             return;
         };
         let change = match wanted {

@@ -36,7 +36,7 @@ impl Lags {
 
     /// The latest changes of this lane; `None` before the first.
     #[must_use]
-    pub fn of(&self, lane: Lane) -> Option<LagSummary> {
+    pub fn summary(&self, lane: Lane) -> Option<LagSummary> {
         let mut lags: Vec<_> = self.0[lane.index()].iter().copied().collect();
         lags.sort_unstable();
         let changes = lags.len();
@@ -52,15 +52,15 @@ mod tests {
     #[test]
     fn the_latest_changes_of_a_lane_are_summed_up() {
         let mut lags = Lags::default();
-        assert_eq!(lags.of(Lane::Fresh), None);
+        assert_eq!(lags.summary(Lane::Fresh), None);
         for lag in 1..=2_000 {
             lags.add(Lane::Fresh, lag);
         }
         lags.add(Lane::Backlog, 7);
-        let fresh = lags.of(Lane::Fresh).expect("some");
+        let fresh = lags.summary(Lane::Fresh).expect("some");
         assert_eq!((fresh.changes, fresh.median_ms, fresh.worst_ms), (512, 1_744, 2_000));
         assert_eq!(fresh.p95_ms, 1_975);
-        assert_eq!(lags.of(Lane::Backlog).map(|backlog| backlog.p95_ms), Some(7));
-        assert_eq!(lags.of(Lane::Retry), None);
+        assert_eq!(lags.summary(Lane::Backlog).map(|backlog| backlog.p95_ms), Some(7));
+        assert_eq!(lags.summary(Lane::Retry), None);
     }
 }

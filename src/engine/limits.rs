@@ -1,6 +1,6 @@
 //! The bounds of what the engine has under way, and its own waits.
 
-use crate::threads::Threads;
+use crate::blocking_pool::Threads;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,7 +20,7 @@ struct FileId {
 }
 
 impl FileId {
-    fn of(fingerprint: &Fingerprint) -> Self {
+    fn from_fingerprint(fingerprint: &Fingerprint) -> Self {
         Self { device: fingerprint.device, inode: fingerprint.inode }
     }
 }
@@ -47,7 +47,7 @@ pub(super) struct LinkedFiles {
 impl LinkedFiles {
     /// `path` is a name of a file that has several.
     pub(super) fn note(&mut self, path: &RelPath, fingerprint: &Fingerprint) {
-        let id = FileId::of(fingerprint);
+        let id = FileId::from_fingerprint(fingerprint);
         if self.names.get(path) == Some(&id) {
             return;
         }
@@ -115,7 +115,9 @@ impl LinkedFiles {
 
     /// The other names of the file that is in this state under `path`; none the second time.
     pub(super) fn others(&mut self, path: &RelPath, state: &Fingerprint) -> Vec<RelPath> {
-        let Some(linked) = self.files.get_mut(&FileId::of(state)) else { return Vec::new() };
+        let Some(linked) = self.files.get_mut(&FileId::from_fingerprint(state)) else {
+            return Vec::new();
+        };
         if linked.seen.replace(*state) == Some(*state) {
             return Vec::new();
         }

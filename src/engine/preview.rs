@@ -10,6 +10,7 @@ use super::run::tries::perform_tries;
 use super::settings::BELOW_MIN_AGE;
 use super::wanted::PlannedChange;
 use super::{EngineSettings, Event, LookFailure};
+use crate::blocking_pool::Threads;
 use crate::filter::Filter;
 use crate::look::Inspection;
 use crate::model::{
@@ -22,7 +23,6 @@ use crate::reconcile::{Expected, ReportError, ScanScope, ScanTask, Summary, Unre
 use crate::root::Root;
 use crate::settle::ReadyPath;
 use crate::store::{Change, RecordedState, StateCounts, Store};
-use crate::threads::Threads;
 use crate::transfer::{self, ObjectStore, Transfer, is_rehearsed};
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
@@ -298,7 +298,7 @@ impl<S: ObjectStore> PlanInputs<S> {
         let mirrored = |mirrored, step, again| {
             Ok(PutPreview { change: Change::Mirrored(path.clone(), mirrored), step, again })
         };
-        if Transfer::<S>::sends_for_sure(&lease, &row) {
+        if Transfer::<S>::must_upload(&lease, &row) {
             return mirrored(sent, step(PlannedAction::Upload), None);
         }
         let epoch = sent.epoch;

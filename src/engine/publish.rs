@@ -77,7 +77,7 @@ mod tests {
     use crate::store::QueueStats;
 
     #[test]
-    fn snapshots_are_told_on_change_only_and_with_pauses() {
+    fn snapshots_are_published_on_change_only_and_with_pauses() {
         let engine =
             engine(Duration::ZERO, StateCounts { mirrored: 3, ..StateCounts::default() }, true);
         let (to, mut received) = watch::channel(Snapshot::default());

@@ -94,7 +94,7 @@ impl EventLog {
         self.history.ended(lease, outcome, now);
         let pending = &lease.pending;
         let failed = pending.attempts > 1 || matches!(outcome, Outcome::Failed(_));
-        let _change = span(self.tracing.of_row(pending), failed).entered();
+        let _change = span(self.tracing.trace_for_entry(pending), failed).entered();
         let key = self.prefix.key(&pending.path).map(|key| key.to_string()).unwrap_or_default();
         let lag_ms = now.saturating_sub(pending.since);
         let restless = is_restless(pending, outcome, lag_ms);
@@ -304,7 +304,7 @@ impl EventLog {
     /// A change was decided on; `known` is what was queued for its path before.
     pub(super) fn decided(&self, wish: &QueueRow, known: Option<&QueueRow>, reason: &str) {
         let since = known.map_or(wish.since, |known| known.since.min(wish.since));
-        let _change = span(self.tracing.of(&wish.path, since), false).entered();
+        let _change = span(self.tracing.trace_for(&wish.path, since), false).entered();
         tracing::debug!(
             event = "change.queued",
             file.path = %wish.path,
@@ -319,7 +319,7 @@ impl EventLog {
         if !self.limits.allow(LineKind::Parked) {
             return;
         }
-        let _change = span(self.tracing.of_row(row), false).entered();
+        let _change = span(self.tracing.trace_for_entry(row), false).entered();
         tracing::warn!(
             event = "file.parked",
             file.path = %row.path,
@@ -377,7 +377,7 @@ impl EventLog {
 
     /// A file is not old enough to be sent.
     pub(super) fn too_young(&self, row: &QueueRow, left: Duration) {
-        let _change = span(self.tracing.of_row(row), false).entered();
+        let _change = span(self.tracing.trace_for_entry(row), false).entered();
         tracing::debug!(
             event = "file.too_young",
             file.path = %row.path,

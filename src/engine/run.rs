@@ -18,6 +18,7 @@ use super::snapshot::Snapshot;
 use super::{
     Effect, Engine, EngineCommand, EngineObserver, EngineTime, Event, LookFailure, StopRequest,
 };
+use crate::blocking_pool::Threads;
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Inspection, look};
@@ -30,7 +31,6 @@ use crate::rules::Rules;
 use crate::settle::ReadyPath;
 use crate::store::{Change, CommitReceipt, StateLookup, Store, StoreError};
 use crate::sweep::Sweeper;
-use crate::threads::Threads;
 use crate::transfer::{ObjectStore, Transfer};
 use std::future::Future;
 use std::pin::Pin;
@@ -399,7 +399,8 @@ impl<S: ObjectStore> EffectRunner<S> {
         let epoch = self.parts.epoch;
         let observer = Arc::clone(&self.parts.observer);
         let tracing = self.parts.tracing;
-        let traces: Vec<_> = leases.iter().map(|lease| tracing.of_row(&lease.pending)).collect();
+        let traces: Vec<_> =
+            leases.iter().map(|lease| tracing.trace_for_entry(&lease.pending)).collect();
         // Requests for many deletes are in the trace of the first.
         let Some((trace, first)) = traces.first().zip(leases.first()) else { return };
         let span = super::report::span(*trace, first.pending.attempts > 1);
@@ -464,7 +465,7 @@ fn look_and_ask(root: &Root, store: &Store, paths: Vec<ReadyPath>) -> Event {
             FileState::File(fingerprint) => Some(*fingerprint),
             FileState::Absent | FileState::Unknown(_) => None,
         },
-        ..StateLookup::of(looked.rested.path.clone())
+        ..StateLookup::for_path(looked.rested.path.clone())
     };
     match store.known_blocking(looked.iter().map(question).collect()) {
         Ok(known) => Event::Looked(looked.into_iter().zip(known).collect()),

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_five_minutes_are_told_and_no_more_is_kept() {
+    fn the_last_five_minutes_are_reported_and_no_more_is_kept() {
         let mut sent = UploadThroughput::default();
         let start = 1_000_000 * SLOT_MS;
         sent.add(1, start);

@@ -303,7 +303,7 @@ pub struct CarriedState {
 impl CarriedState {
     /// What the process before left: deletes that count for a while longer.
     #[must_use]
-    pub fn of_state(recent_deletes: RecentDeletes) -> Self {
+    pub fn from_state(recent_deletes: RecentDeletes) -> Self {
         Self { recent_deletes, ..Self::default() }
     }
 
@@ -318,8 +318,8 @@ impl CarriedState {
 
 impl Engine {
     /// Goes on where another engine ended.
-    pub fn resume(&mut self, legacy: CarriedState) {
-        let CarriedState { history, compared, approved_until, recent_deletes, linked } = legacy;
+    pub fn resume(&mut self, carried: CarriedState) {
+        let CarriedState { history, compared, approved_until, recent_deletes, linked } = carried;
         self.linked = linked;
         self.queue.set_recent_deletes(recent_deletes);
         self.report.history = history;
@@ -329,7 +329,7 @@ impl Engine {
 
     /// What was done so far.
     #[must_use]
-    pub fn into_legacy(self) -> CarriedState {
+    pub fn into_carried_state(self) -> CarriedState {
         let compared = self.is_known();
         let approved_until = self.queue.approved_until();
         let recent_deletes = self.queue.recent_deletes().clone();

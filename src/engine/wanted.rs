@@ -57,7 +57,7 @@ impl EngineSettings {
         match self.plan(path, observed, known) {
             Decision::Do(operation, reason) => {
                 let version = match observed {
-                    FileState::File(fingerprint) => Version::of(fingerprint),
+                    FileState::File(fingerprint) => Version::from_fingerprint(fingerprint),
                     FileState::Absent | FileState::Unknown(_) => Version::default(),
                 };
                 let mut wish = row(operation, version);

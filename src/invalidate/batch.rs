@@ -9,10 +9,10 @@
 //!   paths; in progress are never more than [`RUNNING_PATHS_MAX`], [`RUNNING_WILDCARDS_MAX`] and
 //!   [`RUNNING_MAX`].
 
-use super::bucket::TokenBucket;
-use super::port::{InvalidateError, RequestStatus, RetryKind};
-use crate::cover::CoverLimits;
+use super::invalidator::{InvalidateError, RequestStatus, RetryKind};
+use super::token_bucket::TokenBucket;
 use crate::model::{MonthCount, PathBatch, UnixMillis, millis};
+use crate::path_cover::CoverLimits;
 use crate::queue::Backoff;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

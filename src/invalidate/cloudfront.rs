@@ -2,7 +2,7 @@
 //!
 //! The retries of the SDK are disabled: the worker owns them, and knows every request.
 
-use super::port::{InvalidateError, Invalidator, RequestStatus, ResponseMeta, RetryKind};
+use super::invalidator::{InvalidateError, Invalidator, RequestStatus, ResponseMeta, RetryKind};
 use crate::aws::Aws;
 use crate::error_causes::messages;
 use crate::model::PathBatch;
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_an_answer_says_of_itself_is_heard_also_of_a_refusal() {
+    async fn the_metadata_of_a_response_is_recorded_also_for_a_refusal() {
         let server = file_sync_dev_s3::CloudFront::start().expect("a server");
         let shared = crate::aws::for_tests().shared().clone();
         let config = aws_sdk_cloudfront::config::Builder::from(&shared)
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_apart_by_what_happens_next() {
+    fn errors_are_classified_by_the_next_action() {
         for (code, status, expected) in [
             ("TooManyInvalidationsInProgress", 400, RetryKind::Crowded),
             ("Throttling", 400, RetryKind::Unavailable),

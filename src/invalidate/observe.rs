@@ -1,6 +1,6 @@
 //! The observer of requests to the CDN, and the present status.
 
-use super::port::{InvalidateError, RequestStatus, ResponseMeta};
+use super::invalidator::{InvalidateError, RequestStatus, ResponseMeta};
 use crate::model::{PathBatch, UnixMillis};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

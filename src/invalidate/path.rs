@@ -6,8 +6,8 @@
 //! that RFC 1738 calls unsafe, and no others. A whole directory is `/dir/*`, or its tag if every
 //! copy carries it.
 
-use crate::cover::Covered;
 use crate::model::{CacheTags, PendingInvalidation};
+use crate::path_cover::Covered;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// The file that the address of a directory shows.
@@ -59,7 +59,7 @@ impl Addresses {
 
     /// The paths by which viewers may have requested this, not encoded and without the first `/`.
     #[must_use]
-    pub fn of(&self, stale: &PendingInvalidation) -> Vec<Covered> {
+    pub fn covering(&self, stale: &PendingInvalidation) -> Vec<Covered> {
         let path = self.prefixed(stale.path.as_bytes());
         if let Some(star) = path.iter().position(|&byte| byte == b'*') {
             // A `*` matches anything, and only the last character may be one: the directory of the
@@ -108,7 +108,7 @@ impl Addresses {
             _ if path.is_empty() || prefix.strip_prefix(path).is_some_and(inside) => b"",
             _ => return None,
         };
-        tags.of_directory(directory)
+        tags.directory_tag(directory)
     }
 
     fn prefixed(&self, path: &[u8]) -> Vec<u8> {
@@ -155,7 +155,7 @@ mod tests {
 
     fn addresses(prefix: &str, path: &str, below: bool) -> Vec<String> {
         let addresses = Addresses::new(prefix, true);
-        addresses.of(&stale(path, below)).iter().map(written).collect()
+        addresses.covering(&stale(path, below)).iter().map(written).collect()
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(addresses("s", "index.html", false), ["/s/index.html", "/s/", "/s"]);
         assert_eq!(addresses("", "a/my-index.html", false), ["/a/my-index.html"]);
         assert_eq!(addresses("", "a b/index.html", false)[2], "/a%20b");
-        let literal = Addresses::new("", false).of(&stale("a/index.html", false));
+        let literal = Addresses::new("", false).covering(&stale("a/index.html", false));
         assert_eq!(literal.iter().map(written).collect::<Vec<_>>(), ["/a/index.html"]);
     }
 

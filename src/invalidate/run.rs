@@ -3,13 +3,13 @@
 //! It may be dropped at any moment, which is as safe as a kill.
 
 use super::batch::{self, BatchStep, BatchTime, BatchVerdict, Batcher};
+use super::invalidator::{InvalidateError, Invalidator, RequestStatus, RetryKind};
 use super::observe::{InvalidationObserver, InvalidationRequest, InvalidationTotals};
 use super::path::{Addresses, written};
-use super::port::{InvalidateError, Invalidator, RequestStatus, RetryKind};
-use crate::cover::{CoverLimits, Covered, cover};
 use crate::model::{
     HexDigits, MonthCount, PathBatch, PendingInvalidation, SpanReference, UnixMillis,
 };
+use crate::path_cover::{CoverLimits, Covered, cover};
 use crate::store::{Change, InvalidationChange, Store, StoredInvalidations};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -390,7 +390,7 @@ fn paths(
     let all =
         |stale: &[PendingInvalidation], wanted: fn(&PendingInvalidation) -> bool| -> Vec<Covered> {
             let stale = stale.iter().filter(|stale| wanted(stale));
-            stale.flat_map(|stale| addresses.of(stale)).collect()
+            stale.flat_map(|stale| addresses.covering(stale)).collect()
         };
     let mut untagged = all(stale, |stale| !stale.tagged);
     untagged.sort_unstable();
@@ -408,7 +408,7 @@ fn paths(
 fn link(addresses: &Addresses, batches: &mut [PathBatch], stale: &[PendingInvalidation]) {
     let Some((first, rest)) = batches.split_first_mut() else { return };
     for (stale, change) in stale.iter().filter_map(|stale| Some((stale, stale.change?))) {
-        let address = addresses.of(stale).first().map(written);
+        let address = addresses.covering(stale).first().map(written);
         let covers = |batch: &&mut PathBatch| {
             let wildcard = batch.paths.first().and_then(|path| path.strip_suffix('*'));
             wildcard.zip(address.as_ref()).is_some_and(|(above, path)| path.starts_with(above))

@@ -44,14 +44,14 @@ impl CacheTags {
 
     /// The tags of the object of the file `path`; none below a prefix that is too long.
     #[must_use]
-    pub fn of(&self, path: &RelPath) -> Option<String> {
+    pub fn tag_for(&self, path: &RelPath) -> Option<String> {
         let tags = self.along(path.parent()?.as_bytes()).0;
         Some(tags.join(",")).filter(|tags| !tags.is_empty())
     }
 
     /// The tag of every file below `directory`, unless it is too deep for one.
     #[must_use]
-    pub fn of_directory(&self, directory: &[u8]) -> Option<String> {
+    pub fn directory_tag(&self, directory: &[u8]) -> Option<String> {
         let (mut tags, complete) = self.along(directory);
         if complete { tags.pop() } else { None }
     }
@@ -103,13 +103,13 @@ mod tests {
     #[test]
     fn a_file_carries_the_tags_of_the_directories_it_is_in() {
         let tags = tags("site/v1");
-        assert_eq!(tags.of(&path("a")).as_deref(), Some("/site/v1/"));
-        let deep = tags.of(&path("a/b c/d.txt"));
+        assert_eq!(tags.tag_for(&path("a")).as_deref(), Some("/site/v1/"));
+        let deep = tags.tag_for(&path("a/b c/d.txt"));
         assert_eq!(deep.as_deref(), Some("/site/v1/,/site/v1/a/,/site/v1/a/b=20c/"));
-        assert_eq!(tags.of_directory(b"a/b c").as_deref(), Some("/site/v1/a/b=20c/"));
-        assert_eq!(tags.of_directory(b"").as_deref(), Some("/site/v1/"));
+        assert_eq!(tags.directory_tag(b"a/b c").as_deref(), Some("/site/v1/a/b=20c/"));
+        assert_eq!(tags.directory_tag(b"").as_deref(), Some("/site/v1/"));
         assert_eq!(
-            super::CacheTags::new("t", &KeyPrefix::default()).of(&path("a")),
+            super::CacheTags::new("t", &KeyPrefix::default()).tag_for(&path("a")),
             Some("/".into())
         );
     }
@@ -119,11 +119,11 @@ mod tests {
         for name in
             ["comma,name", "gr\u{f6}\u{df}e", "\u{1f600}", "100%", "a+b", "#*\"<>&", "a=b", "\n"]
         {
-            let tag = tags("").of_directory(name.as_bytes()).expect("a tag");
+            let tag = tags("").directory_tag(name.as_bytes()).expect("a tag");
             assert!(tag.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','), "{tag}");
             assert!(!tag.contains('*') && !tag.contains('#'), "{tag}");
         }
-        assert_ne!(tags("").of_directory(b"a=20b"), tags("").of_directory(b"a b"));
+        assert_ne!(tags("").directory_tag(b"a=20b"), tags("").directory_tag(b"a b"));
     }
 
     #[test]
@@ -133,11 +133,12 @@ mod tests {
             let mut tagged = true;
             for _ in 0..60 {
                 directory = format!("{directory}{name}/");
-                let carried = tags("p").of(&path(&format!("{directory}file"))).unwrap_or_default();
+                let carried =
+                    tags("p").tag_for(&path(&format!("{directory}file"))).unwrap_or_default();
                 assert!(
                     carried.len() <= CACHE_TAGS_BYTES_MAX && carried.split(',').count() <= TAGS_MAX
                 );
-                let own = tags("p").of_directory(directory.trim_end_matches('/').as_bytes());
+                let own = tags("p").directory_tag(directory.trim_end_matches('/').as_bytes());
                 assert!(tagged || own.is_none(), "none is deeper than one without");
                 tagged = own.is_some();
                 let found = own.is_none_or(|own| carried.split(',').any(|tag| tag == own));
@@ -150,6 +151,6 @@ mod tests {
     #[test]
     fn a_prefix_that_is_too_long_leaves_no_room() {
         let tags = tags(&"p".repeat(300));
-        assert_eq!((tags.of(&path("a")), tags.of_directory(b"")), (None, None));
+        assert_eq!((tags.tag_for(&path("a")), tags.directory_tag(b"")), (None, None));
     }
 }

@@ -70,7 +70,7 @@ impl GapReason {
 
     /// The reason of a skipped queue entry, from its text.
     #[must_use]
-    pub fn of_parked(text: &str) -> Self {
+    pub fn from_skip_reason(text: &str) -> Self {
         let text = text.to_ascii_lowercase();
         let known = WORDS.iter().find(|(word, _)| match *word {
             // A separate code, which other texts contain as a word.
@@ -143,7 +143,7 @@ impl CoverageGaps {
 
     /// The number of gaps of this reason.
     #[must_use]
-    pub fn of(&self, reason: GapReason) -> u64 {
+    pub fn count(&self, reason: GapReason) -> u64 {
         self.0[reason as usize]
     }
 
@@ -155,7 +155,7 @@ impl CoverageGaps {
 
     /// Iterates over all reasons and their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (GapReason, u64)> + '_ {
-        GapReason::ALL.into_iter().map(|reason| (reason, self.of(reason)))
+        GapReason::ALL.into_iter().map(|reason| (reason, self.count(reason)))
     }
 
     /// The number of gaps that make a command fail that promises that everything is in S3.
@@ -196,7 +196,7 @@ mod tests {
             ("the watched directory is empty", GapReason::Held),
             ("a reason of a later version", GapReason::Unreadable),
         ] {
-            assert_eq!(GapReason::of_parked(text), expected, "{text}");
+            assert_eq!(GapReason::from_skip_reason(text), expected, "{text}");
         }
     }
 
@@ -212,7 +212,7 @@ mod tests {
             let total: u64 = counts.iter().sum();
             prop_assert_eq!(gaps.is_empty(), total == 0);
             prop_assert_eq!(gaps.cause().is_none(), total == 0);
-            prop_assert_eq!(gaps.failures(), total - gaps.of(GapReason::Skipped));
+            prop_assert_eq!(gaps.failures(), total - gaps.count(GapReason::Skipped));
         }
     }
 }

@@ -76,7 +76,7 @@ impl Fingerprint {
 #[cfg(test)]
 impl Fingerprint {
     /// A fingerprint for tests.
-    pub(crate) fn of_size(size: u64) -> Self {
+    pub(crate) fn with_size(size: u64) -> Self {
         Self { size, mtime_ns: 1, ctime_ns: 1, inode: 1, btime_ns: 1, device: 1, mode: 0 }
     }
 }

@@ -102,7 +102,7 @@ impl PathBatch {
     /// Its trace: the same for every attempt, and after a restart.
     #[must_use]
     pub fn context(&self) -> SpanReference {
-        SpanReference::of(&self.id)
+        SpanReference::from_name(&self.id)
     }
 
     /// The number of wildcards among them.

@@ -75,7 +75,7 @@ pub struct Failure {
 impl Failure {
     /// Whether S3 is throttling.
     #[must_use]
-    pub fn asks_for_less(&self) -> bool {
+    pub fn is_throttled(&self) -> bool {
         self.class == FailureClass::Throttled
     }
 }

@@ -26,7 +26,7 @@ pub struct ObjectRecord {
 #[cfg(test)]
 impl ObjectRecord {
     /// A record for tests.
-    pub(crate) fn of_file(fingerprint: Fingerprint, epoch: RootGeneration) -> Self {
+    pub(crate) fn from_file(fingerprint: Fingerprint, epoch: RootGeneration) -> Self {
         Self { fingerprint, crc64nvme: 0, etag: None, racy: false, epoch, head: None }
     }
 }
@@ -118,7 +118,7 @@ pub struct Version {
 impl Version {
     /// The version that an inspection found.
     #[must_use]
-    pub fn of(fingerprint: &Fingerprint) -> Self {
+    pub fn from_fingerprint(fingerprint: &Fingerprint) -> Self {
         Self { size: fingerprint.size, mtime_ns: fingerprint.mtime_ns }
     }
 }

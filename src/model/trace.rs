@@ -45,7 +45,7 @@ pub struct TraceSettings {
 impl TraceSettings {
     /// The identity of the change of `path` that was detected at `since`.
     #[must_use]
-    pub fn of(&self, path: &RelPath, since: UnixMillis) -> Trace {
+    pub fn trace_for(&self, path: &RelPath, since: UnixMillis) -> Trace {
         let seed = self.seed.to_le_bytes();
         let time = since.to_le_bytes();
         let part = |number| stable_id(number, &[&seed, &time, path.as_bytes()]);
@@ -60,8 +60,8 @@ impl TraceSettings {
 
     /// The identity of a queued change.
     #[must_use]
-    pub fn of_row(&self, pending: &QueueRow) -> Trace {
-        self.of(&pending.path, pending.since)
+    pub fn trace_for_entry(&self, pending: &QueueRow) -> Trace {
+        self.trace_for(&pending.path, pending.since)
     }
 }
 
@@ -120,7 +120,7 @@ pub struct SpanReference {
 impl SpanReference {
     /// The identity of something with a unique name.
     #[must_use]
-    pub fn of(name: &str) -> Self {
+    pub fn from_name(name: &str) -> Self {
         let part = |number| stable_id(number, &[name.as_bytes()]);
         let [high, low, span_id] = [0, 1, 2].map(part);
         Self { trace_id: (u128::from(high) << 64) | u128::from(low), span_id }
@@ -187,13 +187,13 @@ mod tests {
 
     #[test]
     fn a_change_is_named_alike_by_everybody_and_unlike_any_other() {
-        let one = tracing(Sampling::Everything).of(&path("a"), 1);
-        assert_eq!(one, tracing(Sampling::Everything).of(&path("a"), 1));
+        let one = tracing(Sampling::Everything).trace_for(&path("a"), 1);
+        assert_eq!(one, tracing(Sampling::Everything).trace_for(&path("a"), 1));
         let elsewhere = TraceSettings { seed: 8, sampling: Sampling::Everything };
         for other in [
-            tracing(Sampling::Everything).of(&path("b"), 1),
-            tracing(Sampling::Everything).of(&path("a"), 2),
-            elsewhere.of(&path("a"), 1),
+            tracing(Sampling::Everything).trace_for(&path("b"), 1),
+            tracing(Sampling::Everything).trace_for(&path("a"), 2),
+            elsewhere.trace_for(&path("a"), 1),
         ] {
             assert!(other.trace_id != one.trace_id && other.span_id != one.span_id);
         }
@@ -204,7 +204,7 @@ mod tests {
     /// Traces of one change before and after an update of the program belong together.
     #[test]
     fn ids_are_the_same_in_every_version() {
-        let trace = tracing(Sampling::Everything).of(&path("a/b.txt"), 1_700_000_000_000);
+        let trace = tracing(Sampling::Everything).trace_for(&path("a/b.txt"), 1_700_000_000_000);
         assert_eq!(trace.trace_id, 0x47d2_4189_e280_9ae9_2f57_fa1d_442e_39d2);
         assert_eq!(trace.span_id, 0xe20c_cb67_7d8d_1c5e);
     }
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_ratio_keeps_that_part_and_every_failure() {
         let tracing = tracing(Sampling::ratio(0.25));
-        let traces: Vec<_> = (0..4000).map(|since| tracing.of(&path("a"), since)).collect();
+        let traces: Vec<_> = (0..4000).map(|since| tracing.trace_for(&path("a"), since)).collect();
         let kept = traces.iter().filter(|trace| trace.is_sampled(false)).count();
         assert!((800..1200).contains(&kept), "{kept} of 4000");
         assert!(traces.iter().all(|trace| trace.is_sampled(true)));
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_is_exported_can_be_referred_to_by_a_text() {
-        let trace = tracing(Sampling::Everything).of(&path("a"), 1);
+        let trace = tracing(Sampling::Everything).trace_for(&path("a"), 1);
         let context = trace.exported(false).expect("it is exported");
         let text = context.to_string();
         assert_eq!((text.len(), SpanReference::parse(&text)), (55, Some(context)));
@@ -229,14 +229,14 @@ mod tests {
         {
             assert_eq!(SpanReference::parse(wrong), None, "{wrong}");
         }
-        assert_eq!(tracing(Sampling::ratio(0.0)).of(&path("a"), 1).exported(false), None);
+        assert_eq!(tracing(Sampling::ratio(0.0)).trace_for(&path("a"), 1).exported(false), None);
     }
 
     #[test]
     fn without_an_exporter_nothing_is_sampled() {
-        let trace = tracing(Sampling::Nothing).of(&path("a"), 1);
+        let trace = tracing(Sampling::Nothing).trace_for(&path("a"), 1);
         assert!(!trace.is_sampled(true) && trace.fields(true).2 == "00");
-        assert!(!tracing(Sampling::ratio(0.0)).of(&path("a"), 1).is_sampled(false));
-        assert!(tracing(Sampling::ratio(1.0)).of(&path("a"), 1).is_sampled(false));
+        assert!(!tracing(Sampling::ratio(0.0)).trace_for(&path("a"), 1).is_sampled(false));
+        assert!(tracing(Sampling::ratio(1.0)).trace_for(&path("a"), 1).is_sampled(false));
     }
 }

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn being_asked_for_less_opens_it_only_when_nothing_else_is_heard_for_long() {
+    fn throttling_opens_the_circuit_only_after_a_long_time_without_another_response() {
         let mut breaker = breaker();
         let turns: Vec<_> =
             (0..50).map(|_| breaker.failed(FailureClass::Throttled, 0, 1.0)).collect();

@@ -30,7 +30,7 @@ impl Lane {
 
     /// Of an attempt: whether its change was seen when it happened, and how many attempts there were, this
     /// one included.
-    pub(super) fn of_attempt(fresh: bool, attempts: u32) -> Self {
+    pub(super) fn for_attempt(fresh: bool, attempts: u32) -> Self {
         match (fresh, attempts) {
             (_, 2..) => Self::Retry,
             (true, _) => Self::Fresh,
@@ -71,7 +71,11 @@ impl Rank {
     pub(super) const ALL: [Self; Self::COUNT] = [Self::Fresh, Self::Late, Self::Rest];
 
     /// Of a row that was seen to change at `fresh`, or was not seen.
-    pub(super) fn of(pending: &QueueRow, fresh: Option<UnixMillis>, now: UnixMillis) -> Self {
+    pub(super) fn from_entry(
+        pending: &QueueRow,
+        fresh: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Self {
         match fresh {
             None => Self::Rest,
             // Many are one request: they hold up nothing, and go together.

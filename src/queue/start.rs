@@ -95,7 +95,7 @@ impl Queue {
         row.sent = Some(row.version);
         let pending = row.clone();
         let queued = entry.queued;
-        let lane = Lane::of_attempt(entry.fresh.is_some(), pending.attempts);
+        let lane = Lane::for_attempt(entry.fresh.is_some(), pending.attempts);
         let lease = Attempt { pending, sent_before: entry.sent_before, queued, lane };
         entry.tries = entry.tries.saturating_add(1);
         entry.state = RowState::Running { again: false };

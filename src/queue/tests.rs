@@ -42,7 +42,7 @@ pub(super) fn started(queue: &mut Queue, now: UnixMillis) -> Vec<String> {
 }
 
 pub(super) fn done() -> Outcome {
-    let mirrored = ObjectRecord::of_file(Fingerprint::of_size(1), RootGeneration(0));
+    let mirrored = ObjectRecord::from_file(Fingerprint::with_size(1), RootGeneration(0));
     Outcome::Mirrored(mirrored, UploadDisposition::Sent)
 }
 
@@ -298,7 +298,7 @@ fn a_mark_stays_with_its_row_until_the_row_is_done() {
 }
 
 #[test]
-fn a_parked_path_is_told_once_and_freed_by_a_change() {
+fn a_skipped_path_is_reported_once_and_freed_by_a_change() {
     let mut queue = queue();
     let first = queue.park(wish("a", Operation::Put, 0), "name", None);
     let Some(Change::Queue(row)) = first else { panic!("written") };

@@ -87,7 +87,7 @@ pub(super) enum Class {
 impl Class {
     const COUNT: usize = 3;
 
-    fn of(pending: &QueueRow, large_bytes: u64) -> Self {
+    fn from_entry(pending: &QueueRow, large_bytes: u64) -> Self {
         match pending.operation {
             Operation::Delete => Self::Delete,
             Operation::Put if pending.version.size > large_bytes => Self::Large,
@@ -198,14 +198,14 @@ impl Window {
             let Some(entry) = self.entries.get_mut(&path) else { continue };
             entry.state = RowState::Ready;
             self.gathering.remove(&(entry.pending.next_try, path.clone()));
-            let class = Class::of(&entry.pending, self.large_bytes);
+            let class = Class::from_entry(&entry.pending, self.large_bytes);
             self.ready[entry.rank as usize][class as usize].insert((entry.pending.since, path));
         }
         while self.fresh.first().is_some_and(|(at, _)| at + FRESH_MS <= now) {
             let Some((_, path)) = self.fresh.pop_first() else { break };
             let Some(entry) = self.entries.get_mut(&path) else { continue };
             entry.rank = Rank::Late;
-            let class = Class::of(&entry.pending, self.large_bytes) as usize;
+            let class = Class::from_entry(&entry.pending, self.large_bytes) as usize;
             let by_age = (entry.pending.since, path);
             if self.ready[Rank::Fresh as usize][class].remove(&by_age) {
                 self.ready[Rank::Late as usize][class].insert(by_age);
@@ -265,7 +265,7 @@ impl Window {
         fresh: Option<UnixMillis>,
     ) {
         self.insert(WindowRow {
-            rank: Rank::of(&pending, fresh, queued),
+            rank: Rank::from_entry(&pending, fresh, queued),
             fresh,
             again_fresh: false,
             pending,
@@ -306,7 +306,7 @@ impl Window {
         }
         match state {
             RowState::Running { .. } => {
-                self.running[Class::of(pending, self.large_bytes) as usize] += 1;
+                self.running[Class::from_entry(pending, self.large_bytes) as usize] += 1;
             }
             RowState::Waiting | RowState::Ready => {
                 self.waiting.insert((pending.next_try, path.clone()));
@@ -324,7 +324,7 @@ impl Window {
     pub(super) fn remove(&mut self, path: &RelPath) -> Option<WindowRow> {
         let entry = self.entries.remove(path)?;
         let by_age = (entry.pending.since, path.clone());
-        let class = Class::of(&entry.pending, self.large_bytes);
+        let class = Class::from_entry(&entry.pending, self.large_bytes);
         self.holding.remove(&by_age);
         self.holding_fresh.remove(&by_age);
         if let Some(at) = entry.expires() {

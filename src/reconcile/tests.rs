@@ -42,8 +42,8 @@ impl Fixture {
         let root = Root::open(self.tree.path()).expect("opened");
         let path = RelPath::new(path.as_bytes()).expect("a proper path");
         let looked = root.look(&path).map(|stat| stat.fingerprint);
-        let fingerprint = looked.unwrap_or(Fingerprint::of_size(9));
-        let mirrored = ObjectRecord::of_file(fingerprint, RootGeneration(1));
+        let fingerprint = looked.unwrap_or(Fingerprint::with_size(9));
+        let mirrored = ObjectRecord::from_file(fingerprint, RootGeneration(1));
         let change = Change::Mirrored(path, mirrored);
         self.runtime.block_on(self.store.write(vec![change])).expect("written");
     }

@@ -9,10 +9,10 @@
 
 mod parts;
 
+use crate::blocking_pool::{Threads, WorkError};
 use crate::model::RelPath;
 use crate::model::{Failure, FailureClass};
 use crate::root::Staging;
-use crate::threads::{Threads, WorkError};
 use crate::transfer::{ContentCheck, FetchError, Fetcher, ObjectFacts, ObjectRef};
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest as Crc};

@@ -3,9 +3,9 @@
 //! Keys come from a bucket, where anybody may have put them. Only what is a proper relative path with names
 //! that Linux can have becomes a path; nothing is cleaned up or rewritten.
 
+use crate::exclusivity;
 use crate::model::{PathError, RelPath};
 use crate::root::STAGING;
-use crate::writer;
 
 /// The longest name of a file or directory, bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -50,7 +50,7 @@ pub(super) fn classify(prefix: &str, key: &str, size: u64) -> KeyKind {
     let is_own = first == STAGING.as_bytes()
         || (path.as_bytes().starts_with(OWN_OBJECTS)
             && path.parent().is_some_and(|up| up.is_root()));
-    if is_own || writer::is_lease(&path) { KeyKind::Own } else { KeyKind::File(path) }
+    if is_own || exclusivity::is_lease(&path) { KeyKind::Own } else { KeyKind::File(path) }
 }
 
 #[cfg(test)]

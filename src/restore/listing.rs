@@ -148,7 +148,7 @@ impl<'a> Planner<'a> {
             return Ok(items.into_iter().map(PlannedFile::Fetch).collect());
         };
         let questions =
-            items.iter().map(|item| StateLookup::of_bucket(item.path.clone())).collect();
+            items.iter().map(|item| StateLookup::with_bucket(item.path.clone())).collect();
         let known = self.store.known(questions).await?;
         let root = Arc::clone(root);
         let run = self.run;
@@ -233,7 +233,7 @@ pub(super) async fn compare(
     };
     let beneath = Arc::clone(root);
     let path = item.path.clone();
-    let version = Version::of(&file);
+    let version = Version::from_fingerprint(&file);
     let reading = move || checksum_of(&beneath, &path, version).ok();
     let sum = match tokio::task::spawn_blocking(reading).await {
         Ok(sum) => sum,

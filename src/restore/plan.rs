@@ -85,7 +85,10 @@ mod tests {
 
     fn recorded(etag: Option<&str>) -> ObjectRecord {
         let etag = etag.map(str::to_owned);
-        ObjectRecord { etag, ..ObjectRecord::of_file(Fingerprint::of_size(3), RootGeneration(1)) }
+        ObjectRecord {
+            etag,
+            ..ObjectRecord::from_file(Fingerprint::with_size(3), RootGeneration(1))
+        }
     }
 
     fn step(file: Fingerprint, recorded: Option<&ObjectRecord>, run: RestoreRun) -> RestoreStep {
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_was_brought_before_is_not_brought_again() {
-        let file = Fingerprint::of_size(3);
+        let file = Fingerprint::with_size(3);
         for run in [RESUMED, MISSING] {
             assert_eq!(step(file, Some(&recorded(ETAG)), run), RestoreStep::Done);
         }
@@ -118,9 +121,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_there_is_never_replaced() {
-        let other = Fingerprint::of_size(4);
+        let other = Fingerprint::with_size(4);
         assert!(matches!(step(other, None, RESUMED), RestoreStep::Skip(_)));
-        assert!(matches!(step(Fingerprint::of_size(3), None, FRESH), RestoreStep::Skip(_)));
+        assert!(matches!(step(Fingerprint::with_size(3), None, FRESH), RestoreStep::Skip(_)));
         assert_eq!(step(other, None, MISSING), RestoreStep::Keep);
         assert_eq!(step(other, Some(&recorded(ETAG)), MISSING), RestoreStep::Keep);
         let in_the_way = || Present::InTheWay("a link".to_owned());

@@ -69,7 +69,7 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 impl Identity {
     /// Reads the identity of the open directory `dir`.
-    pub(super) fn of(dir: impl AsFd) -> io::Result<Self> {
+    pub(super) fn from_fd(dir: impl AsFd) -> io::Result<Self> {
         let stat = stat_fd(&dir)?;
         let device = stat.fingerprint.device;
         let fs_magic = rustix::fs::fstatfs(&dir)?.f_type;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_mounts_tells_what_is_mounted() {
+    fn the_table_of_mounts_shows_what_is_mounted() {
         let table = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
             41 22 0:52 / /data rw,relatime shared:1 - overlay overlay \
             rw,lowerdir=/l1:/l2,upperdir=/up/7,workdir=/w\n\

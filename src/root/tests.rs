@@ -22,7 +22,7 @@ fn both() -> (TempDir, [Root; 2]) {
 }
 
 /// Runs `test` without root privileges.
-fn as_nobody(test: impl FnOnce() + Send) {
+fn without_privileges(test: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             if rustix::process::geteuid().is_root() {
@@ -73,7 +73,9 @@ fn what_is_no_readable_directory_is_refused_with_the_reason() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("changes");
     fs::set_permissions(&inner, fs::Permissions::from_mode(0o700)).expect("changes");
     if rustix::process::geteuid().is_root() {
-        as_nobody(|| assert!(matches!(Root::open(&inner), Err(RootError::NotReadable(_)))));
+        without_privileges(|| {
+            assert!(matches!(Root::open(&inner), Err(RootError::NotReadable(_))))
+        });
     }
 }
 
@@ -200,7 +202,7 @@ fn what_may_not_be_read_is_denied_and_never_gone() {
     allow("closed", 0o000);
     // Its names may be listed, but nothing may be inspected.
     allow("names", 0o444);
-    as_nobody(|| {
+    without_privileges(|| {
         for root in &roots {
             assert!(matches!(root.look(&path("closed/file")), Err(InspectError::Denied)));
             assert!(matches!(root.open_file(&path("secret")), Err(FileOpenError::Denied)));
@@ -274,7 +276,7 @@ fn a_walk_visits_in_the_order_of_paths() {
 }
 
 #[test]
-fn a_walk_tells_what_it_met_and_skips_what_is_ignored() {
+fn a_walk_reports_what_it_visits_and_skips_what_is_ignored() {
     let (dir, roots) = both();
     fs::create_dir_all(dir.path().join("sub/ignored/x")).expect("creates");
     fs::create_dir_all(dir.path().join("sub/deeper")).expect("creates");

@@ -211,7 +211,7 @@ impl Walk<'_> {
         let mut kind = listed;
         for _ in 0..TURNS_MAX {
             if kind.is_some_and(|kind| !(self.wanted)(path, kind == FileKind::Directory)) {
-                self.is_not_all();
+                self.mark_incomplete();
                 return ControlFlow::Continue(());
             }
             match kind {
@@ -229,13 +229,13 @@ impl Walk<'_> {
                 None | Some(FileKind::File | FileKind::Directory) => {}
                 Some(FileKind::Symlink) => return self.link(path),
                 Some(kind) => {
-                    self.is_not_all();
+                    self.mark_incomplete();
                     return (self.visit)(Visit::Skipped { path, kind });
                 }
             }
             let stat = match self.look_at_file(dir, path.file_name()) {
                 Err(Errno::NOENT) => {
-                    self.is_not_all();
+                    self.mark_incomplete();
                     return ControlFlow::Continue(());
                 }
                 Err(errno) => return self.refused(path, errno.into()),
@@ -262,7 +262,7 @@ impl Walk<'_> {
     /// Visits the link `path`: as the file that it leads to, if it is followed.
     fn link(&mut self, path: &RelPath) -> ControlFlow<()> {
         // A change of the file behind it does not change the digest.
-        self.is_not_all();
+        self.mark_incomplete();
         let FollowedPath { found, leads } = self.root.follow(path);
         match found {
             Ok(stat) if stat.kind == FileKind::File => {
@@ -276,7 +276,7 @@ impl Walk<'_> {
     }
 
     fn refused(&mut self, path: &RelPath, error: InspectError) -> ControlFlow<()> {
-        self.is_not_all();
+        self.mark_incomplete();
         match error {
             InspectError::NotBelow(Obstacle::Mount) => (self.visit)(Visit::Mount { path }),
             InspectError::NotBelow(Obstacle::OwnState) => (self.visit)(Visit::OwnState { path }),
@@ -297,7 +297,7 @@ impl Walk<'_> {
             Ok(()) => {}
             // Removed after it was opened.
             Err(Errno::NOENT) if !path.is_root() => {
-                self.is_not_all();
+                self.mark_incomplete();
                 return ControlFlow::Continue(());
             }
             Err(errno) => return self.refused(&path, errno.into()),
@@ -372,7 +372,7 @@ impl Walk<'_> {
     }
 
     /// Records that the deepest level has entries without a visit.
-    fn is_not_all(&mut self) {
+    fn mark_incomplete(&mut self) {
         if let Some(level) = self.levels.last_mut() {
             level.digest = None;
         }

@@ -90,7 +90,7 @@ fn what_no_rule_says_is_guessed_or_holds_for_all() {
 }
 
 #[test]
-fn each_part_of_a_head_tells_it_from_another() {
+fn every_part_of_the_attributes_changes_their_digest() {
     let text = |text: &str| Some(text.to_owned());
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let kms = |key, dual_layer| Some(Encryption::Kms { key, dual_layer });

@@ -12,16 +12,16 @@ pub(super) struct DueOrder {
 }
 
 impl DueOrder {
-    fn of(&mut self, fresh: bool) -> &mut BTreeSet<(Duration, RelPath)> {
+    fn paths_mut(&mut self, fresh: bool) -> &mut BTreeSet<(Duration, RelPath)> {
         if fresh { &mut self.fresh } else { &mut self.rest }
     }
 
     pub(super) fn insert(&mut self, fresh: bool, due: Duration, path: RelPath) {
-        self.of(fresh).insert((due, path));
+        self.paths_mut(fresh).insert((due, path));
     }
 
     pub(super) fn remove(&mut self, fresh: bool, due: Duration, path: &RelPath) {
-        self.of(fresh).remove(&(due, path.clone()));
+        self.paths_mut(fresh).remove(&(due, path.clone()));
     }
 
     /// All of them, fresh ones first.
@@ -39,7 +39,7 @@ impl DueOrder {
     /// wanted.
     pub(super) fn pop(&mut self, now: Duration, fresh: bool) -> Option<RelPath> {
         [fresh, !fresh].into_iter().find_map(|fresh| {
-            let paths = self.of(fresh);
+            let paths = self.paths_mut(fresh);
             paths.first().filter(|(due, _)| *due <= now)?;
             paths.pop_first().map(|(_, path)| path)
         })

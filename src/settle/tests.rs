@@ -47,7 +47,7 @@ fn every_hint_starts_the_quiet_time_again() {
 }
 
 #[test]
-fn the_latest_activity_decides_and_found_tells_nothing() {
+fn the_latest_activity_decides_and_a_listing_changes_nothing() {
     let mut settle = Settle::new(settings());
     settle.hint(Hint::Path(path("a"), WriteState::Done), Duration::ZERO);
     settle.hint(Hint::Path(path("a"), WriteState::Writing), 10 * MS);
@@ -57,15 +57,27 @@ fn the_latest_activity_decides_and_found_tells_nothing() {
 }
 
 #[test]
-fn what_tells_nothing_does_not_cut_the_rest_of_an_open_file_short() {
+fn a_listing_does_not_shorten_the_quiet_time_of_an_open_file() {
     let mut settle = Settle::new(settings());
     settle.hint(Hint::Path(path("found"), WriteState::Writing), Duration::ZERO);
     settle.hint(Hint::Path(path("found"), WriteState::Found), 20 * MS);
     settle.hint(Hint::Path(path("reminded"), WriteState::Writing), Duration::ZERO);
-    settle.remind(path("reminded"), WriteState::Done, 20 * MS, FlushGeneration::MAX, true);
+    settle.ensure_scheduled(
+        path("reminded"),
+        WriteState::Done,
+        20 * MS,
+        FlushGeneration::MAX,
+        true,
+    );
     assert_eq!(taken(&mut settle, 4_999 * MS), [""; 0]);
     assert_eq!(taken(&mut settle, 5_000 * MS), ["found", "reminded"]);
-    settle.remind(path("nothing waits"), WriteState::Done, 6_000 * MS, FlushGeneration::MAX, true);
+    settle.ensure_scheduled(
+        path("nothing waits"),
+        WriteState::Done,
+        6_000 * MS,
+        FlushGeneration::MAX,
+        true,
+    );
     assert_eq!(taken(&mut settle, 6_250 * MS), ["nothing waits"]);
 }
 
@@ -86,17 +98,17 @@ fn a_path_put_back_keeps_the_start_of_its_wait() {
     let mut settle = Settle::new(settings());
     settle.hint(Hint::Path(path("a"), WriteState::Found), Duration::ZERO);
     let rested = settle.take_paths(250 * MS, 1).remove(0);
-    settle.put_back(rested, 5_000 * MS);
+    settle.requeue(rested, 5_000 * MS);
     assert_eq!(settle.take_paths(5_000 * MS, 1)[0].since, Duration::ZERO);
 }
 
 #[test]
-fn what_was_heard_during_a_look_outweighs_what_was_heard_before_it() {
+fn events_during_an_inspection_outweigh_those_before_it() {
     let mut settle = Settle::new(settings());
     settle.hint(Hint::Path(path("a"), WriteState::Done), Duration::ZERO);
     let rested = settle.take_paths(250 * MS, 1).remove(0);
     settle.hint(Hint::Path(path("a"), WriteState::Writing), 260 * MS);
-    settle.put_back(rested, 500 * MS);
+    settle.requeue(rested, 500 * MS);
     assert!(settle.is_being_written(&path("a")));
     assert_eq!(taken(&mut settle, 5_259 * MS), [""; 0]);
     let rested = settle.take_paths(5_260 * MS, 1).remove(0);

@@ -73,7 +73,7 @@ impl CleanDirs {
     /// The digest with which everything in `directory` was as recorded, and nothing else was
     /// recorded below it.
     #[must_use]
-    pub fn of(&self, directory: &RelPath) -> Option<u64> {
+    pub fn digest(&self, directory: &RelPath) -> Option<u64> {
         let key = self.key(directory.as_bytes());
         self.lock().digests.get(&key).copied()
     }

@@ -4,11 +4,11 @@
 
 use super::rows::{bad, path_from};
 use super::{InvalidationChange, StoredInvalidations};
-use crate::cover::{CoverLimits, Covered, cover};
 use crate::model::{
     ChangedObject, MonthCount, PathBatch, PendingInvalidation, RelPath, SpanReference, Staleness,
     TraceLink, UnixMillis,
 };
+use crate::path_cover::{CoverLimits, Covered, cover};
 use rusqlite::{Connection, Row, params};
 
 /// Maximum number of pending paths; more are covered by fewer.

@@ -17,13 +17,13 @@ pub struct StateLookup {
 impl StateLookup {
     /// Looks up the record of a path.
     #[must_use]
-    pub fn of(path: RelPath) -> Self {
+    pub fn for_path(path: RelPath) -> Self {
         Self { path, file: None, bucket_only: false }
     }
 
     /// Looks up what an attempt needs.
     #[must_use]
-    pub fn of_bucket(path: RelPath) -> Self {
+    pub fn with_bucket(path: RelPath) -> Self {
         Self { path, file: None, bucket_only: true }
     }
 }

@@ -65,7 +65,7 @@ impl Listing {
     /// # Errors
     ///
     /// If the table cannot be read.
-    pub fn of(&self, path: &RelPath) -> Result<Option<ListingObject>, StoreError> {
+    pub fn object(&self, path: &RelPath) -> Result<Option<ListingObject>, StoreError> {
         let sql = "SELECT size, etag FROM objects WHERE path = ?1";
         let of = || {
             let mut statement = self.0.prepare_cached(sql)?;
@@ -120,8 +120,8 @@ mod tests {
         };
         assert_eq!(names(listing.page(None).expect("read")), ["a/b", "a-b", "a.txt", "ä"]);
         assert_eq!(names(listing.page(Some(&path("a-b"))).expect("read")), ["a.txt", "ä"]);
-        let found = listing.of(&path("a/b")).expect("read").and_then(|listed| listed.etag);
+        let found = listing.object(&path("a/b")).expect("read").and_then(|listed| listed.etag);
         assert_eq!(found.as_deref(), Some("of a/b"));
-        assert_eq!(listing.of(&path("a")), Ok(None));
+        assert_eq!(listing.object(&path("a")), Ok(None));
     }
 }

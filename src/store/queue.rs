@@ -28,7 +28,7 @@ struct QueuedRow {
 }
 
 impl QueuedRow {
-    fn of(connection: &Connection, key: &[u8], pending: &QueueRow) -> rusqlite::Result<Self> {
+    fn read(connection: &Connection, key: &[u8], pending: &QueueRow) -> rusqlite::Result<Self> {
         let put = pending.operation == Operation::Put && pending.parked.is_none();
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1)";
         let mut unrecorded = connection.prepare_cached(sql)?;
@@ -83,7 +83,7 @@ impl QueuedRow {
 
     /// Whether it is skipped for this reason.
     fn is_for(&self, reason: GapReason) -> bool {
-        self.parked.as_deref().map(GapReason::of_parked) == Some(reason)
+        self.parked.as_deref().map(GapReason::from_skip_reason) == Some(reason)
     }
 
     /// Whether no index is affected.
@@ -100,7 +100,7 @@ pub(super) fn put(
 ) -> rusqlite::Result<()> {
     let key = pending.path.to_sort_key();
     let before = QueuedRow::at(connection, &key)?;
-    let now = QueuedRow::of(connection, &key, pending)?;
+    let now = QueuedRow::read(connection, &key, pending)?;
     now.join(counts);
     if let Some(before) = before {
         before.leave(counts);

@@ -35,7 +35,7 @@ pub(super) struct NonEmptyHints {
 
 impl NonEmptyHints {
     /// Reads the present state.
-    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let any = |sql| connection.query_row(sql, [], |row| row.get(0));
         Ok(Self {
             listed: any("SELECT EXISTS (SELECT 1 FROM listed)")?,
@@ -211,7 +211,7 @@ fn parked_for(connection: &Connection, wanted: GapReason) -> rusqlite::Result<u6
     let mut rows = statement.query([])?;
     let mut count = 0;
     while let Some(row) = rows.next()? {
-        if GapReason::of_parked(&row.get::<_, String>(0)?) == wanted {
+        if GapReason::from_skip_reason(&row.get::<_, String>(0)?) == wanted {
             count += row.get::<_, i64>(1)?.cast_unsigned();
         }
     }
@@ -243,7 +243,7 @@ pub(super) fn known(
     let sql = format!("SELECT {MIRRORED} FROM mirrored WHERE path = ?1");
     let mut statement = connection.prepare_cached(&sql)?;
     let mirrored = statement.query_row([&key], |row| mirrored_from(row, 0)).optional()?;
-    let upload = if rare.uploads { uploads::of_path(connection, &key)? } else { None };
+    let upload = if rare.uploads { uploads::read_path(connection, &key)? } else { None };
     let listed = if rare.listed { listed(connection, &key)? } else { None };
     let known = RecordedState { mirrored, listed, upload, ..RecordedState::default() };
     if question.bucket_only { Ok(known) } else { around(connection, question, &key, known) }

@@ -30,12 +30,12 @@ pub struct RemappedShard {
 /// Assigns the state to `share`: completely or, after a crash, not at all. While a shard did not
 /// run, its paths may have belonged to another one, so that it has to list the bucket at every
 /// start.
-pub(super) fn keep_only(
+pub(super) fn retain_shard(
     connection: &mut Connection,
     share: Shard,
 ) -> rusqlite::Result<Option<RemappedShard>> {
     let transaction = connection.transaction()?;
-    let from = of(&transaction)?;
+    let from = read_shard(&transaction)?;
     let remapped = match from.filter(|from| *from != share) {
         Some(from) => Some(remap(&transaction, from, share)?),
         None => None,
@@ -116,7 +116,7 @@ pub(super) fn reviewed(connection: &Connection, counts: &mut StateCounts) -> rus
 }
 
 /// The shard of the state; one that is older than shards has everything. `None` if it is new.
-fn of(connection: &Connection) -> rusqlite::Result<Option<Shard>> {
+fn read_shard(connection: &Connection) -> rusqlite::Result<Option<Shard>> {
     if value(connection, "target")?.is_none() {
         return Ok(None);
     }

@@ -106,7 +106,7 @@ async fn what_was_written_is_there_after_a_restart() {
     );
     let known = opened
         .store
-        .known(["a/b", "a/c", "a"].map(|name| StateLookup::of(path(name))).into())
+        .known(["a/b", "a/c", "a"].map(|name| StateLookup::for_path(path(name))).into())
         .await
         .expect("read");
     assert_eq!(known[0].mirrored, Some(mirrored(1)));
@@ -132,7 +132,7 @@ fn part(number: i32) -> StoredPart {
 }
 
 async fn upload_of(store: &Store) -> Option<UploadRecord> {
-    let known = store.known(vec![StateLookup::of(path("a/c"))]).await.expect("read");
+    let known = store.known(vec![StateLookup::for_path(path("a/c"))]).await.expect("read");
     known.into_iter().next().and_then(|known| known.upload)
 }
 
@@ -183,10 +183,10 @@ async fn a_confirmed_operation_leaves_the_queue_with_its_record() {
     let store = open(directory.path()).store;
     store.write(vec![Change::Queue(pending("a", 1))]).await.expect("written");
     store.write(vec![Change::Mirrored(path("a"), mirrored(1))]).await.expect("written");
-    let known = store.known(vec![StateLookup::of(path("a"))]).await.expect("read").remove(0);
+    let known = store.known(vec![StateLookup::for_path(path("a"))]).await.expect("read").remove(0);
     assert!(known.mirrored.is_some() && known.pending.is_none());
     store.write(vec![Change::Forgotten(path("a"))]).await.expect("written");
-    let known = store.known(vec![StateLookup::of(path("a"))]).await.expect("read").remove(0);
+    let known = store.known(vec![StateLookup::for_path(path("a"))]).await.expect("read").remove(0);
     assert_eq!(
         known,
         RecordedState {
@@ -278,13 +278,13 @@ async fn the_record_of_a_replaced_object_goes_and_that_of_a_newer_one_stays() {
     ];
     let counts = store.write(changes).await.expect("written");
     assert_eq!(counts.mirrored, 1);
-    let known = store.known(["a", "b"].map(|name| StateLookup::of(path(name))).into()).await;
+    let known = store.known(["a", "b"].map(|name| StateLookup::for_path(path(name))).into()).await;
     let recorded = known.expect("read").into_iter().map(|known| known.mirrored.is_some());
     assert_eq!(recorded.collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]
-fn a_second_daemon_is_refused_and_told_why() {
+fn a_second_daemon_is_refused_with_the_reason() {
     let directory = tempfile::tempdir().expect("a directory");
     let _first = open(directory.path());
     let error = Store::open(directory.path(), "b/p", Shard::default(), 0).expect_err("locked");
@@ -375,7 +375,7 @@ async fn a_file_is_found_under_the_name_it_had_before() {
         Fingerprint { inode: 0, ..file },
         Fingerprint { btime_ns: 4, ..file },
     ];
-    let ask = |file| StateLookup { file: Some(file), ..StateLookup::of(path("new")) };
+    let ask = |file| StateLookup { file: Some(file), ..StateLookup::for_path(path("new")) };
     let questions = std::iter::once(file).chain(other).map(ask).collect();
     let known = store.known(questions).await.expect("read");
     assert_eq!(known[0].other_path, Some(path("old")));
@@ -385,7 +385,7 @@ async fn a_file_is_found_under_the_name_it_had_before() {
         .write(vec![Change::Mirrored(path("new"), ObjectRecord { racy: false, ..mirrored(5) })])
         .await
         .expect("written");
-    let questions = ["old", "new"].map(|name| StateLookup::of(path(name))).into();
+    let questions = ["old", "new"].map(|name| StateLookup::for_path(path(name))).into();
     let known = store.known(questions).await.expect("read");
     assert_eq!(
         known[0].other_path,
@@ -415,7 +415,7 @@ async fn what_was_in_the_bucket_is_known_until_it_is_recorded() {
     let store = open(directory.path()).store;
     store.write(vec![Change::Listed(path("a"), 7)]).await.expect("written");
     let listed = async || {
-        let known = store.known(vec![StateLookup::of(path("a"))]).await.expect("read");
+        let known = store.known(vec![StateLookup::for_path(path("a"))]).await.expect("read");
         known[0].listed
     };
     assert_eq!(listed().await, Some(7));
@@ -437,7 +437,7 @@ async fn changes_that_could_not_be_written_come_before_later_ones() {
     let holder = hold(directory.path());
     let queued = vec![Change::Queue(pending("a", 1)), Change::Queue(pending("b", 2))];
     store.write(queued).await.expect_err("another connection holds it");
-    let known = store.known(vec![StateLookup::of(path("a"))]).await;
+    let known = store.known(vec![StateLookup::for_path(path("a"))]).await;
     known.expect_err("what is on disk is older than what was handed in");
     // Written after it: the path is done.
     store.write(vec![Change::Settled(path("a"))]).await.expect_err("still held");

@@ -60,7 +60,7 @@ fn remove_parts(connection: &Connection, path: &[u8]) -> rusqlite::Result<()> {
 }
 
 /// The recorded upload of a path, with its parts.
-pub(super) fn of_path(
+pub(super) fn read_path(
     connection: &Connection,
     path: &[u8],
 ) -> rusqlite::Result<Option<UploadRecord>> {

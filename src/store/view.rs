@@ -54,7 +54,7 @@ impl Store {
         let why = match schema::read_only(directory, target)? {
             Ok(_) => match schema::copy(directory)? {
                 Ok(mut connection) => {
-                    let kept = share::keep_only(&mut connection, share);
+                    let kept = share::retain_shard(&mut connection, share);
                     let path = schema::file_in(directory);
                     kept.map_err(|source| StoreOpenError::Unreadable { path, source })?;
                     return view(directory, connection, None);

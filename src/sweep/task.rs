@@ -4,9 +4,9 @@
 use super::memory::DirectoryMemory;
 use super::pace;
 use super::remembered::DIRECTORIES_MAX;
+use crate::blocking_pool::Threads;
 use crate::model::{Depth, Hint, RelPath};
 use crate::root::{InspectError, Root, Stat};
-use crate::threads::Threads;
 use futures_util::future::join_all;
 use std::io;
 use std::sync::Arc;
@@ -186,7 +186,7 @@ impl SweepTask {
             })
         });
         let looks = join_all(looks).await.into_iter();
-        let resume = |panic: crate::threads::WorkError| {
+        let resume = |panic: crate::blocking_pool::WorkError| {
             std::panic::resume_unwind(panic.into_panic());
         };
         looks.flat_map(|looks| looks.unwrap_or_else(resume)).collect()

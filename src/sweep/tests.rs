@@ -113,7 +113,7 @@ impl SimulatedTree {
             inode: directory.inode,
             mtime_ns: directory.changed_ns,
             ctime_ns: directory.changed_ns,
-            ..Fingerprint::of_size(0)
+            ..Fingerprint::with_size(0)
         };
         Some(Stat { kind: FileKind::Directory, fingerprint, links: 2, mount_id: 1 })
     }

@@ -2,21 +2,21 @@
 //!
 //! `UPDATE_DOCS=1 cargo test --lib documented` rewrites the generated part.
 
+use super::metric_defs::{self, InstrumentKind, Label, Metric, TABLE};
 use super::metrics::{MetricInstruments, provider};
-use super::table::{self, InstrumentKind, Label, Metric, TABLE};
 use super::{GaugeValues, ReloadCounts};
-use crate::documented::{keep, project};
+use crate::docs_test::{assert_generated, project};
 use opentelemetry_sdk::Resource;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 
-const BEGIN: &str = "<!-- metrics: begin, generated from src/telemetry/table.rs -->\n";
+const BEGIN: &str = "<!-- metrics: begin, generated from src/telemetry/metric_defs.rs -->\n";
 const END: &str = "<!-- metrics: end -->\n";
 
 #[test]
 fn the_documentation_has_every_metric_as_it_is() {
-    keep("docs/METRICS.md", [BEGIN, END], &tables());
+    assert_generated("docs/METRICS.md", [BEGIN, END], &tables());
 }
 
 fn tables() -> String {
@@ -88,7 +88,7 @@ fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
 }
 
 #[test]
-fn a_level_with_a_label_tells_every_value_it_can_have() {
+fn a_gauge_with_a_label_reports_every_value_of_the_label() {
     let (provider, exposition) = provider(Resource::builder_empty().build(), None);
     MetricInstruments::new(&provider).observe(full_levels);
     let text = exposition.render();
@@ -139,9 +139,9 @@ fn full_levels() -> GaugeValues {
 
 #[test]
 fn every_request_that_is_made_is_a_value_of_its_label() {
-    let files = ["src/transfer/metered.rs", "src/transfer/object_store.rs"];
+    let files = ["src/transfer/instrumented.rs", "src/transfer/object_store.rs"];
     let source = files.map(|file| fs::read_to_string(project(file)).expect("the source")).concat();
-    let known = table::S3_REQUESTS.labels[0].values;
+    let known = metric_defs::S3_REQUESTS.labels[0].values;
     // The name of a request is quoted, and a word of capitals and lower-case letters.
     let names = source.split('"').skip(1).step_by(2).filter(|name| {
         name.starts_with(|char: char| char.is_ascii_uppercase()) && !name.contains(' ')

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_batch_and_its_changes_lead_to_each_other() {
-        let change = TraceLink { context: SpanReference::of("change"), since: 1_000 };
+        let change = TraceLink { context: SpanReference::from_name("change"), since: 1_000 };
         let batch = batch(vec![change]);
         let spans = spans_of(&batch, &Ok(RequestStatus { id: "I1".into(), completed: false }));
         let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_exported_and_what_nobody_follows_is_not() {
+    fn failures_are_exported_and_unsampled_changes_are_not() {
         let taken = Ok(RequestStatus { id: "I1".into(), completed: false });
         assert!(spans_of(&batch(Vec::new()), &taken).is_empty());
         let code = "AccessDenied".into();

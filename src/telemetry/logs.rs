@@ -1,6 +1,6 @@
 //! The layer between `tracing` and the output: converts events into lines.
 
-use super::output::LogOutput;
+use super::log_writer::LogOutput;
 use super::record::{Fields, Record, RecordStyle};
 use std::time::SystemTime;
 use tracing::span::{Attributes, Id};

@@ -3,9 +3,9 @@
 //! One provider serves both outputs: OTLP and Prometheus have the same values. Recording costs an
 //! atomic addition, and neither blocks nor fails.
 
-use super::levels::{self, GaugeValues};
+use super::gauges::{self, GaugeValues};
+use super::metric_defs::{self, InstrumentKind, Metric, labels};
 use super::otlp::PushExporter;
-use super::table::{self, InstrumentKind, Metric, labels};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::Resource;
@@ -97,29 +97,29 @@ impl MetricInstruments {
     pub(super) fn new(provider: &SdkMeterProvider) -> Self {
         let meter = provider.meter(SCOPE);
         let metrics = Self {
-            operations: counter(&meter, &table::OPERATIONS),
-            upload_bytes: counter(&meter, &table::UPLOAD_BYTES),
-            upload_duration: histogram(&meter, &table::UPLOAD_DURATION),
-            sync_lag: histogram(&meter, &table::SYNC_LAG),
+            operations: counter(&meter, &metric_defs::OPERATIONS),
+            upload_bytes: counter(&meter, &metric_defs::UPLOAD_BYTES),
+            upload_duration: histogram(&meter, &metric_defs::UPLOAD_DURATION),
+            sync_lag: histogram(&meter, &metric_defs::SYNC_LAG),
             last_success: meter
-                .f64_gauge(table::LAST_SUCCESS.name)
-                .with_unit(table::LAST_SUCCESS.unit)
-                .with_description(table::LAST_SUCCESS.help)
+                .f64_gauge(metric_defs::LAST_SUCCESS.name)
+                .with_unit(metric_defs::LAST_SUCCESS.unit)
+                .with_description(metric_defs::LAST_SUCCESS.help)
                 .build(),
-            s3_requests: counter(&meter, &table::S3_REQUESTS),
-            reconcile_duration: histogram(&meter, &table::RECONCILE_DURATION),
-            reconcile_drift: gauge(&meter, &table::RECONCILE_DRIFT),
+            s3_requests: counter(&meter, &metric_defs::S3_REQUESTS),
+            reconcile_duration: histogram(&meter, &metric_defs::RECONCILE_DURATION),
+            reconcile_drift: gauge(&meter, &metric_defs::RECONCILE_DRIFT),
             meter,
         };
         let version = KeyValue::new("version", env!("CARGO_PKG_VERSION"));
-        gauge(&metrics.meter, &table::BUILD_INFO).record(1, &[version]);
+        gauge(&metrics.meter, &metric_defs::BUILD_INFO).record(1, &[version]);
         metrics.begin_at_zero();
         metrics
     }
 
     /// Registers `levels`, which is called at each collection. It must wait for nothing but a disk.
     pub(super) fn observe(&self, levels: impl Fn() -> GaugeValues + Send + Sync + 'static) {
-        levels::observe(&self.meter, levels);
+        gauges::observe(&self.meter, levels);
     }
 
     /// Creates the usual series at the start, because a rate needs a series that existed before.

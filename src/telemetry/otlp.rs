@@ -3,9 +3,9 @@
 //! An unreachable, slow or silent collector loses measurements, and nothing else: waiting for it
 //! happens on separate threads, and the end of the program waits for a bounded time only.
 
+use super::export_health::ExportHealth;
+use super::otel_env::{OtelSwitches, Protocol};
 use super::spans::{SpanLimits, SpanQueue};
-use super::switches::{OtelSwitches, Protocol};
-use super::turns::ExportHealth;
 use crate::endpoint_url::masked_urls;
 use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry_http::HttpClient;

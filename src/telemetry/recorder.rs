@@ -1,9 +1,9 @@
 //! Records the events of the engine and the requests to S3.
 
-use super::levels::GaugeValues;
+use super::gauges::GaugeValues;
+use super::metric_defs::labels;
 use super::metrics::{MetricInstruments, seconds};
 use super::spans::SpanQueue;
-use super::table::labels;
 use super::traces::{AttemptRequests, BucketPlace, FinishedAttempt, has_failed};
 use crate::engine::EngineObserver;
 use crate::invalidate;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn trace(lease: &Attempt) -> Trace {
-        TraceSettings::default().of_row(&lease.pending)
+        TraceSettings::default().trace_for_entry(&lease.pending)
     }
 
     fn failure(class: FailureClass) -> Failure {

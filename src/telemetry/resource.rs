@@ -11,7 +11,7 @@ const SERVICE: &str = "service.name";
 const INSTANCE: &str = "service.instance.id";
 
 /// Reads `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, and adds what they lack.
-pub(super) fn of(environment: &BTreeMap<OsString, OsString>) -> Resource {
+pub(super) fn from_environment(environment: &BTreeMap<OsString, OsString>) -> Resource {
     let text = |name: &str| environment.get(OsStr::new(name)).and_then(|value| value.to_str());
     let written = text("OTEL_RESOURCE_ATTRIBUTES").and_then(attributes).unwrap_or_default();
     let named = |attribute: &str| written.iter().any(|(name, _)| name == attribute);
@@ -74,7 +74,7 @@ mod tests {
 
     fn resource(variables: &[(&str, &str)]) -> Resource {
         let pairs = variables.iter().map(|(name, value)| (name.into(), value.into()));
-        of(&pairs.collect())
+        from_environment(&pairs.collect())
     }
 
     fn value(resource: &Resource, name: &'static str) -> Option<String> {

@@ -8,7 +8,7 @@
 //!   whole trace is dropped, and this is logged.
 //! - Without spans, the thread sleeps.
 
-use super::turns::ExportHealth;
+use super::export_health::ExportHealth;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use std::io;
 use std::sync::Arc;

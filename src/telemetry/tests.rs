@@ -112,7 +112,7 @@ fn no_attribute_takes_a_fixed_name() {
 }
 
 #[test]
-fn an_error_is_told_with_its_causes() {
+fn an_error_is_logged_with_its_causes() {
     #[derive(Debug, thiserror::Error)]
     #[error("S3 did not answer")]
     struct Outer(#[source] io::Error);
@@ -202,7 +202,7 @@ fn a_bare_level_is_about_this_program() {
 }
 
 #[test]
-fn a_filter_that_is_not_understood_is_told() {
+fn a_filter_that_is_not_understood_is_reported() {
     let error = filter("file_sync_service=loud").expect_err("no such level");
     assert!(
         error.to_string().starts_with("the log filter 'file_sync_service=loud' is not understood"),
@@ -211,7 +211,7 @@ fn a_filter_that_is_not_understood_is_told() {
 }
 
 #[test]
-fn lost_lines_are_told_when_there_is_room_again() {
+fn lost_lines_are_reported_when_there_is_room_again() {
     let captured = Captured::default();
     let (output, guard) = LogOutput::start(captured.clone()).expect("a thread");
     output.add_lost(7);

@@ -9,7 +9,7 @@
 //! A listing that fails is a try that failed: the queue waits and asks again as it does for any.
 
 use super::records::ListedPath;
-use super::{ListingProgress, ObjectStore, Page, Transfer, probe};
+use super::{ListingProgress, ObjectStore, Page, Transfer, capabilities};
 use crate::model::{Failure, FailureClass, OverlapSign, RelPath};
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -49,7 +49,7 @@ pub(super) struct PreparedRecords {
 
 impl PreparedRecords {
     pub(super) fn new(listed: bool) -> Self {
-        Self { listed, failed: None, probes_left: probe::PROBES_MAX }
+        Self { listed, failed: None, probes_left: capabilities::PROBES_MAX }
     }
 }
 

@@ -14,8 +14,8 @@ use super::{
     DeleteRequest, DeleteResult, ObjectMetadata, ObjectStore, Page, StoredObject, UploadRef,
     WriteResult,
 };
+use crate::exclusivity::Condition;
 use crate::model::{Failure, ObjectKey, StoredPart, UnixMillis, WriteEffect};
-use crate::writer::Condition;
 use bytes::Bytes;
 use std::future::Future;
 use std::ops::Range;

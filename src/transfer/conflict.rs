@@ -16,10 +16,10 @@ use super::{
     AttemptRecord, ObjectMetadata, ObjectStore, PutRequest, StoredObject, Transfer, UploadRef,
     WriteResult,
 };
+use crate::exclusivity::Condition;
 use crate::model::{
     Failure, FailureClass, ObjectKey, Outcome, OverlapSign, StoredPart, WriteEffect,
 };
-use crate::writer::Condition;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

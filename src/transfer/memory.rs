@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_buffer_is_given_up_for_whoever_waits() {
+    fn a_cached_buffer_is_freed_for_a_waiting_reader() {
         let memory = TransferMemory::new(4 * PART, PART);
         let [a, b] = [part(&memory), part(&memory)].map(|buffer| buffer.expect("room"));
         drop(a);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_stay_while_somebody_waits_and_go_with_the_last_who_does() {
+    fn buffers_stay_while_a_reader_waits_and_go_with_the_last_one() {
         let memory = TransferMemory::new(PART, PART);
         let mut waiting = Box::pin(memory.buffer(PART, MemoryPurpose::Part));
         let only = part(&memory);

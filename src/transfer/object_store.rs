@@ -2,8 +2,8 @@
 //! run) is one method. What the layers have in common they ask the request.
 
 use super::{DeleteRequest, DeleteResult, ObjectMetadata, Page, StoredObject, WriteResult};
+use crate::exclusivity::Condition;
 use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, UnixMillis};
-use crate::writer::Condition;
 use bytes::Bytes;
 use std::future::Future;
 use std::ops::Range;

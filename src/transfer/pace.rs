@@ -204,7 +204,7 @@ impl RequestPermit {
         let limit = &self.limit;
         let feedback = match failure {
             None => RequestFeedback::Done(bytes),
-            Some(failure) if failure.asks_for_less() => RequestFeedback::Throttled,
+            Some(failure) if failure.is_throttled() => RequestFeedback::Throttled,
             // Many that share a thin line all come too late; fewer of them come in time.
             Some(failure) if bytes > 0 && failure.code == "timeout" => RequestFeedback::Throttled,
             Some(_) => RequestFeedback::Failed,
@@ -238,7 +238,7 @@ impl<S: ObjectStore> ObjectStore for RateLimited<S> {
             return StoreResponse::from(Err(failure));
         }
         let response = self.store.call(request).await;
-        permit.leave(bytes, response.failures().max_by_key(|failure| failure.asks_for_less()));
+        permit.leave(bytes, response.failures().max_by_key(|failure| failure.is_throttled()));
         response
     }
 }
@@ -249,7 +249,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn whoever_waited_through_an_outage_makes_no_request() {
+    fn a_caller_that_waited_through_an_outage_makes_no_request() {
         let failure = Failure {
             class: FailureClass::Unavailable,
             code: "timeout".into(),

@@ -120,7 +120,7 @@ impl BucketRecords {
         let paths: Vec<_> = objects.iter().map(|(path, ..)| path.clone()).collect();
         let change = |(path, size, etag)| Change::Found(path, size, etag);
         self.note(objects.into_iter().map(change).collect()).await;
-        let questions = paths.iter().cloned().map(StateLookup::of).collect();
+        let questions = paths.iter().cloned().map(StateLookup::for_path).collect();
         // Entries that cannot be read now are inspected when the state can be read.
         let known = self.store.known(questions).await.unwrap_or_default();
         let unknown = paths.into_iter().zip(known).filter(|(_, known)| known.mirrored.is_none());
@@ -150,7 +150,8 @@ impl BucketRecords {
 
     /// Returns those of these objects that are neither recorded nor known to be foreign.
     pub(super) async fn find_unrecorded(&self, objects: Vec<ListedPath>) -> Vec<RelPath> {
-        let questions = objects.iter().map(|(path, ..)| StateLookup::of(path.clone())).collect();
+        let questions =
+            objects.iter().map(|(path, ..)| StateLookup::for_path(path.clone())).collect();
         // Entries that cannot be read now are not taken over.
         let known = self.store.known(questions).await.unwrap_or_default();
         let unknown = objects.into_iter().zip(known).filter(|((_, size, _), known)| {
@@ -238,7 +239,7 @@ fn read_differing(
         for (path, mirrored) in page {
             compared.from = StartBound::After(path.clone());
             let Some(etag) = mirrored.etag else { continue };
-            let listed = compared.listing.of(&path)?;
+            let listed = compared.listing.object(&path)?;
             // Some stores write entity tags with quotes in one place and without in another.
             let equal = |listed: &str| listed.trim_matches('"') == etag.trim_matches('"');
             let same = listed.is_some_and(|object| object.etag.as_deref().is_none_or(equal));
@@ -289,7 +290,7 @@ mod tests {
         let count = DIFFERING_MAX + 50;
         let record = ObjectRecord {
             etag: Some("\"1\"".into()),
-            ..ObjectRecord::of_file(Fingerprint::of_size(1), RootGeneration(1))
+            ..ObjectRecord::from_file(Fingerprint::with_size(1), RootGeneration(1))
         };
         let path = |number: usize| RelPath::new(number.to_string().as_bytes()).expect("a path");
         let rows = (0..=count).map(|number| Change::Mirrored(path(number), record.clone()));

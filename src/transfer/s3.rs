@@ -40,9 +40,9 @@ use super::{
     ObjectMetadata, ObjectRequest, ObjectStore, StoreAnswer, StoreResponse, StoredObject,
     UploadRef, WriteResult,
 };
+use crate::exclusivity::Condition;
 use crate::model::{Failure, ObjectKey, StoredPart, Version};
 use crate::rules::Checksum;
-use crate::writer::Condition;
 use answer::S3Operation;
 use answer_slot::AnswerSlot;
 use aws_sdk_s3::Client;
@@ -305,7 +305,7 @@ impl S3 {
         // The store reads and writes before it answers; that nothing moves meanwhile is no stall.
         let limits = self
             .limits
-            .of_work(size)
+            .for_work(size)
             .unwrap_or_default()
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         match self.noted(request.customize()).config_override(limits).send().await {

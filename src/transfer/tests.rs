@@ -76,7 +76,7 @@ impl World {
     }
 
     async fn recorded(&self, name: &str) -> RecordedState {
-        let found = self.state.known(vec![StateLookup::of(path(name))]).await;
+        let found = self.state.known(vec![StateLookup::for_path(path(name))]).await;
         found.expect("read").pop().expect("one answer")
     }
 
@@ -100,7 +100,7 @@ impl World {
 
     fn lease(&self, name: &str) -> Attempt {
         let stat = self.transfer.root.look(&path(name)).expect("there");
-        let version = Version::of(&stat.fingerprint);
+        let version = Version::from_fingerprint(&stat.fingerprint);
         let pending = QueueRow::new(path(name), Operation::Put, version, 0);
         Attempt { pending, sent_before: None, queued: 1, lane: Lane::Fresh }
     }
@@ -273,7 +273,7 @@ async fn an_upload_the_store_no_longer_knows_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_store_that_asks_for_less_gets_fewer_requests_and_later_almost_all_of_them_again() {
+async fn a_store_that_throttles_gets_fewer_requests_and_later_almost_all_of_them_again() {
     let world = Arc::new(World::new());
     let slow = world.server.fail(Rule::new(Action::slow_down()).on("PutObject"));
     let all = async |from: u32, to: u32| {

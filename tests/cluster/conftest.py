@@ -82,7 +82,7 @@ def place(
         store.come_back()
     failed = getattr(request.node, "failed", False)
     if failed:
-        print(one.told(), file=sys.stderr)
+        print(one.diagnosis(), file=sys.stderr)
     one.remove()
 
 

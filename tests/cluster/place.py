@@ -117,7 +117,7 @@ class Place:
         try:
             return eventually(f"{container} of {prefix} runs", there, seconds)
         except AssertionError as late:
-            raise AssertionError(f"{late}\n{self.told()}") from None
+            raise AssertionError(f"{late}\n{self.diagnosis()}") from None
 
     def last(self, pod: Object, seconds: float = 90) -> Object:
         """The last state of a pod that is to go away."""
@@ -143,15 +143,15 @@ class Place:
         except AssertionError as late:
             found = self.bucket()
             differ = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-            raise AssertionError(f"{late}: {differ[:20]}\n{self.told()}") from None
+            raise AssertionError(f"{late}: {differ[:20]}\n{self.diagnosis()}") from None
 
     def log(self, pod: Object, *more: str) -> list[Object]:
         """The service's own log."""
         text = self.kubectl("logs", pod["metadata"]["name"], "--container", "file-sync", *more).out
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
-    def told(self) -> str:
-        """All that an operator would look at."""
+    def diagnosis(self) -> str:
+        """Everything that an operator would read."""
         events = self.kubectl("get", "events", "--sort-by=.lastTimestamp").out
         pods = self.kubectl("get", "pods", "-o", "wide").out
         logs = [

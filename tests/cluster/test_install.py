@@ -178,7 +178,7 @@ def test_what_kubernetes_cannot_change_is_refused_with_the_steps_that_work(place
 
     words = " ".join(refused.err.split())
     for command_line in re.findall(r"kubectl --namespace \S+ ((?:delete|patch) .+?)(?:, which|\)|$)", words):
-        # A local volume does not grow; what the step asks for is right all the same.
+        # A local volume does not grow; what the step asks for is correct nevertheless.
         dry = ("--dry-run=server",) if command_line.startswith("patch") else ()
         place.kubectl(*shlex.split(command_line.rstrip("),")), *dry)
     upgrade(place, helm, state={"size": "2Gi"}).fine()

@@ -175,9 +175,9 @@ def shown(spans: list[Span]) -> str:
         for span in spans:
             if (span.parent_span_id if span.parent_span_id in ids else b"") != parent:
                 continue
-            told = attributes(span.attributes)
+            attrs = attributes(span.attributes)
             names = ("file.path", "file.size", "file_sync.result", "file_sync.attempt", "aws.s3.part_number", "error.type")
-            notes = [f"{name.rpartition('.')[2]}={told[name]}" for name in names if name in told]
+            notes = [f"{name.rpartition('.')[2]}={attrs[name]}" for name in names if name in attrs]
             if span.status.code == Status.STATUS_CODE_ERROR:
                 notes.append(f"ERROR {span.status.message[:60]!r}")
             start = (span.start_time_unix_nano - begin) / 1e9

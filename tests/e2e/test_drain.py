@@ -164,7 +164,7 @@ def _ended(place: Path, trouble: Trouble, grace: int) -> Cell:
         return Cell(one.there(), time.monotonic() - began, code)
 
 
-def test_an_end_uses_its_time_and_tells_the_truth(place: Path) -> None:
+def test_a_shutdown_uses_its_time_and_reports_what_is_left(place: Path) -> None:
     cells: dict[tuple[str, int], Cell] = {}
     jobs = [(trouble, grace) for grace in reversed(GRACES) for trouble in TROUBLES]
     with ThreadPoolExecutor(AT_ONCE) as pool:

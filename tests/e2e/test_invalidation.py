@@ -129,7 +129,7 @@ def test_names_arrive_as_they_have_to_be_asked_for(daemon: Daemon, bucket: Bucke
     assert cloudfront.invalidations() == [sorted(names.values())]
 
 
-def test_killed_again_and_again_every_change_is_told(daemon: Daemon, bucket: Bucket, cloudfront: CloudFront) -> None:
+def test_killed_again_and_again_every_change_is_invalidated(daemon: Daemon, bucket: Bucket, cloudfront: CloudFront) -> None:
     names = [f"{number}.txt" for number in range(6)]
     for name in names:
         (daemon.tree / name).write_text("first")
@@ -143,8 +143,8 @@ def test_killed_again_and_again_every_change_is_told(daemon: Daemon, bucket: Buc
         eventually(event, lambda event=event: _events(daemon, event), 30)
         daemon.kill()
     assert daemon.run("once", seconds=60) == 0, daemon.tail()
-    told = [path for paths in cloudfront.invalidations() for path in paths]
-    assert set(told) == {f"/{name}" for name in names}
+    requested = [path for paths in cloudfront.invalidations() for path in paths]
+    assert set(requested) == {f"/{name}" for name in names}
     # moto makes a new one of every request; CloudFront knows the reference of one that it has seen.
     made = cloudfront.made()
     assert len({(one["CallerReference"], *one["Paths"]["Items"]) for one in made}) == len(
@@ -198,7 +198,7 @@ def _named(collector: Received, name: str) -> list[Span]:
     return [span for spans in collector.traces().values() for span in spans if span.name == name]
 
 
-def test_the_trace_of_a_change_leads_to_the_request_it_was_told_in(
+def test_the_trace_of_a_change_leads_to_its_invalidation_request(
     daemon: Daemon, bucket: Bucket, cloudfront: CloudFront, collector: Received
 ) -> None:
     (daemon.tree / "file").write_text("first")
@@ -215,13 +215,13 @@ def test_the_trace_of_a_change_leads_to_the_request_it_was_told_in(
     daemon.env["AWS_ENDPOINT_URL_CLOUDFRONT"] = cloudfront.endpoint
     daemon.start()
     whole = eventually("the request", lambda: _named(collector, "invalidate"), 30)[0]
-    told = eventually("the end of the change", lambda: _named(collector, "invalidated"), 30)[0]
-    change = collector.traces()[told.trace_id.hex()]
+    invalidated = eventually("the end of the change", lambda: _named(collector, "invalidated"), 30)[0]
+    change = collector.traces()[invalidated.trace_id.hex()]
     (WORK / "trace-invalidated.txt").write_text(f"{shown(change)}\n{shown(collector.traces()[whole.trace_id.hex()])}\n")
     # Both lead to each other, and a restart has torn neither apart.
     uploaded = [span for span in change if span.name == "mirror upload"][0]
-    assert told.parent_span_id == uploaded.span_id
-    assert [(link.trace_id, link.span_id) for link in told.links] == [(whole.trace_id, whole.span_id)]
+    assert invalidated.parent_span_id == uploaded.span_id
+    assert [(link.trace_id, link.span_id) for link in invalidated.links] == [(whole.trace_id, whole.span_id)]
     assert [(link.trace_id, link.span_id) for link in whole.links] == [(uploaded.trace_id, uploaded.span_id)]
     assert (failed.trace_id, failed.parent_span_id) == (whole.trace_id, whole.span_id)
     assert attributes(whole.attributes)["file_sync.paths"] == 1

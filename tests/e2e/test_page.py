@@ -251,7 +251,7 @@ def test_everything_can_be_read_in_dark_and_light(listening: Daemon, visit: Open
     assert len(ratios) > 20 and min(ratios) >= 4.5, ratios
 
 
-def test_what_cloudfront_does_not_take_is_told(listening: Daemon, visit: Open) -> None:
+def test_a_failing_invalidation_is_shown(listening: Daemon, visit: Open) -> None:
     listening.env |= {
         "AWS_ENDPOINT_URL_CLOUDFRONT": f"http://127.0.0.1:{free_ports(1)[0]}",
         "FILE_SYNC__CLOUDFRONT_ENABLED": "true",
@@ -265,5 +265,5 @@ def test_what_cloudfront_does_not_take_is_told(listening: Daemon, visit: Open) -
     sees(page, "In sync: everything is in S3")
     assert "0 paths waiting, 0 of 1 this month" in page.inner_text("#now")
     (listening.tree / "new.txt").write_text("new")
-    told = ["1 path waiting, 1 of 1 this month", "refused: connection", "cloudfront_monthly_path_limit is reached"]
-    eventually("the page shows it", lambda: all(text in page.inner_text("#now") for text in told), 30)
+    expected = ["1 path waiting, 1 of 1 this month", "refused: connection", "cloudfront_monthly_path_limit is reached"]
+    eventually("the page shows it", lambda: all(text in page.inner_text("#now") for text in expected), 30)

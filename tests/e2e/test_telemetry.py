@@ -55,20 +55,20 @@ def test_a_slow_upload_shows_where_the_time_went(
     assert_sound(spans)
     whole, upload = spans[0], by_name(spans, "upload")[0]
     assert whole.name == "mirror upload"
-    told = attributes(whole.attributes)
-    assert told["file.size"] == 20 << 20 and told["file_sync.result"] == "success"
-    assert (told["aws.s3.bucket"], told["aws.s3.key"]) == (bucket.name, "mirror/slow.bin")
+    attrs = attributes(whole.attributes)
+    assert attrs["file.size"] == 20 << 20 and attrs["file_sync.result"] == "success"
+    assert (attrs["aws.s3.bucket"], attrs["aws.s3.key"]) == (bucket.name, "mirror/slow.bin")
     assert upload.end_time_unix_nano - upload.start_time_unix_nano > 1_000_000_000
     requests = [span for span in spans if span.kind == Span.SPAN_KIND_CLIENT]
     assert {"S3.CreateMultipartUpload", "S3.CompleteMultipartUpload"} <= {one.name for one in requests}
     parts = by_name(spans, "S3.UploadPart")
     assert sorted(attributes(part.attributes)["aws.s3.part_number"] for part in parts) == [1, 2, 3]
     for request in requests:
-        told = attributes(request.attributes)
-        assert told["rpc.system.name"] == "aws-api" and f"S3.{told['rpc.method']}" == request.name
-        assert (told["aws.s3.bucket"], told["aws.s3.key"]) == (bucket.name, "mirror/slow.bin")
-        assert told["http.response.status_code"] == 200 and told["aws.request_id"]
-        assert told["aws.extended_request_id"] == "in memory"
+        attrs = attributes(request.attributes)
+        assert attrs["rpc.system.name"] == "aws-api" and f"S3.{attrs['rpc.method']}" == request.name
+        assert (attrs["aws.s3.bucket"], attrs["aws.s3.key"]) == (bucket.name, "mirror/slow.bin")
+        assert attrs["http.response.status_code"] == 200 and attrs["aws.request_id"]
+        assert attrs["aws.extended_request_id"] == "in memory"
         assert request.parent_span_id == upload.span_id
     assert daemon.terminate(35) == 0
     resource = collector.resources[0]

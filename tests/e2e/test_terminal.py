@@ -64,11 +64,11 @@ def test_a_plan_fits_and_is_coloured_only_for_those_who_want_it(daemon: Daemon) 
     fill(daemon, 30)
     code, written = on_a_terminal(daemon, "plan")
     assert code == 0 and "\x1b[32mupload\x1b[0m" in written
-    told = lines(written)
-    assert len([line for line in told if line.startswith("upload ")]) == 30
+    printed = lines(written)
+    assert len([line for line in printed if line.startswith("upload ")]) == 30
     wide = str.maketrans({"\u6f22": "xx", "\u5b57": "xx"})
-    assert max(len(line.translate(wide)) for line in told[:-1]) <= COLUMNS
-    assert all("0029" in line or "\u2026" in line for line in told[:-1]), "the end of a name distinguishes it"
+    assert max(len(line.translate(wide)) for line in printed[:-1]) <= COLUMNS
+    assert all("0029" in line or "\u2026" in line for line in printed[:-1]), "the end of a name distinguishes it"
     code, written = on_a_terminal(daemon, "plan", NO_COLOR="1")
     assert code == 0 and not COLOUR.search(written)
     assert not COLOUR.search(subprocess.run(

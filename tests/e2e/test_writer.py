@@ -27,7 +27,7 @@ def two(place: Path, bucket: Bucket, server: Server) -> Iterator[list[Daemon]]:
         one.kill()
 
 
-def told(daemon: Daemon, event: str) -> bool:
+def has_logged(daemon: Daemon, event: str) -> bool:
     lines = daemon.log.read_text().splitlines() if daemon.log.exists() else []
     return any(json.loads(line).get("event") == event for line in lines)
 
@@ -36,21 +36,21 @@ def told(daemon: Daemon, event: str) -> bool:
 def test_one_of_two_deletes_and_the_other_follows_it(two: list[Daemon], bucket: Bucket) -> None:
     one, other = two
     one.start()
-    eventually("the first holds the lease", lambda: told(one, "lease.held"), 30)
+    eventually("the first holds the lease", lambda: has_logged(one, "lease.held"), 30)
     other.start()
-    eventually("the second says so", lambda: told(other, "lease.other"), 30)
+    eventually("the second says so", lambda: has_logged(other, "lease.other"), 30)
     every = {f"{PREFIX}/{name}" for name in ("equal", "of 0", "of 1")}
     eventually("both have sent what they have", lambda: set(bucket.objects()) == every | {LEASE}, 30)
 
     (other.tree / "equal").unlink()
-    eventually("it would delete", lambda: told(other, "deletes.withheld"), 30)
+    eventually("it would delete", lambda: has_logged(other, "deletes.withheld"), 30)
     (one.tree / "of 0").unlink()
     left = every - {f"{PREFIX}/of 0"}
     eventually("the first deletes", lambda: set(bucket.objects()) == left | {LEASE}, 30)
-    assert not told(other, "lease.held")
+    assert not has_logged(other, "lease.held")
 
     one.kill()
-    eventually("the second follows", lambda: told(other, "lease.held"), 10 * SECONDS)
+    eventually("the second follows", lambda: has_logged(other, "lease.held"), 10 * SECONDS)
     eventually("and deletes", lambda: set(bucket.objects()) == {f"{PREFIX}/of 1", LEASE}, 30)
     assert other.terminate(35) == 0
     assert set(bucket.objects()) == {f"{PREFIX}/of 1"}, "the lease is given up"

@@ -10,7 +10,7 @@ fn the_limit_of_the_present_time_applies_and_is_told() {
     let mut world = World::new().setting("bandwidth_limit", "16KiB");
     world.set("listen_address", "127.0.0.1:0");
     world.set("admin_address", "127.0.0.1:0");
-    let file = world.beside("config.yml");
+    let file = world.sibling_path("config.yml");
     // One of them contains the present time.
     let day = |limit: &str| {
         format!("bandwidth_schedule: [\"00:00-12:00 {limit}\", \"12:00-24:00 {limit}\"]\n")

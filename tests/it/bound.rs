@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A daemon that has mirrored a file, and a private directory.
 fn mirrored() -> (World, Daemon, PathBuf) {
     let world = World::new();
-    let secrets = world.beside("secrets");
+    let secrets = world.sibling_path("secrets");
     fs::create_dir(&secrets).expect("made");
     fs::write(secrets.join("key"), "secret").expect("written");
     world.tree.write("file", "content");
@@ -32,7 +32,7 @@ fn nothing_of(world: &World, name: &str) {
 fn what_is_behind_a_link_put_in_the_place_of_watch_path_is_never_sent() {
     let (world, daemon, secrets) = mirrored();
     let root = world.tree.root();
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     fs::rename(root, &aside).expect("renamed");
     symlink(&secrets, root).expect("linked");
     refused(&daemon);
@@ -52,8 +52,8 @@ fn what_is_behind_a_link_put_in_the_place_of_watch_path_is_never_sent() {
 #[test]
 fn a_link_above_watch_path_that_leads_elsewhere_is_refused_as_well() {
     let mut world = World::new();
-    let app = world.beside("app");
-    let other = world.beside("other");
+    let app = world.sibling_path("app");
+    let other = world.sibling_path("other");
     for (directory, name) in [(&app, "file"), (&other, "key")] {
         fs::create_dir_all(directory.join("uploads")).expect("made");
         fs::write(directory.join("uploads").join(name), name).expect("written");
@@ -61,7 +61,7 @@ fn a_link_above_watch_path_that_leads_elsewhere_is_refused_as_well() {
     world.set("watch_path", &app.join("uploads").to_string_lossy());
     let daemon = world.start().ready();
     world.wait_for_object("file", "file");
-    fs::rename(&app, world.beside("aside")).expect("renamed");
+    fs::rename(&app, world.sibling_path("aside")).expect("renamed");
     symlink(&other, &app).expect("linked");
     refused(&daemon);
     nothing_of(&world, "key");
@@ -72,7 +72,7 @@ fn a_link_above_watch_path_that_leads_elsewhere_is_refused_as_well() {
 fn the_state_behind_a_link_is_never_sent() {
     let (world, daemon, _) = mirrored();
     let root = world.tree.root();
-    fs::rename(root, world.beside("aside")).expect("renamed");
+    fs::rename(root, world.sibling_path("aside")).expect("renamed");
     symlink(world.state_dir(), root).expect("linked");
     daemon.wait_for_line("that it is the state", |line| {
         line.event() == "source.unavailable" && line.text("reason").contains("state_dir")
@@ -85,7 +85,7 @@ fn the_state_behind_a_link_is_never_sent() {
 fn who_agrees_to_another_directory_writes_its_path() {
     let (mut world, daemon, secrets) = mirrored();
     let root = world.tree.root().to_owned();
-    fs::rename(&root, world.beside("aside")).expect("renamed");
+    fs::rename(&root, world.sibling_path("aside")).expect("renamed");
     symlink(&secrets, &root).expect("linked");
     refused(&daemon);
     daemon.stop();
@@ -107,7 +107,7 @@ fn swap(link: &Path, target: &Path) {
 /// An application with releases, of which one is current.
 fn released(link: &str) -> (World, PathBuf) {
     let mut world = World::new();
-    let app = world.beside("app");
+    let app = world.sibling_path("app");
     for (release, name) in [("1", "old"), ("2", "new")] {
         let directory = app.join("releases").join(release);
         fs::create_dir_all(&directory).expect("made");
@@ -125,7 +125,7 @@ fn released(link: &str) -> (World, PathBuf) {
 fn a_link_that_deployments_change_is_followed_beneath_its_directory_and_no_further() {
     let (world, app) = released("follow");
     let current = app.join("current");
-    let secrets = world.beside("secrets");
+    let secrets = world.sibling_path("secrets");
     fs::create_dir(&secrets).expect("made");
     fs::write(secrets.join("key"), "secret").expect("written");
     let daemon = world.start().ready();
@@ -163,9 +163,9 @@ fn a_link_that_leads_elsewhere_is_noticed_without_an_event() {
 
 #[test]
 fn a_first_write_in_a_directory_of_a_lower_layer_leaves_it_the_same_directory() {
-    let Some(mut world) = World::apart() else { return };
-    let layers = world.beside("layers");
-    let merged = world.beside("merged");
+    let Some(mut world) = World::in_mount_namespace() else { return };
+    let layers = world.sibling_path("layers");
+    let merged = world.sibling_path("merged");
     fs::create_dir(&layers).expect("made");
     fs::create_dir(&merged).expect("made");
     world.namespace().mount_memory("mode=755", &layers);

@@ -1,7 +1,7 @@
 //! Collectors for traces and metrics that are away or never answer, and the ids in the log. What a
 //! working collector receives is tested in `tests/e2e`, by independent decoders.
 
-use crate::harness::{Daemon, World, let_pass, patience, until};
+use crate::harness::{Daemon, World, patience, sleep_for, until};
 use file_sync_dev_s3::{Action, Gate, Options, Rule, Server};
 use std::net::TcpListener;
 use std::time::Duration;
@@ -103,7 +103,7 @@ fn a_collector_that_is_away_is_told_of_once() {
         });
     }
     // Time for many more tries.
-    let_pass(Duration::from_secs(2));
+    sleep_for(Duration::from_secs(2));
     world.pass_a_marker("after");
     let ended = daemon.stop();
     assert_eq!(ended.events("telemetry.export_failed").len(), 2, "one for each signal");

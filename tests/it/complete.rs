@@ -63,7 +63,7 @@ fn a_large_file_that_changes_while_it_is_sent_is_sent_again_as_a_whole() {
     let rule = Rule::new(Action::Hold(gate.clone())).on("UploadPart").skip(1).times(1);
     let held = world.server.fail(rule);
     let daemon = world.start().ready();
-    let aside = world.beside("large");
+    let aside = world.sibling_path("large");
     fs::write(&aside, vec![b'1'; 12 * MIB]).expect("written");
     fs::rename(&aside, world.tree.path("large")).expect("renamed");
     until("the second part is on its way", || world.server.faults().hits(held) > 0);

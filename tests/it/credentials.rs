@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 /// A world whose daemons have the profiles of one file, and no keys in the environment.
 fn with_profiles(profiles: &str) -> (World, PathBuf) {
     let mut world = World::new();
-    let file = world.beside("profiles");
+    let file = world.sibling_path("profiles");
     replace(&file, profiles);
     for (name, value) in [
         ("AWS_ACCESS_KEY_ID", ""),
         ("AWS_SECRET_ACCESS_KEY", ""),
-        ("AWS_SHARED_CREDENTIALS_FILE", &*world.beside("none").to_string_lossy()),
+        ("AWS_SHARED_CREDENTIALS_FILE", &*world.sibling_path("none").to_string_lossy()),
         ("AWS_CONFIG_FILE", &file.to_string_lossy()),
     ] {
         world.variable(name, value);
@@ -65,7 +65,7 @@ fn printed(secret: &str) -> String {
 #[test]
 fn a_program_that_gives_credentials_is_asked_again_when_they_are_refused() {
     let (world, file) = with_profiles("");
-    let answer = world.beside("answer");
+    let answer = world.sibling_path("answer");
     replace(&answer, &printed("rotated-away"));
     replace(
         &file,

@@ -12,7 +12,7 @@ const KEY_BASE64: &str = "YSBrZXkgb2YgMzIgYnl0ZXMgZm9yIHRlc3RzIG9ubHk=";
 fn world() -> World {
     let modes = [StoreMode::DemandsCustomerKey].into();
     let mut world = World::with(&Options { modes, ..Options::default() });
-    let file = world.beside("customer.key");
+    let file = world.sibling_path("customer.key");
     fs::write(&file, KEY).expect("written");
     world.set("s3_sse_customer_key_file", &file.to_string_lossy());
     world.set("multipart_threshold_mib", "5");

@@ -21,7 +21,7 @@ fn mirrored() -> (World, Daemon) {
 #[test]
 fn more_deletions_than_both_limits_allow_are_held_until_the_files_return() {
     let (world, daemon) = mirrored();
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     fs::rename(world.tree.path("folder"), &aside).expect("renamed");
     let held = daemon.wait_for("deletes.held");
     assert!(held.number("deletes").is_some_and(|deletes| deletes > 10), "{}", held.shown());

@@ -1,7 +1,7 @@
 //! The drain: while there is time to end in, what waits is tried.
 
 use crate::harness::http::Endpoints;
-use crate::harness::{Daemon, Ended, World, let_pass, patience};
+use crate::harness::{Daemon, Ended, World, patience, sleep_for};
 use file_sync_dev_s3::{Action, Rule};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn at_rest(seconds: u64) -> (World, Daemon) {
 }
 
 /// The world whose faults begin now, after `FILES` more files were written and SIGTERM came.
-fn told_to_end_with(rule: Rule) -> (World, Ended) {
+fn terminated_with(rule: Rule) -> (World, Ended) {
     let (world, daemon) = at_rest(120);
     world.server.fail(rule);
     world.tree.fill("folder", FILES);
@@ -42,7 +42,7 @@ fn an_outage_that_ends_within_the_time_loses_nothing() {
     world.tree.fill("folder", FILES);
     daemon.signal(Signal::TERM);
     daemon.wait_for("s3.unavailable");
-    let_pass(Duration::from_secs(6));
+    sleep_for(Duration::from_secs(6));
     world.server.resume().expect("the address is ours");
     let ended = daemon.wait();
     assert_all_there(&world, &ended);
@@ -53,21 +53,21 @@ fn an_outage_that_ends_within_the_time_loses_nothing() {
 fn requests_that_fail_at_random_in_the_drain_only_delay() {
     for probability in [0.05, 0.3] {
         let rule = Rule::new(Action::internal_error()).probability(probability);
-        let (world, ended) = told_to_end_with(rule);
+        let (world, ended) = terminated_with(rule);
         assert_all_there(&world, &ended);
     }
 }
 
 #[test]
 fn a_store_that_throttles_in_the_drain_only_delays() {
-    let (world, ended) = told_to_end_with(Rule::new(Action::slow_down()).probability(0.1));
+    let (world, ended) = terminated_with(Rule::new(Action::slow_down()).probability(0.1));
     assert_all_there(&world, &ended);
 }
 
 #[test]
 fn one_file_that_is_answered_with_an_error_for_some_seconds_is_sent_all_the_same() {
     let rule = Rule::new(Action::internal_error()).key("m/folder/0007").times(5);
-    let (world, ended) = told_to_end_with(rule);
+    let (world, ended) = terminated_with(rule);
     assert_all_there(&world, &ended);
 }
 
@@ -75,7 +75,7 @@ fn one_file_that_is_answered_with_an_error_for_some_seconds_is_sent_all_the_same
 fn an_attempt_in_the_drain_inspects_the_object_once() {
     let key = "m/folder/0007";
     let rule = Rule::new(Action::internal_error()).on("PutObject").key(key).times(1);
-    let (world, ended) = told_to_end_with(rule);
+    let (world, ended) = terminated_with(rule);
     assert_all_there(&world, &ended);
     let requests = world.server.requests();
     let of_key: Vec<_> = requests.iter().filter(|request| request.call.key == key).collect();
@@ -111,7 +111,7 @@ fn what_is_refused_for_good_ends_the_drain_before_its_deadline() {
         Rule::new(Action::access_denied()).key("m/folder/0007"),
         Rule::new(Action::Fail { status: 400, code: "InvalidArgument" }).key("m/folder/0007"),
     ] {
-        let (world, ended) = told_to_end_with(rule);
+        let (world, ended) = terminated_with(rule);
         assert_eq!((ended.code(), ended.signal()), (Some(0), None), "{}", ended.errors);
         assert!(ended.took < patience(Duration::from_secs(20)), "{:?}", ended.took);
         assert!(!world.waiting().is_empty());
@@ -127,7 +127,7 @@ fn credentials_that_are_renewed_within_some_seconds_lose_nothing() {
     world.tree.fill("folder", FILES);
     daemon.signal(Signal::TERM);
     daemon.wait_for("s3.unavailable");
-    let_pass(Duration::from_secs(2));
+    sleep_for(Duration::from_secs(2));
     world.server.faults().remove(refusal);
     assert_all_there(&world, &daemon.wait());
 }
@@ -139,7 +139,7 @@ fn once_waits_for_the_end_of_an_outage_of_some_seconds() {
     world.server.stop();
     let run = Daemon::spawn(world.command(&["once"]));
     run.wait_for("s3.unavailable");
-    let_pass(Duration::from_secs(12));
+    sleep_for(Duration::from_secs(12));
     world.server.resume().expect("the address is ours");
     assert_all_there(&world, &run.wait());
 }
@@ -157,7 +157,7 @@ fn change_without_a_word(world: &World) {
     world.tree.write("new folder/new", "new");
     world.tree.write("changed", "changed");
     world.tree.remove("gone");
-    let_pass(Duration::from_millis(1_500));
+    sleep_for(Duration::from_millis(1_500));
 }
 
 /// A daemon at rest that compares once an hour, stopped after changes without an event.
@@ -181,7 +181,7 @@ fn a_directory_that_is_polled_is_compared_before_the_end() {
 #[test]
 fn a_directory_without_a_watch_is_compared_before_the_end() {
     for (limit, value) in [("max_inotify_watches", 3), ("max_inotify_instances", 0)] {
-        let Some(mut world) = World::apart() else { return };
+        let Some(mut world) = World::in_mount_namespace() else { return };
         world.set("poll_interval_seconds", "3600");
         world.namespace().limit(limit, value);
         for folder in 0..10 {

@@ -51,7 +51,7 @@ fn file_names_leave_by_the_loopback_address_alone() {
 }
 
 #[test]
-fn the_status_says_what_cloudfront_is_told_and_why_it_is_not() {
+fn the_status_shows_invalidations_and_why_they_fail() {
     let (world, cloudfront) =
         world().setting("cloudfront_monthly_path_limit", "100").behind_cloudfront();
     world.tree.write("secret-name", "content");
@@ -453,7 +453,7 @@ fn an_address_that_a_neighbour_holds_is_tried_again_and_mirroring_goes_on() {
 fn an_address_of_no_interface_is_a_wrong_configuration() {
     let mut world = world();
     world.set("listen_address", "192.0.2.1:9187");
-    let message = world.beside("termination-log");
+    let message = world.sibling_path("termination-log");
     fs::write(&message, "").expect("made");
     world.set("termination_message_path", &message.to_string_lossy());
     let ended = world.start().wait();
@@ -469,7 +469,7 @@ fn an_address_of_no_interface_is_a_wrong_configuration() {
 #[test]
 fn the_status_file_follows_and_holds_no_names() {
     let mut world = world();
-    let file = world.beside("status.json");
+    let file = world.sibling_path("status.json");
     world.set("status_file", &file.to_string_lossy());
     let (daemon, _) = started(&world);
     world.tree.write("secret-name", "content");

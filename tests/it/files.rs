@@ -84,7 +84,7 @@ fn an_object_tells_content_type_modification_time_and_mode() {
         ("archive.tar.gz", "application/gzip"),
         ("noextension", "application/octet-stream"),
     ] {
-        let aside = world.beside(name);
+        let aside = world.sibling_path(name);
         fs::write(&aside, name).expect("written");
         let time = UNIX_EPOCH + Duration::new(1_354_040_105, 123_456_789);
         File::options().write(true).open(&aside).expect("opened").set_modified(time).expect("set");
@@ -236,11 +236,12 @@ fn hidden_and_temporary_files_never_arrive_until_they_get_a_proper_name() {
 #[test]
 fn a_link_or_a_fifo_is_never_read() {
     let world = World::new();
-    fs::create_dir(world.beside("outside")).expect("made");
-    fs::write(world.beside("outside/canary"), "not for S3").expect("written");
+    fs::create_dir(world.sibling_path("outside")).expect("made");
+    fs::write(world.sibling_path("outside/canary"), "not for S3").expect("written");
     let make = |number: u8| {
-        symlink(world.beside("outside"), world.tree.path(format!("folder{number}"))).expect("made");
-        let canary = world.beside("outside/canary");
+        symlink(world.sibling_path("outside"), world.tree.path(format!("folder{number}")))
+            .expect("made");
+        let canary = world.sibling_path("outside/canary");
         symlink(canary, world.tree.path(format!("file{number}"))).expect("made");
         let fifo = world.tree.path(format!("fifo{number}"));
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -260,12 +261,12 @@ fn a_link_or_a_fifo_is_never_read() {
 #[test]
 fn a_file_that_a_link_takes_the_place_of_is_deleted_and_the_link_is_not_read() {
     let world = World::new();
-    fs::write(world.beside("canary"), "not for S3").expect("written");
+    fs::write(world.sibling_path("canary"), "not for S3").expect("written");
     world.tree.write("file", "a file");
     world.tree.write("other", "another");
     let daemon = world.start().ready();
     world.wait_until_done();
-    symlink(world.beside("canary"), world.tree.path(".link")).expect("made");
+    symlink(world.sibling_path("canary"), world.tree.path(".link")).expect("made");
     world.tree.rename(".link", "file");
     until("the object is gone", || world.object("file").is_none());
     assert_eq!(world.versions("file"), ["a file"]);

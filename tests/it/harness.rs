@@ -19,5 +19,5 @@ pub(crate) use daemon::{Daemon, Ended};
 pub(crate) use failing::Failing;
 pub(crate) use memory::MemoryBound;
 pub(crate) use said::{Entries, Said, entries};
-pub(crate) use wait::{AtLast, eventually_within, let_pass, patience, rounds, seed, until};
+pub(crate) use wait::{AtLast, eventually_within, patience, rounds, seed, sleep_for, until};
 pub(crate) use world::{PREFIX, World, key};

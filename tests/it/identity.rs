@@ -19,7 +19,7 @@ const TOKEN: &str = "the-token-of-the-pod";
 /// A world whose daemons have a role and a token for it, and the STS they show it to.
 fn with_role(sts: &Service) -> World {
     let mut world = World::new();
-    let token = world.beside("token");
+    let token = world.sibling_path("token");
     fs::write(&token, TOKEN).expect("written");
     for (name, value) in [
         ("AWS_ACCESS_KEY_ID", ""),
@@ -143,7 +143,7 @@ fn an_agent_that_refuses_is_told_and_counted_and_no_secret_is() {
     let mut world = with_role(&service);
     world.without_variable("AWS_ROLE_ARN");
     world.without_variable("AWS_WEB_IDENTITY_TOKEN_FILE");
-    let token = world.beside("token");
+    let token = world.sibling_path("token");
     world.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/x", service.url()));
     world.variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token.to_string_lossy());
     assert_told(world, &granted);
@@ -153,7 +153,7 @@ fn an_agent_that_refuses_is_told_and_counted_and_no_secret_is() {
 fn a_token_file_that_is_missing_is_named_with_its_path() {
     let sts = Service::start(|request| session(request, HOUR));
     let world = with_role(&sts);
-    let token = world.beside("token");
+    let token = world.sibling_path("token");
     fs::remove_file(&token).expect("removed");
     world.tree.write("file", "x");
     let daemon = world.start();

@@ -1,6 +1,6 @@
 //! Nothing to do costs nothing.
 
-use crate::harness::{Churn, World, let_pass, seed, until};
+use crate::harness::{Churn, World, seed, sleep_for, until};
 use std::time::Duration;
 
 #[test]
@@ -17,7 +17,7 @@ fn an_idle_daemon_makes_no_request_and_does_no_work() {
         until("nothing is looked at any more", || world.racy() == 0);
         let requests = world.server.journal().total();
         let work = daemon.cpu_time();
-        let_pass(IDLE);
+        sleep_for(IDLE);
         assert_eq!(world.server.journal().total(), requests);
         let work = daemon.cpu_time() - work;
         assert!(work < IDLE / 5, "{work:?} of work in {IDLE:?} with nothing to do");

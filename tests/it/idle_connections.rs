@@ -1,6 +1,6 @@
 //! Connections that a network forgets without a word while they are idle, as a NAT gateway does.
 
-use crate::harness::{World, eventually_within, let_pass, until};
+use crate::harness::{World, eventually_within, sleep_for, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -100,7 +100,7 @@ fn connections_that_a_network_has_forgotten_cost_seconds_and_no_outage() {
     let mut round = 0;
     until("a request goes out on a connection that was forgotten", || {
         round += 1;
-        let_pass(FORGOTTEN_AFTER + Duration::from_millis(500));
+        sleep_for(FORGOTTEN_AFTER + Duration::from_millis(500));
         let before = gateway.swallowed();
         for file in 0..6 {
             world.tree.write(format!("round{round}-{file}"), "content");

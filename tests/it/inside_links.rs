@@ -13,14 +13,14 @@ fn world() -> World {
 
 /// Makes `name` a link to `target`, in one step.
 fn link(world: &World, target: impl AsRef<Path>, name: &str) {
-    let aside = world.beside("new link");
+    let aside = world.sibling_path("new link");
     symlink(target, &aside).expect("linked");
     fs::rename(aside, world.tree.path(name)).expect("moved");
 }
 
 /// Replaces a file as most programs do.
 fn replace(world: &World, name: &str, content: &str) {
-    let aside = world.beside("new file");
+    let aside = world.sibling_path("new file");
     fs::write(&aside, content).expect("written");
     fs::rename(aside, world.tree.path(name)).expect("moved");
 }
@@ -82,11 +82,11 @@ fn a_change_while_nothing_runs_is_found_by_comparing() {
 fn a_link_that_leads_out_is_not_read_and_one_that_is_turned_out_loses_its_object() {
     let world = world();
     let secret = "content of another directory";
-    fs::write(world.beside("secret"), secret).expect("written");
+    fs::write(world.sibling_path("secret"), secret).expect("written");
     world.tree.write("file", "content");
     world.tree.write("directory/file", "content");
     link(&world, "file", "link");
-    link(&world, world.beside("secret"), "absolute");
+    link(&world, world.sibling_path("secret"), "absolute");
     link(&world, "../../../../../../../../../../etc/passwd", "relative");
     link(&world, "directory", "to a directory");
     link(&world, "absolute", "chain");
@@ -97,7 +97,7 @@ fn a_link_that_leads_out_is_not_read_and_one_that_is_turned_out_loses_its_object
         assert_eq!(line.text("kind"), "link");
     }
     world.wait_for_object("link", "content");
-    link(&world, world.beside("secret"), "link");
+    link(&world, world.sibling_path("secret"), "link");
     until("its object is gone", || world.object("link").is_none());
     world.pass_a_marker("marker");
     let names: Vec<_> = world.server.objects(BUCKET).into_keys().collect();

@@ -1,7 +1,7 @@
 //! Invalidations for every change: at least once, without paying twice or without bound.
 
 use crate::harness::wait::eventually_within;
-use crate::harness::{Daemon, World, let_pass, patience, seed, until};
+use crate::harness::{Daemon, World, patience, seed, sleep_for, until};
 use file_sync_dev_s3::{Action, Asked, BUCKET, CloudFront, Gate, Rule};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn wait_for_paths(cloudfront: &CloudFront, expected: &[String]) {
     });
 }
 
-fn wait_until_told(world: &World) {
+fn wait_until_invalidated(world: &World) {
     until("no invalidation is pending", || {
         let left = world.invalidations();
         left.waiting.is_empty() && left.made.is_empty() && left.running == 0
@@ -67,18 +67,18 @@ fn ten_changes_in_one_directory_are_one_invalidation_of_their_paths() {
     assert_eq!(cloudfront.invalidations().len(), 1);
     daemon.wait_for("invalidation.created");
     daemon.wait_for("invalidation.completed");
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     assert_eq!(world.invalidations().spent, 10);
 
     // A deletion is a change as well, and a quiet daemon asks nothing.
     world.tree.remove(&name(3));
     until("it is invalidated", || cloudfront.invalidations().len() == 2);
     assert_eq!(cloudfront.invalidations()[1].paths, ["/folder/0003"]);
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     let asked = cloudfront.requests().len();
     world.pass_a_marker("new");
     // Twice the quiet time.
-    let_pass(patience(Duration::from_secs(2)));
+    sleep_for(patience(Duration::from_secs(2)));
     assert_eq!(cloudfront.requests().len(), asked);
     daemon.stop();
 }
@@ -168,7 +168,7 @@ fn killed_before_cloudfront_has_it_the_same_request_is_sent_after_the_restart() 
     let expected: Vec<_> = (0..5).map(|file| format!("/{}", name(file))).collect();
     wait_for_paths(&cloudfront, &expected);
     assert_eq!(cloudfront.invalidations()[0].reference, made[0]);
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     assert_eq!(world.invalidations().spent, 5);
     daemon.stop();
 }
@@ -186,14 +186,14 @@ fn killed_before_the_answer_is_on_disk_nothing_is_paid_twice() {
     cloudfront.faults().clear();
 
     let daemon = world.start();
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     assert!(creates(&cloudfront).len() > before, "it is asked once more");
     assert_eq!((cloudfront.paid(), cloudfront.invalidations().len()), (5, 1));
     daemon.stop();
 }
 
 #[test]
-fn killed_at_any_moment_every_change_is_told_and_no_request_is_made_twice() {
+fn killed_at_any_moment_every_change_is_invalidated_and_no_request_is_made_twice() {
     const ROUNDS: usize = 8;
     let mut dice = fastrand::Rng::with_seed(seed());
     // A quiet time that the longest life is longer than.
@@ -208,13 +208,13 @@ fn killed_at_any_moment_every_change_is_told_and_no_request_is_made_twice() {
         world.wait_for_object(&name(round), format!("changed {round}"));
         let life = Duration::from_millis(dice.u64(0..1_800));
         println!("kill {round} after {life:?}");
-        let_pass(life);
+        sleep_for(life);
         daemon.kill();
     }
     cloudfront.faults().clear();
     let daemon = world.start().ready();
     world.wait_until_done();
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     daemon.stop();
     let reported: BTreeSet<_> = paths(&cloudfront).into_iter().collect();
     let expected: BTreeSet<_> = (0..ROUNDS).map(|file| format!("/{}", name(file))).collect();
@@ -243,7 +243,7 @@ fn throttling_and_quotas_are_waited_out() {
     let expected: Vec<_> = (0..3).map(|file| format!("/{}", name(file))).collect();
     wait_for_paths(&cloudfront, &expected);
     assert_eq!(creates(&cloudfront).len(), 6);
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     assert_eq!(world.invalidations().spent, 3);
     let asked = cloudfront.requests();
     for pair in asked.windows(2) {
@@ -265,7 +265,7 @@ fn a_request_that_is_never_taken_becomes_the_one_that_always_is() {
 }
 
 #[test]
-fn a_denial_is_told_and_leaves_uploads_as_they_are() {
+fn a_denial_is_reported_and_leaves_uploads_as_they_are() {
     let (world, cloudfront, daemon) = mirrored(20, |world| world);
     cloudfront.fail(Rule::new(fail(403, "AccessDenied")).on(CREATE));
     change_all(&world, 10);
@@ -293,7 +293,7 @@ fn a_denial_is_told_and_leaves_uploads_as_they_are() {
 }
 
 #[test]
-fn another_distribution_is_told_what_the_wrong_one_never_took() {
+fn another_distribution_gets_what_the_wrong_one_never_accepted() {
     let (mut world, cloudfront) = World::new().behind_cloudfront();
     world.set("cloudfront_distribution_id", "EWRONG");
     world.tree.write("file", "content");
@@ -310,7 +310,7 @@ fn another_distribution_is_told_what_the_wrong_one_never_took() {
 }
 
 #[test]
-fn sigterm_waits_for_no_quiet_time_and_what_cannot_be_told_is_told_by_the_next_start() {
+fn sigterm_ends_the_quiet_time_and_the_next_start_sends_what_is_left() {
     let (mut world, cloudfront, daemon) = mirrored(4, |world| world);
     daemon.stop();
     world.set("cloudfront_batch_seconds", "3600");
@@ -384,7 +384,7 @@ fn a_spent_budget_stops_invalidations_and_nothing_else() {
 }
 
 #[test]
-fn new_objects_are_told_of_where_that_is_wanted() {
+fn new_objects_are_invalidated_where_that_is_configured() {
     let (world, cloudfront) =
         World::new().setting("cloudfront_invalidate_new", "true").behind_cloudfront();
     world.tree.write("file", "content");
@@ -394,7 +394,7 @@ fn new_objects_are_told_of_where_that_is_wanted() {
 }
 
 #[test]
-fn an_object_that_was_there_before_the_record_is_told_of_when_it_is_replaced() {
+fn an_object_older_than_the_state_is_invalidated_when_it_is_replaced() {
     let (mut world, cloudfront) = World::new().behind_cloudfront();
     world.put_foreign("file", "old");
     world.put_foreign("same", "same");
@@ -417,7 +417,7 @@ fn one_tag_throws_a_directory_away_once_every_copy_in_it_carries_one() {
     change_all(&world, 30);
     wait_for_paths(&cloudfront, &["/folder/*".to_owned()]);
     world.wait_until_done();
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     for file in 0..30 {
         let object = world.server.store().object(BUCKET, &format!("m/{}", name(file)));
         let carried = object.expect("an object").headers.metadata.get("cache-tag").cloned();
@@ -428,12 +428,12 @@ fn one_tag_throws_a_directory_away_once_every_copy_in_it_carries_one() {
     }
     let expected = ["#/m/folder/", "/folder/*"].map(str::to_owned);
     wait_for_paths(&cloudfront, &expected);
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     // A file alone is a path, and so is one that is deleted.
     world.tree.remove(&name(3));
     let expected = ["#/m/folder/", "/folder/*", "/folder/0003"].map(str::to_owned);
     wait_for_paths(&cloudfront, &expected);
-    wait_until_told(&world);
+    wait_until_invalidated(&world);
     assert_eq!(world.invalidations().spent, 3);
     daemon.stop();
 }

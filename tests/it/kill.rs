@@ -1,6 +1,6 @@
 //! Killed at any moment: it converges after a restart, and sends nothing twice that was there.
 
-use crate::harness::{Churn, World, let_pass, seed, until};
+use crate::harness::{Churn, World, seed, sleep_for, until};
 use file_sync_dev_s3::{Action, BUCKET, Gate, Rule};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,9 +23,9 @@ fn killed_at_any_moment_it_converges_after_a_restart() {
         println!("kill {kill} after {life:?}");
         churn.steps(20);
         let daemon = world.spawn();
-        let_pass(life / 2);
+        sleep_for(life / 2);
         churn.steps(20);
-        let_pass(life / 2);
+        sleep_for(life / 2);
         daemon.kill();
     }
     let daemon = world.start();
@@ -92,10 +92,10 @@ fn a_rename_keeps_a_complete_copy_at_every_moment_even_if_it_is_killed() {
         let life = Duration::from_millis(dice.u64(20..80));
         println!("kill {rename} after {life:?}");
         world.tree.rename(&format!("folder {}", rename - 1), &format!("folder {rename}"));
-        let_pass(life);
+        sleep_for(life);
         daemon.kill();
         // A pod takes its time to come back: by then every wait in the record is over.
-        let_pass(Duration::from_millis(1_100));
+        sleep_for(Duration::from_millis(1_100));
     }
     let daemon = world.start();
     world.wait_until_done();

@@ -98,9 +98,9 @@ fn a_small_file_does_not_wait_for_the_parts_of_large_ones_under_a_bandwidth_limi
     let parts = world.server.fail(Rule::new(Action::Delay(Duration::ZERO)).on("UploadPart"));
     let daemon = world.start().ready();
     for name in ["large1", "large2"] {
-        let file = std::fs::File::create(world.beside(name)).expect("made");
+        let file = std::fs::File::create(world.sibling_path(name)).expect("made");
         file.set_len(60 * MIB).expect("grown");
-        std::fs::rename(world.beside(name), world.tree.path(name)).expect("renamed");
+        std::fs::rename(world.sibling_path(name), world.tree.path(name)).expect("renamed");
     }
     until("a part is sent", || world.server.faults().hits(parts) > 0);
     world.tree.write("small", "fresh");

@@ -22,8 +22,8 @@ fn content(bytes: usize) -> Vec<u8> {
 
 /// Renames a file into the tree, so that it is complete at once.
 fn bring(world: &World, name: &str, content: &[u8]) {
-    fs::write(world.beside("aside"), content).expect("written");
-    fs::rename(world.beside("aside"), world.tree.path(name)).expect("renamed");
+    fs::write(world.sibling_path("aside"), content).expect("written");
+    fs::rename(world.sibling_path("aside"), world.tree.path(name)).expect("renamed");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_kill_in_the_midst_of_an_upload_leaves_none_behind_and_those_of_others_alone
     let state = world.state_dir();
     let prefix = "others";
     world.set("s3_prefix", prefix);
-    world.set("state_dir", &world.beside("other state").to_string_lossy());
+    world.set("state_dir", &world.sibling_path("other state").to_string_lossy());
     kill_midway(&world);
     let foreign = world.uploads();
     assert_eq!(foreign.len(), 1);

@@ -82,7 +82,7 @@ fn an_endless_answer_to_an_upload_stays_within_the_bound() {
 fn long_messages_of_many_errors_stay_within_the_bound_and_the_report_is_short() {
     let mut world = World::new();
     let bound = MemoryBound::for_world(&mut world);
-    let report = world.beside("report.json");
+    let report = world.sibling_path("report.json");
     world.set("retry_file", &report.to_string_lossy());
     let daemon = world.start().ready();
     let message = "no ".repeat(MESSAGE_BYTES / 3);
@@ -176,7 +176,7 @@ fn a_header_without_an_end_stays_within_the_bound() {
 
 /// A file without an end, and one whose end is far away.
 fn endless_files(world: &World) -> Vec<PathBuf> {
-    let huge = world.beside("huge");
+    let huge = world.sibling_path("huge");
     let made = File::create(&huge).expect("made").set_len(HUGE);
     let mut files = vec![PathBuf::from("/dev/zero")];
     match made {
@@ -222,7 +222,7 @@ fn a_configuration_credentials_or_authorities_without_an_end_are_refused_within_
 fn a_token_file_of_a_profile_without_an_end_is_refused_within_the_bound() {
     let mut world = World::new();
     let bound = MemoryBound::for_world(&mut world);
-    let profiles = world.beside("profiles");
+    let profiles = world.sibling_path("profiles");
     world.without_variable("AWS_ACCESS_KEY_ID");
     world.without_variable("AWS_SECRET_ACCESS_KEY");
     world.variable("AWS_CONFIG_FILE", &profiles.to_string_lossy());
@@ -246,7 +246,7 @@ fn a_token_file_of_a_profile_without_an_end_is_refused_within_the_bound() {
 fn credentials_that_become_endless_at_work_are_refused_within_the_bound_until_they_are_replaced() {
     let mut world = World::new();
     let bound = MemoryBound::for_world(&mut world);
-    let profiles = world.beside("profiles");
+    let profiles = world.sibling_path("profiles");
     let keys = format!(
         "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
         file_sync_dev_s3::ACCESS_KEY,
@@ -259,7 +259,7 @@ fn credentials_that_become_endless_at_work_are_refused_within_the_bound_until_th
     let daemon = world.start().ready();
     world.pass_a_marker("before");
     let put = |path: &Path| {
-        let new = world.beside("profiles.new");
+        let new = world.sibling_path("profiles.new");
         symlink(path, &new).expect("a link");
         fs::rename(&new, &profiles).expect("renamed");
     };
@@ -270,7 +270,7 @@ fn credentials_that_become_endless_at_work_are_refused_within_the_bound_until_th
                 && line.text("error.message").contains("a device")
         })
     });
-    let restored = world.beside("restored");
+    let restored = world.sibling_path("restored");
     fs::write(&restored, &keys).expect("written");
     put(&restored);
     bound.until(&daemon, "they are read again", || {
@@ -284,7 +284,7 @@ fn credentials_that_become_endless_at_work_are_refused_within_the_bound_until_th
 fn a_queue_of_another_user_stays_within_the_bound_whatever_is_in_it() {
     let mut world = World::new();
     let bound = MemoryBound::for_world(&mut world);
-    let queue = world.beside("queue.json");
+    let queue = world.sibling_path("queue.json");
     world.set("retry_file", &queue.to_string_lossy());
     let entry = "{\"type\":\"upload\"},";
     let many = |mib: usize| {

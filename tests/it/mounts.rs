@@ -12,7 +12,7 @@ fn is_mounted(daemon: &Daemon, path: &str) {
 
 #[test]
 fn what_is_mounted_below_at_work_is_named_once_and_hides_files_without_deleting_them() {
-    let Some(world) = World::apart() else { return };
+    let Some(world) = World::in_mount_namespace() else { return };
     world.tree.fill("folder/sub/deep", 10);
     world.tree.write("other", "content");
     let daemon = world.start().ready();
@@ -46,7 +46,7 @@ fn what_is_mounted_below_at_work_is_named_once_and_hides_files_without_deleting_
 
 #[test]
 fn what_is_mounted_below_at_the_start_is_left_alone_and_compared_when_it_is_unmounted() {
-    let Some(world) = World::apart() else { return };
+    let Some(world) = World::in_mount_namespace() else { return };
     world.tree.fill("folder/sub/deep", 10);
     let daemon = world.start().ready();
     world.wait_until_done();
@@ -70,7 +70,7 @@ fn what_is_mounted_below_at_the_start_is_left_alone_and_compared_when_it_is_unmo
 
 #[test]
 fn a_volume_in_the_place_of_another_below_the_root_changes_nothing() {
-    let Some(world) = World::apart() else { return };
+    let Some(world) = World::in_mount_namespace() else { return };
     world.tree.fill("folder/sub", 5);
     let space = world.namespace();
     let place = world.watch_path().join("folder");
@@ -93,7 +93,7 @@ fn a_volume_in_the_place_of_another_below_the_root_changes_nothing() {
 
 #[test]
 fn a_file_system_that_others_may_write_to_is_polled_and_its_events_are_taken_all_the_same() {
-    let Some(mut world) = World::apart() else { return };
+    let Some(mut world) = World::in_mount_namespace() else { return };
     world.set("poll_interval_seconds", "1");
     // Not known to give an event for every change, like NFS, SMB, FUSE or 9p.
     let space = world.namespace();

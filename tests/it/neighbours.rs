@@ -20,7 +20,7 @@ fn fifo(path: &Path) {
 /// A world whose files beside the state are in a directory that others may write in.
 fn world() -> World {
     let mut world = World::new();
-    let shared = world.beside("shared");
+    let shared = world.sibling_path("shared");
     fs::create_dir(&shared).expect("made");
     fs::write(shared.join("victim"), "precious").expect("written");
     for (key, name) in [
@@ -37,7 +37,7 @@ fn world() -> World {
 #[test]
 fn a_fifo_beside_the_state_blocks_neither_the_start_nor_the_end() {
     let mut world = world();
-    let shared = world.beside("shared");
+    let shared = world.sibling_path("shared");
     for name in ["status.json", "status.json.new", "queue.json", "queue.json.new", "termination"] {
         fifo(&shared.join(name));
     }
@@ -60,7 +60,7 @@ fn a_fifo_beside_the_state_blocks_neither_the_start_nor_the_end() {
 #[test]
 fn a_planted_link_makes_no_file_of_others_be_written_or_read() {
     let world = world();
-    let shared = world.beside("shared");
+    let shared = world.sibling_path("shared");
     for name in ["status.json.new", "queue.json.new", "termination"] {
         symlink("victim", shared.join(name)).expect("a link");
     }
@@ -85,7 +85,7 @@ fn a_state_of_links_and_fifos_is_refused_by_name() {
     for name in ["lock", "state.db", "state.db-wal", "state.db-journal"] {
         for plant in [fifo as fn(&Path), |path| symlink("../victim", path).expect("a link")] {
             let world = World::new();
-            let victim = world.beside("victim");
+            let victim = world.sibling_path("victim");
             fs::write(&victim, "precious").expect("written");
             fs::create_dir_all(world.state_dir()).expect("made");
             plant(&world.state_dir().join(name));
@@ -104,7 +104,7 @@ fn a_state_of_links_and_fifos_is_refused_by_name() {
 #[test]
 fn a_configuration_that_never_ends_or_never_comes_is_refused() {
     let world = World::new();
-    let pipe = world.beside("pipe.yml");
+    let pipe = world.sibling_path("pipe.yml");
     fifo(&pipe);
     for (path, why) in [("/dev/zero", "a device"), (&*pipe.to_string_lossy(), "a pipe that no")] {
         let ended = world.run(&["run", "--config", path]);
@@ -120,7 +120,7 @@ const HOSTILE: [char; 8] =
 #[test]
 fn a_hostile_name_is_escaped_in_every_file_table_and_answer() {
     let mut world = world();
-    let shared = world.beside("shared");
+    let shared = world.sibling_path("shared");
     world.set("listen_address", "127.0.0.1:0");
     world.set("admin_address", "127.0.0.1:0");
     fs::write(shared.join("termination"), "").expect("made");

@@ -41,8 +41,8 @@ fn files_closed_in_nested_new_directories_arrive_without_the_quiet_time() {
     }
     // More than are announced by their names. Written elsewhere: a close in the moment in which a directory
     // is watched anew is not seen, and such a file has the quiet time (docs/adr/013).
-    Tree::new(world.beside("made")).fill("in/one", 300);
-    fs::rename(world.beside("made"), world.tree.path("many")).expect("moved");
+    Tree::new(world.sibling_path("made")).fill("in/one", 300);
+    fs::rename(world.sibling_path("made"), world.tree.path("many")).expect("moved");
     wait_soon(&world);
     daemon.stop();
 }
@@ -51,7 +51,7 @@ fn files_closed_in_nested_new_directories_arrive_without_the_quiet_time() {
 fn a_tree_that_is_moved_in_arrives_without_the_quiet_time() {
     let world = world();
     let daemon = world.start().ready();
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     for directory in 0..20 {
         let directory = aside.join(format!("{directory}/below"));
         fs::create_dir_all(&directory).expect("made");

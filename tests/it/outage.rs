@@ -1,6 +1,6 @@
 //! S3 gone for a while: changes wait, and few requests ask whether it is back.
 
-use crate::harness::{Churn, World, let_pass, seed, until};
+use crate::harness::{Churn, World, seed, sleep_for, until};
 use file_sync_dev_s3::{Action, RawAnswer, Rule};
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn a_store_that_asks_for_a_pause_gets_it() {
         let outage = world.server.fail(Rule::new(Action::Answer(answer)));
         let before = world.server.journal().total();
         world.tree.write("file", "content");
-        let_pass(Duration::from_secs(8));
+        sleep_for(Duration::from_secs(8));
         // Without the pause it would be one a second.
         let requests = world.server.journal().total() - before;
         assert!((1..=3).contains(&requests), "{requests} requests");
@@ -76,7 +76,7 @@ fn an_outage_costs_few_requests_whatever_waits() {
     let began = file_sync_dev_s3::now();
     let daemon = world.start().ready();
     daemon.wait_for("s3.unavailable");
-    let_pass(Duration::from_secs(4));
+    sleep_for(Duration::from_secs(4));
     // Until it was noticed, and then a probe every half second at most.
     let requests = world.server.journal().total();
     let probes = 2 * (began.elapsed().as_secs() + 1);

@@ -2,7 +2,7 @@
 //! read is read within seconds, and until then nothing says that all is well.
 
 use crate::harness::http::Endpoints;
-use crate::harness::{Daemon, Failing, World, let_pass, seed, until};
+use crate::harness::{Daemon, Failing, World, seed, sleep_for, until};
 use std::time::Duration;
 
 const FILES: usize = 10;
@@ -51,7 +51,7 @@ fn fails_while_files_arrive(call: &str, path: Option<&str>) {
         let status = endpoints.status();
         let wrong = missing && status["in_sync"] == true && is_missing(&world);
         assert!(!wrong, "{call} fails with {error}: {status:#}");
-        let_pass(Duration::from_millis(200));
+        sleep_for(Duration::from_millis(200));
     }
     if is_missing(&world) {
         let code = flush(&world, &endpoints);
@@ -100,7 +100,7 @@ fn sigterm_while_files_cannot_be_read_tries_again_before_the_end() {
     daemon.wait_for("source.unreadable");
     daemon.signal(rustix::process::Signal::TERM);
     daemon.wait_for("shutdown.signal");
-    let_pass(Duration::from_secs(1));
+    sleep_for(Duration::from_secs(1));
     drop(failing);
     let ended = daemon.wait();
     assert_eq!(ended.code(), Some(0));
@@ -125,7 +125,7 @@ fn too_many_open_files_are_named_as_what_they_are() {
 #[test]
 fn a_watch_limit_that_is_reached_at_work_is_compared_soon_and_watched_when_it_is_raised() {
     const FOLDERS: usize = 40;
-    let Some(mut world) = World::apart() else { return };
+    let Some(mut world) = World::in_mount_namespace() else { return };
     for (key, value) in [
         ("listen_address", "127.0.0.1:0"),
         ("admin_address", "127.0.0.1:0"),

@@ -18,7 +18,7 @@ struct Mounted {
 
 impl Mounted {
     fn new(world: &World, text: &str) -> Self {
-        let mut mounted = Self { directory: world.beside("config"), versions: 0 };
+        let mut mounted = Self { directory: world.sibling_path("config"), versions: 0 };
         fs::create_dir(&mounted.directory).expect("made");
         mounted.write(text);
         symlink("..data/config.yml", mounted.file()).expect("linked");
@@ -56,9 +56,9 @@ fn start(world: &World, file: &Path) -> Daemon {
 /// As `subPath` mounts it: what the kubelet exchanges is another file then.
 #[test]
 fn a_file_that_is_mounted_by_itself_is_warned_of() {
-    let Some(world) = World::apart() else { return };
-    let source = world.beside("source.yml");
-    let directory = world.beside("config");
+    let Some(world) = World::in_mount_namespace() else { return };
+    let source = world.sibling_path("source.yml");
+    let directory = world.sibling_path("config");
     fs::create_dir(&directory).expect("made");
     let file = directory.join("config.yml");
     for file in [&source, &file] {
@@ -223,7 +223,7 @@ fn what_needs_a_restart_is_named_and_nothing_of_it_is_taken_up() {
 #[test]
 fn sighup_asks_and_variables_stay_over_the_file() {
     let world = world();
-    let file = world.beside("config.yml");
+    let file = world.sibling_path("config.yml");
     fs::write(&file, "debounce_milliseconds: 60000\n").expect("written");
     let daemon = start(&world, &file);
     // The world's own variable says 20.
@@ -232,7 +232,7 @@ fn sighup_asks_and_variables_stay_over_the_file() {
     daemon.wait_for("config.unchanged");
     world.pass_a_marker("marker");
     // Replaced by a rename, as editors do.
-    let new = world.beside("new.yml");
+    let new = world.sibling_path("new.yml");
     fs::write(&new, "max_concurrent_transfers: 2\nbandwidth_limit_mib_per_second: 100\n")
         .expect("written");
     fs::rename(new, &file).expect("renamed");

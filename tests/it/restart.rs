@@ -43,8 +43,8 @@ fn an_unchanged_tree_costs_no_request_after_it_was_touched_or_renamed_back() {
     touched.set_modified(std::time::UNIX_EPOCH).expect("set");
     world.tree.rename("folder", "other");
     world.tree.rename("other", "folder");
-    fs::copy(world.tree.path("folder/0001"), world.beside("copy")).expect("copied");
-    fs::rename(world.beside("copy"), world.tree.path("folder/0001")).expect("renamed");
+    fs::copy(world.tree.path("folder/0001"), world.sibling_path("copy")).expect("copied");
+    fs::rename(world.sibling_path("copy"), world.tree.path("folder/0001")).expect("renamed");
     let daemon = world.start().ready();
     daemon.stop();
     assert_eq!(world.server.journal().total(), 0);
@@ -73,10 +73,10 @@ fn a_deletion_that_waited_is_not_done_if_the_file_is_back_at_the_start() {
     let daemon = world.start();
     world.wait_until_done();
     let refusal = world.server.fail(Rule::new(Action::slow_down()).on("DeleteObject"));
-    fs::rename(world.tree.path("folder/0000"), world.beside("aside")).expect("renamed");
+    fs::rename(world.tree.path("folder/0000"), world.sibling_path("aside")).expect("renamed");
     daemon.wait_for_file("delete.failed", "folder/0000");
     daemon.kill();
-    fs::rename(world.beside("aside"), world.tree.path("folder/0000")).expect("renamed");
+    fs::rename(world.sibling_path("aside"), world.tree.path("folder/0000")).expect("renamed");
     world.server.faults().remove(refusal);
     let daemon = world.start().ready();
     world.wait_until_done();

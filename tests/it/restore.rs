@@ -4,7 +4,7 @@ mod interrupted;
 mod left_out;
 
 use crate::harness::memory::peak_mib;
-use crate::harness::{Said, World, key, let_pass, wait::size};
+use crate::harness::{Said, World, key, sleep_for, wait::size};
 use file_sync_dev_s3::{Action, BUCKET, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -134,7 +134,7 @@ fn a_volume_that_was_emptied_is_restored_although_the_state_is_still_there() {
     assert_eq!(snapshot(&world), before);
     assert_nothing_to_do(&world);
     // Another volume, which the state does not know.
-    fs::rename(world.tree.root(), world.beside("old volume")).expect("renamed");
+    fs::rename(world.tree.root(), world.sibling_path("old volume")).expect("renamed");
     fs::create_dir(world.tree.root()).expect("made");
     assert_whole(&restored(&world, &[]));
     assert_eq!(snapshot(&world), before);
@@ -266,7 +266,7 @@ fn planted_links_are_not_followed() {
     let world = mirrored();
     wipe(&world);
     fs::create_dir(world.tree.root()).expect("made");
-    let outside = world.beside("outside");
+    let outside = world.sibling_path("outside");
     fs::create_dir(&outside).expect("made");
     symlink(&outside, world.tree.path("folder")).expect("made");
     symlink(outside.join("large"), world.tree.path("large")).expect("made");
@@ -362,9 +362,9 @@ fn objects_of_others_come_with_their_own_times_and_permissions() {
 fn moment() -> String {
     // Versions have times in milliseconds here, and in seconds in S3.
     const BETWEEN: Duration = Duration::from_millis(1_100);
-    let_pass(BETWEEN);
+    sleep_for(BETWEEN);
     let now = time::OffsetDateTime::from(wall_clock());
-    let_pass(BETWEEN);
+    sleep_for(BETWEEN);
     now.format(&time::format_description::well_known::Rfc3339).expect("a time")
 }
 
@@ -467,7 +467,7 @@ fn peak_of(objects: usize) -> u64 {
         if let Some(ended) = child.try_wait().expect("it is a child of ours") {
             break ended;
         }
-        let_pass(Duration::from_millis(5));
+        sleep_for(Duration::from_millis(5));
     };
     println!("{objects} objects: {:?}, {peak} MiB", began.elapsed());
     assert_eq!(ended.code(), Some(0));

@@ -2,7 +2,7 @@
 //! other one wrote.
 
 use crate::harness::log::Line;
-use crate::harness::{Churn, Daemon, Ended, World, key, let_pass, seed, until};
+use crate::harness::{Churn, Daemon, Ended, World, key, seed, sleep_for, until};
 use file_sync_dev_s3::{Action, Gate, Options, Request, Rule, RuleId, StoreMode};
 use rustix::process::Signal;
 use std::fs;
@@ -29,7 +29,7 @@ impl Rollout {
     fn new(options: &Options) -> Self {
         let world = World::with(options).setting("shutdown_timeout_seconds", "120");
         world.tree.write("stays", "in the old pod");
-        let new_tree = world.beside("new pod");
+        let new_tree = world.sibling_path("new pod");
         fs::create_dir(&new_tree).expect("created");
         fs::write(new_tree.join("stays"), "in the new pod").expect("written");
         Self { world, new_tree, review_seconds: REVIEW_SECONDS }
@@ -63,7 +63,7 @@ impl Rollout {
     /// Starts the instance of the new pod, whose volume has this page.
     fn start_new(&mut self, content: &str) -> Daemon {
         self.write_new(PAGE, content);
-        let state = self.world.beside("new state");
+        let state = self.world.sibling_path("new state");
         self.start(&self.new_tree.clone(), &state)
     }
 
@@ -142,7 +142,7 @@ fn stores() -> [Options; 3] {
 
 /// An object that is younger than an instance is not one of a pod before it.
 fn let_the_instance_become_older() {
-    let_pass(Duration::from_secs(3));
+    sleep_for(Duration::from_secs(3));
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn alone_on_an_empty_prefix_a_new_state_lists_the_bucket_twice_more_and_never_ag
     world.pass_a_marker("file");
     let listings = || world.server.count("ListObjectsV2");
     until("the bucket was compared twice", || listings() == LISTINGS);
-    let_pass(Duration::from_secs(3));
+    sleep_for(Duration::from_secs(3));
     assert_eq!(listings(), LISTINGS);
     let ended = daemon.stop();
     let reviewed = ended.events("bucket.reviewed");
@@ -374,7 +374,7 @@ fn alone_on_an_empty_prefix_a_new_state_lists_the_bucket_twice_more_and_never_ag
     world.server.clear_requests();
     let daemon = world.start().ready();
     world.pass_a_marker("another file");
-    let_pass(Duration::from_secs(3));
+    sleep_for(Duration::from_secs(3));
     assert_eq!(listings(), 0);
     daemon.stop();
 }
@@ -402,7 +402,7 @@ fn what_the_old_instance_wrote_over_the_new_one_while_both_ran_is_undone() {
 fn what_only_the_old_instance_sent_of_a_shared_directory_goes_with_its_file() {
     let (mut rollout, old) = Rollout::with_old(&Options::default());
     let tree = rollout.world.tree.root().to_owned();
-    let state = rollout.world.beside("new state");
+    let state = rollout.world.sibling_path("new state");
     let new = rollout.start(&tree, &state);
     new.wait_for_file("upload.unneeded", PAGE);
     // The new one learns of the file when it is gone again, and the old one never learns that it is.

@@ -31,13 +31,13 @@ fn confined_threads(daemon: &Daemon) -> (usize, usize) {
 #[test]
 fn a_confined_daemon_does_all_its_work() {
     let mut world = World::new();
-    let status = world.beside("status");
-    let config = world.beside("config");
+    let status = world.sibling_path("status");
+    let config = world.sibling_path("config");
     for directory in [&status, &config] {
         fs::create_dir(directory).expect("made");
     }
     world.set("status_file", &status.join("status.json").to_string_lossy());
-    let message = world.beside("message");
+    let message = world.sibling_path("message");
     fs::write(&message, "").expect("written");
     world.set("termination_message_path", &message.to_string_lossy());
     let Some(probe) = require_landlock(&mut world) else { return };
@@ -60,13 +60,13 @@ fn a_confined_daemon_does_all_its_work() {
     fs::rename(config.join("new"), &file).expect("renamed");
     daemon.wait_for("config.reloaded");
     // A directory that takes the place of the watched one, and the first one again.
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     fs::rename(world.tree.root(), &aside).expect("renamed");
     daemon.wait_for("source.unavailable");
     fs::create_dir(world.tree.root()).expect("made");
     world.tree.write("other", "of another directory");
     world.wait_for_object("other", "of another directory");
-    fs::rename(world.tree.root(), world.beside("second")).expect("renamed");
+    fs::rename(world.tree.root(), world.sibling_path("second")).expect("renamed");
     fs::rename(&aside, world.tree.root()).expect("renamed");
     world.tree.write("folder/more", "content");
     world.wait_for_object("folder/more", "content");
@@ -120,7 +120,7 @@ fn it_is_confined_before_any_other_thread_exists() {
         println!("skipped: no strace");
         return;
     }
-    let trace = world.beside("trace");
+    let trace = world.sibling_path("trace");
     let calls = "trace=landlock_restrict_self,clone,clone3";
     let path = trace.to_string_lossy().into_owned();
     world.wrap(&["strace", "-D", "-f", "-qqq", "-o", &path, "-e", calls]);

@@ -12,7 +12,7 @@ struct Manager(UnixDatagram, VecDeque<String>);
 impl Manager {
     /// Listens, and has the daemons of `world` send there.
     fn of(world: &mut World) -> Self {
-        let path = world.beside("notify");
+        let path = world.sibling_path("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         socket.set_read_timeout(Some(patience(Duration::from_secs(20)))).expect("a time limit");
         world.variable("NOTIFY_SOCKET", path.to_str().expect("a path"));
@@ -60,7 +60,7 @@ fn the_service_manager_hears_of_the_start_the_state_and_the_end() {
 fn a_directory_that_is_not_there_does_not_hold_up_the_start() {
     let mut world = World::new();
     let mut manager = Manager::of(&mut world);
-    let absent = world.beside("absent");
+    let absent = world.sibling_path("absent");
     world.set("watch_path", absent.to_str().expect("a path"));
     let daemon = world.spawn();
     manager.until("READY=1");

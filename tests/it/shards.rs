@@ -11,7 +11,7 @@ const COUNT: usize = 3;
 impl World {
     /// The settings of one of so many daemons, with a state of its own.
     fn as_shard(&mut self, index: usize, count: usize) {
-        let state = self.beside(&format!("state-{index}"));
+        let state = self.sibling_path(&format!("state-{index}"));
         self.set("state_dir", &state.to_string_lossy());
         self.set("shard_index", &index.to_string());
         self.set("shard_count", &count.to_string());
@@ -205,7 +205,7 @@ fn what_shards_take_over_is_what_was_made_from_this_directory_and_nothing_else()
     world.tree.remove_folders();
     world.tree.write("stays", "x");
     for index in 0..2 {
-        let state = world.beside(if index == 0 { "state" } else { "state-1" });
+        let state = world.sibling_path(if index == 0 { "state" } else { "state-1" });
         world.as_shard(index, 2);
         world.set("state_dir", &state.to_string_lossy());
         assert_eq!(world.once().code(), Some(0));
@@ -221,7 +221,7 @@ fn a_single_daemon_with_an_empty_record_takes_nothing_over() {
     world.tree.write("stays", "x");
     assert_eq!(world.once().code(), Some(0));
     world.tree.remove_folders();
-    let state = world.beside("another state");
+    let state = world.sibling_path("another state");
     world.set("state_dir", &state.to_string_lossy());
     assert_eq!(world.once().code(), Some(0));
     assert_eq!(world.deleted(), Vec::<String>::new());

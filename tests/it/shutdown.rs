@@ -1,6 +1,6 @@
 //! Shutdown: in time, with 0, and with nothing lost.
 
-use crate::harness::{Daemon, Ended, World, let_pass, patience, seed, until};
+use crate::harness::{Daemon, Ended, World, patience, seed, sleep_for, until};
 use file_sync_dev_s3::{Action, Gate, Rule};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -109,7 +109,7 @@ fn from_its_first_log_line_on_it_never_ends_by_the_signal() {
     for _ in 0..10 {
         let daemon = world.start();
         daemon.wait_for("service.started");
-        let_pass(Duration::from_millis(dice.u64(..200)));
+        sleep_for(Duration::from_millis(dice.u64(..200)));
         let ended = daemon.terminate();
         assert_eq!((ended.code(), ended.signal()), (Some(0), None));
     }
@@ -161,7 +161,7 @@ fn sigterm_in_an_outage_ends_in_time_with_all_in_the_record() {
 fn sigterm_before_the_configuration_was_read_is_a_request_like_any_other() {
     let world = World::new();
     world.tree.write("file", "content");
-    let config = world.beside("config");
+    let config = world.sibling_path("config");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, &config, kind, mode, 0).expect("made");

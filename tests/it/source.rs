@@ -31,7 +31,7 @@ fn goes_on(world: &World, daemon: Daemon) {
 fn a_directory_renamed_away_and_back_deletes_nothing() {
     let (world, daemon) = mirrored();
     let root = world.tree.root();
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     fs::rename(root, &aside).expect("renamed");
     daemon.wait_for("source.unavailable");
     fs::write(aside.join("meanwhile"), "written meanwhile").expect("written");
@@ -44,7 +44,7 @@ fn a_directory_renamed_away_and_back_deletes_nothing() {
 fn an_empty_directory_in_its_place_deletes_nothing() {
     let (world, daemon) = mirrored();
     let root = world.tree.root();
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     fs::rename(root, &aside).expect("renamed");
     fs::create_dir(root).expect("made");
     daemon.wait_for_line("that it is empty", |line| {
@@ -60,7 +60,7 @@ fn an_empty_directory_in_its_place_at_the_start_deletes_nothing() {
     let (world, daemon) = mirrored();
     daemon.stop();
     let root = world.tree.root();
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     fs::rename(root, &aside).expect("renamed");
     fs::create_dir(root).expect("made");
     let daemon = world.start();
@@ -74,7 +74,7 @@ fn an_empty_directory_in_its_place_at_the_start_deletes_nothing() {
 fn a_directory_removed_and_restored_deletes_nothing_and_sends_nothing_again() {
     let (world, daemon) = mirrored();
     let root = world.tree.root();
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     copy_tree(root, &aside);
     fs::remove_dir_all(root).expect("removed");
     daemon.wait_for("source.unavailable");
@@ -111,10 +111,10 @@ fn all_files_removed_from_a_directory_that_stays_are_not_deleted_before_there_is
 fn another_directory_in_its_place_deletes_nothing_that_was_mirrored_from_the_first() {
     let (world, daemon) = mirrored();
     let root = world.tree.root();
-    let aside = world.beside("aside");
+    let aside = world.sibling_path("aside");
     fs::create_dir(&aside).expect("made");
     fs::write(aside.join("other"), "of another volume").expect("written");
-    let away = world.beside("away");
+    let away = world.sibling_path("away");
     fs::rename(root, &away).expect("renamed");
     fs::rename(&aside, root).expect("renamed");
     daemon.wait_for("source.changed");
@@ -131,7 +131,7 @@ fn deletions_that_waited_when_another_directory_took_its_place_are_not_done() {
     daemon.wait_for_file("delete.failed", "file");
     daemon.kill();
     let root = world.tree.root();
-    let away = world.beside("away");
+    let away = world.sibling_path("away");
     fs::rename(root, &away).expect("renamed");
     fs::create_dir(root).expect("made");
     world.tree.write("other", "of another volume");
@@ -152,7 +152,7 @@ fn what_was_sent_without_an_answer_is_not_deleted_for_another_directory() {
     daemon.wait_for_file("upload.failed", "unanswered");
     daemon.kill();
     let root = world.tree.root();
-    let away = world.beside("away");
+    let away = world.sibling_path("away");
     fs::rename(root, &away).expect("renamed");
     fs::create_dir(root).expect("made");
     world.tree.write("other", "of another volume");

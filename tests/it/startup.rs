@@ -69,8 +69,8 @@ fn a_second_daemon_on_the_same_state_ends_with_73_and_disturbs_nobody() {
 #[test]
 fn a_state_directory_that_cannot_be_made_ends_with_73() {
     let mut world = World::new();
-    fs::write(world.beside("a file"), "").expect("written");
-    let inside = world.beside("a file").join("state");
+    fs::write(world.sibling_path("a file"), "").expect("written");
+    let inside = world.sibling_path("a file").join("state");
     world.set("state_dir", &inside.to_string_lossy());
     let ended = Daemon::spawn(world.command(&["run"])).wait();
     assert!(matches!(ended.code(), Some(73 | 78)), "{:?}", ended.code());

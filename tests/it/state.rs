@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 /// A world whose state is on a small volume of its own.
 fn on_a_small_volume() -> Option<World> {
-    let world = World::apart()?;
+    let world = World::in_mount_namespace()?;
     fs::create_dir(world.state_dir()).expect("made");
     world.namespace().mount_memory("size=32m", &world.state_dir());
     world.tree.write("stays", "so that the tree is not empty");
@@ -118,7 +118,7 @@ fn a_state_that_is_read_only_ends_with_73_and_a_clear_word() {
 }
 
 #[test]
-fn a_record_that_somebody_else_holds_for_a_while_only_delays() {
+fn a_state_that_another_process_locks_for_a_while_only_delays() {
     let world = World::new();
     world.tree.write("stays", "so that the tree is not empty");
     let daemon = world.start().ready();

@@ -53,7 +53,7 @@ fn root_may_use_the_socket_of_a_service_that_runs_as_another_user() {
 #[test]
 fn the_token_of_the_file_permits_changes_by_tcp_as_it_is_now() {
     let mut world = world();
-    let token = world.beside("token");
+    let token = world.sibling_path("token");
     fs::write(&token, "0123456789abcdef0123\n").expect("written");
     world.set("admin_token_file", &token.to_string_lossy());
     let (daemon, endpoints) = started(&world);
@@ -106,7 +106,7 @@ fn a_socket_of_a_dead_instance_is_replaced_and_what_is_none_is_left() {
 #[test]
 fn commands_find_the_daemon_although_the_configuration_is_not_valid() {
     let mut world = world();
-    let config = world.beside("mounted.yml");
+    let config = world.sibling_path("mounted.yml");
     fs::write(&config, "retry_interval_seconds: 7\n").expect("written");
     let path = config.to_string_lossy().into_owned();
     let daemon = Daemon::spawn(world.command(&["run", "--config", &path]));
@@ -218,7 +218,7 @@ fn who_never_got_the_state_does_not_end_as_if_everything_were_in_s3() {
 }
 
 #[test]
-fn an_application_asks_by_flush_without_a_token_and_is_told_the_truth() {
+fn an_application_flushes_without_a_token_and_gets_the_true_result() {
     let mut world = world();
     let (daemon, endpoints) = started(&world);
     world.tree.write("result", "content");

@@ -25,7 +25,7 @@ fn deadline(seconds: u64) -> Duration {
 fn left_alone(seconds: u64, settings: &[(&str, &str)]) -> (World, Daemon) {
     let seconds = deadline(seconds).as_secs();
     let mut world = World::new().setting("shutdown_timeout_seconds", &seconds.to_string());
-    let message = world.beside("termination-log");
+    let message = world.sibling_path("termination-log");
     fs::write(&message, "").expect("written");
     world.set("termination_message_path", &message.to_string_lossy());
     world.set("listen_address", "127.0.0.1:0");
@@ -43,7 +43,7 @@ fn left_alone(seconds: u64, settings: &[(&str, &str)]) -> (World, Daemon) {
 
 /// The termination message.
 fn message(world: &World) -> Value {
-    let text = fs::read_to_string(world.beside("termination-log")).expect("read");
+    let text = fs::read_to_string(world.sibling_path("termination-log")).expect("read");
     assert_eq!(text.lines().count(), 1, "{text}");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -190,8 +190,8 @@ fn an_end_that_leaves_on_an_outage_sends_everything_where_there_is_none() {
 
 /// A world in which the cgroup has a limit of 100 MiB.
 fn world_with_little_memory() -> Option<World> {
-    let world = World::apart()?;
-    let limits = world.beside("limits");
+    let world = World::in_mount_namespace()?;
+    let limits = world.sibling_path("limits");
     fs::create_dir_all(limits.join("memory")).expect("made");
     for file in ["memory.max", "memory/memory.limit_in_bytes"] {
         fs::write(limits.join(file), (100_u64 << 20).to_string()).expect("written");

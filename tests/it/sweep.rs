@@ -107,7 +107,7 @@ fn what_changes_names_is_found_by_the_next_sweep() {
     world.tree.remove("old/new");
     world.wait_until_equal();
     // A file in the place of another one, with the same name.
-    let other = world.beside("other");
+    let other = world.sibling_path("other");
     fs::write(&other, "another file").expect("written");
     fs::rename(&other, world.tree.path("brand/new/directory/second")).expect("moved in");
     world.wait_for_object("brand/new/directory/second", "another file");

@@ -8,7 +8,7 @@ use std::fs;
 /// A world with a file for the message, and what it said.
 fn world() -> (World, impl Fn() -> Value) {
     let mut world = World::new().setting("retry_interval_seconds", "1");
-    let file = world.beside("termination-log");
+    let file = world.sibling_path("termination-log");
     fs::write(&file, "").expect("written");
     world.set("termination_message_path", &file.to_string_lossy());
     let said = move || {

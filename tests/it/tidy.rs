@@ -18,10 +18,10 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
     ("escape", &[]),
     ("model", &["escape"]),
     ("clock", &["model"]),
-    ("documented", &[]),
+    ("docs_test", &[]),
     ("error_causes", &[]),
-    ("cover", &[]),
-    ("threads", &[]),
+    ("path_cover", &[]),
+    ("blocking_pool", &[]),
     ("safe_file", &[]),
     ("sandbox", &[]),
     ("endpoint_url", &[]),
@@ -31,12 +31,12 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
     ("rules", &["model"]),
     ("settle", &["model"]),
     ("plan", &["model"]),
-    ("writer", &["model"]),
+    ("exclusivity", &["model"]),
     // Its changes are the record's.
     ("queue", &["model", "store"]),
     // The adapters.
     ("root", &["model"]),
-    ("store", &["cover", "model", "safe_file"]),
+    ("store", &["path_cover", "model", "safe_file"]),
     ("detect", &["model", "root"]),
     ("aws", &["error_causes", "safe_file"]),
     // What it is permitted to try is the queue's; what the bucket may hold is in the state.
@@ -53,15 +53,15 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
             "root",
             "rules",
             "store",
-            "threads",
-            "writer",
+            "blocking_pool",
+            "exclusivity",
         ],
     ),
     // Its back-off is the queue's.
-    ("invalidate", &["aws", "cover", "error_causes", "model", "queue", "store"]),
+    ("invalidate", &["aws", "path_cover", "error_causes", "model", "queue", "store"]),
     ("retry_file", &["clock", "escape", "model", "safe_file", "store"]),
     ("look", &["model", "plan", "root", "settle"]),
-    ("sweep", &["model", "root", "threads"]),
+    ("sweep", &["model", "root", "blocking_pool"]),
     ("reconcile", &["filter", "model", "root", "rules", "store", "sweep"]),
     (
         "engine",
@@ -78,7 +78,7 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
             "settle",
             "store",
             "sweep",
-            "threads",
+            "blocking_pool",
             "transfer",
         ],
     ),
@@ -95,18 +95,21 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
             "settle",
             "store",
             "transfer",
-            "writer",
+            "exclusivity",
         ],
     ),
     // Tries everything once.
-    ("doctor", &["model", "root", "transfer", "writer"]),
+    ("doctor", &["model", "root", "transfer", "exclusivity"]),
     // The way back.
-    ("restore", &["escape", "filter", "model", "root", "store", "threads", "transfer", "writer"]),
+    (
+        "restore",
+        &["escape", "filter", "model", "root", "store", "blocking_pool", "transfer", "exclusivity"],
+    ),
     // Observes the work; only the composition root knows it.
     (
         "telemetry",
         &[
-            "documented",
+            "docs_test",
             "endpoint_url",
             "engine",
             "error_causes",
@@ -128,11 +131,11 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
             "model",
             "safe_file",
             "unix_socket",
-            "writer",
+            "exclusivity",
         ],
     ),
     // The doorway.
-    ("config", &["documented", "endpoint_url", "escape", "model", "rules", "safe_file"]),
+    ("config", &["docs_test", "endpoint_url", "escape", "model", "rules", "safe_file"]),
     ("cli", &["config", "endpoints_file", "escape", "safe_file", "unix_socket"]),
     ("shutdown", &[]),
     (
@@ -168,7 +171,7 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
             "telemetry",
             "transfer",
             "verify",
-            "writer",
+            "exclusivity",
         ],
     ),
 ];

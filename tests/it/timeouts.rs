@@ -10,7 +10,7 @@ fn start(world: &World, name: &str, settings: &str) -> (Daemon, Gate) {
     let gate = Gate::shut();
     let rule = Rule::new(Action::Hold(gate.clone())).on("PutObject").key(&format!("m/{name}"));
     world.server.fail(rule);
-    let file = world.beside("config.yml");
+    let file = world.sibling_path("config.yml");
     fs::write(&file, settings).expect("written");
     let config = file.to_string_lossy().into_owned();
     (Daemon::spawn(world.command(&["run", "--config", &config])).ready(), gate)
@@ -39,7 +39,7 @@ fn a_changed_time_limit_applies_to_a_running_daemon() {
     let world = World::new();
     let (daemon, gate) = start(&world, "large", "s3_response_timeout_seconds: 3600\n");
     let settings = "s3_connect_timeout_seconds: 1\ns3_response_timeout_seconds: 2\n";
-    fs::write(world.beside("config.yml"), settings).expect("written");
+    fs::write(world.sibling_path("config.yml"), settings).expect("written");
     let line = daemon.wait_for("config.reloaded");
     assert!(line.text("keys").contains("s3_response_timeout_seconds"), "{}", line.shown());
     until("the directory is watched under the new settings", || {

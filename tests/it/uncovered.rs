@@ -59,10 +59,10 @@ fn a_directory_that_becomes_unreadable_while_running_is_told_by_every_command() 
     until("all is in sync", || endpoints.status()["in_sync"] == true);
     let private = world.tree.path("pd");
     // As under `umask 077`: it is never readable, not for a moment.
-    fs::create_dir(world.beside("pd")).expect("made");
-    fs::write(world.beside("pd/y"), "y").expect("written");
-    take_away(&world.beside("pd"));
-    fs::rename(world.beside("pd"), &private).expect("moved in");
+    fs::create_dir(world.sibling_path("pd")).expect("made");
+    fs::write(world.sibling_path("pd/y"), "y").expect("written");
+    take_away(&world.sibling_path("pd"));
+    fs::rename(world.sibling_path("pd"), &private).expect("moved in");
     until("the status has it", || endpoints.status()["state"] == "partly");
     let status = endpoints.status();
     assert_eq!(status["in_sync"], false);

@@ -29,7 +29,7 @@ impl Two {
             world.set(key, "127.0.0.1:0");
         }
         world.tree.write("both", "equal");
-        let other = world.beside("other");
+        let other = world.sibling_path("other");
         fs::create_dir(&other).expect("made");
         fs::write(other.join("both"), "equal").expect("written");
         fs::write(other.join("of the other"), "its own").expect("written");
@@ -52,7 +52,7 @@ impl Two {
     }
 
     fn start_other(&mut self) -> Daemon {
-        let state = self.world.beside("other state");
+        let state = self.world.sibling_path("other state");
         self.start(&self.other.clone(), &state)
     }
 

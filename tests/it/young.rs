@@ -14,7 +14,7 @@ fn world() -> World {
 /// Writes a file that is `age` seconds old.
 #[expect(clippy::disallowed_methods, reason = "the age of a file is measured by the wall clock")]
 fn write_aged(world: &World, name: &str, content: &str, age: u64) {
-    let aside = world.beside(name);
+    let aside = world.sibling_path(name);
     std::fs::write(&aside, content).expect("written");
     let time = SystemTime::now() - Duration::from_secs(age);
     let file = File::options().write(true).open(&aside).expect("opened");

@@ -78,7 +78,7 @@ def test_names_leave_room_for_what_kubernetes_adds(newest: Helm, arguments: tupl
             assert len(value) <= 63
 
 
-def test_a_change_of_the_configuration_restarts_the_pods_unless_told_otherwise(newest: Helm) -> None:
+def test_a_change_of_the_configuration_restarts_the_pods_unless_disabled(newest: Helm) -> None:
     def checksum(*arguments: str) -> str | None:
         pod = pods(of(newest.template(APPLICATION, *MINIMAL, *arguments), "StatefulSet"))[0]
         return pod["metadata"]["annotations"].get("checksum/config")

@@ -15,7 +15,7 @@ from pod import HARDENED, Pod, objects
 MIB = 1024 * 1024
 
 
-def test_the_image_says_what_it_is_and_is_nobody(engine: Engine) -> None:
+def test_the_image_has_labels_and_an_unprivileged_user(engine: Engine) -> None:
     config = engine.inspect(SERVICE)["Config"]
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["/usr/local/bin/file-sync-service"]
@@ -105,11 +105,11 @@ def test_a_store_that_is_away_only_delays(pod: Pod) -> None:
     pod.start()
     pod.shell("echo patient > /data/patient")
 
-    def told() -> bool:
+    def has_logged() -> bool:
         records = [json.loads(line) for line in pod.log().splitlines() if line.startswith("{")]
         return any(one["severity"] == "WARN" for one in records)
 
-    eventually("it says that S3 is away", told, 30)
+    eventually("it says that S3 is away", has_logged, 30)
     assert pod.state()["Running"]
     pod.engine("start", f"{pod.name}-s3")
     pod.wait_for(1)

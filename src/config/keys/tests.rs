@@ -5,7 +5,7 @@ use super::*;
 use std::collections::BTreeSet;
 
 #[test]
-fn no_name_stands_twice() {
+fn no_name_is_used_twice() {
     let mut names = BTreeSet::new();
     let replaced = REPLACED.iter().map(|(name, _)| *name);
     for name in all().map(|key| key.name).chain(replaced) {

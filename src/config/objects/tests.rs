@@ -99,7 +99,7 @@ fn encryption_and_class_hold_for_all() {
 }
 
 #[test]
-fn told_each_wrong_field_with_its_line() {
+fn reports_each_wrong_field_with_its_line() {
     let file = r#"object_rules:
   - match: "[z-a]"
     cachecontrol: no-cache
@@ -148,7 +148,7 @@ fn told_each_wrong_field_with_its_line() {
 }
 
 #[test]
-fn told_of_what_s3_would_not_take() {
+fn reports_what_s3_would_not_accept() {
     let rule = |field: &str| format!("object_rules: [{{match: a, {field}}}]\n");
     let tags: Vec<String> = (0..11).map(|index| format!("t{index}: v")).collect();
     let long = "x".repeat(1025);

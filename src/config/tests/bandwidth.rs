@@ -36,7 +36,7 @@ fn parts_of_the_day_have_limits_of_their_own() {
 }
 
 #[test]
-fn told_that_a_time_is_in_two_entries() {
+fn reports_a_time_in_two_entries() {
     let more = "bandwidth_schedule: [\"08:00-18:00 2MiB\", \"17:59-20:00 off\"]\n";
     assert_eq!(
         Desk::new(&with_required(more)).reported(),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn told_of_directories_in_each_others_way() {
+fn reports_directories_that_overlap() {
     let inside = Desk::new("watch_path: data\ns3_bucket: my-bucket\nstate_dir: data/state\n");
     assert_eq!(
         inside.reported(),

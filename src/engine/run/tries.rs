@@ -52,7 +52,7 @@ pub(super) fn questions<'a>(leases: impl IntoIterator<Item = &'a Attempt>) -> Ve
     let paths = leases.into_iter().flat_map(|Attempt { pending, .. }| {
         std::iter::once(&pending.path).chain(&pending.copy_from).cloned()
     });
-    paths.map(StateLookup::of_bucket).collect()
+    paths.map(StateLookup::with_bucket).collect()
 }
 
 /// The `answers` to the [`questions`] of `leases`.

@@ -197,14 +197,14 @@ impl World {
             Ok(stat) => FileState::File(stat.fingerprint),
             Err(_) => FileState::Absent,
         };
-        let mirrored = self.state.of(path);
+        let mirrored = self.state.record(path);
         let mirrored = mirrored.as_ref();
         let pending = self.pending.get(path);
         let policy = Policy { propagate_deletes: true, epoch: self.epoch };
         let change = match plan(&observed, mirrored, pending, None, policy) {
             Decision::Do(operation, _) => {
                 let version = match &observed {
-                    FileState::File(fingerprint) => Version::of(fingerprint),
+                    FileState::File(fingerprint) => Version::from_fingerprint(fingerprint),
                     _ => Version::default(),
                 };
                 let mut wish = QueueRow::new(path.clone(), operation, version, self.clock);
@@ -224,7 +224,8 @@ impl World {
     fn source(&self, path: &RelPath, observed: &FileState) -> Option<RelPath> {
         let FileState::File(now) = observed else { return None };
         let same = |row: &ObjectRecord| {
-            row.fingerprint.inode == now.inode && Version::of(&row.fingerprint) == Version::of(now)
+            row.fingerprint.inode == now.inode
+                && Version::from_fingerprint(&row.fingerprint) == Version::from_fingerprint(now)
         };
         let recorded = self.state.recorded();
         let found = recorded.mirrored.iter().find(|(other, row)| *other != path && same(row));
@@ -319,7 +320,7 @@ impl World {
                 continue;
             }
             let path = path(&key);
-            let recorded = self.state.of(&path);
+            let recorded = self.state.record(&path);
             let named = recorded.as_ref().is_some_and(|row| row.etag.as_ref() == Some(&etag));
             let pending = self.pending.get(&path);
             let doubtful = pending.is_some_and(|row| row.sent.is_some());

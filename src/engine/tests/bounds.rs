@@ -37,8 +37,8 @@ fn looks(effects: Vec<Effect>) -> Vec<Vec<ReadyPath>> {
 fn found(paths: Vec<ReadyPath>) -> Event {
     let looked = paths.into_iter().map(|rested| {
         let age = Some(Duration::from_secs(60));
-        let observed = FileState::File(Fingerprint::of_size(1));
-        (Inspection { age, ..Inspection::of_state(rested, observed) }, RecordedState::default())
+        let observed = FileState::File(Fingerprint::with_size(1));
+        (Inspection { age, ..Inspection::from_state(rested, observed) }, RecordedState::default())
     });
     Event::Looked(looked.collect())
 }
@@ -105,7 +105,7 @@ fn a_comparison_waits_while_half_of_the_room_for_paths_is_taken() {
 }
 
 #[tokio::test]
-async fn who_asks_while_too_many_others_wait_is_told_so_at_once() {
+async fn a_request_beyond_the_limit_is_refused_at_once() {
     let (control, mut requests) = channel();
     let mut asked = tokio::task::JoinSet::new();
     let ask = |control: Control| async move { control.ask(ControlRequest::Ping).await };

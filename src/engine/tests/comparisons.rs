@@ -32,8 +32,8 @@ fn is_a_reason(engine: &mut Engine, hint: Event, instead: Option<FileKind>, star
     });
     let rested = rested.expect("a look");
     let observed = FileState::Absent;
-    let looked = Inspection { instead, ..Inspection::of_state(rested, observed) };
-    let mirrored = Some(ObjectRecord::of_file(Fingerprint::of_size(1), RootGeneration(1)));
+    let looked = Inspection { instead, ..Inspection::from_state(rested, observed) };
+    let mirrored = Some(ObjectRecord::from_file(Fingerprint::with_size(1), RootGeneration(1)));
     let known = RecordedState { mirrored, below: true, ..RecordedState::default() };
     drop(engine.apply(Event::Looked(vec![(looked, known)]), at(start + 251)));
     let effects = engine.apply(Event::Tick, at(start + 600));
@@ -80,7 +80,7 @@ fn the_engine_after_one_that_has_compared_counts_as_having_compared_unless_the_d
     let effects = first.apply(Event::Tick, at(0));
     assert!(compares(&mut first, effects, at(1)));
     assert_eq!(phase(&first), Phase::Mirroring);
-    let legacy = first.into_legacy();
+    let legacy = first.into_carried_state();
     let mut other = new();
     let mut back = new();
     back.resume(legacy.clone().after_a_loss());

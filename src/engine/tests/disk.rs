@@ -63,7 +63,7 @@ impl World {
         let ctime_ns = now;
         let btime_ns = now;
         let fingerprint =
-            Fingerprint { mtime_ns, ctime_ns, inode, btime_ns, ..Fingerprint::of_size(size) };
+            Fingerprint { mtime_ns, ctime_ns, inode, btime_ns, ..Fingerprint::with_size(size) };
         self.disk.insert(name.clone(), File { content, fingerprint });
     }
 

@@ -17,7 +17,7 @@ fn lease(name: &str, operation: Operation, size: u64) -> Attempt {
 }
 
 #[test]
-fn the_history_is_bounded_and_tells_the_newest_first() {
+fn the_history_is_bounded_and_has_the_newest_first() {
     let mut history = History::default();
     for now in 0..50 {
         history.ended(&lease("a", Operation::Delete, 0), &Outcome::Deleted, now);

@@ -11,7 +11,7 @@ use crate::store::RecordedState;
 const REST: u64 = 5_000;
 
 fn mirrored(racy: bool) -> ObjectRecord {
-    ObjectRecord { racy, ..ObjectRecord::of_file(Fingerprint::of_size(1), RootGeneration(1)) }
+    ObjectRecord { racy, ..ObjectRecord::from_file(Fingerprint::with_size(1), RootGeneration(1)) }
 }
 
 /// After the first comparison.
@@ -59,8 +59,8 @@ fn sends_closed(engine: &mut Engine, rested: ReadyPath, age_ms: u64, ms: u64) ->
 
 fn found(rested: ReadyPath, age_ms: u64) -> Inspection {
     let age = Some(Duration::from_millis(age_ms));
-    let observed = FileState::File(Fingerprint::of_size(1));
-    Inspection { age, ..Inspection::of_state(rested, observed) }
+    let observed = FileState::File(Fingerprint::with_size(1));
+    Inspection { age, ..Inspection::from_state(rested, observed) }
 }
 
 fn decided(
@@ -214,7 +214,7 @@ fn a_file_is_as_old_as_the_wall_clock_says_at_its_inspection() {
         engine.settings.min_age = Duration::from_secs(60);
         hint(&mut engine, WriteState::Done, 1_000);
         let rested = look(&mut engine, 1_250).expect("a look");
-        let file = Fingerprint { mtime_ns: 1_100_000_000, ..Fingerprint::of_size(1) };
+        let file = Fingerprint { mtime_ns: 1_100_000_000, ..Fingerprint::with_size(1) };
         let looked = found(rested, 100);
         let looked = Inspection { observed: FileState::File(file), at_ns, ..looked };
         assert_eq!(decided(&mut engine, looked, None, 1_251).is_some(), taken, "{at_ns}");

@@ -284,7 +284,7 @@ impl World {
             Some(file) => FileState::File(file.fingerprint),
             None => FileState::Absent,
         };
-        (Inspection { age, passing, ..Inspection::of_state(rested, observed) }, known)
+        (Inspection { age, passing, ..Inspection::from_state(rested, observed) }, known)
     }
 
     fn compare(&mut self, range: ScanScope) {

@@ -212,7 +212,7 @@ fn a_batch_that_is_late_is_counted_in_the_month_in_which_it_is_paid() {
 }
 
 #[test]
-fn an_accepted_batch_is_asked_about_until_it_is_done_or_nobody_knows() {
+fn an_accepted_batch_is_polled_until_it_is_completed_or_unknown() {
     let accepted = PathBatch { accepted: Some("I1".into()), ..batch("1", &["/a"], seconds(0)) };
     for (kind, gives_up_after) in [(RetryKind::Unknown, 0), (RetryKind::Refused, 900)] {
         let mut batcher = Batcher::new(settings(), vec![accepted.clone()], []);

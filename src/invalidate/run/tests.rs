@@ -53,9 +53,9 @@ fn every_copy_is_thrown_away_by_what_it_carries_within_all_limits() {
         by_wildcard += wildcards.len();
         let items = [plain, wildcards].concat();
         for stale in &stale {
-            let carried = tags.of(&stale.path).unwrap_or_default();
+            let carried = tags.tag_for(&stale.path).unwrap_or_default();
             let carried: Vec<_> = carried.split(',').filter(|_| stale.tagged).collect();
-            for address in addresses.of(stale) {
+            for address in addresses.covering(stale) {
                 let path = super::super::path::written(&address);
                 assert!(throws_away(&items, &path, &carried), "{path} {stale:?}: {items:?}");
             }
@@ -78,7 +78,7 @@ fn tags_are_not_as_few_as_wildcards() {
 }
 
 #[test]
-fn a_batch_has_links_to_the_changes_it_tells_of_and_not_too_many() {
+fn a_batch_links_to_a_bounded_number_of_its_changes() {
     let (addresses, _) = addresses();
     let batch = |paths: &[&str]| PathBatch {
         id: "b".into(),
@@ -91,7 +91,7 @@ fn a_batch_has_links_to_the_changes_it_tells_of_and_not_too_many() {
         links: Vec::new(),
     };
     let change = |path: &str| {
-        let change = Some(TraceLink { context: SpanReference::of(path), since: 1 });
+        let change = Some(TraceLink { context: SpanReference::from_name(path), since: 1 });
         PendingInvalidation { change, ..stale(path, false, false) }
     };
     let mut batches = [batch(&["/site/a", "/site/b/*"]), batch(&["/site/c/*"])];
@@ -99,8 +99,11 @@ fn a_batch_has_links_to_the_changes_it_tells_of_and_not_too_many() {
     link(&addresses, &mut batches, &stale);
     let linked =
         |batch: &PathBatch| batch.links.iter().map(|link| link.context).collect::<Vec<_>>();
-    assert_eq!(linked(&batches[0]), [SpanReference::of("a"), SpanReference::of("b/1")]);
-    assert_eq!(linked(&batches[1]), [SpanReference::of("c/1")]);
+    assert_eq!(
+        linked(&batches[0]),
+        [SpanReference::from_name("a"), SpanReference::from_name("b/1")]
+    );
+    assert_eq!(linked(&batches[1]), [SpanReference::from_name("c/1")]);
     let many: Vec<_> = (0..2 * LINKS_MAX).map(|number| change(&format!("c/{number}"))).collect();
     link(&addresses, &mut batches, &many);
     assert_eq!(batches[1].links.len(), LINKS_MAX);

@@ -11,7 +11,7 @@ impl Fixture {
 
     fn remembers(&self, directory: &str) -> bool {
         let directory = RelPath::new(directory.as_bytes()).expect("a proper path");
-        self.store.agreed().of(&directory).is_some()
+        self.store.agreed().digest(&directory).is_some()
     }
 }
 

@@ -14,7 +14,7 @@ fn opened(directory: &Path, share: Shard) -> OpenedState {
 }
 
 async fn recorded(store: &Store) -> Vec<String> {
-    let known = NAMES.map(|name| StateLookup::of(path(name)));
+    let known = NAMES.map(|name| StateLookup::for_path(path(name)));
     let known = store.known(known.into()).await.expect("read");
     let known = NAMES.iter().zip(known).filter(|(_, known)| {
         assert!(known.pending.is_none() && known.listed.is_none());
@@ -108,7 +108,7 @@ async fn what_is_taken_over_replaces_nothing_that_is_recorded() {
     let counts = store.write(["own", "waits", "left"].map(left).into()).await.expect("written");
     assert_eq!((counts.mirrored, counts.pending), (3, 1));
     let known =
-        store.known(["own", "waits", "left"].map(|name| StateLookup::of(path(name))).into());
+        store.known(["own", "waits", "left"].map(|name| StateLookup::for_path(path(name))).into());
     let rows = known.await.expect("read").into_iter().map(|known| known.mirrored);
     assert_eq!(rows.collect::<Vec<_>>(), [Some(mirrored(1)), Some(mirrored(2)), Some(mirrored(2))]);
 }
@@ -125,7 +125,7 @@ async fn what_is_recorded_and_not_in_the_bucket_is_forgotten_by_a_shard() {
     let changes = vec![found("same", "e"), found("another", "\"f\""), Change::Reviewed];
     let counts = store.write(changes).await.expect("written");
     assert_eq!(counts.mirrored, 2);
-    let questions = names.map(|name| StateLookup::of(path(name)));
+    let questions = names.map(|name| StateLookup::for_path(path(name)));
     let known = store.known(questions.into()).await.expect("read").into_iter();
     let known: Vec<_> = known.map(|known| (known.mirrored.is_some(), known.listed)).collect();
     assert_eq!(known, [(true, None), (false, Some(1)), (false, None), (true, None)]);

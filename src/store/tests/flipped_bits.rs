@@ -72,7 +72,7 @@ async fn everything_works(store: &Store) -> usize {
     store.invalidations().await.expect("invalidations");
     store.bound().await.expect("what it is bound to");
     let paths = rows.iter().map(|(path, _)| path).chain(queued.iter().map(|row| &row.path));
-    let questions = paths.clone().cloned().map(StateLookup::of).collect();
+    let questions = paths.clone().cloned().map(StateLookup::for_path).collect();
     store.known(questions).await.expect("all that is known");
     let forget = paths.cloned().map(Change::Forgotten).collect();
     let counts = store.write(forget).await.expect("written");
@@ -132,7 +132,7 @@ async fn a_row_that_is_damaged_at_work_goes_and_its_path_is_looked_at() {
     let worse = "UPDATE mirrored SET path = x'2f00' WHERE path = ?1";
     raw.execute(worse, [path("directory/06/file").to_sort_key()]).expect("damaged");
     drop(raw);
-    let question = StateLookup::of(path("directory/05/file"));
+    let question = StateLookup::for_path(path("directory/05/file"));
     let known = opened.store.known(vec![question]).await.expect("read anyway");
     assert_eq!(known[0].mirrored, None);
     let queued = known[0].pending.as_ref().expect("queued, to be looked at");
@@ -141,7 +141,7 @@ async fn a_row_that_is_damaged_at_work_goes_and_its_path_is_looked_at() {
 }
 
 #[test]
-fn the_state_is_read_by_nobody_else() {
+fn the_state_is_readable_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = tempfile::tempdir().expect("a directory");
     let directory = place.path().join("state");

@@ -54,7 +54,7 @@ async fn a_new_object_has_no_old_copies_and_a_replaced_one_has() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_cdn_and_what_it_is_told_survive_a_restart() {
+async fn pending_and_accepted_invalidations_survive_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let OpenedState { store, .. } = open(directory.path());
     store.write(["a", "b", "a", "c"].map(stale_path).to_vec()).await.expect("written");
@@ -63,7 +63,7 @@ async fn what_waits_for_a_cdn_and_what_it_is_told_survive_a_restart() {
     let first = batch("1", &["/a", "/b"]);
     let change = made(vec![first.clone()], vec![file("a"), file("b")], None, 2);
     store.write(vec![change]).await.expect("written");
-    let link = TraceLink { context: SpanReference::of("a"), since: 7 };
+    let link = TraceLink { context: SpanReference::from_name("a"), since: 7 };
     let whole = PathBatch { links: vec![link, link], ..batch("2", &["/*"]) };
     let change = made(vec![whole.clone()], Vec::new(), Some("1"), 0);
     store.write(vec![change]).await.expect("written");
@@ -153,12 +153,15 @@ async fn the_trace_of_the_latest_change_stays_with_what_waits() {
         let path = path("a");
         let staleness = Staleness::Certain;
         let tagged = None;
-        let context = context.map(SpanReference::of);
+        let context = context.map(SpanReference::from_name);
         let change = Change::Stale(ChangedObject { path, staleness, at, tagged, context });
         store.write(vec![change]).await.expect("written");
     }
     let found = store.invalidations().await.expect("read").stale;
-    assert_eq!(found[0].change, Some(TraceLink { context: SpanReference::of("two"), since: 2 }));
+    assert_eq!(
+        found[0].change,
+        Some(TraceLink { context: SpanReference::from_name("two"), since: 2 })
+    );
 }
 
 #[tokio::test]

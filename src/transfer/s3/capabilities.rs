@@ -155,7 +155,7 @@ mod tests {
             WriteConditions,
             CopyConditions,
         ];
-        let refusal = super::super::error::of_one(Some("NotImplemented"), None);
+        let refusal = super::super::error::from_code(Some("NotImplemented"), None);
         for feature in all {
             let store = StoreCapabilities::default();
             store.note_lack(feature, &refusal);

@@ -3,7 +3,7 @@
 use super::S3;
 use super::capabilities::Feature;
 use super::error::{failure, is_no_such_key, is_precondition_failed, lacks_condition};
-use crate::writer::Condition;
+use crate::exclusivity::Condition;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder;

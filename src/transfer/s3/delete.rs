@@ -7,8 +7,8 @@ use super::S3;
 use super::capabilities::Feature;
 use super::content_md5::CONTENT_MD5;
 use super::error::{
-    failure, is_no_such_key, is_precondition_failed, is_status, lacks_condition, lacks_operation,
-    of_one, refuses_feature,
+    failure, from_code, is_no_such_key, is_precondition_failed, is_status, lacks_condition,
+    lacks_operation, refuses_feature,
 };
 use crate::model::Failure;
 use crate::transfer::{DeleteRequest, DeleteResult};
@@ -32,7 +32,7 @@ impl S3 {
         let mut results = Vec::with_capacity(objects.len());
         for object in objects {
             let answer = answers.as_ref().filter(|_| fits_xml(object.key.as_str()));
-            results.push(match answer.and_then(|answers| answers.of(object)) {
+            results.push(match answer.and_then(|answers| answers.result_for(object)) {
                 Some(answer) => answer,
                 None => self.delete_one(object).await,
             });
@@ -147,7 +147,7 @@ impl DeleteAnswer {
             let answer = match error.code() {
                 Some("NoSuchKey") => Ok(DeleteResult::Gone),
                 Some("PreconditionFailed") => Ok(DeleteResult::Replaced),
-                code => Err(of_one(code, error.message())),
+                code => Err(from_code(code, error.message())),
             };
             match error.key.filter(|key| keys.contains(key.as_str())) {
                 Some(key) => drop(of.insert(key, answer)),
@@ -158,7 +158,7 @@ impl DeleteAnswer {
     }
 
     /// `None` if the store did not say what became of the object.
-    fn of(&self, object: &DeleteRequest) -> Option<Result<DeleteResult, Failure>> {
+    fn result_for(&self, object: &DeleteRequest) -> Option<Result<DeleteResult, Failure>> {
         match self {
             Self::All(failure) => Some(Err(failure.clone())),
             Self::Each { of, others_gone } => {

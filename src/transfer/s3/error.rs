@@ -90,7 +90,7 @@ where
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             let mut failure = answered(service.err(), status, || messages(error));
-            failure.answer_lost |= is_within_success(error) && !failure.asks_for_less();
+            failure.answer_lost |= is_within_success(error) && !failure.is_throttled();
             failure.retry_after_ms = retry_after_ms(service.raw().headers());
             failure
         }
@@ -166,7 +166,7 @@ fn bounded(text: &str, max: usize) -> String {
 }
 
 /// What the store says of one object of many, in an answer that is otherwise a success.
-pub(super) fn of_one(code: Option<&str>, message: Option<&str>) -> Failure {
+pub(super) fn from_code(code: Option<&str>, message: Option<&str>) -> Failure {
     let code = code.unwrap_or("unknown");
     let message = message.unwrap_or("the store did not say why");
     // An internal error can come after the work was done, and what has no name is none of S3's refusals.
@@ -337,10 +337,10 @@ mod tests {
     #[test]
     fn what_a_store_says_is_kept_short_and_cannot_change_what_a_person_reads() {
         let long = "é".repeat(5_000_000);
-        let failure = of_one(Some(&long), Some(&long));
+        let failure = from_code(Some(&long), Some(&long));
         assert!(failure.code.len() <= CODE_BYTES_MAX && failure.message.len() <= MESSAGE_BYTES_MAX);
         assert!(failure.message.ends_with("...") && failure.message.len() > MESSAGE_BYTES_MAX - 8);
-        let failure = of_one(Some("a\nb"), Some("\u{1b}[2J\u{202e}x\u{9b}\u{61c}\u{feff}"));
+        let failure = from_code(Some("a\nb"), Some("\u{1b}[2J\u{202e}x\u{9b}\u{61c}\u{feff}"));
         assert_eq!(failure.code, "a\\u{a}b");
         assert_eq!(failure.message, "\\u{1b}[2J\\u{202e}x\\u{9b}\\u{61c}\\u{feff}");
         assert_eq!(bounded("short", 64), "short");

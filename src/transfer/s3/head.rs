@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_has_its_names_and_tells_the_time() {
+    fn each_form_has_its_names_and_the_time() {
         for (form, expected) in [
             (PosixMetadata::None, &[(OWN_MTIME, "-1595002920000000001ns")][..]),
             (PosixMetadata::Rclone, &[(MTIME, "-1595002920.000000001"), (MODE, "100640")]),

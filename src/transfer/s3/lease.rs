@@ -6,8 +6,8 @@ use super::answer::S3Operation;
 use super::error::{
     content_failure, failure, incomplete, is_no_such_key, is_precondition_failed, is_status,
 };
+use crate::exclusivity::{Condition, LeaseClaim, LeaseObject, LeaseWrite};
 use crate::model::{Failure, ObjectKey};
-use crate::writer::{Condition, LeaseClaim, LeaseObject, LeaseWrite};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;

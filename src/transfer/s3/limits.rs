@@ -37,14 +37,14 @@ impl RequestLimits {
 
     /// The limits for work of the store on so many bytes, if they differ from the common ones: an
     /// override costs as much CPU as a signature.
-    pub(super) fn of_work(self, bytes: u64) -> Option<Builder> {
+    pub(super) fn for_work(self, bytes: u64) -> Option<Builder> {
         let time = bytes / WORK_RATE_MIN;
         (time > self.0.response.as_secs() / 2).then(|| self.with_total(bytes, WORK_RATE_MIN))
     }
 
     /// The limits for a body of so many bytes on the slowest connection, if they differ from the
     /// common ones.
-    fn of_body(self, bytes: u64) -> Option<Builder> {
+    fn for_body(self, bytes: u64) -> Option<Builder> {
         (bytes >= WATCHED_BYTES_MIN as u64).then(|| self.with_total(bytes, BODY_RATE_MIN))
     }
 
@@ -88,7 +88,7 @@ impl S3 {
         bytes: u64,
     ) -> CustomizableOperation<T, E, B> {
         let request = self.noted(request);
-        match self.limits.of_work(bytes) {
+        match self.limits.for_work(bytes) {
             Some(limits) => request.config_override(limits),
             None => request,
         }
@@ -105,7 +105,7 @@ impl S3 {
         CustomizableOperation<T, E, B>: CarriesBody,
     {
         let request = self.noted(request);
-        let request = match self.limits.of_body(bytes) {
+        let request = match self.limits.for_body(bytes) {
             Some(limits) => request.config_override(limits),
             None => request,
         };
@@ -129,10 +129,10 @@ mod tests {
         let timeout =
             |builder: Builder| builder.build().timeout_config().map(seconds).expect("limits");
         assert_eq!(seconds(&limits.common()), 30);
-        assert!(limits.of_work(15 * WORK_RATE_MIN).is_none());
-        assert_eq!(limits.of_work(60 * WORK_RATE_MIN).map(timeout), Some(30 + 60));
-        assert!(limits.of_body(1000).is_none());
-        assert_eq!(limits.of_body(1 << 20).map(timeout), Some(30 + 2048));
+        assert!(limits.for_work(15 * WORK_RATE_MIN).is_none());
+        assert_eq!(limits.for_work(60 * WORK_RATE_MIN).map(timeout), Some(30 + 60));
+        assert!(limits.for_body(1000).is_none());
+        assert_eq!(limits.for_body(1 << 20).map(timeout), Some(30 + 2048));
         assert_eq!(limits.for_reading(1 << 20), Duration::from_secs(30 + 2048));
     }
 }

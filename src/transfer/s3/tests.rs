@@ -1,10 +1,10 @@
 //! What answers in the place of S3, and what stores do not know, on every operation.
 
 use super::*;
+use crate::exclusivity::{Condition, LeaseClaim, LeaseWrite};
 use crate::model::{FailureClass, KeyPrefix, RelPath, Version};
 use crate::rules::Rules;
 use crate::transfer::{DeleteRequest, DeleteResult, ListingProgress};
-use crate::writer::{Condition, LeaseClaim, LeaseWrite};
 use file_sync_dev_s3::{Action, BUCKET, Options, RawAnswer, Rule, Server, StoreMode};
 
 const BODY: &[u8] = b"content";
@@ -427,7 +427,7 @@ async fn a_store_without_conditions_is_found_out_once() {
 }
 
 #[tokio::test]
-async fn the_age_of_an_object_is_told_by_the_clock_of_its_store() {
+async fn the_age_of_an_object_follows_the_clock_of_its_store() {
     let server = server();
     let store = for_tests(&server);
     put(&store, "a").await.expect("stored");

@@ -21,7 +21,7 @@ impl World {
     async fn record_replaced(&self, names: &[&str]) {
         let record = ObjectRecord {
             etag: Some("\"1\"".to_owned()),
-            ..ObjectRecord::of_file(Fingerprint::of_size(1), RootGeneration::default())
+            ..ObjectRecord::from_file(Fingerprint::with_size(1), RootGeneration::default())
         };
         let changes = names.iter().map(|name| Change::Mirrored(path(name), record.clone()));
         self.state.write(changes.collect()).await.expect("written");

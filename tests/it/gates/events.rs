@@ -1,7 +1,7 @@
 //! d8: lost events are found and logged. d14: what the daemon does itself is no event.
 
 use crate::harness::daemon::is_whole_comparison;
-use crate::harness::{World, let_pass, until};
+use crate::harness::{World, sleep_for, until};
 use rustix::process::Signal;
 use std::fs::{self, File, FileTimes};
 use std::io::Write as _;
@@ -68,7 +68,7 @@ fn d14_reading_a_whole_tree_anew_makes_no_events_of_its_own_and_no_storm() {
     let daemon = world.start().ready();
     until("all was read", || world.waiting().is_empty() && world.racy() == 0);
     // Whatever that gave rise to would be seen by now.
-    let_pass(Duration::from_secs(1));
+    sleep_for(Duration::from_secs(1));
     let ended = daemon.stop();
     let queued = ended.events("change.queued").len();
     assert_eq!(queued, FILES, "each was read once");
@@ -80,7 +80,7 @@ fn d14_reading_a_whole_tree_anew_makes_no_events_of_its_own_and_no_storm() {
 
 #[test]
 fn d8_what_no_watch_is_left_for_is_found_by_comparing() {
-    let Some(mut world) = World::apart() else { return };
+    let Some(mut world) = World::in_mount_namespace() else { return };
     world.set("poll_interval_seconds", "1");
     world.namespace().limit("max_inotify_watches", 20);
     for folder in 0..40 {
@@ -99,7 +99,7 @@ fn d8_what_no_watch_is_left_for_is_found_by_comparing() {
 
 #[test]
 fn d8_without_any_instance_of_the_watcher_everything_is_found_by_comparing() {
-    let Some(mut world) = World::apart() else { return };
+    let Some(mut world) = World::in_mount_namespace() else { return };
     world.set("poll_interval_seconds", "1");
     world.namespace().limit("max_inotify_instances", 0);
     world.tree.fill("folder", 5);

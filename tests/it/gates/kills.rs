@@ -1,7 +1,7 @@
 //! d9: ended at any moment, nothing is lost and the exit code is true. d13: killed in large uploads,
 //! none of ours is left behind.
 
-use crate::harness::{Churn, World, let_pass, seed, until};
+use crate::harness::{Churn, World, seed, sleep_for, until};
 use file_sync_dev_s3::{Action, BUCKET, Rule};
 use std::fs;
 use std::time::Duration;
@@ -19,9 +19,9 @@ fn d9_sigterm_and_sigkill_at_any_moment_lose_nothing_and_the_exit_code_is_true()
         churn.steps(40);
         // At any moment from its first word on.
         let daemon = world.start();
-        let_pass(life / 2);
+        sleep_for(life / 2);
         churn.steps(20);
-        let_pass(life / 2);
+        sleep_for(life / 2);
         if dice.bool() {
             println!("{end}: killed after {life:?}");
             daemon.kill();
@@ -50,7 +50,7 @@ fn d9_sigterm_and_sigkill_at_any_moment_lose_nothing_and_the_exit_code_is_true()
 
 #[test]
 fn d9_work_left_on_a_state_that_will_not_survive_ends_with_75() {
-    let Some(mut world) = World::apart() else { return };
+    let Some(mut world) = World::in_mount_namespace() else { return };
     let state = world.state_dir();
     fs::create_dir(&state).expect("made");
     world.namespace().mount_memory("size=16m", &state);
@@ -83,14 +83,14 @@ fn d13_kills_in_large_uploads_leave_no_upload_of_ours_and_those_of_others_alone(
     for kill in 1..=crate::harness::wait::kills(KILLS) {
         // Another state, whatever became of the one before.
         let content = vec![u8::try_from(kill % 251).expect("small"); 11 * MIB];
-        fs::write(world.beside("aside"), content).expect("written");
-        fs::rename(world.beside("aside"), world.tree.path("large")).expect("renamed");
+        fs::write(world.sibling_path("aside"), content).expect("written");
+        fs::rename(world.sibling_path("aside"), world.tree.path("large")).expect("renamed");
         world.server.clear_requests();
         let daemon = world.start();
         // In every step of it: begun, some parts, completed.
         let requests = dice.u64(1..6);
         until("it is under way", || world.server.journal().total() >= requests);
-        let_pass(Duration::from_millis(dice.u64(..30)));
+        sleep_for(Duration::from_millis(dice.u64(..30)));
         println!("kill {kill}");
         daemon.kill();
     }

@@ -1,7 +1,7 @@
 //! d10: refused for long while everything changes. The state stays bounded, and in the end all is
 //! there.
 
-use crate::harness::{Churn, World, let_pass, seed, until};
+use crate::harness::{Churn, World, seed, sleep_for, until};
 use file_sync_dev_s3::{Action, Rule};
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ fn d10_a_long_denial_with_churn_stays_bounded_and_ends_with_all_in_s3() {
     for _ in 0..ROUNDS {
         churn.steps(STEPS);
         names.extend(world.tree.wanted().into_keys());
-        let_pass(Duration::from_millis(50));
+        sleep_for(Duration::from_millis(50));
         most = most.max(world.waiting().len());
         bytes = bytes.max(state_bytes(&world));
     }

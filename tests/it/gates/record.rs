@@ -55,12 +55,12 @@ fn d3_a_state_that_was_wiped_deletes_nothing() {
 fn d3_the_state_of_another_directory_deletes_nothing() {
     let mut world = mirrored();
     let first = world.state_dir();
-    let other = world.beside("other");
+    let other = world.sibling_path("other");
     fs::create_dir(&other).expect("made");
     fs::write(other.join("another"), "of another tree").expect("written");
     // The same bucket and prefix, with another tree and a record of its own.
     world.set("watch_path", &other.to_string_lossy());
-    let state = world.beside("other state");
+    let state = world.sibling_path("other state");
     world.set("state_dir", &state.to_string_lossy());
     let daemon = world.start().ready();
     world.wait_for_object("another", "of another tree");
@@ -77,7 +77,7 @@ fn d3_the_state_of_another_directory_deletes_nothing() {
 #[test]
 fn d3_a_state_that_was_rolled_back_deletes_nothing_that_is_there() {
     let mut world = mirrored();
-    let saved = world.beside("saved");
+    let saved = world.sibling_path("saved");
     copy_tree(&world.state_dir(), &saved);
     let daemon = world.start().ready();
     // After the copy: a change, a deletion, a new file, a rename, and a name that comes back.
@@ -136,7 +136,7 @@ fn d4_two_daemons_on_one_prefix_and_a_foreign_object_all_survive() {
     let mut world = World::new();
     world.put_foreign("folder/foreign", "not ours");
     world.put_foreign("gone", "not ours either");
-    let other = world.beside("other");
+    let other = world.sibling_path("other");
     fs::create_dir_all(other.join("folder")).expect("made");
     let write_other = |name: &str, content: &str| {
         fs::write(other.join(name), content).expect("written");
@@ -149,7 +149,7 @@ fn d4_two_daemons_on_one_prefix_and_a_foreign_object_all_survive() {
     world.wait_until_done();
     write_other("folder/second", "of the second");
     world.set("watch_path", &other.to_string_lossy());
-    world.set("state_dir", &world.beside("other state").to_string_lossy());
+    world.set("state_dir", &world.sibling_path("other state").to_string_lossy());
     let second = world.start().ready();
     world.wait_for_object("folder/second", "of the second");
     // The second one takes a name of the first, and the first one deletes it.

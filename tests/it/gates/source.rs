@@ -1,6 +1,6 @@
 //! d1: the source is missing, empty, or another one. Nothing is deleted.
 
-use crate::harness::{World, let_pass, seed, until};
+use crate::harness::{World, seed, sleep_for, until};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,19 +23,19 @@ fn d1_a_missing_or_swapped_source_deletes_nothing_at_any_moment_of_a_comparison(
     let daemon = world.start().ready();
     world.wait_until_done();
     let root = world.tree.root().to_owned();
-    let away = world.beside("away");
+    let away = world.sibling_path("away");
     let mut dice = fastrand::Rng::with_seed(seed());
     for swap in 0..SWAPS_MAX {
         if swap >= SWAPS && daemon.has(|line| line.event() == "source.unavailable") {
             break;
         }
-        let_pass(Duration::from_millis(dice.u64(..150)));
+        sleep_for(Duration::from_millis(dice.u64(..150)));
         fs::rename(&root, &away).expect("renamed");
         // Missing, empty, and another volume with nothing of the first.
         if swap % 3 > 0 {
             fs::create_dir(&root).expect("made");
         }
-        let_pass(Duration::from_millis(dice.u64(..150)));
+        sleep_for(Duration::from_millis(dice.u64(..150)));
         if swap % 3 > 0 {
             fs::remove_dir_all(&root).expect("removed");
         }
@@ -54,8 +54,8 @@ fn d1_a_missing_or_swapped_source_deletes_nothing_at_any_moment_of_a_comparison(
 
 /// A world whose watched directory is a mounted volume.
 fn on_a_volume() -> Option<(World, PathBuf)> {
-    let mut world = World::apart()?;
-    let volume = world.beside("volume");
+    let mut world = World::in_mount_namespace()?;
+    let volume = world.sibling_path("volume");
     fs::create_dir(&volume).expect("made");
     world.namespace().mount_memory("size=16m", &volume);
     world.namespace().mount(&volume, &world.watch_path());
@@ -92,7 +92,7 @@ fn unmounted_or_swapped_at_rest(mode: &str) {
     world.wait_until_done();
     assert_eq!(world.deleted(), ["m/marker"]);
     // Another volume with files of its own.
-    let other = world.beside("other");
+    let other = world.sibling_path("other");
     fs::create_dir(&other).expect("made");
     fs::write(other.join("other"), "of another volume").expect("written");
     space.mount(&other, &path);
@@ -129,14 +129,14 @@ fn d1_a_volume_swapped_at_any_moment_of_a_comparison_deletes_nothing() {
     let path = world.watch_path();
     let mut dice = fastrand::Rng::with_seed(seed());
     for swap in 0..SWAPS {
-        let_pass(Duration::from_millis(dice.u64(..100)));
+        sleep_for(Duration::from_millis(dice.u64(..100)));
         if swap % 2 == 0 {
             space.mount_memory("size=1m", &path);
-            let_pass(Duration::from_millis(dice.u64(..100)));
+            sleep_for(Duration::from_millis(dice.u64(..100)));
             space.unmount(&path);
         } else {
             space.unmount(&path);
-            let_pass(Duration::from_millis(dice.u64(..100)));
+            sleep_for(Duration::from_millis(dice.u64(..100)));
             space.mount(&volume, &path);
         }
     }

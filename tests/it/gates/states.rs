@@ -1,7 +1,7 @@
 //! d6: nothing outside is ever read. d7: what is stored is a state that the file had.
 
 use crate::harness::world::key;
-use crate::harness::{AtLast, World, let_pass, seed, until};
+use crate::harness::{AtLast, World, seed, sleep_for, until};
 use file_sync_dev_s3::{BUCKET, What};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::collections::{HashMap, HashSet};
@@ -16,17 +16,17 @@ fn d6_a_link_swapped_in_at_any_moment_never_leads_to_the_canary() {
     const CANARY: &[u8] = b"canary: nothing outside is ever read";
     const VERSIONS: usize = 60;
     let world = World::new().setting("debounce_milliseconds", "0");
-    let outside = world.beside("outside");
+    let outside = world.sibling_path("outside");
     fs::create_dir(&outside).expect("made");
     // Of the size that the files within have, under all of their names.
     fs::write(outside.join("file"), CANARY).expect("written");
     world.tree.write("folder/file", vec![b'x'; CANARY.len()]);
     world.tree.write("file", vec![b'x'; CANARY.len()]);
-    symlink(&outside, world.beside("to folder")).expect("made");
-    symlink(outside.join("file"), world.beside("to file")).expect("made");
+    symlink(&outside, world.sibling_path("to folder")).expect("made");
+    symlink(outside.join("file"), world.sibling_path("to file")).expect("made");
     let daemon = world.start().ready();
-    let pairs =
-        ["folder", "file"].map(|name| (world.tree.path(name), world.beside(&format!("to {name}"))));
+    let pairs = ["folder", "file"]
+        .map(|name| (world.tree.path(name), world.sibling_path(&format!("to {name}"))));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -46,7 +46,7 @@ fn d6_a_link_swapped_in_at_any_moment_never_leads_to_the_canary() {
                     let inner = pairs[0].0.join("file");
                     fs::write(inner, vec![b'a' + turn / 16; CANARY.len()]).expect("written");
                     // A moment in which it can be opened, into which the next swap falls.
-                    let_pass(Duration::from_millis(dice.u64(..20)));
+                    sleep_for(Duration::from_millis(dice.u64(..20)));
                 }
             }
         });

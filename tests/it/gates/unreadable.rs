@@ -1,6 +1,6 @@
 //! d2: what cannot be read is not gone.
 
-use crate::harness::{World, let_pass, seed};
+use crate::harness::{World, seed, sleep_for};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -35,7 +35,7 @@ fn d2_directories_that_become_unreadable_at_any_moment_delete_nothing_below() {
             removed.push(format!("m/{name}"));
             world.tree.remove(&name);
         }
-        let_pass(Duration::from_millis(dice.u64(..120)));
+        sleep_for(Duration::from_millis(dice.u64(..120)));
         mode(folder, 0o755);
     }
     world.wait_until_done();
@@ -71,7 +71,7 @@ fn d2_an_error_of_the_disk_in_any_step_of_a_look_deletes_nothing_that_is_there()
         world.wrap(&["strace", "-D", "-f", "-qqq", "-o", "/dev/null", "-e", &inject]);
         let daemon = world.start();
         // Two comparisons, and the looks at what they found.
-        let_pass(Duration::from_millis(2_200));
+        sleep_for(Duration::from_millis(2_200));
         daemon.kill();
         assert_eq!(world.deleted(), [""; 0], "when {call} failed");
     }

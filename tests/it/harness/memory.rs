@@ -2,7 +2,7 @@
 
 use super::daemon::Daemon;
 use super::said::Said;
-use super::wait::{let_pass, patience, until};
+use super::wait::{patience, sleep_for, until};
 use super::world::World;
 use std::fs::{self, File};
 use std::process::{Child, Stdio};
@@ -57,8 +57,8 @@ impl MemoryBound {
 
     /// Runs a command to its end, which is within the bound.
     pub(crate) fn run(self, world: &World, arguments: &[&str]) -> Said {
-        let output = world.beside("output");
-        let errors = world.beside("errors");
+        let output = world.sibling_path("output");
+        let errors = world.sibling_path("errors");
         let written = |path| Stdio::from(File::create(path).expect("made"));
         let mut command = world.command(arguments);
         command.stdin(Stdio::null()).stdout(written(&output)).stderr(written(&errors));
@@ -73,7 +73,7 @@ impl MemoryBound {
                 break ended;
             }
             assert!(began.elapsed() < patience(COMMAND_PATIENCE), "{arguments:?} does not end");
-            let_pass(Duration::from_millis(5));
+            sleep_for(Duration::from_millis(5));
         };
         let text = |path| fs::read_to_string(path).expect("text");
         Said { code: ended.code(), output: text(&output), errors: text(&errors) }

@@ -67,7 +67,7 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Lets a moment pass that is part of the test itself, such as the length of an outage.
-pub(crate) fn let_pass(moment: Duration) {
+pub(crate) fn sleep_for(moment: Duration) {
     let began = file_sync_dev_s3::now();
     while began.elapsed() < moment {
         pause(began);

@@ -105,7 +105,7 @@ impl World {
 
     /// One whose daemons run in a mount namespace of its own. Nothing, and a word why, if that cannot
     /// be: the test must be skipped.
-    pub(crate) fn apart() -> Option<Self> {
+    pub(crate) fn in_mount_namespace() -> Option<Self> {
         let apart = Apart::new()?;
         let mut world = Self::new();
         world.tree = Tree::new(apart.seen(world.tree.root()));
@@ -120,7 +120,7 @@ impl World {
 
     /// The watched directory, as configured.
     pub(crate) fn watch_path(&self) -> PathBuf {
-        self.beside("watched")
+        self.sibling_path("watched")
     }
 
     /// Starts daemons by another program from now on, which is given theirs and its arguments; by
@@ -201,13 +201,13 @@ impl World {
     }
 
     /// A directory outside the tree.
-    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+    pub(crate) fn sibling_path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
     /// Where the daemon keeps its record.
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.beside("state")
+        self.sibling_path("state")
     }
 
     /// The same, as the tests see it.
@@ -222,7 +222,7 @@ impl World {
         if self.apart.is_none() {
             return Ok(self.state_dir());
         }
-        let copy = self.beside("copy of the state");
+        let copy = self.sibling_path("copy of the state");
         fs::create_dir_all(&copy).map_err(|error| error.to_string())?;
         for name in ["state.db", "state.db-wal"] {
             drop(fs::remove_file(copy.join(name)));

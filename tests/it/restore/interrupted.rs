@@ -4,7 +4,7 @@ use super::{
     assert_nothing_is_deleted, assert_nothing_to_do, assert_whole, is_absent, mirrored, restored,
     snapshot, wipe,
 };
-use crate::harness::{World, entries, key, let_pass, seed, until};
+use crate::harness::{World, entries, key, seed, sleep_for, until};
 use file_sync_dev_s3::{Action, BUCKET, Call, Gate, Rule};
 use std::collections::HashMap;
 use std::fs;
@@ -125,7 +125,7 @@ fn killed_at_any_moment_it_goes_on_and_fetches_nothing_twice() {
         let mut command = world.command(&["restore"]);
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        let_pass(life);
+        sleep_for(life);
         assert_eq!(child.try_wait().expect("a child of ours"), None, "it ended before the kill");
         child.kill().expect("it runs");
         child.wait().expect("it is a child of ours");

@@ -158,7 +158,7 @@ fn if_empty_does_not_take_half_a_restore_for_a_whole_one() {
     wipe(&world);
     refuse(&world, "folder/sub/0007");
     assert_eq!(restored(&world, &[]).code, Some(75));
-    fs::rename(world.tree.root(), world.beside("old volume")).expect("renamed");
+    fs::rename(world.tree.root(), world.sibling_path("old volume")).expect("renamed");
     fs::create_dir(world.tree.root()).expect("made");
     world.tree.write("mine", "mine");
     assert_eq!(restored(&world, &["--if-empty"]).code, Some(73));

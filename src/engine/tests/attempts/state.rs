@@ -52,7 +52,7 @@ impl TestState {
         self.named.lock().expect("sound")
     }
 
-    pub(super) fn of(&self, path: &RelPath) -> Option<ObjectRecord> {
+    pub(super) fn record(&self, path: &RelPath) -> Option<ObjectRecord> {
         self.recorded().mirrored.get(path).cloned()
     }
 
@@ -74,7 +74,7 @@ impl TestState {
     pub(super) async fn sync(&self) {
         let changes = mem::take(&mut *self.unwritten.lock().expect("sound"));
         self.store.write(changes).await.expect("written");
-        let questions = self.names.iter().cloned().map(StateLookup::of_bucket).collect();
+        let questions = self.names.iter().cloned().map(StateLookup::with_bucket).collect();
         let known = self.store.known(questions).await.expect("read");
         let mut named = NamedRecords::default();
         for (path, known) in self.names.iter().zip(known) {

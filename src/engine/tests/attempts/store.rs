@@ -1,11 +1,11 @@
 //! A bucket in memory, whose answers are scripted request by request.
 
+use crate::exclusivity::Condition;
 use crate::model::{Failure, FailureClass, ObjectKey, StoredPart, UnixMillis, Version};
 use crate::transfer::{
     DeleteRequest, DeleteResult, ListedObject, ObjectMetadata, ObjectRequest, ObjectStore, Page,
     StoreAnswer, StoreResponse, StoredObject, UploadRef, WriteResult,
 };
-use crate::writer::Condition;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};

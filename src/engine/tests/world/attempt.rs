@@ -38,7 +38,7 @@ impl World {
     ) -> Result<Outcome, Outcome> {
         let path = &lease.pending.path;
         let wanted = lease.pending.version;
-        let file = read.filter(|file| Version::of(&file.fingerprint) == wanted);
+        let file = read.filter(|file| Version::from_fingerprint(&file.fingerprint) == wanted);
         let file = file.ok_or(Outcome::LookAgain("the file has changed"))?;
         let row = ObjectRecord {
             fingerprint: file.fingerprint,

@@ -1,8 +1,8 @@
 //! `doctor`: builds what its checks need from the configuration.
 
-use super::build;
-use super::survival::StateSurvival;
-use super::{first_binding, memory_limit, owner_of, target, watched_dir};
+use crate::app::build;
+use crate::app::survival::StateSurvival;
+use crate::app::{first_binding, memory_limit, owner_of, target, watched_dir};
 use crate::aws::Aws;
 use crate::cli::{Exit, ReportWriter};
 use crate::clock::unix_millis;

@@ -11,7 +11,7 @@ pub(crate) fn project(name: &str) -> PathBuf {
 }
 
 /// Fails if the text between the marks differs from `generated`.
-pub(crate) fn keep(page: &str, [begin, end]: [&str; 2], generated: &str) {
+pub(crate) fn assert_generated(page: &str, [begin, end]: [&str; 2], generated: &str) {
     let path = project(page);
     let page = fs::read_to_string(&path).expect("the page");
     let (before, rest) = page.split_once(begin).expect("the begin mark");

@@ -115,7 +115,7 @@ impl VariableReader<'_> {
     }
 
     /// The variable of one signal, or the general one.
-    fn of_signal(&self, signal: &str, what: &str) -> Option<(String, &str)> {
+    fn for_signal(&self, signal: &str, what: &str) -> Option<(String, &str)> {
         let names =
             [format!("OTEL_EXPORTER_OTLP_{signal}_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")];
         names.into_iter().find_map(|name| self.get(&name).map(|value| (name.clone(), value)))
@@ -127,7 +127,7 @@ impl VariableReader<'_> {
         let name = format!("OTEL_{signal}_EXPORTER");
         let named = self.get(&name).map(str::to_owned);
         let wanted = match &named {
-            None => self.of_signal(signal, "ENDPOINT").is_some(),
+            None => self.for_signal(signal, "ENDPOINT").is_some(),
             Some(named) => {
                 let mut wanted = false;
                 for exporter in named.split(',').map(str::trim) {
@@ -145,7 +145,7 @@ impl VariableReader<'_> {
         if !wanted {
             return None;
         }
-        match self.of_signal(signal, "PROTOCOL").map(|(name, value)| (name, value.to_owned())) {
+        match self.for_signal(signal, "PROTOCOL").map(|(name, value)| (name, value.to_owned())) {
             None => Some(Protocol::Grpc),
             Some((_, protocol)) if protocol == "grpc" => Some(Protocol::Grpc),
             Some((_, protocol)) if protocol == "http/protobuf" => Some(Protocol::Http),
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_none_is_told() {
+    fn an_invalid_value_is_reported() {
         for (name, value) in [
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "-1"),
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_told() {
+    fn what_is_not_supported_is_reported() {
         let switches = read(&[
             ENDPOINT,
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),

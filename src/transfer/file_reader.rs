@@ -70,7 +70,7 @@ impl FileSource {
             }
             FileOpenError::Io(error) => unread(&error),
         })?;
-        if Version::of(&stat.fingerprint) != wanted {
+        if Version::from_fingerprint(&stat.fingerprint) != wanted {
             return Err(Outcome::LookAgain("the file has changed"));
         }
         let fingerprint = stat.fingerprint;
@@ -208,8 +208,8 @@ mod tests {
         let root = Root::open(directory.path()).expect("opened");
         let path = RelPath::new(b"sparse").expect("a path");
         let stat = root.look(&path).expect("there");
-        let source =
-            FileSource::open(&root, &path, Version::of(&stat.fingerprint)).expect("opened");
+        let source = FileSource::open(&root, &path, Version::from_fingerprint(&stat.fingerprint))
+            .expect("opened");
         if !source.sparse {
             println!("skipped: this file system does not report where holes are");
         }

@@ -1,8 +1,8 @@
 //! An object store with an observer, which receives every request when it was answered.
 
 use super::{ObjectRequest, ObjectStore, ObservedAnswer, S3, StoreResponse};
+use crate::exclusivity::{LeaseObject, LeaseWrite};
 use crate::model::{Failure, ObjectKey};
-use crate::writer::{LeaseObject, LeaseWrite};
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_request_is_told_of_with_the_status_and_the_ids_of_its_own_answer() {
+    async fn every_request_is_observed_with_status_and_ids_of_its_own_response() {
         let mut server = Server::start(&Options::default()).expect("a server");
         let recorded = RecordedRequests::default();
         let store = Instrumented::new(super::super::s3::for_tests(&server), recorded.clone());

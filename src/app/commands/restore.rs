@@ -5,9 +5,9 @@
 //! The bucket is listed before anything is made: where it cannot be reached, or is empty by surprise, there
 //! is no directory and no state afterwards that a daemon could take for a directory that was emptied.
 
-use super::build::{self, transfer_settings};
-use super::watched_dir::{DirectoryRelation, WatchedSource};
-use super::{AppError, first_binding, memory_limit, owner_of, request_limit, target};
+use crate::app::build::{self, transfer_settings};
+use crate::app::watched_dir::{DirectoryRelation, WatchedSource};
+use crate::app::{AppError, first_binding, memory_limit, owner_of, request_limit, target};
 use crate::aws::Aws;
 use crate::cli::{Exit, ReportWriter};
 use crate::clock::unix_millis;

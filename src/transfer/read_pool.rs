@@ -3,8 +3,8 @@
 
 use super::MemoryPurpose;
 use super::pace::CurrentLimit;
+use crate::blocking_pool::Threads;
 use crate::model::{Failure, FailureClass, Outcome};
-use crate::threads::Threads;
 use std::io;
 
 /// Threads that read small files, and as many for parts: one large file alone has all its parts read at

@@ -1,6 +1,6 @@
 //! Gauges that are read when a reader collects them.
 
-use super::table::{self, Label, Metric, labels};
+use super::metric_defs::{self, Label, Metric, labels};
 use crate::model::CoverageGaps;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use std::sync::Arc;
@@ -82,7 +82,7 @@ type GaugeReader = fn(&GaugeValues) -> Option<u64>;
 type GaugeSource = Arc<dyn Fn() -> GaugeValues + Send + Sync>;
 
 fn observe_gaps(meter: &Meter, levels: &GaugeSource) {
-    gauge(meter, &table::COVERAGE_GAPS, levels, |levels, observer| {
+    gauge(meter, &metric_defs::COVERAGE_GAPS, levels, |levels, observer| {
         let Some(gaps) = &levels.gaps else { return };
         for (reason, count) in gaps.iter() {
             observer.observe(count, &labels(&[("reason", reason.as_str())]));
@@ -91,7 +91,7 @@ fn observe_gaps(meter: &Meter, levels: &GaugeSource) {
 }
 
 fn observe_polling(meter: &Meter, levels: &GaugeSource) {
-    counter(meter, &table::POLL_OPERATIONS, levels, |levels, observer| {
+    counter(meter, &metric_defs::POLL_OPERATIONS, levels, |levels, observer| {
         for (kind, operations) in levels.poll_operations.into_iter().flatten() {
             observer.observe(operations, &labels(&[("kind", kind)]));
         }
@@ -102,26 +102,28 @@ fn observe_polling(meter: &Meter, levels: &GaugeSource) {
 pub(super) fn observe(meter: &Meter, levels: impl Fn() -> GaugeValues + Send + Sync + 'static) {
     let levels: GaugeSource = Arc::new(levels);
     let plain: [(&Metric, GaugeReader); 20] = [
-        (&table::PENDING_FILES, |levels| levels.pending_files),
-        (&table::PENDING_BYTES, |levels| levels.pending_bytes),
-        (&table::OLDEST_PENDING, |levels| levels.oldest_pending),
-        (&table::DELETES_HELD, |levels| levels.deletes_held),
-        (&table::OTHER_WRITER, |levels| levels.other_writer.map(u64::from)),
-        (&table::MIRRORED_FILES, |levels| levels.mirrored_files),
-        (&table::CONCURRENCY_LIMIT, |levels| levels.concurrency),
-        (&table::INVALIDATION_WAITING, |levels| levels.invalidation_waiting),
-        (&table::CREDENTIALS_EXPIRY, |levels| levels.credentials_expiry),
-        (&table::CONFIG_CURRENT, |levels| levels.reloads.map(|reloads| u64::from(!reloads.stale))),
-        (&table::CREDENTIALS_RENEWED, |levels| levels.credentials_renewed),
-        (&table::SOURCE_AVAILABLE, |levels| levels.source_available.map(u64::from)),
-        (&table::WATCHED_DIRECTORIES, |levels| levels.watched),
-        (&table::UNWATCHED_DIRECTORIES, |levels| levels.unwatched),
-        (&table::WATCH_LIMIT, |levels| levels.watch_limit),
-        (&table::SHARD_INDEX, |levels| levels.shard.map(|(index, _)| index.into())),
-        (&table::SHARD_COUNT, |levels| levels.shard.map(|(_, count)| count.into())),
-        (&table::STATE_BYTES, |levels| levels.state_bytes),
-        (&table::STATE_AVAILABLE, |levels| levels.state_available),
-        (&table::STATE_CAPACITY, |levels| levels.state_capacity),
+        (&metric_defs::PENDING_FILES, |levels| levels.pending_files),
+        (&metric_defs::PENDING_BYTES, |levels| levels.pending_bytes),
+        (&metric_defs::OLDEST_PENDING, |levels| levels.oldest_pending),
+        (&metric_defs::DELETES_HELD, |levels| levels.deletes_held),
+        (&metric_defs::OTHER_WRITER, |levels| levels.other_writer.map(u64::from)),
+        (&metric_defs::MIRRORED_FILES, |levels| levels.mirrored_files),
+        (&metric_defs::CONCURRENCY_LIMIT, |levels| levels.concurrency),
+        (&metric_defs::INVALIDATION_WAITING, |levels| levels.invalidation_waiting),
+        (&metric_defs::CREDENTIALS_EXPIRY, |levels| levels.credentials_expiry),
+        (&metric_defs::CONFIG_CURRENT, |levels| {
+            levels.reloads.map(|reloads| u64::from(!reloads.stale))
+        }),
+        (&metric_defs::CREDENTIALS_RENEWED, |levels| levels.credentials_renewed),
+        (&metric_defs::SOURCE_AVAILABLE, |levels| levels.source_available.map(u64::from)),
+        (&metric_defs::WATCHED_DIRECTORIES, |levels| levels.watched),
+        (&metric_defs::UNWATCHED_DIRECTORIES, |levels| levels.unwatched),
+        (&metric_defs::WATCH_LIMIT, |levels| levels.watch_limit),
+        (&metric_defs::SHARD_INDEX, |levels| levels.shard.map(|(index, _)| index.into())),
+        (&metric_defs::SHARD_COUNT, |levels| levels.shard.map(|(_, count)| count.into())),
+        (&metric_defs::STATE_BYTES, |levels| levels.state_bytes),
+        (&metric_defs::STATE_AVAILABLE, |levels| levels.state_available),
+        (&metric_defs::STATE_CAPACITY, |levels| levels.state_capacity),
     ];
     for (metric, level) in plain {
         gauge(meter, metric, &levels, move |levels, observer| {
@@ -130,39 +132,49 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> GaugeValues + Send + S
             }
         });
     }
-    gauge(meter, &table::PARKED_FILES, &levels, |levels, observer| {
+    observe_labelled(meter, &levels);
+    observe_counters(meter, &levels);
+}
+
+/// Registers the gauges with a label.
+fn observe_labelled(meter: &Meter, levels: &GaugeSource) {
+    gauge(meter, &metric_defs::PARKED_FILES, levels, |levels, observer| {
         let Some(parked) = &levels.parked else { return };
-        each(&table::PARKED_FILES, observer, |value| {
+        each(&metric_defs::PARKED_FILES, observer, |value| {
             parked.iter().filter(|(why, _)| reason(why) == value).map(|(_, files)| files).sum()
         });
     });
-    observe_gaps(meter, &levels);
-    gauge(meter, &table::OUTAGE_STATE, &levels, |levels, observer| {
+    observe_gaps(meter, levels);
+    gauge(meter, &metric_defs::OUTAGE_STATE, levels, |levels, observer| {
         let Some(outage) = levels.outage else { return };
-        each(&table::OUTAGE_STATE, observer, |value| u64::from(value == outage));
+        each(&metric_defs::OUTAGE_STATE, observer, |value| u64::from(value == outage));
     });
-    gauge(meter, &table::WATCH_MODE, &levels, |levels, observer| {
+    gauge(meter, &metric_defs::WATCH_MODE, levels, |levels, observer| {
         let Some(mode) = levels.watch_mode else { return };
-        each(&table::WATCH_MODE, observer, |value| u64::from(value == mode));
+        each(&metric_defs::WATCH_MODE, observer, |value| u64::from(value == mode));
     });
-    counter(meter, &table::INVALIDATION_PATHS, &levels, |levels, observer| {
+}
+
+/// Registers the counters.
+fn observe_counters(meter: &Meter, levels: &GaugeSource) {
+    counter(meter, &metric_defs::INVALIDATION_PATHS, levels, |levels, observer| {
         for (result, paths) in levels.invalidation_paths.into_iter().flatten() {
             observer.observe(paths, &labels(&[("result", result)]));
         }
     });
-    observe_polling(meter, &levels);
-    counter(meter, &table::CREDENTIALS_RENEWALS, &levels, |levels, observer| {
+    observe_polling(meter, levels);
+    counter(meter, &metric_defs::CREDENTIALS_RENEWALS, levels, |levels, observer| {
         let Some((worked, failed)) = levels.credentials_renewals else { return };
         observer.observe(worked, &labels(&[("result", "success")]));
         observer.observe(failed, &labels(&[("result", "failure")]));
     });
-    counter(meter, &table::CONFIG_RELOADS, &levels, |levels, observer| {
+    counter(meter, &metric_defs::CONFIG_RELOADS, levels, |levels, observer| {
         let Some(ReloadCounts { applied, refused, invalid, .. }) = levels.reloads else { return };
         for (result, count) in [("applied", applied), ("refused", refused), ("invalid", invalid)] {
             observer.observe(count, &labels(&[("result", result)]));
         }
     });
-    counter(meter, &table::WATCH_OVERFLOWS, &levels, |levels, observer| {
+    counter(meter, &metric_defs::WATCH_OVERFLOWS, levels, |levels, observer| {
         if let Some(overflows) = levels.overflows {
             observer.observe(overflows, &[]);
         }
