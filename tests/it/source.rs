@@ -179,7 +179,7 @@ fn uploads_without_an_answer_over_objects_of_another_directory_delete_none_of_th
     daemon.wait_for_file("upload.failed", "folder/0299");
     daemon.kill();
     let root = world.tree.root();
-    fs::rename(root, world.beside("away")).expect("renamed");
+    fs::rename(root, world.sibling_path("away")).expect("renamed");
     fs::create_dir(root).expect("made");
     world.tree.write("other", "of another volume");
     world.server.faults().remove(lost);

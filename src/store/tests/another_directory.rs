@@ -38,7 +38,7 @@ async fn what_waits_of_another_directory_deletes_nothing() {
     let counts = store.write(vec![bound(2)]).await.expect("written");
     // What an attempt was made at, without a response, is no longer known as it is.
     assert_eq!((counts.mirrored, counts.pending, counts.deletes), (1, 0, 0));
-    let question = StateLookup::of(path("certain"));
+    let question = StateLookup::for_path(path("certain"));
     let known = store.known(vec![question]).await.expect("read");
     assert!(known[0].mirrored.is_some() && known[0].pending.is_none());
 }
