@@ -8,6 +8,7 @@
 mod check_config;
 mod client;
 mod daemon;
+mod deletes;
 mod generated;
 mod report;
 mod table;
@@ -15,6 +16,7 @@ mod target;
 mod terminal;
 
 pub use daemon::call;
+pub use deletes::DeletesCommand;
 pub use generated::{completions, manual};
 pub use report::ReportWriter;
 pub use table::size_in_words;
@@ -147,7 +149,7 @@ pub enum Command {
     /// What waits, since when and why
     #[command(subcommand)]
     Queue(QueueCommand),
-    /// Deletes that are on hold because they exceed the limits
+    /// Deletes that are on hold because they exceed the limits, or delayed
     #[command(subcommand)]
     Deletes(DeletesCommand),
     /// Ask like a probe, for images without a shell: 0 if it is so, else 1
@@ -220,17 +222,6 @@ pub enum QueueCommand {
     Retry {
         /// Below `watch_path`, or whole
         paths: Vec<String>,
-    },
-}
-
-/// What about held deletes.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum DeletesCommand {
-    /// Do the deletes that are held now
-    Approve {
-        /// Do nothing, and end with 1, if there are not exactly so many
-        #[arg(long, value_name = "N")]
-        expect: Option<u64>,
     },
 }
 

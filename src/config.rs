@@ -171,6 +171,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The effect of a deletion.
     pub delete_policy: DeletePolicy,
+    /// How long an object stays after its file.
+    pub delete_delay: Duration,
     /// The percentage of `delete_limit_count`.
     pub delete_limit_percent: u8,
     /// If the number of deletes exceeds both limits, all are held.

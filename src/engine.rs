@@ -25,6 +25,7 @@ mod changes;
 mod compared;
 pub mod control;
 mod coverage;
+mod delayed;
 mod drain;
 mod event;
 mod flush;
@@ -46,6 +47,7 @@ mod young;
 
 pub use crate::queue::Lane;
 pub use changes::CdnChange;
+pub use delayed::DueDeletes;
 pub use drain::StopRequest;
 pub use event::{Effect, EngineCommand, EngineTime, Event, LookFailure};
 pub use flush::FlushResult;
@@ -82,6 +84,7 @@ pub struct Engine {
     queue: Queue,
     /// The lowest mark of each look under way.
     looks: Vec<FlushGeneration>,
+    delayed: delayed::DelayedDeletes,
     writes: usize,
     refilling: bool,
     /// The mark of the comparison under way.
@@ -143,6 +146,7 @@ impl Engine {
             settle: Settle::new(settings.settle.clone()),
             queue: Queue::new(settings.queue.clone(), counts),
             looks: Vec::new(),
+            delayed: delayed::DelayedDeletes::default(),
             writes: 0,
             refilling: false,
             comparing: None,
@@ -244,6 +248,7 @@ impl Engine {
                 self.refilling = false;
                 self.queue.refill(rows);
             }
+            Event::DeletesDue(due) => self.deletes_due(due, now),
             Event::Surveyed(survey) => self.survey = survey,
             Event::Watched(watch) => self.watched(watch, now),
             Event::Concurrency(requests) => self.queue.set_concurrency(requests),
@@ -271,19 +276,14 @@ impl Engine {
         let waits = queue.into_iter().chain(deletes).chain(path).chain(tree).chain(rescan);
         let again = self.unread.next_due().into_iter().chain(self.young.next_due());
         let again = again.chain(self.budget.next_due(self.queue.counts()));
-        waits.chain(again).chain(last_try).chain(summary).min()
+        let delayed = self.next_delayed();
+        waits.chain(again).chain(last_try).chain(summary).chain(delayed).min()
     }
 
     /// Whether more differences can be taken in.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.settle.paths() < self.settings.settle.paths_max / 2 && self.writes < WRITES_MAX
-    }
-
-    /// The deletes that wait for a person.
-    #[must_use]
-    pub fn deletes_waiting(&self) -> u64 {
-        if self.queue.deletes_wait() { self.queue.counts().deletes } else { 0 }
     }
 
     /// How many requests may be under way at once.
@@ -391,6 +391,7 @@ impl Engine {
         for hint in self.budget.take_due(self.queue.counts(), now.elapsed) {
             self.settle.hint_of(hint, now.elapsed, FlushGeneration::MAX, false);
         }
+        self.advance_delayed(now, effects);
         self.deletes_open |= self.deletes_from.is_some_and(|from| now.elapsed >= from);
         let deletes_may_start = self.deletes_open && self.comparing.is_none();
         let leases = if self.holding {
@@ -403,6 +404,7 @@ impl Engine {
         if self.comparing.is_none() {
             self.budget.report(self.queue.counts());
         }
+        self.changes.extend(self.queue.recent_change());
         let rows = leases.iter().map(|lease| Change::Queue(lease.pending.clone()));
         let changes = changes::last_of_each_path(self.changes.drain(..).chain(rows));
         if !changes.is_empty() {
@@ -482,7 +484,7 @@ impl Engine {
     }
 
     fn may_look(&self) -> bool {
-        self.looks.len() < LOOKS_MAX && self.writes < WRITES_MAX
+        self.looks.len() < LOOKS_MAX && self.writes < WRITES_MAX && !self.delayed.voids_looks()
     }
 
     fn wall(&self, now: EngineTime) -> UnixMillis {

@@ -36,8 +36,8 @@ pub use outcome::{AttemptOutcome, Failure, FailureClass, Outcome, UploadDisposit
 pub use overlap::OverlapSign;
 pub use path::{PathError, RelPath};
 pub use record::{
-    ObjectRecord, Operation, QueueRow, RootGeneration, StoredPart, UnixMillis, UploadPlan,
-    UploadRecord, Version, millis,
+    DELETE_DELAYED, ObjectRecord, Operation, QueueRow, RootGeneration, StoredPart, UnixMillis,
+    UploadPlan, UploadRecord, Version, millis,
 };
 pub use share::Shard;
 pub use trace::{HexDigits, Sampling, SpanReference, Trace, TraceSettings};

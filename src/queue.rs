@@ -19,6 +19,7 @@
 //! - Deletes start many at once, [`DELETE_BATCH_MAX`] at most, and count as one try: they are one
 //!   request.
 //! - If more deletes are wanted than the limits allow, none starts.
+//! - A delete with a delay is not in the window before it is due: see [`Queue::delay`].
 //! - Memory is bounded by [`QueueSettings::window_max`] rows; the rest waits in the state. A fresh
 //!   change takes the place of the row of the backlog that would start last.
 //!
@@ -28,6 +29,7 @@ mod asked;
 mod backoff;
 mod breaker;
 mod concurrency;
+mod delayed;
 mod lane;
 mod merge;
 mod patience;
@@ -41,8 +43,8 @@ pub use lane::Lane;
 pub use patience::{OutageLimit, Patience};
 
 use crate::model::{
-    AttemptOutcome, DeleteLimit, Failure, FailureClass, Outcome, QueueRow, RecentDeletes, RelPath,
-    UnixMillis, UploadDisposition, Version, WriteEffect,
+    AttemptOutcome, DeleteLimit, Failure, FailureClass, Operation, Outcome, QueueRow,
+    RecentDeletes, RelPath, UnixMillis, UploadDisposition, Version, WriteEffect,
 };
 use crate::store::{Change, StateCounts};
 use lane::{Rank, RankTurns};
@@ -85,6 +87,8 @@ pub struct QueueSettings {
     pub backoff: Backoff,
     /// More deletes than this wait for an operator.
     pub delete_limit: DeleteLimit,
+    /// How long an object stays after its file.
+    pub delete_delay_ms: UnixMillis,
     /// When a single run gives up; none for a daemon.
     pub patience: Option<Patience>,
 }
@@ -136,8 +140,12 @@ pub struct Queue {
     now: UnixMillis,
     /// Deletes that were wanted until then may be done, however many they are.
     approved_until: Option<UnixMillis>,
-    /// Deletes that were done without approval.
+    /// Deletes that were done without approval, or wanted with a delay.
     recent_deletes: RecentDeletes,
+    /// They have changed since they were written.
+    recent_changed: bool,
+    /// Rows of deletes that the record is giving out are void.
+    deletes_cancelled: bool,
     /// How long it keeps on trying, if it is to come to its end.
     patience: Option<Patience>,
     /// Since when that is so.
@@ -165,6 +173,8 @@ impl Queue {
             now: 0,
             approved_until: None,
             recent_deletes: RecentDeletes::default(),
+            recent_changed: false,
+            deletes_cancelled: false,
             patience,
             trying_since: 0,
         }
@@ -200,13 +210,6 @@ impl Queue {
         self.breaker.outage_since()
     }
 
-    /// Whether deletes wait for an operator: more are wanted than both limits allow.
-    #[must_use]
-    pub fn deletes_held(&self) -> bool {
-        let StateCounts { deletes, mirrored, .. } = self.counts;
-        self.settings.delete_limit.is_exceeded(deletes, self.deleted_lately(), mirrored)
-    }
-
     /// Whether rows wait in the record that the window has room for.
     #[must_use]
     pub fn wants_refill(&self) -> bool {
@@ -230,7 +233,9 @@ impl Queue {
         let unseen = if self.is_partial() { 0 } else { u64::MAX };
         let mark = entry.as_ref().map_or(unseen, |entry| entry.mark);
         let before = entry.as_ref().map(|entry| &entry.pending).or(known);
+        self.note_undelayed(before);
         let row = merged(wanted, before, now);
+        let row = self.due_now(row, before, now);
         let fresh = if fresh { Some(now) } else { entry.as_ref().and_then(|entry| entry.fresh) };
         if self.has_room_for(fresh) {
             self.window.insert_new(row.clone(), now, mark, fresh);
@@ -264,6 +269,7 @@ impl Queue {
             return None;
         }
         let queued = self.take_out(path).is_some() || known.is_some();
+        self.note_undelayed(known);
         queued.then(|| Change::Settled(path.clone()))
     }
 
@@ -283,6 +289,7 @@ impl Queue {
         if before.is_some_and(|before| before.parked.as_deref() == Some(reason)) {
             return None;
         }
+        self.note_undelayed(before);
         let since = before.map_or(wanted.since, |before| before.since);
         let sent = before.and_then(|before| before.sent);
         let row = QueueRow { parked: Some(reason.to_owned()), since, sent, ..wanted };
@@ -305,7 +312,11 @@ impl Queue {
     /// Takes rows of the record into the window, as far as there is room and they are not there.
     pub fn refill(&mut self, rows: Vec<QueueRow>) {
         let departed = self.departed.take().unwrap_or_default();
+        let cancelled = std::mem::take(&mut self.deletes_cancelled);
         for row in rows {
+            if cancelled && row.operation == Operation::Delete {
+                continue;
+            }
             if self.window.len() >= self.settings.window_max {
                 break;
             }
@@ -354,7 +365,7 @@ impl Queue {
             }
             Outcome::Deleted => {
                 ended.changes.push(Change::Forgotten(path.clone()));
-                ended.changes.extend(self.count_delete(&entry, now));
+                self.count_delete(&entry, now);
             }
             // The object is the other writer's now.
             Outcome::Yielded => ended.changes.push(Change::Forgotten(path.clone())),

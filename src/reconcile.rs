@@ -9,6 +9,7 @@
 //! the same digest, its rows are not read (see [`Agreed`](crate::store::CleanDirs)).
 
 mod beside;
+mod delayed;
 mod learn;
 mod too_deep;
 
@@ -22,6 +23,7 @@ use crate::root::{
 use crate::rules::Rules;
 use crate::store::{RANGE_ROWS_MAX, StartBound, Store, StoreError};
 use crate::sweep::DirectoryMemory;
+use delayed::DelayedPaths;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -184,6 +186,7 @@ pub fn reconcile(
         visits: 0,
         summary: Summary::default(),
         error: None,
+        delayed: DelayedPaths::default(),
     };
     let deep = RefCell::new(TooDeep::default());
     let wanted = |path: &RelPath, is_directory: bool| {
@@ -247,6 +250,7 @@ struct ScanMerge<'a> {
     visits: u32,
     summary: Summary,
     error: Option<ReconcileError>,
+    delayed: DelayedPaths,
 }
 
 /// A directory whose entries are being visited.
@@ -444,7 +448,9 @@ impl ScanMerge<'_> {
         }
         let frozen = self.frozen.as_ref().is_some_and(|frozen| recorded.is_within(frozen));
         // Paths that a pattern now ignores are not changed: changed patterns delete nothing.
-        if !frozen && self.filter.wants_file(&recorded) {
+        // So is their absence when their deletes are delayed: it is inspected when they are due.
+        let delayed = self.expected.parked && self.delayed.has(self.store, &recorded)?;
+        if !frozen && !delayed && self.filter.wants_file(&recorded) {
             self.summary.gone += 1;
             self.differs(&recorded)?;
         }
@@ -461,18 +467,6 @@ impl ScanMerge<'_> {
             self.page_rows = (self.page_rows * 4).min(RANGE_ROWS_MAX);
         }
         Ok(self.page.front())
-    }
-
-    fn parked(&mut self) -> Result<(), ReconcileError> {
-        let mut after = None;
-        loop {
-            let page = self.store.parked_blocking(after)?;
-            let Some(last) = page.last().cloned() else { return Ok(()) };
-            for path in &page {
-                self.differs(path)?;
-            }
-            after = Some(last);
-        }
     }
 
     fn differs(&mut self, path: &RelPath) -> Result<(), ReconcileError> {

@@ -19,6 +19,7 @@
 
 mod agreed;
 mod binding;
+mod delayed;
 mod error;
 mod invalidations;
 mod known;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use agreed::CleanDirs;
+pub use delayed::{DELAYED_ROWS_MAX, DelayedPage, DelayedPosition};
 pub use error::{StoreError, StoreOpenError, UnusableState};
 pub use invalidations::{InvalidationBacklog, WAITING_MAX};
 pub use known::{CommitReceipt, RecordedState, StateLookup};
@@ -70,6 +72,11 @@ pub enum Change {
     Forgotten(RelPath),
     /// Removes the queue entry of the path, and keeps the record.
     Settled(RelPath),
+    /// Deletes that are due later than this are due then.
+    DeletesDueBy(UnixMillis),
+    /// Removes all deletes from the queue but those of these paths. Their objects stay: a record that is of
+    /// no present directory causes no delete.
+    DeletesCancelled(Vec<RelPath>),
     /// A multipart upload is about to start, or has started. Its parts are recorded one by one.
     UploadNoted(UploadRecord),
     /// The store has confirmed a part of the path's upload.
@@ -375,7 +382,7 @@ impl Store {
             .await?
     }
 
-    /// The queue entries, skipped ones included, oldest first, at most `limit`.
+    /// The queue entries, skipped ones included, oldest first, and then the delayed deletes; at most `limit`.
     ///
     /// # Errors
     ///

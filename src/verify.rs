@@ -14,7 +14,9 @@ pub use judge::{Finding, FindingKind};
 use crate::exclusivity;
 use crate::filter::Filter;
 use crate::look::{Inspection, look};
-use crate::model::{KeyPrefix, ObjectKey, ObjectRecord, Outcome, RelPath, RootGeneration, Version};
+use crate::model::{
+    KeyPrefix, ObjectKey, ObjectRecord, Outcome, QueueRow, RelPath, RootGeneration, Version,
+};
 use crate::plan::FileState;
 use crate::reconcile::{Expected, ReportError, ScanScope, ScanTask};
 use crate::root::Root;
@@ -285,6 +287,7 @@ impl VerifyRun<'_> {
             same_directory: known.mirrored.as_ref().is_none_or(|row| row.epoch == *epoch),
             keeps: *keeps,
             mirrored: known.mirrored,
+            delayed: known.pending.as_ref().is_some_and(QueueRow::is_delayed),
             waiting: known.pending.is_some(),
             path,
         }

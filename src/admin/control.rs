@@ -78,6 +78,7 @@ pub(super) async fn flush(
             "over_limit": gaps.count(GapReason::OverLimit),
             "skipped": gaps.count(GapReason::Skipped),
             "deletes_held": if snapshot.deletes_held { snapshot.counts.deletes } else { 0 },
+            "deletes_delayed": snapshot.counts.delayed,
             "outage": snapshot.outage.as_ref().map(|outage| outage.class.as_str()),
         },
     });
@@ -109,18 +110,37 @@ pub(super) struct ApprovalQuery {
     expect: Option<u64>,
 }
 
-/// Approves the held deletes, if their number is the expected one.
+/// Approves the held and delayed deletes, if their number is the expected one.
 pub(super) async fn approve_deletes(
     State(shared): ControlState,
     Query(ApprovalQuery { expect }): Query<ApprovalQuery>,
 ) -> Response {
     let asked = shared.sources.control.ask(|answer| Ask::ApproveDeletes { expect, answer }).await;
+    about_deletes(asked, expect, "approved")
+}
+
+/// Cancels them, so that their objects stay.
+pub(super) async fn cancel_deletes(
+    State(shared): ControlState,
+    Query(ApprovalQuery { expect }): Query<ApprovalQuery>,
+) -> Response {
+    let asked = shared.sources.control.ask(|answer| Ask::CancelDeletes { expect, answer }).await;
+    about_deletes(asked, expect, "cancelled")
+}
+
+fn about_deletes(
+    asked: Result<u64, ControlError>,
+    expect: Option<u64>,
+    done: &'static str,
+) -> Response {
     match (asked, expect) {
-        (Ok(held), Some(expected)) if held != expected => {
-            let error = format!("{held} deletes are held, not {expected}; nothing was approved");
-            answers::json(StatusCode::CONFLICT, &json!({ "error": error, "held": held }))
+        (Ok(deletes), Some(expected)) if deletes != expected => {
+            let error = format!(
+                "{deletes} deletes are held or delayed, not {expected}; nothing was {done}"
+            );
+            answers::json(StatusCode::CONFLICT, &json!({ "error": error, "deletes": deletes }))
         }
-        (asked, _) => to_response(asked.map(|approved| json!({ "approved": approved }))),
+        (asked, _) => to_response(asked.map(|deletes| json!({ done: deletes }))),
     }
 }
 

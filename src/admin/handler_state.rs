@@ -38,6 +38,12 @@ impl HandlerState {
         unix_millis().saturating_sub(*since.get_or_insert(asked))
     }
 
+    /// The deletes in the queue.
+    pub(super) async fn deletes(&self, limit: usize) -> Vec<QueueRow> {
+        let rows = self.sources.control.ask(|answer| Ask::QueuedDeletes(limit, answer)).await;
+        rows.unwrap_or_default()
+    }
+
     pub(super) async fn rows(&self, limit: usize) -> Vec<QueueRow> {
         // If the rows cannot be read, none are shown.
         let rows = self.sources.control.ask(|answer| Ask::Queued(limit, answer)).await;

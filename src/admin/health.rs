@@ -53,6 +53,12 @@ pub(super) fn unready(snapshot: &Snapshot, now: UnixMillis) -> Vec<String> {
     reasons
 }
 
+/// The deletes that are held because of the limit, delayed ones included.
+pub(super) fn held_by_limit(snapshot: &Snapshot) -> u64 {
+    let counts = &snapshot.counts;
+    if snapshot.deletes_held { counts.deletes + counts.delayed } else { 0 }
+}
+
 /// The deletes that are held because the watched directory is empty.
 pub(super) fn held_by_emptiness(snapshot: &Snapshot) -> u64 {
     let parked = snapshot.survey.parked.iter();
@@ -71,7 +77,7 @@ pub(super) fn cause(snapshot: &Snapshot, refusal: Option<&str>, now: UnixMillis)
     if snapshot.deletes_held {
         causes.push(format!(
             "{} deletes await approval: more than delete_limit_percent and delete_limit_count allow",
-            snapshot.counts.deletes
+            held_by_limit(snapshot)
         ));
     }
     // Deletes that wait for approval, and those of an empty directory, were counted above.

@@ -61,6 +61,7 @@ fn everything() -> Router<Arc<HandlerState>> {
         .route("/-/rescan", post(control::rescan))
         .route("/-/prestop", post(control::prestop))
         .route("/-/approve-deletes", post(control::approve_deletes))
+        .route("/-/cancel-deletes", post(control::cancel_deletes))
         .route("/-/retry", post(control::retry))
         .route("/-/log-level", post(control::log_level))
         .layer(from_fn(answers::in_time))
@@ -77,7 +78,7 @@ fn seen(names: bool) -> Router<Arc<HandlerState>> {
         .route("/", get(page::html))
         .route("/page.css", get(page::css))
         .route("/page.js", get(page::js));
-    if names { routes.route("/queue", get(queue)) } else { routes }
+    if names { routes.route("/queue", get(queue)).route("/deletes", get(deletes)) } else { routes }
 }
 
 async fn live(State(shared): RouteState, headers: HeaderMap) -> Response {
@@ -132,7 +133,8 @@ async fn status(State(shared): RouteState) -> Response {
 
 async fn status_named(State(shared): RouteState) -> Response {
     let snapshot = shared.sources.snapshot.borrow().clone();
-    let rows = if snapshot.counts.pending > 0 { shared.rows(ROWS).await } else { Vec::new() };
+    let waits = snapshot.counts.pending + snapshot.counts.delayed > 0;
+    let rows = if waits { shared.rows(ROWS).await } else { Vec::new() };
     let status = status::named(&snapshot, &shared.sources, &rows, unix_millis());
     answers::json(StatusCode::OK, &status)
 }
@@ -145,9 +147,18 @@ struct RowLimit {
 /// The pending changes, oldest first.
 async fn queue(State(shared): RouteState, Query(rows): Query<RowLimit>) -> Response {
     let limit = rows.limit.unwrap_or(ROWS).min(ROWS_MAX);
-    let waiting = shared.sources.snapshot.borrow().counts.pending;
+    let counts = shared.sources.snapshot.borrow().counts;
+    let waiting = counts.pending + counts.delayed;
     let rows = shared.rows(limit).await;
     let now = unix_millis();
     let entries: Vec<_> = rows.iter().map(|row| status::waiting(row, now)).collect();
     answers::json(StatusCode::OK, &json!({ "waiting": waiting, "entries": entries }))
+}
+
+/// The held and delayed deletes, oldest first.
+async fn deletes(State(shared): RouteState, Query(rows): Query<RowLimit>) -> Response {
+    let limit = rows.limit.unwrap_or(ROWS).min(ROWS_MAX);
+    let rows = shared.deletes(limit).await;
+    let snapshot = shared.sources.snapshot.borrow().clone();
+    answers::json(StatusCode::OK, &status::deletes(&snapshot, &rows, unix_millis()))
 }

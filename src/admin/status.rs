@@ -67,12 +67,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: Uni
         "mirrored_files": counts.mirrored,
         "parked": { "files": counts.parked, "reasons": parked },
         "uncovered": uncovered(snapshot),
-        "deletes": {
-            "held": held_deletes(snapshot),
-            "approval_needed": snapshot.deletes_held,
-            "in_window": snapshot.deleted_lately,
-            "other_writer": refusal.is_some_and(|code| code != RESTORE_INCOMPLETE),
-        },
+        "deletes": delete_counts(snapshot, refusal, now),
         "watch": watching(&snapshot.watch),
         "comparison": {
             "running": snapshot.comparing,
@@ -91,8 +86,54 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: Uni
 
 /// The deletes that wait for approval or for a file in an empty directory.
 fn held_deletes(snapshot: &Snapshot) -> u64 {
-    let held = if snapshot.deletes_held { snapshot.counts.deletes } else { 0 };
-    held + health::held_by_emptiness(snapshot)
+    health::held_by_limit(snapshot) + health::held_by_emptiness(snapshot)
+}
+
+/// How many deletes wait for something else than their turn.
+fn delete_counts(snapshot: &Snapshot, refusal: Option<&str>, now: UnixMillis) -> Value {
+    let due = snapshot.survey.delayed;
+    json!({
+        "held": held_deletes(snapshot),
+        "delayed": snapshot.counts.delayed,
+        "first_due": due.map(|(first, _)| rfc3339(first)),
+        "first_due_seconds": due.map(|(first, _)| until(first, now)),
+        "last_due_seconds": due.map(|(_, last)| until(last, now)),
+        "approval_needed": snapshot.deletes_held,
+        "in_window": snapshot.deleted_lately,
+        "other_writer": refusal.is_some_and(|code| code != RESTORE_INCOMPLETE),
+    })
+}
+
+/// The deletes that are held or delayed.
+pub(super) fn deletes(snapshot: &Snapshot, rows: &[QueueRow], now: UnixMillis) -> Value {
+    let entry = |row: &QueueRow| {
+        let state = match &row.parked {
+            _ if row.is_delayed() => "delayed",
+            Some(_) => "held",
+            None if snapshot.deletes_held => "held",
+            None => "due",
+        };
+        json!({
+            "path": row.path.to_string(),
+            "state": state,
+            "since": rfc3339(row.since),
+            "age_seconds": now.saturating_sub(row.since) / 1000,
+            "due": row.is_delayed().then(|| rfc3339(row.next_try)),
+            "due_seconds": row.is_delayed().then(|| until(row.next_try, now)),
+            "reason": row.parked.as_ref().filter(|_| !row.is_delayed()).or(row.error.as_ref()),
+        })
+    };
+    json!({
+        "held": held_deletes(snapshot),
+        "delayed": snapshot.counts.delayed,
+        "deletes": snapshot.counts.deletes + snapshot.counts.delayed,
+        "entries": rows.iter().map(entry).collect::<Vec<_>>(),
+    })
+}
+
+/// Seconds until then.
+fn until(then: UnixMillis, now: UnixMillis) -> u64 {
+    then.saturating_sub(now).div_ceil(1000)
 }
 
 fn source(snapshot: &Snapshot) -> Value {
@@ -184,8 +225,9 @@ pub(super) fn waiting(row: &QueueRow, now: UnixMillis) -> Value {
         "age_seconds": now.saturating_sub(row.since) / 1000,
         "attempts": row.attempts,
         "next_try": row.parked.is_none().then(|| rfc3339(row.next_try)),
+        "due_seconds": row.is_delayed().then(|| until(row.next_try, now)),
         "error": row.error,
-        "parked": row.parked,
+        "parked": row.parked.as_ref().filter(|_| !row.is_delayed()),
     })
 }
 

@@ -58,6 +58,7 @@ pub(super) fn opened(opened: &OpenedState) {
         mirrored = opened.counts.mirrored,
         pending = opened.counts.pending,
         parked = opened.counts.parked,
+        delayed = opened.counts.delayed,
         "record opened"
     );
 }

@@ -211,6 +211,7 @@ pub(super) fn engine_settings(
                 count: config.delete_limit_count,
                 window_ms: millis(config.delete_limit_window),
             },
+            delete_delay_ms: millis(config.delete_delay),
             patience: mode.is_once().then_some(Patience::ONCE),
         },
         largest: engine::Largest {

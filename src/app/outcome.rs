@@ -21,6 +21,8 @@ pub(super) struct RunSummary {
     pub(super) held: u64,
     /// What is known not to be in S3 as it is, beside what waits.
     pub(super) gaps: CoverageGaps,
+    /// Deletes that are not due.
+    pub(super) delayed: u64,
     /// Bytes of the files among that.
     pub(super) bytes: u64,
     /// Paths without a requested invalidation.
@@ -49,6 +51,7 @@ impl RunSummary {
             pending: counts.pending,
             // Nothing counts them among the gaps but those that are never sent.
             held: counts.skipped,
+            delayed: counts.delayed,
             bytes: counts.bytes,
             expired: true,
             ..Self::default()
@@ -63,6 +66,7 @@ impl RunSummary {
             pending: counts.pending,
             held: counts.parked + engine.deletes_waiting(),
             gaps: engine.gaps(),
+            delayed: counts.delayed,
             bytes: counts.bytes,
             unsent: 0,
             expired,
@@ -79,7 +83,10 @@ impl RunSummary {
         let skipped = self.gaps.count(GapReason::Skipped);
         let strict = matches!(mode, RunMode::Once { strict: true, .. });
         let strictly = if strict { skipped } else { 0 };
-        let is_done = left.missing + strictly + left.invalidations == 0 && !left.uncompared;
+        let forgotten = if left.state_survives { 0 } else { left.delayed };
+        let left_over = left.missing + strictly + left.invalidations + forgotten;
+        let is_done = left_over == 0 && !left.uncompared;
+        log_delayed(left);
         if skipped > 0 && is_done {
             tracing::warn!(
                 event = "shutdown.skipped",
@@ -110,6 +117,7 @@ impl RunSummary {
             uninspected = self.uninspected,
             uncompared = self.uncompared,
             skipped,
+            delayed = left.delayed,
             cause = left.cause,
             invalidations = left.invalidations,
             expired = self.expired,
@@ -125,6 +133,7 @@ impl RunSummary {
             pending: self.pending,
             bytes: self.bytes,
             oldest_age_seconds: None,
+            delayed: self.delayed,
             missing: self.pending.saturating_sub(self.held)
                 + self.gaps.failures()
                 + self.uninspected,
@@ -167,6 +176,17 @@ impl RunSummary {
     }
 }
 
+/// Logs that objects stay for a while.
+fn log_delayed(left: &Remaining) {
+    if left.delayed > 0 && left.state_survives {
+        tracing::info!(
+            event = "shutdown.delayed",
+            deletes = left.delayed,
+            "deletes are not due yet: the next start does them when they are"
+        );
+    }
+}
+
 /// The first files in the queue that will not be in S3.
 async fn queued_names(store: &Store, limit: usize) -> Vec<RelPath> {
     let is_missing = |row: &QueueRow| {
@@ -204,6 +224,8 @@ mod tests {
             (left(1, false, false), Exit::WorkLeft),
             (left(0, true, true), Exit::Success),
             (left(0, true, false), Exit::WorkLeft),
+            (Remaining { delayed: 1, ..left(0, false, true) }, Exit::Success),
+            (Remaining { delayed: 1, ..left(0, false, false) }, Exit::WorkLeft),
         ] {
             let finish = RunSummary { expired: true, ..RunSummary::default() };
             assert_eq!(finish.exit(RunMode::Daemon, &left), exit, "{left:?}");

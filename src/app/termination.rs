@@ -37,6 +37,8 @@ pub struct Remaining {
     pub missing: u64,
     /// Whether there may be more that nothing has looked for.
     pub uncompared: bool,
+    /// Deletes that are not due. They are lost with the state, and their objects stay.
+    pub delayed: u64,
     /// Invalidations that CloudFront did not accept yet.
     pub invalidations: u64,
     /// Why, as a sentence without file names, as far as there is one reason.
@@ -51,12 +53,16 @@ impl Remaining {
     /// Whether everything is in S3 that can be.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.pending == 0 && self.missing == 0 && !self.uncompared
+        let forgotten = !self.state_survives && self.delayed > 0;
+        self.pending == 0 && self.missing == 0 && !self.uncompared && !forgotten
     }
 
     /// What becomes of it, in a sentence.
     #[must_use]
     pub fn reason(&self) -> &'static str {
+        if self.missing == 0 && !self.uncompared && self.delayed > 0 && !self.state_survives {
+            return "stopped with deletes that are not due, and the state does not survive: their objects stay";
+        }
         if self.missing == 0 && !self.uncompared {
             return match self.invalidations {
                 0 => "everything is in S3, but for files that S3 cannot take",
@@ -85,6 +91,7 @@ impl Remaining {
             "pending_bytes": self.bytes,
             "oldest_age_seconds": self.oldest_age_seconds,
             "missing": self.missing,
+            "delayed_deletes": self.delayed,
             "cause": self.cause.as_deref().map(|cause| shortened_text(cause, CAUSE_CHARS_MAX)),
             "state_survives": self.state_survives,
             "files": [],

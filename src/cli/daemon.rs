@@ -3,7 +3,7 @@
 use super::client::{self, ClientRequest, ClientResponse};
 use super::target::{Target, Targets};
 use super::terminal::Terminal;
-use super::{Cli, Command, DeletesCommand, Exit, ProbeArgs, QueueCommand, table};
+use super::{Cli, Command, DeletesCommand, Exit, ProbeArgs, QueueCommand, deletes, table};
 use crate::config::ConfigSources;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -31,7 +31,11 @@ pub fn call(cli: &Cli, command: &Command, sources: &ConfigSources) -> Exit {
         Command::Flush { timeout, strict } => flush(&targets, timeout, *strict),
         Command::Queue(QueueCommand::List { limit, json }) => list(&targets, *limit, *json),
         Command::Queue(QueueCommand::Retry { paths }) => retry(&targets, paths),
+        Command::Deletes(DeletesCommand::List { limit, json }) => {
+            list_deletes(&targets, *limit, *json)
+        }
         Command::Deletes(DeletesCommand::Approve { expect }) => approve(&targets, *expect),
+        Command::Deletes(DeletesCommand::Cancel { expect }) => cancel(&targets, *expect),
         Command::Health(probe) => return health(&targets, *probe),
         Command::Prestop => prestop(&targets),
         Command::Run | Command::Once { .. } => Ok(Exit::Usage),
@@ -174,12 +178,32 @@ fn retry(targets: &Targets, paths: &[String]) -> Result<Exit, Exit> {
     Ok(if unknown { Exit::Unexpected } else { Exit::Success })
 }
 
-/// Exits with 1 if the number of held deletes is not the expected one.
-fn approve(targets: &Targets, expect: Option<u64>) -> Result<Exit, Exit> {
-    let expected = expect.map(|expect| format!("?expect={expect}")).unwrap_or_default();
-    let answer = post(targets, &format!("/-/approve-deletes{expected}"), "", PATIENCE)?;
+fn list_deletes(targets: &Targets, limit: usize, json: bool) -> Result<Exit, Exit> {
+    let answer = get(targets, &format!("/deletes?limit={limit}"))?;
     let value = parsed(&answer)?;
+    if json {
+        print(&format!("{value:#}\n"))
+    } else {
+        print(&deletes::list(&value, Terminal::stdout()))
+    }
+}
+
+/// Exits with 1 if the number of held and delayed deletes is not the expected one.
+fn approve(targets: &Targets, expect: Option<u64>) -> Result<Exit, Exit> {
+    let value = about_deletes(targets, "approve-deletes", expect)?;
     print(&format!("{} deletes approved\n", value["approved"]))
+}
+
+/// The same.
+fn cancel(targets: &Targets, expect: Option<u64>) -> Result<Exit, Exit> {
+    let value = about_deletes(targets, "cancel-deletes", expect)?;
+    print(&format!("{} deletes cancelled; their objects stay\n", value["cancelled"]))
+}
+
+fn about_deletes(targets: &Targets, what: &str, expect: Option<u64>) -> Result<Value, Exit> {
+    let expected = expect.map(|expect| format!("?expect={expect}")).unwrap_or_default();
+    let answer = post(targets, &format!("/-/{what}{expected}"), "", PATIENCE)?;
+    parsed(&answer)
 }
 
 /// An instance that waits for another one holds nothing, so there is nothing to announce.

@@ -51,6 +51,8 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
                 "{held} deletes; do them by: file-sync-service deletes approve --expect {held}"
             ),
         );
+    } else if let Some(delayed) = delayed(&status["deletes"]) {
+        line("delayed", delayed);
     }
     if status["state"] == "source-empty" {
         let held = &status["deletes"]["held"];
@@ -77,6 +79,23 @@ pub(super) fn status(status: &Value, terminal: Terminal) -> String {
         line("last success", escaped(last));
     }
     text
+}
+
+/// The delayed deletes in a sentence, if there are any.
+fn delayed(deletes: &Value) -> Option<String> {
+    let count = deletes["delayed"].as_u64().filter(|count| *count > 0)?;
+    let due = age(&deletes["first_due_seconds"]);
+    let keep = format!("keep the objects by: file-sync-service deletes cancel --expect {count}");
+    Some(match count {
+        1 => format!("1 delete due in {due}; {keep}"),
+        _ if deletes["first_due_seconds"] == deletes["last_due_seconds"] => {
+            format!("{count} deletes due in {due}; {keep}")
+        }
+        _ => {
+            let last = age(&deletes["last_due_seconds"]);
+            format!("{count} deletes due in {due} to {last}; {keep}")
+        }
+    })
 }
 
 /// What waits and what is under way.
@@ -129,7 +148,11 @@ pub(super) fn queue(queue: &Value, terminal: Terminal) -> String {
     for entry in &entries {
         let said = |name: &str| escaped(entry[name].as_str().unwrap_or_default());
         let parked = entry["parked"].is_string();
-        let why = if parked { said("parked") } else { said("error") };
+        let why = match entry["due_seconds"].as_u64() {
+            Some(_) => format!("delayed, due in {}", age(&entry["due_seconds"])),
+            None if parked => said("parked"),
+            None => said("error"),
+        };
         let size = if entry["bytes"] == 0 { String::new() } else { bytes(&entry["bytes"]) };
         let before =
             format!("{:<9} {:>7} {size:>9}  ", said("operation"), age(&entry["age_seconds"]));
@@ -247,7 +270,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A time in words.
-fn age(seconds: &Value) -> String {
+pub(super) fn age(seconds: &Value) -> String {
     match seconds.as_u64().unwrap_or(0) {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7_200 => format!("{} min", seconds / 60),
@@ -291,6 +314,17 @@ mod tests {
             "totals": { "uploads": 5, "upload_bytes": 117_317_672, "failures": 0 },
             "last_success": null,
         })
+    }
+
+    #[test]
+    fn delayed_deletes_are_a_sentence_with_the_whole_command() {
+        let deletes = |count: u64, first: u64, last: u64| json!({ "delayed": count, "first_due_seconds": first, "last_due_seconds": last });
+        assert_eq!(delayed(&deletes(0, 0, 0)), None);
+        let said = delayed(&deletes(12, 2_460, 2_460)).expect("some");
+        let keep = "keep the objects by: file-sync-service deletes cancel --expect 12";
+        assert_eq!(said, format!("12 deletes due in 41 min; {keep}"));
+        let said = delayed(&deletes(12, 60, 2_460)).expect("some");
+        assert_eq!(said, format!("12 deletes due in 60 s to 41 min; {keep}"));
     }
 
     #[test]

@@ -39,6 +39,7 @@ const LIVE: &[&Key] = &[
     &keys::S3_RESPONSE_TIMEOUT,
     &keys::S3_IDLE_TIMEOUT,
     &keys::DELETE_POLICY,
+    &keys::DELETE_DELAY,
     &keys::DELETE_LIMIT_PERCENT,
     &keys::DELETE_LIMIT_COUNT,
     &keys::DELETE_LIMIT_WINDOW,

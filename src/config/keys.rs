@@ -19,7 +19,7 @@ mod selection;
 pub(super) use aws_endpoint::*;
 pub(super) use bandwidth::*;
 pub(super) use deletions::{
-    DELETE_LIMIT_COUNT, DELETE_LIMIT_PERCENT, DELETE_LIMIT_WINDOW, DELETE_POLICY,
+    DELETE_DELAY, DELETE_LIMIT_COUNT, DELETE_LIMIT_PERCENT, DELETE_LIMIT_WINDOW, DELETE_POLICY,
 };
 pub(super) use endpoints::*;
 pub(super) use nearest::{nearest, nearest_of};
@@ -423,6 +423,7 @@ pub(super) const SECTIONS: &[Section] = &[
         "Deletions",
         &[
             &DELETE_POLICY,
+            &DELETE_DELAY,
             &DELETE_LIMIT_PERCENT,
             &DELETE_LIMIT_COUNT,
             &DELETE_LIMIT_WINDOW,

@@ -53,9 +53,8 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
     let (watch_path, state_dir, retry_file) = directories(reader);
     let location = location(reader);
     let (multipart_threshold, multipart_part_size, transfer_memory) = memory(reader);
-    let prefix = prefix(reader);
     let cloudfront = cloudfront(reader);
-    let objects = object_settings(reader, &location, &prefix, cloudfront.is_some());
+    let objects = object_settings(reader, &location, cloudfront.is_some());
     Config {
         status_file: unmirrored(reader, &keys::STATUS_FILE, &watch_path),
         termination_message: termination_message(reader, &watch_path),
@@ -65,7 +64,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         watch_path_link: watch_path_link(reader),
         bucket: location.bucket,
         region: location.region,
-        prefix,
+        prefix: location.prefix,
         share: share(reader),
         retry_file,
         retry_interval: retry_interval(reader),
@@ -102,6 +101,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         bandwidth: bandwidth::schedule(reader),
         timeouts: requests::timeouts(reader),
         delete_policy: delete_policy(reader),
+        delete_delay: Duration::from_secs(reader.whole(&keys::DELETE_DELAY)),
         delete_limit_percent: small(reader, &keys::DELETE_LIMIT_PERCENT),
         delete_limit_count: reader.whole(&keys::DELETE_LIMIT_COUNT),
         delete_limit_window: Duration::from_secs(reader.whole(&keys::DELETE_LIMIT_WINDOW)),
@@ -131,6 +131,7 @@ fn file_limits(reader: &mut SettingReader<'_>) -> FileLimits {
 /// Where the bucket is.
 struct Location {
     bucket: String,
+    prefix: KeyPrefix,
     region: Option<String>,
     endpoint_url: Option<String>,
     force_path_style: bool,
@@ -149,7 +150,8 @@ fn location(reader: &mut SettingReader<'_>) -> Location {
         path_style: force_path_style,
     };
     let aws_endpoint = aws_endpoint::endpoint(reader, &around);
-    Location { bucket, region, endpoint_url, force_path_style, aws_endpoint }
+    let prefix = prefix(reader);
+    Location { bucket, prefix, region, endpoint_url, force_path_style, aws_endpoint }
 }
 
 /// The file for the reason of a failure.
@@ -178,11 +180,10 @@ fn endpoint_url(reader: &mut SettingReader<'_>) -> Option<String> {
 fn object_settings(
     reader: &mut SettingReader<'_>,
     location: &Location,
-    prefix: &KeyPrefix,
     has_cloudfront: bool,
 ) -> RuleSettings {
     let objects = objects::settings(reader, location.endpoint_url.is_some());
-    let cache_tags = objects::cache_tags(reader, &objects, prefix);
+    let cache_tags = objects::cache_tags(reader, &objects, &location.prefix);
     RuleSettings { cache_tags: cache_tags.filter(|_| has_cloudfront), ..objects }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! - A decision counts from the moment at which it is made, not from its commit on. Where it is not
 //!   certain yet whether the state has counted it, a new file waits for the receipt.
-//! - A renamed file is not refused: its previous object is deleted once the new one is there.
+//! - A renamed file is not refused: its previous object is deleted once the new one is there. Objects whose
+//!   deletes are delayed do not count.
 //! - At most [`PATHS_MAX`] refused paths are remembered, with about 200 bytes each. Those beyond are
 //!   found by a scan of everything, at most one in [`MORE`], when there is room again.
 
@@ -64,7 +65,8 @@ impl FileBudget {
 
     /// The least and the largest number of files that are recorded or waiting.
     fn used(&self, counts: StateCounts) -> (u64, u64) {
-        let counted = counts.mirrored + counts.unrecorded;
+        let files = counts.mirrored.saturating_sub(counts.delayed);
+        let counted = files + counts.unrecorded;
         let admitted: u64 = self.uncounted.iter().map(|commit| commit.admitted).sum();
         let withdrawn: u64 = self.uncounted.iter().map(|commit| commit.withdrawn).sum();
         (counted.saturating_sub(withdrawn), counted + admitted)

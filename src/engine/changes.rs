@@ -88,6 +88,7 @@ pub(super) fn last_of_each_path(changes: impl Iterator<Item = Change>) -> Vec<Ch
             Change::Mirrored(path, _) | Change::Forgotten(path) | Change::Settled(path) => {
                 queued.remove(path);
             }
+            Change::DeletesDueBy(_) | Change::DeletesCancelled(_) => queued.clear(),
             Change::UploadNoted(_)
             | Change::PartStored(..)
             | Change::UploadEnded(..)

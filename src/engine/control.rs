@@ -26,13 +26,22 @@ pub enum ControlRequest {
     Ping(ControlReply<()>),
     /// Compare the whole tree now.
     Rescan(ControlReply<()>),
-    /// Do the deletes that are held now; answers how many there are.
+    /// Do the deletes that are held or delayed now; answers how many there are.
     ApproveDeletes {
         /// Do nothing if there are not so many.
         expect: Option<u64>,
         /// Where to answer.
         answer: ControlReply<u64>,
     },
+    /// Drop the deletes that are held or delayed; answers how many there are.
+    CancelDeletes {
+        /// Do nothing if there are not so many.
+        expect: Option<u64>,
+        /// Where to answer.
+        answer: ControlReply<u64>,
+    },
+    /// The deletes in the queue, the oldest first; so many rows at most.
+    QueuedDeletes(usize, ControlReply<Vec<QueueRow>>),
     /// Try these at once, or everything that waits.
     Retry(Option<Vec<RelPath>>, ControlReply<RetryResult>),
     /// What waits, the oldest first; so many rows at most.
@@ -146,6 +155,16 @@ pub(super) async fn queued(store: &Store, limit: usize, answer: ControlReply<Vec
     reply(answer, rows.map_err(|_| ControlError::Record));
 }
 
+/// Answers which deletes are in the record.
+pub(super) async fn queued_deletes(
+    store: &Store,
+    limit: usize,
+    answer: ControlReply<Vec<QueueRow>>,
+) {
+    let rows = store.queued_deletes(limit).await;
+    reply(answer, rows.map_err(|_| ControlError::Record));
+}
+
 /// Answers which of these paths have a queue entry. Blocks.
 pub(super) fn find_queued(store: &Store, paths: Vec<RelPath>, answer: ControlReply<RetryResult>) {
     let lookups = paths.iter().cloned().map(StateLookup::for_path).collect();
@@ -169,7 +188,11 @@ pub async fn reject_no_source(request: ControlRequest, store: &Store) {
         ControlRequest::Queued(limit, answer) => queued(store, limit, answer).await,
         ControlRequest::Rescan(answer) => reply(answer, Err(ControlError::NoSource)),
         ControlRequest::Retry(_, answer) => reply(answer, Err(ControlError::NoSource)),
-        ControlRequest::ApproveDeletes { answer, .. } => {
+        ControlRequest::QueuedDeletes(limit, answer) => {
+            queued_deletes(store, limit, answer).await;
+        }
+        ControlRequest::ApproveDeletes { answer, .. }
+        | ControlRequest::CancelDeletes { answer, .. } => {
             reply(answer, Err(ControlError::NoSource));
         }
         ControlRequest::Flush { answer, .. } => reply(answer, Err(ControlError::NoSource)),
@@ -182,9 +205,12 @@ pub fn reject_no_state(request: ControlRequest) {
     match request {
         ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),
         ControlRequest::Rescan(answer) => reply(answer, Err(refusal)),
-        ControlRequest::Queued(_, answer) => reply(answer, Err(refusal)),
+        ControlRequest::Queued(_, answer) | ControlRequest::QueuedDeletes(_, answer) => {
+            reply(answer, Err(refusal));
+        }
         ControlRequest::Retry(_, answer) => reply(answer, Err(refusal)),
-        ControlRequest::ApproveDeletes { answer, .. } => {
+        ControlRequest::ApproveDeletes { answer, .. }
+        | ControlRequest::CancelDeletes { answer, .. } => {
             reply(answer, Err(refusal));
         }
         ControlRequest::Flush { answer, .. } => reply(answer, Err(refusal)),

@@ -149,6 +149,7 @@ impl Engine {
             && self.comparing.is_none()
             && !self.refilling
             && self.looks.is_empty()
+            && !self.delayed.is_busy()
             && self.writes == 0
             && self.queue.is_drained()
             && !self.budget.has_due(self.queue.counts())

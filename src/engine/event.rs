@@ -1,14 +1,15 @@
 //! The input of the engine, and its effects.
 
 use super::StopRequest;
+use super::delayed::DueDeletes;
 use super::snapshot::Watch;
 use crate::look::Inspection;
-use crate::model::{AttemptOutcome, Hint, QueueRow, RelPath, UploadRecord};
+use crate::model::{AttemptOutcome, Hint, QueueRow, RelPath, UnixMillis, UploadRecord};
 use crate::queue::Attempt;
 use crate::reconcile::{ReconcileError, ScanScope, Summary};
 use crate::root::SourceGone;
 use crate::settle::ReadyPath;
-use crate::store::{Change, QueueStats, RecordedState, StateCounts};
+use crate::store::{Change, DelayedPosition, QueueStats, RecordedState, StateCounts};
 use std::time::Duration;
 
 /// The time, as an argument.
@@ -40,6 +41,8 @@ pub enum Event {
     Ended(Vec<(Attempt, AttemptOutcome)>),
     /// Rows of the record for the queue.
     Refilled(Vec<QueueRow>),
+    /// Delayed deletes are due.
+    DeletesDue(DueDeletes),
     /// The record was surveyed.
     Surveyed(QueueStats),
     /// The bucket was listed for a takeover from another shard, and whether that must be repeated:
@@ -74,6 +77,8 @@ pub enum EngineCommand {
     Rescan,
     /// Do the deletes that are held now.
     ApproveDeletes,
+    /// Drop the deletes that are held or delayed, so that their objects stay.
+    CancelDeletes,
     /// Try at once what has failed.
     Retry,
     /// Be quick from now on: the end is near.
@@ -100,6 +105,8 @@ pub enum Effect {
     Write(Vec<Change>, Vec<Attempt>),
     /// Abort this multipart upload: its file has no need of it any more.
     Abandon(UploadRecord),
+    /// Read the delayed deletes that are due until then, after this position.
+    ReadDelayed(UnixMillis, Option<DelayedPosition>),
     /// Read so many rows for the queue.
     Refill(usize),
     /// The watched directory is gone: end this run, and wait for it.

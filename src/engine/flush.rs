@@ -144,9 +144,14 @@ impl Engine {
             EngineCommand::Rescan => self.next_rescan = Duration::ZERO,
             EngineCommand::ApproveDeletes => {
                 self.queue.approve_deletes(self.wall(now));
+                self.expedite_delayed(self.wall(now));
                 // Those that another daemon held back have failed, and wait.
                 self.queue.retry(self.wall(now));
-                super::report::approved(&self.queue);
+                super::report::deletes::approved(&self.queue);
+            }
+            EngineCommand::CancelDeletes => {
+                super::report::deletes::cancelled(&self.queue);
+                self.cancel_deletes();
             }
             EngineCommand::Retry => self.queue.retry(self.wall(now)),
             EngineCommand::EndSoon => {

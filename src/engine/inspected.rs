@@ -150,9 +150,16 @@ impl Engine {
             return;
         };
         let change = match wanted {
+            PlannedChange::Do(wish, _) if self.is_void(&wish) => {
+                self.settle.requeue(looked.rested.clone(), now.elapsed + COUNTING);
+                return;
+            }
             PlannedChange::Do(wish, reason) => {
                 self.report.decided(&wish, pending, reason);
-                self.queue.want(wish, pending, self.wall(now), fresh)
+                match self.delayed_until(&wish, pending, now) {
+                    Some(due) => self.delay(wish, due, pending, now),
+                    None => self.queue.want(wish, pending, self.wall(now), fresh),
+                }
             }
             PlannedChange::Nothing => {
                 self.report.file_readable(path);

@@ -14,11 +14,11 @@ use crate::blocking_pool::Threads;
 use crate::filter::Filter;
 use crate::look::Inspection;
 use crate::model::{
-    ABOVE_MAX_FILES, FailureClass, ObjectRecord, Operation, Outcome, QueueRow, RelPath,
-    UploadDisposition,
+    ABOVE_MAX_FILES, DELETE_DELAYED, FailureClass, ObjectRecord, Operation, Outcome, QueueRow,
+    RelPath, UnixMillis, UploadDisposition,
 };
 use crate::plan::FileState;
-use crate::queue::{Attempt, Lane, Queue};
+use crate::queue::{Attempt, Lane, Queue, QueueSettings};
 use crate::reconcile::{Expected, ReportError, ScanScope, ScanTask, Summary, UnreadPath};
 use crate::root::Root;
 use crate::settle::ReadyPath;
@@ -64,6 +64,8 @@ pub enum PlannedAction {
     Copy(RelPath),
     /// The object is deleted.
     Delete,
+    /// The object would be deleted later.
+    Delay,
     /// The object would be deleted, but more would be than the limits allow.
     Hold,
     /// Nothing can be done until the file changes.
@@ -242,7 +244,8 @@ impl<S: ObjectStore> PlanInputs<S> {
                 // What waits in the copy is reported at the end, with the reason.
                 wish.error = Some(reason.to_owned());
                 let FileState::File(fingerprint) = looked.observed else {
-                    return PreviewDecision::Change(Some(Change::Queue(wish)));
+                    let row = self.delayed(wish, known, looked.at_ns);
+                    return PreviewDecision::Change(Some(Change::Queue(row)));
                 };
                 let waiting = is_waiting_put(known);
                 let admitted = !adds_a_file || budget.admits(*counts, 1, waiting) == Some(true);
@@ -270,6 +273,24 @@ impl<S: ObjectStore> PlanInputs<S> {
                 PreviewDecision::Change(Some(Change::Queue(row)))
             }
         }
+    }
+
+    /// The row of a delete, which may have a delay; `now_ns` is the wall clock.
+    fn delayed(&self, wish: QueueRow, known: &RecordedState, now_ns: i64) -> QueueRow {
+        let delay_ms = self.settings.queue.delete_delay_ms;
+        let now = UnixMillis::try_from(now_ns / 1_000_000).unwrap_or(0);
+        let due = match known.pending.as_ref().filter(|row| row.operation == Operation::Delete) {
+            Some(row) if row.parked.is_none() => 0,
+            Some(row) if row.is_delayed() => row.next_try.min(now + delay_ms),
+            _ if delay_ms > 0 => now + delay_ms,
+            _ => 0,
+        };
+        if wish.operation != Operation::Delete || due <= now {
+            return wish;
+        }
+        let left = (due - now).div_ceil(1000);
+        let error = Some(format!("delayed: due in {left} s"));
+        QueueRow { parked: Some(DELETE_DELAYED.to_owned()), next_try: due, error, ..wish }
     }
 
     /// Tries to put a file, without anything being made.
@@ -342,20 +363,28 @@ impl<S: ObjectStore> PlanInputs<S> {
     /// What is left in the queue of the copy: deletes, and what cannot be done.
     async fn report_rest(&self, report: PlanReporter<'_>) -> Result<(), ReportError> {
         let counts: StateCounts = self.store.write(Vec::new()).await?;
-        let held = Queue::new(self.settings.queue.clone(), counts).deletes_held();
+        // All of them would be wanted by this run, whenever they are due.
+        let undelayed = QueueSettings { delete_delay_ms: 0, ..self.settings.queue.clone() };
+        let delayed = counts.delayed.saturating_sub(counts.delayed_moved);
+        let counts = StateCounts { deletes: counts.deletes + delayed, ..counts };
+        let held = Queue::new(undelayed, counts).deletes_held();
         let mut after = None;
         loop {
             let rows = self.store.queued_after(after).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.path.clone());
             for row in rows {
+                let is_delayed = row.is_delayed();
                 let doing = match (&row.parked, row.operation) {
+                    _ if is_delayed && held => PlannedAction::Hold,
+                    _ if is_delayed => PlannedAction::Delay,
                     (None, Operation::Delete) if held => PlannedAction::Hold,
                     (None, Operation::Delete) => PlannedAction::Delete,
                     (_, Operation::Put | Operation::Delete) => PlannedAction::Leave,
                 };
                 let reason = if row.moved { Some("moved".to_owned()) } else { None };
-                let reason = row.parked.or(reason).or(row.error).unwrap_or_default();
+                let parked = row.parked.filter(|_| !is_delayed);
+                let reason = parked.or(reason).or(row.error).unwrap_or_default();
                 let path = row.path;
                 let size = row.version.size;
                 report(PlanEvent::Step(PlanStep { path, doing, size, reason }));

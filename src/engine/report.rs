@@ -1,6 +1,7 @@
 //! What the engine logs: every upload, delete and failure, and each outage and recovery once.
 //! `error` means that data is at risk; what is retried is a `warn`.
 
+pub(super) mod deletes;
 mod limits;
 mod outage;
 mod scans;
@@ -12,7 +13,7 @@ use crate::model::{
     Failure, FailureClass, KeyPrefix, Operation, Outcome, QueueRow, RelPath, Trace, TraceSettings,
     UnixMillis, UploadDisposition,
 };
-use crate::queue::{Attempt, Queue};
+use crate::queue::Attempt;
 use crate::reconcile::{ScanScope, Summary};
 use crate::transfer::FILE_GONE;
 use limits::{LineKind, LineLimits};
@@ -423,31 +424,6 @@ impl EventLog {
         }
         scans::compared(range, summary);
     }
-
-    /// Deletes are held, or are no longer.
-    pub(super) fn held(&mut self, queue: &Queue) {
-        let held = queue.deletes_held();
-        if held == self.held {
-            return;
-        }
-        self.held = held;
-        let counts = queue.counts();
-        if held {
-            tracing::error!(
-                event = "deletes.held",
-                deletes = counts.deletes,
-                mirrored = counts.mirrored,
-                "deletes on hold: the limit is exceeded; restore the files, approve them, or raise the limit"
-            );
-        } else {
-            tracing::info!(
-                event = "deletes.released",
-                deletes = counts.deletes,
-                mirrored = counts.mirrored,
-                "deletes are within the limits again"
-            );
-        }
-    }
 }
 
 /// Whether a file has changed during every read for a while. One that is gone does not change.
@@ -466,17 +442,6 @@ fn is_withheld(failure: &Failure) -> bool {
 pub(super) fn span(trace: Trace, failed: bool) -> tracing::Span {
     let (trace_id, span_id, trace_flags) = trace.fields(failed);
     tracing::error_span!("change", %trace_id, %span_id, trace_flags)
-}
-
-/// A person wants the deletes that are held.
-pub(super) fn approved(queue: &Queue) {
-    let counts = queue.counts();
-    tracing::info!(
-        event = "deletes.approved",
-        deletes = counts.deletes,
-        mirrored = counts.mirrored,
-        "held deletes approved"
-    );
 }
 
 #[cfg(test)]

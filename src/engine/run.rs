@@ -3,6 +3,7 @@
 //! Each effect is a task that ends in an event. The loop ends when the engine is drained or the
 //! deadline has passed; tasks that are still under way are dropped then, which is as safe as a kill.
 
+mod delayed;
 mod overlap;
 mod requests;
 mod rescan;
@@ -315,6 +316,7 @@ impl<S: ObjectStore> EffectRunner<S> {
                     }
                 });
             }
+            Effect::ReadDelayed(until, after) => self.read_delayed(until, after),
             Effect::Abandon(note) => {
                 let transfer = Arc::clone(&self.parts.transfer);
                 self.tasks.spawn(async move {

@@ -7,6 +7,7 @@
 mod attempts;
 mod bounds;
 mod comparisons;
+mod delayed;
 mod disk;
 mod flushing;
 mod history;

@@ -85,7 +85,16 @@ pub struct QueueRow {
     pub sent: Option<Version>,
 }
 
+/// The reason of a queue entry whose delete is delayed until its `next_try`. It neither waits nor is skipped.
+pub const DELETE_DELAYED: &str = "delete-delayed";
+
 impl QueueRow {
+    /// Whether it is a delete that is not due yet.
+    #[must_use]
+    pub fn is_delayed(&self) -> bool {
+        self.parked.as_deref() == Some(DELETE_DELAYED)
+    }
+
     /// A new entry without attempts.
     #[must_use]
     pub fn new(path: RelPath, operation: Operation, version: Version, since: UnixMillis) -> Self {

@@ -1,5 +1,6 @@
 //! What people and programs ask of the queue: when is it done, try now, do the deletes that are held.
 
+use super::delayed::DeleteHold;
 use super::window::{RowState, WindowRow};
 use super::{Change, Queue};
 use crate::model::{Operation, RecentDeletes, RelPath, UnixMillis};
@@ -8,7 +9,9 @@ impl Queue {
     /// Whether there are deletes without approval.
     #[must_use]
     pub fn deletes_wait(&self) -> bool {
-        self.deletes_held() && self.window.entries().any(|entry| self.is_held(entry))
+        let hold = self.hold();
+        let is_held = |entry: &WindowRow| is_held(entry, hold);
+        self.deletes_held() && (self.has_delayed() || self.window.entries().any(is_held))
     }
 
     /// Notes the hint behind the present or next operation of `path`: its mark, whether it reported the
@@ -20,8 +23,8 @@ impl Queue {
     /// The lowest mark of all that will be done without a person. Looks at everything.
     #[must_use]
     pub fn lowest_mark(&self) -> Option<u64> {
-        let held = self.deletes_held();
-        let entries = self.window.entries().filter(|entry| !(held && self.is_held(entry)));
+        let hold = self.hold();
+        let entries = self.window.entries().filter(|entry| !is_held(entry, hold));
         entries.map(|entry| entry.mark.min(entry.again_mark)).min()
     }
 
@@ -31,9 +34,11 @@ impl Queue {
         self.outside() > 0 || self.window.len() >= self.settings.window_max
     }
 
-    /// The deletes that were wanted until now may be done, however many they are.
+    /// The deletes that were wanted until now may be done, however many they are. Delayed ones become due by
+    /// [`Change::DeletesDueBy`].
     pub fn approve_deletes(&mut self, now: UnixMillis) {
         self.approved_until = Some(now);
+        self.forget_delayed();
     }
 
     /// The deletes that were wanted until then may be done.
@@ -65,14 +70,19 @@ impl Queue {
     }
 
     /// Counts a finished delete for a while, if it lost an object and had no approval.
-    pub(super) fn count_delete(&mut self, entry: &WindowRow, now: UnixMillis) -> Option<Change> {
+    pub(super) fn count_delete(&mut self, entry: &WindowRow, now: UnixMillis) {
         let limit = self.settings.delete_limit;
         let row = &entry.pending;
-        if limit.window_ms == 0 || row.moved || !self.is_unapproved(row.since) {
-            return None;
+        if limit.window_ms > 0 && !row.moved && self.is_unapproved(row.since) {
+            self.recent_deletes.note(limit, now);
+            self.recent_changed = true;
         }
-        self.recent_deletes.note(limit, now);
-        Some(Change::RecentDeletes(self.recent_deletes.clone()))
+    }
+
+    /// What counts for the limit, if it has changed since it was last written.
+    pub fn recent_change(&mut self) -> Option<Change> {
+        let changed = std::mem::take(&mut self.recent_changed);
+        changed.then(|| Change::RecentDeletes(self.recent_deletes.clone()))
     }
 
     /// When deletes that are held because of what was deleted lately are looked at again.
@@ -90,15 +100,15 @@ impl Queue {
         self.window.expedite(now, |entry| entry.pending.attempts > 0);
     }
 
-    /// Whether this is one of the deletes that wait for a person, while there are any.
-    pub(super) fn is_held(&self, entry: &WindowRow) -> bool {
-        let row = &entry.pending;
-        let runs = matches!(entry.state, RowState::Running { .. });
-        row.operation == Operation::Delete && !runs && self.is_unapproved(row.since)
-    }
-
     /// Whether what was wanted then has no approval.
     pub(super) fn is_unapproved(&self, since: UnixMillis) -> bool {
         self.approved_until.is_none_or(|until| since > until)
     }
+}
+
+/// Whether this is one of the deletes that wait for a person.
+pub(super) fn is_held(entry: &WindowRow, hold: DeleteHold) -> bool {
+    let row = &entry.pending;
+    let runs = matches!(entry.state, RowState::Running { .. });
+    row.operation == Operation::Delete && !runs && hold.covers(row.since)
 }

@@ -9,7 +9,10 @@ pub(super) fn merged(wanted: QueueRow, before: Option<&QueueRow>, now: UnixMilli
     let mut row = wanted;
     row.next_try = now;
     if let Some(before) = before {
-        row.since = row.since.min(before.since);
+        // The age of a delayed delete says nothing about the put that takes its place.
+        if !(before.is_delayed() && row.operation == Operation::Put) {
+            row.since = row.since.min(before.since);
+        }
         row.sent = before.sent;
         let same = row.operation == before.operation && row.version == before.version;
         if same && before.parked.is_none() {

@@ -3,6 +3,7 @@
 //! short pauses until it is done or the time is over.
 
 use super::Queue;
+use super::asked::is_held;
 use super::window::WindowRow;
 use crate::model::{FailureClass, UnixMillis};
 
@@ -110,13 +111,13 @@ impl Queue {
                 return true;
             }
         }
-        let held = self.deletes_held();
+        let hold = self.hold();
         let is_over = |entry: &WindowRow| {
             let attempts = entry.failed.and_then(|class| patience.attempts(class));
             attempts.is_some_and(|attempts| entry.tries >= attempts)
         };
         !self.wants_refill()
-            && self.window.entries().all(|entry| is_over(entry) || (held && self.is_held(entry)))
+            && self.window.entries().all(|entry| is_over(entry) || is_held(entry, hold))
     }
 }
 

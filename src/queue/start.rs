@@ -10,6 +10,7 @@ impl Queue {
     /// to be on disk before the try begins.
     pub fn start(&mut self, now: UnixMillis, deletes_may_start: bool) -> Vec<Attempt> {
         self.now = now;
+        self.update_hold();
         self.window.promote(now);
         if self.window.has_fresh() {
             self.breaker.hurry();
@@ -77,7 +78,7 @@ impl Queue {
     /// Whether a delete that was wanted then waits for puts, or for an operator.
     fn is_kept_back(&self, rank: Rank, since: UnixMillis) -> bool {
         let fresh = rank == Rank::Fresh && !self.unseen_holding;
-        let held = self.deletes_held() && self.is_unapproved(since);
+        let held = self.hold().covers(since);
         held || self.window.is_held_up(since + DELETE_GRACE_MS, fresh)
     }
 

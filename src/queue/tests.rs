@@ -1,3 +1,4 @@
+mod delayed;
 mod lanes;
 
 use super::*;
@@ -9,7 +10,7 @@ pub(super) fn path(text: &str) -> RelPath {
     RelPath::new(text.as_bytes()).expect("a proper path")
 }
 
-fn settings() -> QueueSettings {
+pub(super) fn settings() -> QueueSettings {
     QueueSettings {
         concurrency: 2,
         prepared: 2,
@@ -17,6 +18,7 @@ fn settings() -> QueueSettings {
         window_max: 8,
         backoff: Backoff { first_ms: 1_000, max_ms: 300_000 },
         delete_limit: DeleteLimit { percent: 50, count: 3, window_ms: 0 },
+        delete_delay_ms: 0,
         patience: None,
     }
 }
@@ -25,7 +27,7 @@ pub(super) fn queue() -> Queue {
     Queue::new(settings(), StateCounts { mirrored: 100, ..StateCounts::default() })
 }
 
-fn wish(name: &str, operation: Operation, since: UnixMillis) -> QueueRow {
+pub(super) fn wish(name: &str, operation: Operation, since: UnixMillis) -> QueueRow {
     let version = match operation {
         Operation::Put => Version { size: 1, mtime_ns: 1 },
         Operation::Delete => Version::default(),

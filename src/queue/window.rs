@@ -122,6 +122,23 @@ impl Window {
         self.entries.values()
     }
 
+    pub(super) fn get(&self, path: &RelPath) -> Option<&WindowRow> {
+        self.entries.get(path)
+    }
+
+    /// Takes all deletes out that are not running, and returns the paths of those that are.
+    pub(super) fn remove_deletes(&mut self) -> Vec<RelPath> {
+        let delete = |entry: &&WindowRow| entry.pending.operation == Operation::Delete;
+        let deletes = self.entries.values().filter(delete);
+        let deletes: Vec<_> = deletes.map(|entry| entry.pending.path.clone()).collect();
+        let (running, others): (Vec<_>, Vec<_>) =
+            deletes.into_iter().partition(|path| self.is_running(path));
+        for path in others {
+            self.remove(&path);
+        }
+        running
+    }
+
     pub(super) fn contains(&self, path: &RelPath) -> bool {
         self.entries.contains_key(path)
     }

@@ -105,7 +105,9 @@ impl CleanDirs {
                 | Change::Found(path, ..)
                 | Change::Replaced(path, _)
                 | Change::Forgotten(path) => self.above(path, &mut keys),
-                Change::Bound(_) | Change::Reviewed => everything = true,
+                Change::Bound(_) | Change::Reviewed | Change::DeletesCancelled(_) => {
+                    everything = true;
+                }
                 _ => {}
             }
         }

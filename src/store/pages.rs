@@ -1,7 +1,10 @@
-//! Blocking reads for the threads that inspect and walk.
+//! Blocking reads for the threads that inspect and walk, and pages of deletes.
 
-use super::{RecordedState, StartBound, StateLookup, Store, StoreError, gone, thread};
-use crate::model::{ObjectRecord, RelPath};
+use super::{
+    DelayedPage, DelayedPosition, RecordedState, StartBound, StateLookup, Store, StoreError, gone,
+    thread,
+};
+use crate::model::{ObjectRecord, QueueRow, RelPath, UnixMillis};
 use tokio::sync::oneshot;
 
 impl Store {
@@ -39,6 +42,44 @@ impl Store {
     /// If the state cannot be read.
     pub fn parked_blocking(&self, after: Option<RelPath>) -> Result<Vec<RelPath>, StoreError> {
         self.ask_blocking(|answer| thread::ReadRequest::Parked { after, answer })?
+    }
+
+    /// The delayed deletes that are due until then, after a position.
+    ///
+    /// # Errors
+    ///
+    /// If the state cannot be read.
+    pub async fn delayed_until(
+        &self,
+        until: UnixMillis,
+        after: Option<DelayedPosition>,
+    ) -> Result<DelayedPage, StoreError> {
+        self.ask(|answer| {
+            thread::StoreRequest::Read(thread::ReadRequest::Delayed { until, after, answer })
+        })
+        .await?
+    }
+
+    /// The deletes in the queue, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the state cannot be read.
+    pub async fn queued_deletes(&self, limit: usize) -> Result<Vec<QueueRow>, StoreError> {
+        self.ask(|answer| thread::StoreRequest::Read(thread::ReadRequest::Deletes(limit, answer)))
+            .await?
+    }
+
+    /// The paths of delayed deletes after `after`, in the order of a walk. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the state cannot be read.
+    pub fn delayed_paths_blocking(
+        &self,
+        after: Option<RelPath>,
+    ) -> Result<Vec<RelPath>, StoreError> {
+        self.ask_blocking(|answer| thread::ReadRequest::DelayedPaths { after, answer })?
     }
 
     fn ask_blocking<T>(

@@ -3,7 +3,7 @@
 
 use super::StateCounts;
 use super::sizes::{add, take};
-use crate::model::{GapReason, Operation, QueueRow, RelPath};
+use crate::model::{DELETE_DELAYED, GapReason, Operation, QueueRow, RelPath};
 use rusqlite::{Connection, OptionalExtension, params};
 
 const INSERT: &str = "INSERT INTO pending (path, name, operation, size, mtime_ns, since_ms, \
@@ -23,7 +23,9 @@ struct QueuedRow {
     delete: bool,
     /// Bytes to upload, unless it is skipped.
     bytes: u64,
-    /// An upload, not skipped, of a file without an object record.
+    /// An upload, not skipped.
+    put: bool,
+    /// There is no object record.
     unrecorded: bool,
 }
 
@@ -38,15 +40,16 @@ impl QueuedRow {
             parked: pending.parked.as_deref().map(String::from),
             delete: pending.operation == Operation::Delete && !pending.moved,
             bytes: if put { pending.version.size } else { 0 },
-            unrecorded: put && unrecorded.query_row([key], |row| row.get(0))?,
+            put,
+            unrecorded: unrecorded.query_row([key], |row| row.get(0))?,
         })
     }
 
     fn at(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Self>> {
         let sql = "SELECT since_ms, next_try_ms, parked, operation = 'delete' AND NOT moved, \
              iif(operation = 'put' AND parked IS NULL, size, 0), \
-             operation = 'put' AND parked IS NULL \
-             AND NOT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1) \
+             operation = 'put' AND parked IS NULL, \
+             NOT EXISTS (SELECT 1 FROM mirrored WHERE path = ?1) \
              FROM pending WHERE path = ?1";
         let row = connection.prepare_cached(sql)?.query_row([key], |row| {
             Ok(Self {
@@ -55,30 +58,53 @@ impl QueuedRow {
                 parked: row.get(2)?,
                 delete: row.get(3)?,
                 bytes: row.get::<_, i64>(4)?.cast_unsigned(),
-                unrecorded: row.get(5)?,
+                put: row.get(5)?,
+                unrecorded: row.get(6)?,
             })
         });
         row.optional()
     }
 
     fn join(&self, counts: &mut StateCounts) {
+        add(&mut counts.unrecorded_deletes, u64::from(self.is_unrecorded_delete()));
+        if self.is_delayed() {
+            add(&mut counts.delayed, 1);
+            add(&mut counts.delayed_moved, u64::from(!self.delete));
+            return;
+        }
         add(&mut counts.pending, 1);
         add(&mut counts.deletes, u64::from(self.delete && self.parked.is_none()));
         add(&mut counts.parked, u64::from(self.parked.is_some()));
         add(&mut counts.skipped, u64::from(self.is_for(GapReason::Skipped)));
         add(&mut counts.over_limit, u64::from(self.is_for(GapReason::OverLimit)));
         add(&mut counts.bytes, self.bytes);
-        add(&mut counts.unrecorded, u64::from(self.unrecorded));
+        add(&mut counts.unrecorded, u64::from(self.put && self.unrecorded));
     }
 
     fn leave(&self, counts: &mut StateCounts) {
+        take(&mut counts.unrecorded_deletes, u64::from(self.is_unrecorded_delete()));
+        if self.is_delayed() {
+            take(&mut counts.delayed, 1);
+            take(&mut counts.delayed_moved, u64::from(!self.delete));
+            return;
+        }
         take(&mut counts.pending, 1);
         take(&mut counts.deletes, u64::from(self.delete && self.parked.is_none()));
         take(&mut counts.parked, u64::from(self.parked.is_some()));
         take(&mut counts.skipped, u64::from(self.is_for(GapReason::Skipped)));
         take(&mut counts.over_limit, u64::from(self.is_for(GapReason::OverLimit)));
         take(&mut counts.bytes, self.bytes);
-        take(&mut counts.unrecorded, u64::from(self.unrecorded));
+        take(&mut counts.unrecorded, u64::from(self.put && self.unrecorded));
+    }
+
+    /// Whether it is a delete that is not due yet.
+    fn is_delayed(&self) -> bool {
+        self.parked.as_deref() == Some(DELETE_DELAYED)
+    }
+
+    /// Whether it is a delete of an object without a record that counts for the limit.
+    fn is_unrecorded_delete(&self) -> bool {
+        self.delete && self.unrecorded && (self.parked.is_none() || self.is_delayed())
     }
 
     /// Whether it is skipped for this reason.

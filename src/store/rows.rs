@@ -3,11 +3,12 @@
 
 use super::sizes::{add, take};
 use super::{
-    Change, QueueStats, RecordedState, StartBound, StateCounts, StateLookup, binding,
+    Change, QueueStats, RecordedState, StartBound, StateCounts, StateLookup, binding, delayed,
     invalidations, operation_from, queue, restoring, share, uploads,
 };
 use crate::model::{
-    Fingerprint, GapReason, ObjectRecord, QueueRow, RecentDeletes, RelPath, RootGeneration, Version,
+    DELETE_DELAYED, Fingerprint, GapReason, ObjectRecord, QueueRow, RecentDeletes, RelPath,
+    RootGeneration, Version,
 };
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -77,6 +78,8 @@ pub(super) fn apply(
             Ok(())
         }
         Change::Settled(path) => queue::remove(connection, path, counts),
+        Change::DeletesDueBy(time) => delayed::set_due_by(connection, *time),
+        Change::DeletesCancelled(except) => delayed::cancel(connection, except, counts),
         Change::UploadNoted(note) => uploads::note(connection, note),
         Change::PartStored(path, part) => uploads::add_part(connection, path, part),
         Change::UploadEnded(path, id) => uploads::end(connection, path, id.as_deref()),
@@ -93,6 +96,7 @@ pub(super) fn apply(
         Change::Reviewed => {
             share::reviewed(connection, counts)?;
             counts.unrecorded = unrecorded(connection)?;
+            counts.unrecorded_deletes = delayed::unrecorded(connection)?;
             Ok(())
         }
         Change::Inherited(path, mirrored) => inherit(connection, path, mirrored, counts),
@@ -177,15 +181,20 @@ pub(super) fn recent_deletes(connection: &Connection) -> rusqlite::Result<Recent
 
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<StateCounts> {
     let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let (delayed, delayed_moved) = delayed::counts(connection)?;
+    let parked = count("SELECT count(*) FROM pending WHERE parked IS NOT NULL")?.cast_unsigned();
     Ok(StateCounts {
+        delayed,
+        delayed_moved,
+        unrecorded_deletes: delayed::unrecorded(connection)?,
         mirrored: count("SELECT count(*) FROM mirrored")?.cast_unsigned(),
-        pending: count("SELECT count(*) FROM pending")?.cast_unsigned(),
+        pending: count("SELECT count(*) FROM pending")?.cast_unsigned().saturating_sub(delayed),
         deletes: count(
             "SELECT count(*) FROM pending \
              WHERE operation = 'delete' AND NOT moved AND parked IS NULL",
         )?
         .cast_unsigned(),
-        parked: count("SELECT count(*) FROM pending WHERE parked IS NOT NULL")?.cast_unsigned(),
+        parked: parked.saturating_sub(delayed),
         skipped: parked_for(connection, GapReason::Skipped)?,
         over_limit: parked_for(connection, GapReason::OverLimit)?,
         unrecorded: unrecorded(connection)?,
@@ -224,14 +233,16 @@ pub(super) fn survey(connection: &Connection) -> rusqlite::Result<QueueStats> {
     let oldest: Option<i64> =
         connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<i64>>(0))?;
     let sql = format!(
-        "SELECT parked, count(*) FROM pending WHERE parked IS NOT NULL GROUP BY parked \
+        "SELECT parked, count(*) FROM pending \
+         WHERE parked IS NOT NULL AND parked != '{DELETE_DELAYED}' GROUP BY parked \
          LIMIT {REASONS_MAX}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let reason =
         |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.cast_unsigned()));
     let parked = statement.query_map([], reason)?.collect::<rusqlite::Result<_>>()?;
-    Ok(QueueStats { oldest: oldest.map(i64::cast_unsigned), parked })
+    let delayed = delayed::due_times(connection)?;
+    Ok(QueueStats { oldest: oldest.map(i64::cast_unsigned), parked, delayed })
 }
 
 pub(super) fn known(
@@ -342,7 +353,8 @@ pub(super) fn parked(
     after: Option<&RelPath>,
 ) -> rusqlite::Result<Vec<RelPath>> {
     let sql = format!(
-        "SELECT path FROM pending WHERE parked IS NOT NULL AND path > ?1 \
+        "SELECT path FROM pending WHERE parked IS NOT NULL AND parked != '{DELETE_DELAYED}' \
+         AND path > ?1 \
          ORDER BY path LIMIT {RANGE_ROWS_MAX}"
     );
     let after = after.map(RelPath::to_sort_key).unwrap_or_default();
@@ -383,7 +395,10 @@ pub(super) fn pending_in(order: QueueOrder) -> String {
         QueueOrder::NextDue => format!("{select} IS NULL ORDER BY next_try_ms LIMIT ?1"),
         // Two indices, merged: without them, all rows would be sorted for the first few.
         QueueOrder::Oldest => {
-            format!("{select} IS NULL UNION ALL {select} IS NOT NULL ORDER BY since_ms LIMIT ?1")
+            format!(
+                "{select} IS NULL UNION ALL {select} IS NOT NULL AND parked != '{DELETE_DELAYED}' \
+                 ORDER BY since_ms LIMIT ?1"
+            )
         }
     }
 }
@@ -393,7 +408,7 @@ pub(super) fn pending_in(order: QueueOrder) -> String {
 pub(super) enum QueueOrder {
     /// Next due first, without skipped entries.
     NextDue,
-    /// Oldest first.
+    /// Oldest first, without delayed deletes.
     Oldest,
 }
 

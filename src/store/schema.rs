@@ -128,12 +128,13 @@ CREATE TABLE invalidation_months (
 ) STRICT;
 ";
 
-/// Indices for the age of the queue, its oldest rows, and the reasons of skipped entries. Created
-/// at every start, because a state without them is as good.
+/// Indices for the age of the queue, its oldest rows, delayed deletes, and the reasons of skipped entries.
+/// Created at every start, because a state without them is as good.
 pub(super) const INDICES: &str = "
 CREATE INDEX IF NOT EXISTS pending_since ON pending (since_ms) WHERE parked IS NULL;
 CREATE INDEX IF NOT EXISTS pending_parked ON pending (parked) WHERE parked IS NOT NULL;
 CREATE INDEX IF NOT EXISTS parked_since ON pending (since_ms) WHERE parked IS NOT NULL;
+CREATE INDEX IF NOT EXISTS pending_delayed ON pending (next_try_ms) WHERE parked = 'delete-delayed';
 ";
 
 /// The indices of the first version, for rebuilt tables.

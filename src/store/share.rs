@@ -7,7 +7,7 @@
 use super::StateCounts;
 use super::rows::path_from;
 use super::sizes::take;
-use crate::model::{RelPath, Shard};
+use crate::model::{DELETE_DELAYED, RelPath, Shard};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Number of rows that are checked together.
@@ -43,8 +43,11 @@ pub(super) fn retain_shard(
     note(&transaction, "share", &share.to_string())?;
     if remapped.is_some() || (share.is_part() && from.is_some()) {
         transaction.execute("DELETE FROM listed", [])?;
-        // The first scan finds missing files again.
-        transaction.execute("DELETE FROM pending WHERE operation = 'delete'", [])?;
+        // The first scan finds missing files again. Those whose deletes are delayed keep their time: whether
+        // there is something to delete is decided when they are due.
+        let sql = "DELETE FROM pending WHERE operation = 'delete' \
+             AND (parked IS NOT ?1 OR sent_size IS NOT NULL)";
+        transaction.execute(sql, [DELETE_DELAYED])?;
         note(&transaction, "listed", "false")?;
         note(&transaction, "takeover_pending", "true")?;
     }

@@ -13,11 +13,11 @@
 
 use super::schema::RecordFile;
 use super::{
-    Change, CleanDirs, CommitReceipt, InvalidationBacklog, QueueStats, RecordedState, StartBound,
-    StateBinding, StateCounts, StateLookup, StoreError, StoredInvalidations, binding,
-    invalidations, repair, rows, schema,
+    Change, CleanDirs, CommitReceipt, DelayedPage, DelayedPosition, InvalidationBacklog,
+    QueueStats, RecordedState, StartBound, StateBinding, StateCounts, StateLookup, StoreError,
+    StoredInvalidations, binding, delayed, invalidations, repair, rows, schema,
 };
-use crate::model::{ObjectRecord, QueueRow, RelPath};
+use crate::model::{ObjectRecord, QueueRow, RelPath, UnixMillis};
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -54,6 +54,16 @@ pub(super) enum ReadRequest {
         after: Option<RelPath>,
         answer: StoreReply<Vec<RelPath>>,
     },
+    Delayed {
+        until: UnixMillis,
+        after: Option<DelayedPosition>,
+        answer: StoreReply<DelayedPage>,
+    },
+    DelayedPaths {
+        after: Option<RelPath>,
+        answer: StoreReply<Vec<RelPath>>,
+    },
+    Deletes(usize, StoreReply<Vec<QueueRow>>),
     QueuedAfter(Option<RelPath>, StoreReply<Vec<QueueRow>>),
     Due(usize, StoreReply<(Vec<QueueRow>, StateCounts)>),
     Queued(usize, StoreReply<(Vec<QueueRow>, StateCounts)>),
@@ -68,7 +78,11 @@ impl ReadRequest {
             Self::Bound(answer) => drop(answer.send(Err(error))),
             Self::Known(_, answer) => drop(answer.send(Err(error))),
             Self::Range { answer, .. } => drop(answer.send(Err(error))),
-            Self::Parked { answer, .. } => drop(answer.send(Err(error))),
+            Self::Parked { answer, .. } | Self::DelayedPaths { answer, .. } => {
+                drop(answer.send(Err(error)));
+            }
+            Self::Delayed { answer, .. } => drop(answer.send(Err(error))),
+            Self::Deletes(_, answer) => drop(answer.send(Err(error))),
             Self::QueuedAfter(_, answer) => drop(answer.send(Err(error))),
             Self::Due(_, answer) | Self::Queued(_, answer) => drop(answer.send(Err(error))),
             Self::Invalidations(answer) => drop(answer.send(Err(error))),
@@ -251,6 +265,17 @@ impl StateWriter {
             ReadRequest::Parked { after, answer } => {
                 reply(answer, self.ask(|connection| rows::parked(connection, after.as_ref())));
             }
+            ReadRequest::Delayed { until, after, answer } => {
+                let due =
+                    |connection: &Connection| delayed::until(connection, until, after.as_ref());
+                reply(answer, self.ask(due));
+            }
+            ReadRequest::DelayedPaths { after, answer } => {
+                reply(answer, self.ask(|connection| delayed::paths(connection, after.as_ref())));
+            }
+            ReadRequest::Deletes(limit, answer) => {
+                reply(answer, self.ask(|connection| delayed::all(connection, limit)));
+            }
             ReadRequest::QueuedAfter(after, answer) => {
                 let queued =
                     |connection: &Connection| rows::queued_after(connection, after.as_ref());
@@ -272,7 +297,11 @@ impl StateWriter {
         order: rows::QueueOrder,
         limit: usize,
     ) -> rusqlite::Result<(Vec<QueueRow>, StateCounts)> {
-        let rows = self.ask(|connection| rows::pending(connection, order, limit))?;
+        let mut rows = self.ask(|connection| rows::pending(connection, order, limit))?;
+        if matches!(order, rows::QueueOrder::Oldest) && rows.len() < limit {
+            let room = limit - rows.len();
+            rows.extend(self.ask(|connection| delayed::first(connection, room))?);
+        }
         Ok((rows, self.counts))
     }
 

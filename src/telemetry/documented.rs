@@ -113,6 +113,7 @@ fn full_levels() -> GaugeValues {
         parked: Some(vec![("permission denied".to_owned(), 2), ("name".to_owned(), 1)]),
         gaps: Some(crate::model::CoverageGaps::default()),
         deletes_held: Some(1),
+        deletes_delayed: Some(1),
         other_writer: Some(true),
         mirrored_files: Some(1),
         concurrency: Some(1),

@@ -20,6 +20,8 @@ pub struct GaugeValues {
     pub gaps: Option<CoverageGaps>,
     /// Deletes that wait for approval.
     pub deletes_held: Option<u64>,
+    /// Deletes that are not due.
+    pub deletes_delayed: Option<u64>,
     /// Whether nothing is deleted because another daemon uses the prefix, or may do so.
     pub other_writer: Option<bool>,
     /// Files that are in S3.
@@ -101,11 +103,12 @@ fn observe_polling(meter: &Meter, levels: &GaugeSource) {
 /// Registers `levels` with the meter.
 pub(super) fn observe(meter: &Meter, levels: impl Fn() -> GaugeValues + Send + Sync + 'static) {
     let levels: GaugeSource = Arc::new(levels);
-    let plain: [(&Metric, GaugeReader); 20] = [
+    let plain: [(&Metric, GaugeReader); 21] = [
         (&metric_defs::PENDING_FILES, |levels| levels.pending_files),
         (&metric_defs::PENDING_BYTES, |levels| levels.pending_bytes),
         (&metric_defs::OLDEST_PENDING, |levels| levels.oldest_pending),
         (&metric_defs::DELETES_HELD, |levels| levels.deletes_held),
+        (&metric_defs::DELETES_DELAYED, |levels| levels.deletes_delayed),
         (&metric_defs::OTHER_WRITER, |levels| levels.other_writer.map(u64::from)),
         (&metric_defs::MIRRORED_FILES, |levels| levels.mirrored_files),
         (&metric_defs::CONCURRENCY_LIMIT, |levels| levels.concurrency),

@@ -133,6 +133,8 @@ table! {
         "What is known not to be in S3 as it is on disk, by reason: paths, directories, files or changes.";
     DELETES_HELD: "deletes_held", InstrumentKind::Gauge, "{file}", [],
         "Deletes that wait for a person because they are more than the limits allow.";
+    DELETES_DELAYED: "deletes_delayed", InstrumentKind::Gauge, "{file}", [],
+        "Deletes that are not due yet.";
     OTHER_WRITER: "other_writer", InstrumentKind::Gauge, "1", [],
         "1 while nothing is deleted because another daemon works below the same prefix, or may do so; else 0.";
     MIRRORED_FILES: "mirrored_files", InstrumentKind::Gauge, "{file}", [],

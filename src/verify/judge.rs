@@ -86,6 +86,8 @@ pub(super) struct PathFacts {
     pub(super) keeps: bool,
     /// Whether it is queued.
     pub(super) waiting: bool,
+    /// Whether its delete is delayed.
+    pub(super) delayed: bool,
 }
 
 /// The verdict about a path.
@@ -202,6 +204,9 @@ impl PathFacts {
             }
             (Some(_), Some(_)) if !self.same_directory => {
                 PathVerdict::Found(FindingKind::Kept, "it was mirrored from another directory")
+            }
+            (Some(_), Some(_)) if self.delayed => {
+                PathVerdict::Found(FindingKind::Kept, "its delete is delayed")
             }
             (Some(_), Some(_)) => PathVerdict::Found(FindingKind::Extra, "its file is gone"),
             (Some(_), None) => match asked {

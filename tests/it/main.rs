@@ -11,6 +11,7 @@ mod concurrency;
 mod conditions;
 mod credentials;
 mod customer_key;
+mod delayed_deletes;
 mod deletes;
 mod doctor;
 mod drain;

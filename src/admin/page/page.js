@@ -155,6 +155,7 @@ function facts(status) {
     ["parked", [many(status.parked.files, "file"),
       ...status.parked.reasons.map(({ files, reason }) => element("span", `${files}: ${reason}`, "why"))]],
     ["deletes held", [`${status.deletes.held}`]],
+    ...delayed(status.deletes),
     ["watching", [`by ${watch.mode}, ${watch.complete ? "complete" : "not complete"}: ` +
       [many(watch.watched_directories, "directory", "directories"),
         ...gaps.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`),
@@ -173,6 +174,14 @@ function facts(status) {
   }));
 }
 
+// Deletes that are not due, and how to keep their objects.
+function delayed({ delayed: count, first_due_seconds: first, last_due_seconds: last }) {
+  if (!count) return [];
+  const due = first === last ? seconds(first) : `${seconds(first)} to ${seconds(last)}`;
+  return [["deletes delayed", [`${many(count, "delete")} due in ${due}; keep the objects by `,
+    element("code", `file-sync-service deletes cancel --expect ${count}`)]]];
+}
+
 function cloudfront(told) {
   if (!told) return [];
   const { month, failing, last_error: error } = told;
@@ -181,6 +190,11 @@ function cloudfront(told) {
   if (month.exhausted) parts.push(element("span", "cloudfront_monthly_path_limit is reached", "why"));
   if (failing) parts.push(element("span", `refused: ${error.code}`, "why"));
   return [["CloudFront", parts]];
+}
+
+// Why a change waits.
+function reason({ due_seconds: due, parked, error }) {
+  return due == null ? parked ?? error : `delayed, due in ${seconds(due)}`;
 }
 
 // What was sent in the last minutes, as the daemon keeps it.
@@ -223,12 +237,12 @@ function show(status) {
   facts(status);
   chart(status);
   const queue = status.queue ?? [];
-  const waiting = status.pending.files + status.parked.files;
+  const waiting = status.pending.files + status.parked.files + status.deletes.delayed;
   at("queue-section").hidden = queue.length === 0;
   const some = waiting > queue.length ? [`the first ${queue.length} of ${waiting.toLocaleString("en")}`] : [];
   const held = status.deletes.approval_needed ? ["deletes are held until they are approved"] : [];
   at("queue-note").textContent = [...some, ...held].join("; ");
-  rows("queue", queue.map((row) => [row.operation, row.path, row.parked ?? row.error, row.bytes, row.age_seconds]),
+  rows("queue", queue.map((row) => [row.operation, row.path, reason(row), row.bytes, row.age_seconds]),
     ([operation, path, why, size, age]) => [
       cell("", operation),
       file(path, why, "failed"),

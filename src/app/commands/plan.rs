@@ -72,6 +72,7 @@ struct PlannedTotals {
     upload: PlanSum,
     copy: PlanSum,
     delete: PlanSum,
+    delayed: PlanSum,
     held: PlanSum,
     left: PlanSum,
 }
@@ -88,6 +89,7 @@ impl PlannedTotals {
             PlannedAction::Upload => ("upload", &mut self.upload),
             PlannedAction::Copy(_) => ("copy", &mut self.copy),
             PlannedAction::Delete => ("delete", &mut self.delete),
+            PlannedAction::Delay => ("delayed", &mut self.delayed),
             PlannedAction::Hold => ("held", &mut self.held),
             PlannedAction::Leave => ("left", &mut self.left),
         };
@@ -107,6 +109,7 @@ impl PlannedTotals {
             ("upload", &self.upload),
             ("copy", &self.copy),
             ("delete", &self.delete),
+            ("delayed", &self.delayed),
             ("held", &self.held),
             ("left", &self.left),
         ];
@@ -120,6 +123,7 @@ impl PlannedTotals {
         let done: Vec<_> = done.map(|(word, sum)| format!("{} to {word}", sum.files)).collect();
         let done = if done.is_empty() { "nothing to do".to_owned() } else { done.join(", ") };
         let done = done.replace("to held", "deletes held").replace("to left", "left");
+        let done = done.replace("to delayed", "deletes delayed");
         let size = size_in_words(self.upload.bytes);
         let mut summary = format!("{done}; {size} to send, of {} files", totals.files);
         if totals.unreadable > 0 {

@@ -8,6 +8,16 @@ pub(in crate::config) const DELETE_POLICY: Key = key(
     DefaultValue::Value("propagate"),
     "whether a file's deletion deletes its object",
 );
+/// An upper bound far above practical delays.
+const DELAY_MAX: u64 = 30 * DAY;
+
+pub(in crate::config) const DELETE_DELAY: Key = key(
+    "delete_delay_seconds",
+    whole("seconds", 0, DELAY_MAX),
+    DefaultValue::Value("0"),
+    "how long an object stays after its file; if the file comes back, it is not deleted. See \
+     [SEMANTICS.md](SEMANTICS.md#delayed-deletes)",
+);
 pub(in crate::config) const DELETE_LIMIT_PERCENT: Key = key(
     "delete_limit_percent",
     whole("percent", 0, 100),

@@ -57,6 +57,7 @@ fn the_defaults_are_those_of_the_contract() {
             idle: Duration::from_secs(60),
         },
         delete_policy: DeletePolicy::Propagate,
+        delete_delay: Duration::ZERO,
         delete_limit_percent: 50,
         delete_limit_count: 1000,
         delete_limit_window: Duration::from_secs(600),

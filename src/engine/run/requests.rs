@@ -2,10 +2,10 @@
 
 use super::EffectRunner;
 use crate::detect::Detector;
-use crate::engine::control::{self, ControlRequest, PARKED_MAX, RetryResult};
+use crate::engine::control::{self, ControlReply, ControlRequest, PARKED_MAX, RetryResult};
 use crate::engine::snapshot::ActiveMode;
 use crate::engine::{Engine, EngineCommand, Event};
-use crate::model::{Hint, WriteState};
+use crate::model::{Hint, QueueRow, WriteState};
 use crate::transfer::ObjectStore;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,11 +41,7 @@ impl<S: ObjectStore> EffectRunner<S> {
                 return None;
             }
             ControlRequest::Queued(limit, answer) => {
-                let store = self.parts.store.clone();
-                self.tasks.spawn(async move {
-                    control::queued(&store, limit, answer).await;
-                    None
-                });
+                self.list_queue(limit, answer);
                 return None;
             }
             ControlRequest::Rescan(answer) => {
@@ -53,12 +49,14 @@ impl<S: ObjectStore> EffectRunner<S> {
                 EngineCommand::Rescan
             }
             ControlRequest::ApproveDeletes { expect, answer } => {
-                let held = engine.deletes_waiting();
-                control::reply(answer, Ok(held));
-                if expect.is_some_and(|expected| expected != held) {
-                    return None;
-                }
-                EngineCommand::ApproveDeletes
+                are_expected(engine, expect, answer).then_some(EngineCommand::ApproveDeletes)?
+            }
+            ControlRequest::CancelDeletes { expect, answer } => {
+                are_expected(engine, expect, answer).then_some(EngineCommand::CancelDeletes)?
+            }
+            ControlRequest::QueuedDeletes(limit, answer) => {
+                self.list_deletes(limit, answer);
+                return None;
             }
             ControlRequest::EndSoon(answer) => {
                 self.parts.transfer.begin_ending();
@@ -95,6 +93,22 @@ impl<S: ObjectStore> EffectRunner<S> {
         Some(Event::Asked(ask))
     }
 
+    fn list_queue(&mut self, limit: usize, answer: ControlReply<Vec<QueueRow>>) {
+        let store = self.parts.store.clone();
+        self.tasks.spawn(async move {
+            control::queued(&store, limit, answer).await;
+            None
+        });
+    }
+
+    fn list_deletes(&mut self, limit: usize, answer: ControlReply<Vec<QueueRow>>) {
+        let store = self.parts.store.clone();
+        self.tasks.spawn(async move {
+            control::queued_deletes(&store, limit, answer).await;
+            None
+        });
+    }
+
     /// Has those looked at that wait for a change, as far as there is room.
     fn look_at_parked(&mut self) {
         let store = self.parts.store.clone();
@@ -111,4 +125,11 @@ impl<S: ObjectStore> EffectRunner<S> {
             Some(Event::Hinted(hints))
         });
     }
+}
+
+/// Answers how many deletes are held or delayed. Returns whether there are as many as expected.
+fn are_expected(engine: &Engine, expect: Option<u64>, answer: ControlReply<u64>) -> bool {
+    let deletes = engine.deletes_to_approve();
+    control::reply(answer, Ok(deletes));
+    expect.is_none_or(|expected| expected == deletes)
 }

@@ -37,6 +37,7 @@ enum Task {
     Look(Vec<ReadyPath>),
     Compare(ScanScope),
     Write(Vec<Change>, Vec<Attempt>),
+    ReadDelayed(UnixMillis),
     Refill(usize),
     /// A try that has read the file, or is about to delete.
     Try(Box<Attempt>, Option<File>),
@@ -58,6 +59,8 @@ pub(super) struct World {
     pub(super) engine: Engine,
     started: Duration,
     pub(super) clock: Duration,
+    /// How long objects stay after their files.
+    delete_delay: Duration,
     pub(super) changes: u64,
     pub(super) puts: u64,
     written: u64,
@@ -81,6 +84,15 @@ pub(super) fn at(ms: u64) -> EngineTime {
 }
 
 pub(in crate::engine) fn engine(at: Duration, counts: StateCounts, honest: bool) -> Engine {
+    engine_with_delay(at, counts, honest, Duration::ZERO)
+}
+
+pub(in crate::engine) fn engine_with_delay(
+    at: Duration,
+    counts: StateCounts,
+    honest: bool,
+    delete_delay: Duration,
+) -> Engine {
     let rescan_interval = Duration::from_secs(if honest { u64::from(u32::MAX) } else { 600 });
     let settings = EngineSettings {
         prefix: crate::model::KeyPrefix::default(),
@@ -102,6 +114,7 @@ pub(in crate::engine) fn engine(at: Duration, counts: StateCounts, honest: bool)
             window_max: 3,
             backoff: Backoff { first_ms: 1_000, max_ms: 300_000 },
             delete_limit: crate::model::DeleteLimit { percent: 100, count: 1_000, window_ms: 0 },
+            delete_delay_ms: millis(delete_delay),
             patience: None,
         },
         largest: crate::engine::Largest::default(),
@@ -120,7 +133,11 @@ pub(in crate::engine) fn engine(at: Duration, counts: StateCounts, honest: bool)
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        let honest = seed.is_multiple_of(2);
+        let delete_delay = Duration::from_secs(if seed.is_multiple_of(5) { 40 } else { 0 });
+        let counts = StateCounts::default();
         let mut world = Self {
+            delete_delay,
             rng: Rng::with_seed(seed),
             disk: BTreeMap::new(),
             mirrored: BTreeMap::new(),
@@ -130,7 +147,7 @@ impl World {
             tasks: Vec::new(),
             events: Vec::new(),
             compared: Vec::new(),
-            engine: engine(Duration::ZERO, StateCounts::default(), seed.is_multiple_of(2)),
+            engine: engine_with_delay(Duration::ZERO, counts, honest, delete_delay),
             started: Duration::ZERO,
             clock: Duration::from_secs(1_000),
             changes: 0,
@@ -138,7 +155,7 @@ impl World {
             written: 0,
             faults: true,
             checksums: !seed.is_multiple_of(3),
-            honest: seed.is_multiple_of(2),
+            honest,
             unread: BTreeSet::new(),
             flushing: flushing::Flushing::default(),
         };
@@ -151,11 +168,15 @@ impl World {
         let count = |wanted: &dyn Fn(&QueueRow) -> bool| {
             self.pending.values().filter(|row| wanted(row)).count() as u64
         };
+        let delayed = count(&QueueRow::is_delayed);
         StateCounts {
             mirrored: self.mirrored.len() as u64,
-            pending: self.pending.len() as u64,
-            deletes: count(&|row| row.operation == Operation::Delete),
-            parked: count(&|row| row.parked.is_some()),
+            pending: self.pending.len() as u64 - delayed,
+            delayed,
+            delayed_moved: 0,
+            unrecorded_deletes: 0,
+            deletes: count(&|row| row.operation == Operation::Delete && !row.is_delayed()),
+            parked: count(&|row| row.parked.is_some() && !row.is_delayed()),
             skipped: 0,
             over_limit: 0,
             unrecorded: 0,
@@ -177,7 +198,7 @@ impl World {
         self.unread.clear();
         self.written = 0;
         self.started = self.clock;
-        self.engine = engine(self.clock, self.counts(), self.honest);
+        self.engine = engine_with_delay(self.clock, self.counts(), self.honest, self.delete_delay);
     }
 
     pub(super) fn apply(&mut self, event: Event) {
@@ -189,6 +210,7 @@ impl World {
                 Effect::Compare(range) => Task::Compare(range),
                 Effect::Write(changes, leases) => Task::Write(changes, leases),
                 Effect::Refill(limit) => Task::Refill(limit),
+                Effect::ReadDelayed(until, _) => Task::ReadDelayed(until),
                 Effect::Abandon(note) => panic!("nothing was uploaded in parts: {note:?}"),
                 Effect::SourceLost(reason) => panic!("nothing took the source away: {reason}"),
             });
@@ -232,6 +254,7 @@ impl World {
                 rows.truncate(limit);
                 self.events.push(Event::Refilled(rows));
             }
+            Task::ReadDelayed(until) => self.read_delayed(until),
             Task::Try(lease, read) => {
                 let attempted = self.try_it(&lease, read);
                 self.events.push(Event::Ended(vec![(*lease, attempted)]));
@@ -251,6 +274,12 @@ impl World {
                 self.mirrored.remove(&path);
             }
             Change::Settled(path) => drop(self.pending.remove(&path)),
+            Change::DeletesDueBy(time) => {
+                for row in self.pending.values_mut().filter(|row| row.is_delayed()) {
+                    row.next_try = row.next_try.min(time);
+                }
+            }
+            Change::RecentDeletes(_) => {}
             Change::Stale(ChangedObject { path, staleness, .. }) => {
                 if staleness == Staleness::Certain || self.mirrored.contains_key(&path) {
                     self.stale.remove(&path);
@@ -299,6 +328,7 @@ impl World {
         };
         let same = |path: &RelPath| match (self.disk.get(path), self.mirrored.get(path)) {
             (Some(file), Some(row)) => file.fingerprint.same_content(&row.fingerprint) && !row.racy,
+            (None, Some(_)) => self.pending.get(path).is_some_and(QueueRow::is_delayed),
             (file, row) => file.is_none() && row.is_none(),
         };
         self.unread.retain(|path| !here(path));
@@ -306,12 +336,26 @@ impl World {
         let mut differing: Vec<_> = all.filter(|path| here(path) && !same(path)).cloned().collect();
         if range.start.is_root() && range.depth == Depth::Whole {
             let parked = self.pending.values().filter(|row| row.parked.is_some());
+            let parked = parked.filter(|row| !row.is_delayed());
             differing.extend(parked.map(|row| row.path.clone()));
         }
         // As many at once as there is certainly room for.
         let batches = differing.chunks(2).map(|batch| Event::Differing(batch.to_vec()));
         self.compared.extend(batches.collect::<Vec<_>>());
         self.compared.push(Event::Compared(range, Ok(Summary::default())));
+    }
+
+    /// Whether the delete of this path is delayed.
+    pub(super) fn is_delayed(&self, path: &RelPath) -> bool {
+        self.pending.get(path).is_some_and(QueueRow::is_delayed)
+    }
+
+    fn read_delayed(&mut self, until: UnixMillis) {
+        let delayed = self.pending.values().filter(|row| row.is_delayed());
+        let (rows, later): (Vec<_>, Vec<_>) =
+            delayed.cloned().partition(|row| row.next_try <= until);
+        let next = later.iter().map(|row| row.next_try).min();
+        self.events.push(Event::DeletesDue(DueDeletes { rows, next, ..DueDeletes::default() }));
     }
 
     /// The first half of a try: the file is read.

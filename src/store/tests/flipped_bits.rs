@@ -83,7 +83,7 @@ async fn everything_works(store: &Store) -> usize {
 #[tokio::test]
 async fn whatever_bit_is_flipped_the_state_is_read_or_moved_aside() {
     let [aside, whole, less] = flip_each(7).await;
-    assert!(whole > 100 && less > aside, "most damage costs a row at most");
+    assert!(whole > 300, "most damage costs a row at most: {aside} aside, {less} with fewer rows");
 }
 
 /// One of these is in the name of a column, in the text of the schema; another makes a size negative.

@@ -11,7 +11,10 @@ const KNOWN: [(&str, &[&str]); 6] = [
     ("src/admin", &["listener", "server"]),
     ("src/queue", &["lane", "window"]),
     // The tables of the state, and what they have in common.
-    ("src/store", &["binding", "invalidations", "repair", "rows", "schema", "share", "uploads"]),
+    (
+        "src/store",
+        &["binding", "delayed", "invalidations", "repair", "rows", "schema", "share", "uploads"],
+    ),
     ("src/telemetry", &["json", "record", "text"]),
     ("src/transfer/s3", &["answer", "error"]),
 ];

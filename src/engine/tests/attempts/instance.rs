@@ -57,6 +57,7 @@ pub(super) fn empty_queue() -> Queue {
         window_max: 100,
         backoff: Backoff { first_ms: 1_000, max_ms: 300_000 },
         delete_limit: DeleteLimit { percent: 100, count: 1_000, window_ms: 0 },
+        delete_delay_ms: 0,
         patience: None,
     };
     Queue::new(settings, StateCounts::default())
