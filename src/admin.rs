@@ -24,6 +24,7 @@ mod health;
 mod listener;
 mod page;
 mod peer;
+mod pulse;
 mod refusal_log;
 mod routes;
 mod server;
@@ -42,6 +43,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 pub use listener::{AdminServer, BindError, BoundListeners, ListenAddresses, bind};
+pub use pulse::pulse;
 pub use service_manager::notify_service_manager;
 pub use status::SCHEMA;
 pub use status_file::keep_status_file;

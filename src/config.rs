@@ -21,6 +21,7 @@ mod checks;
 mod environment;
 mod file;
 mod files;
+mod heartbeat;
 mod inline;
 mod keys;
 mod layer;
@@ -34,6 +35,7 @@ mod profile;
 mod reachable;
 mod reader;
 mod requests;
+mod settling;
 mod shown;
 mod standard;
 mod yaml;
@@ -44,9 +46,11 @@ mod documented;
 mod tests;
 
 pub use changes::{Changes, changes};
+pub use heartbeat::HeartbeatConfig;
 pub use polling::PollSettings;
 pub use problem::{Problem, Problems};
 pub use reachable::{Reachable, reachable};
+pub use settling::SettlingTimes;
 pub use shown::{EffectiveSetting, ValueOrigin};
 pub use standard::AwsEnvironment;
 
@@ -135,12 +139,8 @@ pub struct Config {
     pub follow_links: bool,
     /// Which files are sent, and when.
     pub file_limits: FileLimits,
-    /// The quiet time of a closed file.
-    pub debounce: Duration,
-    /// The quiet time of a file that is still open for writing.
-    pub open_file_quiet: Duration,
-    /// The longest wait for a file that is never quiet.
-    pub debounce_max: Duration,
+    /// When a file is ready.
+    pub settling: SettlingTimes,
     /// The URL of another S3-compatible store, without credentials.
     pub endpoint_url: Option<String>,
     /// `AWS_CA_BUNDLE`: authorities to trust instead of those of the system. Absolute.
@@ -187,6 +187,8 @@ pub struct Config {
     pub admin_socket: Option<PathBuf>,
     /// The file with the token for control requests over TCP. Absolute.
     pub admin_token_file: Option<PathBuf>,
+    /// The monitor that is informed.
+    pub heartbeat: Option<HeartbeatConfig>,
     /// Whether `state_dir` exists at the next start.
     pub state_survives: StateSurvives,
     /// Maximum time that an instance waits for the one that holds `state_dir`.

@@ -37,6 +37,8 @@ mod error_causes;
 pub mod escape;
 pub mod exclusivity;
 pub mod filter;
+pub mod heartbeat;
+pub mod https;
 pub mod invalidate;
 pub mod look;
 pub mod model;

@@ -142,7 +142,7 @@ pub(super) fn transfer_settings(
         writer: Arc::default(),
         reapply_rules,
         refresh_metadata: config.refresh_metadata,
-        rest: config.open_file_quiet,
+        rest: config.settling.open_file_quiet,
     }
 }
 
@@ -191,9 +191,9 @@ pub(super) fn engine_settings(
         endpoint: endpoint(config),
         policy: Policy { propagate_deletes, epoch },
         settle: settle::DebounceSettings {
-            done: config.debounce,
-            writing: config.open_file_quiet,
-            longest: config.debounce_max,
+            done: config.settling.debounce,
+            writing: config.settling.open_file_quiet,
+            longest: config.settling.debounce_max,
             paths_max: SETTLE_PATHS_MAX,
             trees_max: SETTLE_TREES_MAX,
         },

@@ -4,11 +4,13 @@ use super::reload::ConfigUpdate;
 use super::{AppError, Observability, RunMode};
 use crate::admin::{self, AdminServer, InvalidationSource, ListenAddresses, ResponseSources};
 use crate::clock::unix_millis;
-use crate::config::{self, Config, LoadedConfig};
+use crate::config::{self, Config, HeartbeatConfig, LoadedConfig};
 use crate::endpoints_file;
 use crate::engine::control::{self, Control, ControlRequests};
 use crate::engine::snapshot::Snapshot;
 use crate::exclusivity::DeleteGuard;
+use crate::heartbeat;
+use crate::https::HttpsClient;
 use crate::safe_file::{FilePublisher, FileReaders, OwnFile};
 use crate::shutdown::Shutdown;
 use std::ffi::OsStr;
@@ -73,6 +75,25 @@ fn is_notified(mode: RunMode, sources: &config::ConfigSources) -> bool {
     mode == RunMode::Daemon && sources.environment.contains_key(OsStr::new("NOTIFY_SOCKET"))
 }
 
+/// Informs a monitor, until the engine has ended.
+fn start_heartbeat(config: HeartbeatConfig, sources: ResponseSources) {
+    let client = match HttpsClient::new() {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::warn!(
+                event = "heartbeat.failed",
+                error.message = %error,
+                "no heartbeat is sent: the system has no certificates to trust"
+            );
+            return;
+        }
+    };
+    let HeartbeatConfig { url, interval } = config;
+    let changes = sources.snapshot.clone();
+    let pulse = move || admin::pulse(&sources);
+    tokio::spawn(heartbeat::keep(client, url, interval, pulse, changes));
+}
+
 /// The tasks that run beside the work.
 pub(super) struct EndpointTasks {
     serving: AdminServer,
@@ -97,7 +118,11 @@ impl EndpointTasks {
         };
         let bound = admin::bind(&addresses)?;
         let notified = is_notified(mode, &observability.sources).then(|| shutdown.clone());
+        let heartbeat = loaded.config.heartbeat.clone().filter(|_| mode == RunMode::Daemon);
         let (endpoints, handles, sources) = Self::join(loaded, mode, bound, observability);
+        if let Some(heartbeat) = heartbeat {
+            start_heartbeat(heartbeat, sources.clone());
+        }
         if let Some(shutdown) = notified {
             let watchdog = sd_notify::watchdog_enabled();
             let stopping = async move { shutdown.requested().await };

@@ -10,6 +10,7 @@ mod aws_endpoint;
 mod bandwidth;
 mod deletions;
 mod endpoints;
+mod heartbeat;
 mod nearest;
 mod polling;
 mod process;
@@ -22,6 +23,7 @@ pub(super) use deletions::{
     DELETE_DELAY, DELETE_LIMIT_COUNT, DELETE_LIMIT_PERCENT, DELETE_LIMIT_WINDOW, DELETE_POLICY,
 };
 pub(super) use endpoints::*;
+pub(super) use heartbeat::*;
 pub(super) use nearest::{nearest, nearest_of};
 pub(super) use polling::*;
 pub(super) use process::{
@@ -431,6 +433,7 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     ),
     ("Endpoints", endpoints::SECTION),
+    ("Heartbeat", heartbeat::SECTION),
     (
         "The process",
         &[

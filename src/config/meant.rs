@@ -1,9 +1,11 @@
 //! Converts the text of settings into types and units, and checks several keys together.
 
 use super::aws_endpoint::Surroundings;
+use super::heartbeat::heartbeat;
 use super::keys::{self, Key};
 use super::problem::{self, Problem};
 use super::reader::{SettingReader, default_text};
+use super::settling::settling;
 use super::shown::{self, ValueOrigin};
 use super::{
     AwsEndpoint, CloudFrontConfig, Config, DeletePolicy, FileLimits, LogFormat, ShutdownOnOutage,
@@ -83,9 +85,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         ignore_defaults: reader.boolean(&keys::IGNORE_DEFAULTS),
         follow_links: reader.choice(&keys::FOLLOW_SYMLINKS, FOLLOW_SYMLINKS).unwrap_or(false),
         file_limits: file_limits(reader),
-        debounce: Duration::from_millis(reader.whole(&keys::DEBOUNCE)),
-        open_file_quiet: Duration::from_secs(reader.whole(&keys::OPEN_FILE_QUIET)),
-        debounce_max: Duration::from_secs(reader.whole(&keys::DEBOUNCE_MAX)),
+        settling: settling(reader),
         endpoint_url: location.endpoint_url,
         ca_bundle: ca_bundle(reader),
         aws_environment: standard::aws_environment(reader),
@@ -108,6 +108,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         listen_address: address(reader, &keys::LISTEN_ADDRESS, checks::address),
         admin_address: address(reader, &keys::ADMIN_ADDRESS, checks::loopback),
         admin_token_file: reader.path(&keys::ADMIN_TOKEN_FILE, &reader.sources.working_directory),
+        heartbeat: heartbeat(reader),
         state_survives: state_survives(reader),
         lock_timeout: Duration::from_secs(reader.whole(&keys::LOCK_TIMEOUT)),
         status_file_names: reader.boolean(&keys::STATUS_FILE_NAMES),

@@ -22,6 +22,7 @@ mod files;
 mod gates;
 mod ghosts;
 mod harness;
+mod heartbeat;
 mod hostile;
 mod identity;
 mod idle;

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each module may name of the others. A new module gets a line here, and thereby a place.
-const MAY_NAME: [(&str, &[&str]); 38] = [
+const MAY_NAME: [(&str, &[&str]); 40] = [
     // The vocabulary, and the pure stages.
     ("escape", &[]),
     ("model", &["escape"]),
@@ -98,6 +98,9 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
             "exclusivity",
         ],
     ),
+    // Other services that are informed.
+    ("https", &[]),
+    ("heartbeat", &["https"]),
     // Tries everything once.
     ("doctor", &["model", "root", "transfer", "exclusivity"]),
     // The way back.
@@ -128,6 +131,7 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
             "endpoints_file",
             "engine",
             "escape",
+            "heartbeat",
             "model",
             "safe_file",
             "unix_socket",
@@ -153,6 +157,8 @@ const MAY_NAME: [(&str, &[&str]); 38] = [
             "engine",
             "escape",
             "filter",
+            "heartbeat",
+            "https",
             "invalidate",
             "model",
             "plan",
