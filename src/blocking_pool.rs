@@ -28,7 +28,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads with one name and an exact maximum.
 #[derive(Debug)]
-pub struct Threads {
+pub struct BlockingPool {
     pool: Arc<Pool>,
 }
 
@@ -67,7 +67,7 @@ impl WorkError {
     }
 }
 
-impl Threads {
+impl BlockingPool {
     /// Creates at most `count` threads named `name`; all but the first are created when there is
     /// work.
     ///
@@ -113,7 +113,7 @@ impl Threads {
     }
 }
 
-impl Drop for Threads {
+impl Drop for BlockingPool {
     fn drop(&mut self) {
         // A thread that waits for a disk does not delay the end.
         let mut state = self.pool.lock();
@@ -185,6 +185,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,9 +193,9 @@ mod tests {
     use std::sync::{Barrier, mpsc};
 
     #[tokio::test]
-    async fn so_many_work_at_once_and_no_more() {
+    async fn as_many_jobs_run_at_once_as_there_are_threads() {
         const COUNT: usize = 3;
-        let threads = Threads::new("some", COUNT).expect("threads");
+        let threads = BlockingPool::new("some", COUNT).expect("threads");
         let together = Arc::new(Barrier::new(COUNT));
         let now = Arc::new(AtomicUsize::new(0));
         let work = || {
@@ -214,8 +215,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_stuck_does_not_hold_up_the_end() {
-        let threads = Threads::new("some", 1).expect("threads");
+    async fn a_job_that_hangs_does_not_delay_the_drop() {
+        let threads = BlockingPool::new("some", 1).expect("threads");
         let (end, ends) = mpsc::sync_channel::<()>(0);
         let mut working = Box::pin(threads.run(move || ends.recv().ok()));
         assert!(futures_util::poll!(&mut working).is_pending());
@@ -225,10 +226,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_error_and_costs_no_thread() {
-        let threads = Threads::new("some", 1).expect("threads");
-        let panicked = threads.run(|| -> () { panic!("so it is") }).await;
-        assert!(matches!(panicked, Err(WorkError::Panicked(why)) if why == "so it is"));
+    async fn a_panic_is_an_error_and_ends_no_thread() {
+        let threads = BlockingPool::new("some", 1).expect("threads");
+        let panicked = threads.run(|| -> () { panic!("for the test") }).await;
+        assert!(matches!(panicked, Err(WorkError::Panicked(why)) if why == "for the test"));
         assert!(threads.run(|| ()).await.is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The termination message: why the program has failed and what it left, where Kubernetes looks for it.
+//! The termination message: the reason of a failure and what is left, in the file that Kubernetes reads.
 
 use crate::cli::Exit;
 use crate::escape::escaped_json;
@@ -9,55 +9,55 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-/// What Kubernetes keeps of it.
+/// Kubernetes keeps this much of the message.
 const BYTES_MAX: usize = 4096;
-/// What of that the reason may take: escaped, a character is six bytes at most.
+/// Maximum length of the reason. An escaped character has at most six bytes.
 const REASON_CHARS_MAX: usize = 600;
-/// The same for the cause, which has a short reason beside it.
+/// Maximum length of the cause, whose reason is always short.
 const CAUSE_CHARS_MAX: usize = 400;
 
-/// Files that are named.
+/// Maximum number of files in the message.
 pub const NAMES_MAX: usize = 20;
-/// A longer name loses its beginning.
+/// Maximum length of a file name. The beginning of a longer one is removed.
 const NAME_CHARS_MAX: usize = 200;
 
-/// The end of the program does not wait longer for the file to be written.
+/// Maximum time that the end of the program waits for the write.
 const WRITE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is not in S3.
+/// What is not in S3 at the end of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Remaining {
-    /// Changes.
+    /// Number of pending changes.
     pub pending: u64,
-    /// Bytes of the files among them.
+    /// Bytes of the pending files.
     pub bytes: u64,
-    /// How long the oldest waits.
+    /// Age of the oldest pending change.
     pub oldest_age_seconds: Option<u64>,
-    /// How much is known not to be in S3 as it is, changes included that nothing holds in the queue.
+    /// Number of paths that are not in S3 as they are, including those without a queue entry.
     pub missing: u64,
-    /// Whether there may be more that nothing has looked for.
+    /// Whether the directory was not compared, so that there may be more.
     pub uncompared: bool,
     /// Deletes that are not due. They are lost with the state, and their objects stay.
     pub delayed: u64,
-    /// Invalidations that CloudFront did not accept yet.
+    /// Number of paths whose invalidation CloudFront has not accepted.
     pub invalidations: u64,
-    /// Why, as a sentence without file names, as far as there is one reason.
+    /// The cause as a sentence without file names, if it is known.
     pub cause: Option<String>,
-    /// Some of the files among that.
+    /// Some of the paths that are not in S3.
     pub files: Vec<RelPath>,
-    /// Whether the next start knows of it.
+    /// Whether the state survives, so that the next start continues.
     pub state_survives: bool,
 }
 
 impl Remaining {
-    /// Whether everything is in S3 that can be.
+    /// Whether everything is in S3, except skipped files.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         let forgotten = !self.state_survives && self.delayed > 0;
         self.pending == 0 && self.missing == 0 && !self.uncompared && !forgotten
     }
 
-    /// What becomes of it, in a sentence.
+    /// What happens to the rest, as a sentence.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         if self.missing == 0 && !self.uncompared && self.delayed > 0 && !self.state_survives {
@@ -92,20 +92,20 @@ impl Remaining {
             "oldest_age_seconds": self.oldest_age_seconds,
             "missing": self.missing,
             "delayed_deletes": self.delayed,
-            "cause": self.cause.as_deref().map(|cause| shortened_text(cause, CAUSE_CHARS_MAX)),
+            "cause": self.cause.as_deref().map(|cause| without_end(cause, CAUSE_CHARS_MAX)),
             "state_survives": self.state_survives,
             "files": [],
         })
     }
 }
 
-/// The beginning of a text that is too long.
-fn shortened_text(text: &str, chars_max: usize) -> String {
+/// Removes the end of a text that is too long.
+fn without_end(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).collect()
 }
 
-/// The end of a name that is too long.
-fn shortened(path: &RelPath) -> String {
+/// Removes the beginning of a name that is too long.
+fn without_beginning(path: &RelPath) -> String {
     let name = path.to_string();
     match name.chars().count().checked_sub(NAME_CHARS_MAX) {
         Some(more) if more > 0 => {
@@ -118,9 +118,9 @@ fn shortened(path: &RelPath) -> String {
     }
 }
 
-/// The message as one line, with as many names as there is room for.
+/// Formats the message as one line, with as many names as fit.
 fn line(exit: Exit, reason: &str, left: Option<&Remaining>) -> String {
-    let reason = shortened_text(reason, REASON_CHARS_MAX);
+    let reason = without_end(reason, REASON_CHARS_MAX);
     let mut message = left.map_or_else(|| json!({ "pending": null }), Remaining::to_json);
     message["exit_code"] = (exit as u8).into();
     message["reason"] = reason.into();
@@ -128,7 +128,7 @@ fn line(exit: Exit, reason: &str, left: Option<&Remaining>) -> String {
     let mut line = written(&message);
     for file in left.iter().flat_map(|left| &left.files) {
         if let Some(files) = message["files"].as_array_mut() {
-            files.push(shortened(file).into());
+            files.push(without_beginning(file).into());
         }
         let longer = written(&message);
         if longer.len() > BYTES_MAX {
@@ -139,8 +139,8 @@ fn line(exit: Exit, reason: &str, left: Option<&Remaining>) -> String {
     line
 }
 
-/// Writes the reason as one JSON line, if the file is there: it is never made. That it could not be
-/// written is no reason to fail in yet another way.
+/// Writes the message into the file, if that exists: Kubernetes creates it. An error is ignored,
+/// because the program ends for another reason.
 pub fn write(path: &Path, exit: Exit, reason: &str, left: Option<&Remaining>) {
     let line = line(exit, reason, left);
     let path = path.to_owned();

@@ -103,7 +103,7 @@ fn role(arn: &str, profile: &Profile) -> Role {
 
 /// Runs the program, and reads its output.
 async fn run(command: &str, patience: Duration) -> Result<Credentials, String> {
-    let words = words(command).ok_or("credential_process has a quote without its other half")?;
+    let words = split_words(command).ok_or("credential_process has an unclosed quote")?;
     let [program, arguments @ ..] = &words[..] else {
         return Err("credential_process is empty".to_owned());
     };
@@ -142,6 +142,7 @@ impl Drop for Group {
     }
 }
 
+/// Reads the output until its end, and waits for the program.
 fn output(child: &mut Child) -> Result<Vec<u8>, String> {
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
@@ -189,7 +190,7 @@ fn parse(output: &[u8]) -> Result<Credentials, String> {
 
 /// Splits the command into words like a shell, with two kinds of quotes and the backslash; nothing
 /// is expanded.
-fn words(command: &str) -> Option<Vec<String>> {
+fn split_words(command: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -235,9 +236,12 @@ mod tests {
             ("$HOME/x | y", &["$HOME/x", "|", "y"]),
             ("", &[]),
         ] {
-            assert_eq!(words(command).expect(command), expected, "{command}");
+            assert_eq!(split_words(command).expect(command), expected, "{command}");
         }
-        assert_eq!((words("a 'b"), words("a \"b"), words("a\\")), (None, None, None));
+        assert_eq!(
+            (split_words("a 'b"), split_words("a \"b"), split_words("a\\")),
+            (None, None, None)
+        );
     }
 
     #[tokio::test]
@@ -271,7 +275,7 @@ mod tests {
             ("/nowhere/program --a", "cannot be run: No such file"),
             ("false", "exit status: 1"),
             ("", "is empty"),
-            ("a 'b", "a quote without its other half"),
+            ("a 'b", "an unclosed quote"),
             ("cat /dev/zero", "prints too much"),
         ] {
             let reported = run(command, PATIENCE).await.expect_err(command);

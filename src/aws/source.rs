@@ -35,7 +35,8 @@ pub(super) struct DefaultChain {
     http: SharedHttpClient,
     region: Option<Region>,
     profile_files: Vec<PathBuf>,
-    /// The SDK reads them whole, so that they have to have an end each time.
+    /// Files that the SDK reads as a whole. Each is checked before every load, because one without an
+    /// end would use all memory.
     credential_files: Vec<LibraryFile>,
     loaded: Mutex<LoadedCredentials>,
 }
@@ -50,6 +51,7 @@ struct LoadedCredentials {
 /// Identifies one version of a file without reading it.
 type FileVersion = (u64, u64, u64, i64, i64, i64);
 
+/// The present version of a file, or `None` if it cannot be found.
 fn version(path: &Path) -> Option<FileVersion> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec(), file.ctime()))
@@ -147,7 +149,7 @@ fn missing_feature(message: &str) -> Option<&str> {
     Some(features.split(['.', ' ', ',']).next().unwrap_or_default())
 }
 
-/// The message that names the alternative.
+/// The error message, which names an alternative.
 fn unsupported(feature: &str) -> String {
     let keys = match feature {
         "credentials-login" => "login_session",

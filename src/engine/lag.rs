@@ -1,31 +1,31 @@
-//! How long the latest changes took from the moment they were seen until they were in S3, by lane.
+//! The synchronization lag of the latest changes, by lane: the time from the event to the object in S3.
 
 use crate::model::UnixMillis;
 use crate::queue::Lane;
 use std::collections::VecDeque;
 
-/// Changes of a lane that are remembered.
+/// Maximum number of lags that are kept for a lane.
 const CHANGES_MAX: usize = 512;
 
-/// The latest of each lane.
+/// The latest lags of each lane, in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lags([VecDeque<UnixMillis>; Lane::ALL.len()]);
 
-/// What they were, milliseconds.
+/// The distribution of the latest lags of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagSummary {
-    /// Changes that are counted here.
+    /// Number of lags in this summary.
     pub changes: usize,
-    /// Half of them took no longer.
+    /// The 50th percentile, in milliseconds.
     pub median_ms: UnixMillis,
-    /// 95 of a hundred took no longer.
+    /// The 95th percentile, in milliseconds.
     pub p95_ms: UnixMillis,
-    /// None took longer.
+    /// The longest lag, in milliseconds.
     pub worst_ms: UnixMillis,
 }
 
 impl Lags {
-    /// A change of this lane is in S3.
+    /// Adds the lag of a change that is in S3 now.
     pub(super) fn add(&mut self, lane: Lane, lag: UnixMillis) {
         let lags = &mut self.0[lane.index()];
         if lags.len() >= CHANGES_MAX {
@@ -34,7 +34,7 @@ impl Lags {
         lags.push_back(lag);
     }
 
-    /// The latest changes of this lane; `None` before the first.
+    /// Summarizes the latest lags of a lane. Returns `None` before the first.
     #[must_use]
     pub fn summary(&self, lane: Lane) -> Option<LagSummary> {
         let mut lags: Vec<_> = self.0[lane.index()].iter().copied().collect();

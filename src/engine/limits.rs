@@ -1,6 +1,6 @@
 //! The bounds of what the engine has under way, and its own waits.
 
-use crate::blocking_pool::Threads;
+use crate::blocking_pool::BlockingPool;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,6 @@ pub(super) const CLOSING_AFTER: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// If the system refuses what they need.
-pub fn looking() -> io::Result<Arc<Threads>> {
-    Threads::new("look", LOOKS_MAX).map(Arc::new)
+pub fn looking() -> io::Result<Arc<BlockingPool>> {
+    BlockingPool::new("look", LOOKS_MAX).map(Arc::new)
 }

@@ -10,7 +10,7 @@ use super::run::tries::perform_tries;
 use super::settings::BELOW_MIN_AGE;
 use super::wanted::PlannedChange;
 use super::{EngineSettings, Event, LookFailure};
-use crate::blocking_pool::Threads;
+use crate::blocking_pool::BlockingPool;
 use crate::filter::Filter;
 use crate::look::Inspection;
 use crate::model::{
@@ -50,7 +50,7 @@ pub struct PlanInputs<S> {
     /// The way to a bucket that is only asked.
     pub transfer: Arc<Transfer<S>>,
     /// Who looks at paths: [`looking`](super::looking).
-    pub looking: Arc<Threads>,
+    pub looking: Arc<BlockingPool>,
     /// What a single run would go by.
     pub settings: EngineSettings,
 }

@@ -19,7 +19,7 @@ use super::snapshot::Snapshot;
 use super::{
     Effect, Engine, EngineCommand, EngineObserver, EngineTime, Event, LookFailure, StopRequest,
 };
-use crate::blocking_pool::Threads;
+use crate::blocking_pool::BlockingPool;
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
 use crate::look::{Inspection, look};
@@ -68,7 +68,7 @@ pub struct LoopInputs<S> {
     /// Rules that objects which are there have to follow as well.
     pub reapply: Option<Arc<Rules>>,
     /// Who looks at paths: [`looking`](super::looking).
-    pub looking: Arc<Threads>,
+    pub looking: Arc<BlockingPool>,
     /// Watches the directory, and gives hints; none where it is polled or compared once.
     pub watching: Option<(Arc<Detector>, Hints)>,
     /// Time between two scans of the whole tree: while every change gives an event, and while not.
@@ -447,7 +447,7 @@ async fn written(
 }
 
 pub(super) async fn perform_look(
-    threads: Arc<Threads>,
+    threads: Arc<BlockingPool>,
     root: Arc<Root>,
     store: Store,
     paths: Vec<ReadyPath>,

@@ -9,7 +9,7 @@
 
 mod parts;
 
-use crate::blocking_pool::{Threads, WorkError};
+use crate::blocking_pool::{BlockingPool, WorkError};
 use crate::model::RelPath;
 use crate::model::{Failure, FailureClass};
 use crate::root::Staging;
@@ -84,7 +84,7 @@ pub(super) enum Abort {
 pub(super) struct Downloader {
     pub(super) fetcher: Arc<Fetcher>,
     staging: Arc<Staging>,
-    threads: Threads,
+    threads: BlockingPool,
     /// The names of whole files of an earlier run, by the part that names their object.
     whole: HashMap<String, String>,
     failures: AtomicU32,
@@ -99,7 +99,7 @@ impl Downloader {
             whole: whole.collect(),
             fetcher,
             staging,
-            threads: Threads::new("write files", WRITERS)?,
+            threads: BlockingPool::new("write files", WRITERS)?,
             failures: AtomicU32::new(0),
             fetched: AtomicU64::new(0),
         })

@@ -4,14 +4,15 @@ use super::rows::path_from;
 use crate::model::{RelPath, StoredPart, UploadPlan, UploadRecord, Version};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+/// The columns that [`note_from`] reads.
 pub(super) const UPLOAD: &str = "path, upload_id, begun_ms, size, mtime_ns, part_size, head";
 
+/// Records an upload. An earlier unfinished one of the path is removed with this one.
 pub(super) fn note(connection: &Connection, note: &UploadRecord) -> rusqlite::Result<()> {
     let path = note.path.to_sort_key();
     if note.upload_id.is_none() {
         remove_parts(connection, &path)?;
     }
-    // An earlier unfinished one is removed with this one.
     let sql = "INSERT INTO uploads (path, upload_id, begun_ms, size, mtime_ns, part_size, head) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
          ON CONFLICT (path) DO UPDATE SET upload_id = excluded.upload_id, \
@@ -29,6 +30,7 @@ pub(super) fn note(connection: &Connection, note: &UploadRecord) -> rusqlite::Re
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
+/// Records a part that the store has accepted.
 pub(super) fn add_part(
     connection: &Connection,
     path: &RelPath,
@@ -41,7 +43,7 @@ pub(super) fn add_part(
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// Another upload of the path stays.
+/// Removes the upload with this id and its parts. Another upload of the path stays.
 pub(super) fn end(
     connection: &Connection,
     path: &RelPath,
@@ -59,7 +61,7 @@ fn remove_parts(connection: &Connection, path: &[u8]) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM parts WHERE path = ?1")?.execute([path]).map(drop)
 }
 
-/// The recorded upload of a path, with its parts.
+/// Reads the upload of a path, with its parts.
 pub(super) fn read_path(
     connection: &Connection,
     path: &[u8],
@@ -74,12 +76,13 @@ pub(super) fn read_path(
     Ok(Some(note))
 }
 
+/// Reads a part from three columns, beginning with `first`.
 pub(super) fn part_from(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredPart> {
     let crc64nvme = row.get::<_, Option<i64>>(first + 2)?.map(i64::cast_unsigned);
     Ok(StoredPart { number: row.get(first)?, etag: row.get(first + 1)?, crc64nvme })
 }
 
-/// The uploads that no queue entry will resume.
+/// Reads the uploads that no queue entry will resume.
 pub(super) fn left_over(connection: &Connection) -> rusqlite::Result<Vec<UploadRecord>> {
     let sql = format!(
         "SELECT {UPLOAD} FROM uploads WHERE upload_id IS NULL OR path NOT IN \
@@ -88,7 +91,7 @@ pub(super) fn left_over(connection: &Connection) -> rusqlite::Result<Vec<UploadR
     connection.prepare(&sql)?.query_map([], note_from)?.collect()
 }
 
-/// The upload without its parts.
+/// Reads an upload without its parts.
 pub(super) fn note_from(row: &Row<'_>) -> rusqlite::Result<UploadRecord> {
     let unsigned = |index: usize| row.get::<_, i64>(index).map(i64::cast_unsigned);
     let version = Version { size: unsigned(3)?, mtime_ns: row.get(4)? };

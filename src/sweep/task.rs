@@ -4,7 +4,7 @@
 use super::memory::DirectoryMemory;
 use super::pace;
 use super::remembered::DIRECTORIES_MAX;
-use crate::blocking_pool::Threads;
+use crate::blocking_pool::BlockingPool;
 use crate::model::{Depth, Hint, RelPath};
 use crate::root::{InspectError, Root, Stat};
 use futures_util::future::join_all;
@@ -48,7 +48,7 @@ pub struct Sweeper {
 struct SweepTask {
     root: Arc<Root>,
     memory: DirectoryMemory,
-    threads: Threads,
+    threads: BlockingPool,
     interval: Duration,
     /// Elapsed time counts from here.
     started: Instant,
@@ -78,7 +78,7 @@ impl Sweeper {
         let task = SweepTask {
             root,
             memory: memory.clone(),
-            threads: Threads::new("sweep", THREADS)?,
+            threads: BlockingPool::new("sweep", THREADS)?,
             interval,
             started,
             hints: sender,

@@ -62,9 +62,9 @@ fn every_metric_is_in_the_text_for_prometheus_under_its_name_and_no_other_is() {
     metrics.observe(full_levels);
     metrics.upload_duration.record(0.5, &[]);
     metrics.sync_lag.record(0.5, &[]);
-    metrics.reconcile_duration.record(0.5, &[]);
+    metrics.scan_duration.record(0.5, &[]);
     metrics.last_success.record(1.0, &[]);
-    metrics.reconcile_drift.record(1, &[]);
+    metrics.scan_drift.record(1, &[]);
     let text = exposition.render();
     let exported: BTreeSet<_> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
@@ -93,8 +93,8 @@ fn a_gauge_with_a_label_reports_every_value_of_the_label() {
     MetricInstruments::new(&provider).observe(full_levels);
     let text = exposition.render();
     for line in [
-        "file_sync_parked_files{reason=\"permission\"} 2",
-        "file_sync_parked_files{reason=\"source\"} 0",
+        "file_sync_skipped_files{reason=\"permission\"} 2",
+        "file_sync_skipped_files{reason=\"source\"} 0",
         "file_sync_outage{class=\"refused\"} 1",
         "file_sync_outage{class=\"unavailable\"} 0",
         "file_sync_watch_mode{mode=\"events\"} 1",

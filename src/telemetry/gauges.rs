@@ -141,9 +141,9 @@ pub(super) fn observe(meter: &Meter, levels: impl Fn() -> GaugeValues + Send + S
 
 /// Registers the gauges with a label.
 fn observe_labelled(meter: &Meter, levels: &GaugeSource) {
-    gauge(meter, &metric_defs::PARKED_FILES, levels, |levels, observer| {
+    gauge(meter, &metric_defs::SKIPPED_FILES, levels, |levels, observer| {
         let Some(parked) = &levels.parked else { return };
-        each(&metric_defs::PARKED_FILES, observer, |value| {
+        each(&metric_defs::SKIPPED_FILES, observer, |value| {
             parked.iter().filter(|(why, _)| reason(why) == value).map(|(_, files)| files).sum()
         });
     });

@@ -46,8 +46,7 @@ const LAG: &[f64] =
 const UPLOAD: &[f64] =
     &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
 /// From one directory to a tree of many millions of files.
-const RECONCILE: &[f64] =
-    &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0];
+const SCAN: &[f64] = &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0];
 
 /// The operations. An upload becomes a copy when the copy has succeeded.
 const OPERATION: Label = Label { name: "operation", values: &["upload", "copy", "delete"] };
@@ -122,83 +121,83 @@ macro_rules! table {
 
 table! {
     PENDING_FILES: "pending_files", InstrumentKind::Gauge, "{file}", [],
-        "Files that wait to be uploaded, copied or deleted, the parked ones included.";
+        "Pending changes: files to upload, copy or delete, including skipped files.";
     PENDING_BYTES: "pending_bytes", InstrumentKind::Gauge, "By", [],
-        "Bytes of the files that wait to be uploaded.";
+        "Bytes of the files that are pending for upload.";
     OLDEST_PENDING: "oldest_pending_age_seconds", InstrumentKind::Gauge, "s", [],
-        "How long the longest waiting change waits that is not parked; 0 if none waits.";
-    PARKED_FILES: "parked_files", InstrumentKind::Gauge, "{file}", [REASON],
-        "Files that wait with which nothing is done until they change or the next rescan.";
+        "Age of the oldest pending change, excluding skipped files; 0 if there is none.";
+    SKIPPED_FILES: "skipped_files", InstrumentKind::Gauge, "{file}", [REASON],
+        "Files that are skipped until they change or the next scan, by reason.";
     COVERAGE_GAPS: "coverage_gaps", InstrumentKind::Gauge, "1", [GAP],
-        "What is known not to be in S3 as it is on disk, by reason: paths, directories, files or changes.";
+        "Paths, directories, files or changes that are known not to be in S3 as they are on disk, by reason.";
     DELETES_HELD: "deletes_held", InstrumentKind::Gauge, "{file}", [],
-        "Deletes that wait for a person because they are more than the limits allow.";
+        "Deletes on hold, because they exceed the limits, until they are approved.";
     DELETES_DELAYED: "deletes_delayed", InstrumentKind::Gauge, "{file}", [],
         "Deletes that are not due yet.";
     OTHER_WRITER: "other_writer", InstrumentKind::Gauge, "1", [],
-        "1 while nothing is deleted because another daemon works below the same prefix, or may do so; else 0.";
+        "1 while nothing is deleted because another daemon uses the same prefix, or may use it; else 0.";
     MIRRORED_FILES: "mirrored_files", InstrumentKind::Gauge, "{file}", [],
-        "Files recorded as being in S3.";
+        "Files with an object record: they are in S3.";
     OPERATIONS: "operations_total", InstrumentKind::Counter, "{operation}", [OPERATION, OPERATION_RESULT],
-        "Tries to bring a change into S3, by how they ended.";
+        "Sync attempts by operation and result.";
     UPLOAD_BYTES: "upload_bytes_total", InstrumentKind::Counter, "By", [],
-        "Bytes of files that were sent and confirmed.";
+        "Bytes of completed uploads.";
     UPLOAD_DURATION: "upload_duration_seconds", InstrumentKind::Histogram(UPLOAD), "s", [],
-        "Time of an upload that worked, from the first read of the file to the confirmation.";
+        "Duration of completed uploads, from the first read of the file to the response.";
     SYNC_LAG: "lag_seconds", InstrumentKind::Histogram(LAG), "s", [LANE],
-        "Time from the moment a change was seen until it was in S3, by lane.";
+        "Time from the detection of a change until it is in S3, by lane.";
     LAST_SUCCESS: "last_success_timestamp_seconds", InstrumentKind::Gauge, "s", [],
-        "When a change was last brought into S3, in seconds since 1970; missing before the first.";
+        "Time of the last change that reached S3, in seconds since 1970; absent before the first.";
     S3_REQUESTS: "s3_requests_total", InstrumentKind::Counter, "{request}", [REQUEST, REQUEST_RESULT],
-        "Requests to S3, by how they ended.";
+        "Requests to S3 by operation and result.";
     CONCURRENCY_LIMIT: "concurrency_limit", InstrumentKind::Gauge, "{request}", [],
-        "Requests that may be under way at once: it follows the store, up to max_concurrent_transfers.";
+        "Concurrency limit: it adapts to the store, up to max_concurrent_transfers.";
     CREDENTIALS_EXPIRY: "credentials_expiry_timestamp_seconds", InstrumentKind::Gauge, "s", [],
-        "When the credentials for AWS end, in seconds since 1970; missing while there are none, or no end.";
+        "Expiry of the AWS credentials, in seconds since 1970; absent without credentials or expiry.";
     CREDENTIALS_RENEWED: "credentials_renewed_timestamp_seconds", InstrumentKind::Gauge, "s", [],
-        "When the credentials for AWS were last renewed, in seconds since 1970; missing before the first time.";
+        "Time of the last renewal of the AWS credentials, in seconds since 1970; absent before the first.";
     CREDENTIALS_RENEWALS: "credentials_renewals_total", InstrumentKind::Counter, "{renewal}", [RENEWAL_RESULT],
-        "Tries to renew the credentials for AWS, by how they ended.";
+        "Renewals of the AWS credentials by result.";
     CONFIG_RELOADS: "config_reloads_total", InstrumentKind::Counter, "{reload}", [RELOAD_RESULT],
-        "Changes of the configuration file while running: taken up, refused because they need a restart, invalid.";
+        "Changes of the configuration file: applied, refused because they need a restart, or invalid.";
     CONFIG_CURRENT: "config_current", InstrumentKind::Gauge, "1", [],
-        "1 while the daemon works by what the configuration file says, 0 while that was refused or is invalid.";
+        "1 while the daemon uses the present configuration file, 0 while a change of it is refused or invalid.";
     OUTAGE_STATE: "outage", InstrumentKind::Gauge, "1", [OUTAGE],
         "1 during an S3 outage of this class, else 0.";
     SOURCE_AVAILABLE: "source_available", InstrumentKind::Gauge, "1", [],
-        "1 while the watched directory is there and can be used, else 0.";
+        "1 while the watched directory is available, else 0.";
     WATCH_MODE: "watch_mode", InstrumentKind::Gauge, "1", [MODE],
-        "1 for the way in which changes are seen, 0 for the other.";
+        "1 for the active watch mode, 0 for the other.";
     WATCHED_DIRECTORIES: "watched_directories", InstrumentKind::Gauge, "{directory}", [],
-        "Directories that are watched by events.";
+        "Directories with a watch.";
     UNWATCHED_DIRECTORIES: "unwatched_directories", InstrumentKind::Gauge, "{directory}", [],
-        "Directories that have no watch or cannot be read; their changes are found by comparing.";
+        "Directories without a watch, or that cannot be read; scans find their changes.";
     WATCH_LIMIT: "watch_limit", InstrumentKind::Gauge, "{directory}", [],
-        "Watches that the kernel allows this user, fs.inotify.max_user_watches.";
+        "The kernel's limit of watches per user: fs.inotify.max_user_watches.";
     WATCH_OVERFLOWS: "watch_overflows_total", InstrumentKind::Counter, "{overflow}", [],
-        "Overflows of the kernel's queue of events; each is followed by a comparison.";
+        "Overflows of the kernel's event queue; a scan follows each.";
     POLL_OPERATIONS: "poll_operations_total", InstrumentKind::Counter, "{operation}", [POLL_KIND],
         "Operations of sweeps and scans on the file system, by kind; network file systems may bill each.";
-    RECONCILE_DURATION: "reconcile_duration_seconds", InstrumentKind::Histogram(RECONCILE), "s", [],
-        "Time of a comparison of the whole directory with the record.";
-    RECONCILE_DRIFT: "reconcile_drift_files", InstrumentKind::Gauge, "{file}", [DRIFT],
-        "Files that the last comparison of the whole directory found to differ from the record.";
+    SCAN_DURATION: "scan_duration_seconds", InstrumentKind::Histogram(SCAN), "s", [],
+        "Duration of full scans.";
+    SCAN_DRIFT: "scan_drift_files", InstrumentKind::Gauge, "{file}", [DRIFT],
+        "Differences that the last full scan found, by kind.";
     SHARD_INDEX: "shard_index", InstrumentKind::Gauge, "1", [],
-        "Which shard of the directory this is, counted from 0.";
+        "Index of this shard, from 0.";
     SHARD_COUNT: "shard_count", InstrumentKind::Gauge, "1", [],
-        "Number of shards in the configuration of this one.";
+        "Number of shards in the configuration of this shard.";
     INVALIDATION_WAITING: "invalidation_waiting_paths", InstrumentKind::Gauge, "{path}", [],
-        "Changed paths that CloudFront has not accepted yet; missing without CloudFront.";
+        "Changed paths whose invalidation CloudFront has not accepted; absent without CloudFront.";
     INVALIDATION_PATHS: "invalidation_paths_total", InstrumentKind::Counter, "{path}", [INVALIDATION_RESULT],
-        "Paths of requests to CloudFront, by what became of them; each accepted one is paid.";
+        "Paths of CloudFront invalidations by result; AWS bills accepted paths.";
     STATE_BYTES: "state_bytes", InstrumentKind::Gauge, "By", [],
-        "Bytes of the record and the queue on disk.";
+        "Size of the state on disk.";
     STATE_AVAILABLE: "state_volume_available_bytes", InstrumentKind::Gauge, "By", [],
-        "Bytes that are left on the volume of state_dir.";
+        "Available bytes of the volume of state_dir.";
     STATE_CAPACITY: "state_volume_capacity_bytes", InstrumentKind::Gauge, "By", [],
-        "Bytes that the volume of state_dir has in all.";
+        "Capacity of the volume of state_dir, in bytes.";
     BUILD_INFO: "build_info", InstrumentKind::Gauge, "1", [Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] }],
-        "Always 1; says which version runs.";
+        "Always 1; the label has the running version.";
 }
 
 /// Labels with values of the table.

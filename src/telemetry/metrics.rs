@@ -28,8 +28,8 @@ pub(super) struct MetricInstruments {
     pub(super) sync_lag: Histogram<f64>,
     pub(super) last_success: Gauge<f64>,
     pub(super) s3_requests: Counter<u64>,
-    pub(super) reconcile_duration: Histogram<f64>,
-    pub(super) reconcile_drift: Gauge<u64>,
+    pub(super) scan_duration: Histogram<f64>,
+    pub(super) scan_drift: Gauge<u64>,
     meter: Meter,
 }
 
@@ -107,8 +107,8 @@ impl MetricInstruments {
                 .with_description(metric_defs::LAST_SUCCESS.help)
                 .build(),
             s3_requests: counter(&meter, &metric_defs::S3_REQUESTS),
-            reconcile_duration: histogram(&meter, &metric_defs::RECONCILE_DURATION),
-            reconcile_drift: gauge(&meter, &metric_defs::RECONCILE_DRIFT),
+            scan_duration: histogram(&meter, &metric_defs::SCAN_DURATION),
+            scan_drift: gauge(&meter, &metric_defs::SCAN_DRIFT),
             meter,
         };
         let version = KeyValue::new("version", env!("CARGO_PKG_VERSION"));

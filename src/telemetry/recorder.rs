@@ -138,14 +138,14 @@ impl EngineObserver for Recorder {
         let whole = range.start.is_root() && range.depth == Depth::Whole;
         let Some(found) = found.filter(|_| whole) else { return };
         let metrics = &self.0.metrics;
-        metrics.reconcile_duration.record(seconds(took), &[]);
+        metrics.scan_duration.record(seconds(took), &[]);
         for (kind, files) in [
             ("new", found.new),
             ("changed", found.changed),
             ("gone", found.gone),
             ("unreadable", found.unreadable),
         ] {
-            metrics.reconcile_drift.record(files, &labels(&[("kind", kind)]));
+            metrics.scan_drift.record(files, &labels(&[("kind", kind)]));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::MemoryPurpose;
 use super::pace::CurrentLimit;
-use crate::blocking_pool::Threads;
+use crate::blocking_pool::BlockingPool;
 use crate::model::{Failure, FailureClass, Outcome};
 use std::io;
 
@@ -19,8 +19,8 @@ const REQUESTS_EACH: usize = 8;
 /// Those who read.
 #[derive(Debug)]
 pub(super) struct ReaderPool {
-    files: Threads,
-    parts: Threads,
+    files: BlockingPool,
+    parts: BlockingPool,
     requests: CurrentLimit,
 }
 
@@ -33,8 +33,8 @@ impl ReaderPool {
     pub(super) fn new(requests: CurrentLimit) -> io::Result<Self> {
         let count = readers(requests.get());
         Ok(Self {
-            files: Threads::new("read files", count)?,
-            parts: Threads::new("read parts", count)?,
+            files: BlockingPool::new("read files", count)?,
+            parts: BlockingPool::new("read parts", count)?,
             requests,
         })
     }

@@ -105,7 +105,7 @@ def exporting(daemon: Daemon, otelcol: Otelcol, protocol: str, compression: str)
 
 def started(daemon: Daemon) -> None:
     daemon.start()
-    eventually("the first scan", lambda: "reconcile.completed" in daemon.log.read_text(), 30)
+    eventually("the first scan", lambda: "scan.completed" in daemon.log.read_text(), 30)
 
 
 def publish(daemon: Daemon, name: str, text: str) -> None:

@@ -101,7 +101,7 @@ def test_ten_changes_are_one_invalidation(daemon: Daemon, bucket: Bucket, cloudf
     assert cloudfront.invalidations() == []
 
     daemon.start()
-    eventually("it watches", lambda: _events(daemon, "reconcile.completed"), 30)
+    eventually("it watches", lambda: _events(daemon, "scan.completed"), 30)
     for number in range(10):
         (folder / f"{number}.jpg").write_text("second")
     expected = [[f"/gallery/{number}.jpg" for number in range(10)]]
@@ -136,7 +136,7 @@ def test_killed_again_and_again_every_change_is_invalidated(daemon: Daemon, buck
     assert daemon.run("once", seconds=60) == 0, daemon.tail()
     for number, name in enumerate(names):
         daemon.start()
-        eventually("it watches", lambda: _events(daemon, "reconcile.completed"), 30)
+        eventually("it watches", lambda: _events(daemon, "scan.completed"), 30)
         (daemon.tree / name).write_text("second")
         # Now after the upload, now after the invalidation as well.
         event = "upload.completed" if number % 2 else "invalidation.created"
@@ -206,7 +206,7 @@ def test_the_trace_of_a_change_leads_to_its_invalidation_request(
     # CloudFront is away, and the daemon killed before it is back.
     daemon.env["AWS_ENDPOINT_URL_CLOUDFRONT"] = f"http://127.0.0.1:{free_ports(1)[0]}"
     daemon.start()
-    eventually("it watches", lambda: _events(daemon, "reconcile.completed"), 30)
+    eventually("it watches", lambda: _events(daemon, "scan.completed"), 30)
     (daemon.tree / "file").write_text("second")
     call = "CloudFront.CreateInvalidation"
     failed = eventually("the failed request", lambda: _named(collector, call), 30)[0]

@@ -36,7 +36,7 @@ def collector(request: pytest.FixtureRequest, daemon: Daemon, proxy: Proxy) -> I
 
 def started(daemon: Daemon) -> None:
     daemon.start()
-    eventually("the first comparison", lambda: "reconcile.completed" in daemon.log.read_text(), 30)
+    eventually("the first comparison", lambda: "scan.completed" in daemon.log.read_text(), 30)
 
 
 def test_a_slow_upload_shows_where_the_time_went(

@@ -110,7 +110,7 @@ fn a_kill_and_a_restart_keep_the_remaining_time() {
         daemon.kill();
         let daemon = world.start().ready();
         // A comparison that finds them missing changes nothing.
-        let scan = daemon.wait_for("reconcile.completed");
+        let scan = daemon.wait_for("scan.completed");
         assert_eq!(scan.number("gone"), Some(0), "{}", scan.shown());
         assert_eq!(due_times(&world), before, "{shards}");
         daemon.stop();

@@ -98,6 +98,6 @@ fn tens_of_thousands_of_names_without_a_key_stay_within_the_bound_and_delay_no_o
     bound.until(&daemon, "a later file arrives", || world.object("folder/later").is_some());
     let ended = daemon.stop();
     let named = ended.events("file.parked").len();
-    let scans = ended.events("reconcile.completed").len() + 1;
+    let scans = ended.events("scan.completed").len() + 1;
     assert!(named <= NAMED_MAX * scans, "{named} lines in {scans} scans");
 }

@@ -145,6 +145,6 @@ fn links_fifos_and_sockets_are_counted_and_named_once() {
     let named: Vec<_> =
         named.iter().map(|line| (line.text("file.path"), line.text("kind"))).collect();
     assert_eq!(named, [("fifo", "fifo"), ("folder/link", "link"), ("socket", "socket")]);
-    let compared = ended.events("reconcile.completed");
+    let compared = ended.events("scan.completed");
     assert!(compared.len() > 1 && compared.iter().all(|line| line.number("special") == Some(3)));
 }

@@ -71,7 +71,7 @@ fn a_shard_neither_enters_nor_watches_a_directory_of_another_one() {
     let mut files = 0;
     let mut watched = 0;
     for daemon in daemons {
-        let line = daemon.wait_for("reconcile.completed");
+        let line = daemon.wait_for("scan.completed");
         files += line.number("files").expect("counted");
         watched += daemon.watches();
     }

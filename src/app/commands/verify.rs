@@ -55,6 +55,7 @@ async fn compare(
     Ok(verify.run(&mut report_event).await?)
 }
 
+/// A difference, as a line of the report.
 fn finding_json(finding: &Finding) -> Value {
     let path = &finding.name;
     let waiting = finding.waiting.then_some(true);
@@ -63,6 +64,7 @@ fn finding_json(finding: &Finding) -> Value {
     })
 }
 
+/// The totals, as JSON and as a sentence.
 fn summarize(
     totals: &verify::VerifyTotals,
     counts: &BTreeMap<FindingKind, u64>,

@@ -8,7 +8,7 @@ pub(in crate::engine) fn compared(range: &ScanScope, summary: &Summary) {
     let Summary { files, new, changed, gone, unreadable, special, mounts, .. } = summary;
     if range.start.is_root() {
         tracing::info!(
-            event = "reconcile.completed",
+            event = "scan.completed",
             files,
             new,
             changed,
@@ -20,7 +20,7 @@ pub(in crate::engine) fn compared(range: &ScanScope, summary: &Summary) {
         );
     } else {
         tracing::debug!(
-            event = "reconcile.completed",
+            event = "scan.completed",
             file.path = %range.start,
             files,
             new,
@@ -35,7 +35,7 @@ pub(in crate::engine) fn compared(range: &ScanScope, summary: &Summary) {
 /// A comparison could not be done, and will be tried again.
 pub(in crate::engine) fn compare_failed(range: &ScanScope, error: &ReconcileError) {
     tracing::warn!(
-        event = "reconcile.failed",
+        event = "scan.failed",
         file.path = %range.start,
         error.message = %error,
         "could not compare the directory with the record; tried again"

@@ -1,12 +1,12 @@
-//! `Retry-After`: how long a store, or what stands in front of it, does not want to be asked again.
+//! `Retry-After`: the pause that a store, or a proxy in front of it, requests before the next request.
 
 use crate::model::UnixMillis;
 use aws_smithy_runtime_api::http::Headers;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
-/// The pause that the headers of a failure ask for, if they do: seconds, or a moment, which is taken
-/// against the `Date` of the same answer. How much of it is granted is the queue's to say.
+/// Returns the requested pause, or `None` if the header is absent or invalid. The header has seconds
+/// or a date; a date is compared with the `Date` of the same response. The queue bounds the pause.
 pub(super) fn retry_after_ms(headers: &Headers) -> Option<UnixMillis> {
     let value = headers.get("retry-after")?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -21,7 +21,7 @@ pub(super) fn retry_after_ms(headers: &Headers) -> Option<UnixMillis> {
 mod tests {
     use super::*;
 
-    fn asked(value: &'static str, date: Option<&'static str>) -> Option<UnixMillis> {
+    fn parsed(value: &'static str, date: Option<&'static str>) -> Option<UnixMillis> {
         let mut headers = Headers::new();
         headers.insert("retry-after", value);
         if let Some(date) = date {
@@ -31,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_and_moments_are_read_and_nothing_else() {
+    fn seconds_and_dates_are_read_and_nothing_else() {
         let date = Some("Wed, 21 Oct 2015 07:28:00 GMT");
         for (value, pause) in [
             ("5", Some(5_000)),
@@ -45,9 +45,9 @@ mod tests {
             ("soon", None),
             ("", None),
         ] {
-            assert_eq!(asked(value, date), pause, "{value}");
+            assert_eq!(parsed(value, date), pause, "{value}");
         }
-        assert_eq!(asked("Wed, 21 Oct 2015 07:28:09 GMT", None), None);
+        assert_eq!(parsed("Wed, 21 Oct 2015 07:28:09 GMT", None), None);
         assert_eq!(retry_after_ms(&Headers::new()), None);
     }
 }

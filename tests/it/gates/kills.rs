@@ -35,7 +35,7 @@ fn d9_sigterm_and_sigkill_at_any_moment_lose_nothing_and_the_exit_code_is_true()
         });
         println!("{end}: terminated after {life:?}, {left} words of what is left");
         assert_eq!((ended.code(), ended.signal()), (Some(0), None));
-        let compared = ended.events("reconcile.completed").len();
+        let compared = ended.events("scan.completed").len();
         if left == 0 && compared > 0 {
             assert_eq!(world.difference(), Ok(()), "it said that nothing is left");
         } else if left > 0 {

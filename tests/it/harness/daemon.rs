@@ -257,7 +257,7 @@ impl Drop for Daemon {
 
 /// Whether a comparison of the whole tree has ended.
 pub(crate) fn is_whole_comparison(line: &Line) -> bool {
-    line.event() == "reconcile.completed" && line.text("file.path").is_empty()
+    line.event() == "scan.completed" && line.text("file.path").is_empty()
 }
 
 fn read_log(output: impl BufRead, said: &Mutex<Said>) {

@@ -175,5 +175,5 @@ fn last_stored(server: &Server, names: &[String]) -> Option<std::time::Instant> 
 /// Comparisons of the whole tree that the daemon has made.
 fn comparisons(workspace: &Workspace) -> io::Result<usize> {
     let log = fs::read(workspace.log())?;
-    Ok(String::from_utf8_lossy(&log).matches("\"reconcile.completed\"").count())
+    Ok(String::from_utf8_lossy(&log).matches("\"scan.completed\"").count())
 }
