@@ -1,9 +1,10 @@
 //! The HTTP endpoints: health, metrics, status and control.
 //!
-//! There are two addresses and a socket. `listen_address` is for the kubelet, Prometheus and
-//! operators: it changes nothing, and shows no file name unless `status_file_names` is set.
-//! `admin_address` is loopback: it shows file names, and accepts control requests only with a
-//! token. The control socket accepts them from processes of the service's own user and of root.
+//! There are two addresses and a socket, and an address for the hints of other nodes. `listen_address` is
+//! for the kubelet, Prometheus and operators: it changes nothing, and shows no file name unless
+//! `status_file_names` is set. `admin_address` is loopback: it shows file names, and accepts control
+//! requests only with a token. The control socket accepts them from processes of the service's own user and
+//! of root.
 //!
 //! # Invariants
 //!
@@ -21,6 +22,7 @@ mod control;
 mod guard;
 mod handler_state;
 mod health;
+mod hints;
 mod listener;
 mod page;
 mod peer;
@@ -32,10 +34,12 @@ mod service_manager;
 mod socket;
 mod status;
 mod status_file;
+mod tls;
 
 use crate::engine::control::Control;
 use crate::engine::snapshot::Snapshot;
 use crate::exclusivity::DeleteGuard;
+use crate::hints::HintLedger;
 use crate::model::{BandwidthSchedule, Shard, UnixMillis};
 use std::fmt;
 use std::path::PathBuf;
@@ -47,6 +51,7 @@ pub use pulse::pulse;
 pub use service_manager::notify_service_manager;
 pub use status::SCHEMA;
 pub use status_file::keep_status_file;
+pub use tls::load_tls;
 
 /// Sets the log level, or returns what is wrong with it.
 pub type SetLogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
@@ -122,6 +127,17 @@ pub struct ResponseSources {
     pub invalidations: InvalidationSource,
     /// Decides whether this process may delete.
     pub writer: Arc<DeleteGuard>,
+    /// Takes hints of other nodes.
+    pub hints: HintIntake,
+}
+
+/// What `hint_listen_address` needs.
+#[derive(Debug, Clone, Default)]
+pub struct HintIntake {
+    /// The file with the token.
+    pub token_file: Option<PathBuf>,
+    /// Counts hints and relays.
+    pub ledger: Arc<HintLedger>,
 }
 
 impl fmt::Debug for ResponseSources {

@@ -26,6 +26,7 @@ mod mirror;
 mod new_config;
 mod outcome;
 mod progress;
+mod relaying;
 mod reload;
 mod request_limit;
 mod session;
@@ -37,6 +38,7 @@ mod watched_dir;
 
 pub use commands::{RestoreRequest, doctor, plan, restore, verify};
 pub use confinement::{ConfinementError, confine_process};
+pub use relaying::relay;
 pub use reload::config_mount_warning;
 
 use crate::admin;
@@ -134,6 +136,8 @@ enum AppError {
     Patterns(String),
     #[error(transparent)]
     Address(#[from] admin::BindError),
+    #[error("{0}")]
+    HintTls(String),
     #[error("no threads to read with: {0}")]
     Threads(#[source] io::Error),
 }
@@ -148,7 +152,9 @@ impl AppError {
             ) => Exit::StateUnavailable,
             Self::State(StoreOpenError::TooNew { .. } | StoreOpenError::Unreadable { .. })
             | Self::Store(_) => Exit::StateUnreadable,
-            Self::Patterns(_) | Self::Http(_) | Self::Address(_) => Exit::ConfigInvalid,
+            Self::Patterns(_) | Self::Http(_) | Self::Address(_) | Self::HintTls(_) => {
+                Exit::ConfigInvalid
+            }
             Self::Threads(_) => Exit::Unexpected,
         }
     }

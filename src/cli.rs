@@ -83,6 +83,8 @@ fn addresses(text: &str) -> Result<HostAddresses, String> {
 pub enum Command {
     /// Mirror until SIGTERM or SIGINT; this is the default
     Run,
+    /// Watch watch_path on this node, and send the paths of changes to every hint_url; needs no S3
+    Relay,
     /// Compare once, send everything, and end: for jobs and CI
     Once {
         /// Make objects that are there follow object_rules and the settings beside them, too
@@ -166,11 +168,17 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it works until a signal, or until it is done.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        matches!(self, Self::Run | Self::Relay | Self::Once { dry_run: false, .. })
+    }
+
     /// Whether the command is a request to the running daemon: it needs no other setting than the address.
     #[must_use]
     pub fn is_client_command(&self) -> bool {
         match self {
-            Self::Run | Self::Once { .. } => false,
+            Self::Run | Self::Once { .. } | Self::Relay => false,
             Self::CheckConfig { .. } | Self::Doctor { .. } => false,
             Self::Plan { .. } | Self::Verify { .. } | Self::Restore(_) => false,
             Self::Completions { .. } | Self::Man => false,
@@ -239,6 +247,9 @@ pub struct ProbeArgs {
     #[arg(long)]
     pub started: bool,
 }
+
+/// The bucket in the settings of a relay, which uses none.
+const UNUSED_BUCKET: &str = "not-used-by-relay";
 
 const AFTER_HELP: &str = "\
 Settings come from the file, then from variables such as FILE_SYNC__S3_BUCKET for s3_bucket, then
@@ -316,6 +327,10 @@ impl Cli {
     ) -> ConfigSources {
         let mut sources = ConfigSources::new(environment, working_directory);
         sources.flags.clone_from(&self.set);
+        if self.command == Some(Command::Relay) {
+            // It sends nothing to S3.
+            sources.flags.push(("s3_bucket".to_owned(), UNUSED_BUCKET.to_owned()));
+        }
         if let Some(file) = &self.config {
             sources.file.clone_from(file);
             sources.file_required = true;

@@ -22,6 +22,7 @@ mod environment;
 mod file;
 mod files;
 mod heartbeat;
+mod hints;
 mod inline;
 mod keys;
 mod layer;
@@ -47,6 +48,7 @@ mod tests;
 
 pub use changes::{Changes, changes};
 pub use heartbeat::HeartbeatConfig;
+pub use hints::HintSettings;
 pub use polling::PollSettings;
 pub use problem::{Problem, Problems};
 pub use reachable::{Reachable, reachable};
@@ -129,8 +131,6 @@ pub struct Config {
     pub watch_mode: WatchMode,
     /// How changes are found that no event reports.
     pub poll: PollSettings,
-    /// The interval of scans in addition to events.
-    pub rescan_interval: Duration,
     /// Valid patterns in gitignore syntax.
     pub ignore: Vec<String>,
     /// Whether the built-in patterns apply too.
@@ -189,6 +189,8 @@ pub struct Config {
     pub admin_token_file: Option<PathBuf>,
     /// The monitor that is informed.
     pub heartbeat: Option<HeartbeatConfig>,
+    /// Where hints of other nodes are taken and sent.
+    pub hints: HintSettings,
     /// Whether `state_dir` exists at the next start.
     pub state_survives: StateSurvives,
     /// Maximum time that an instance waits for the one that holds `state_dir`.

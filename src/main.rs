@@ -70,8 +70,7 @@ fn protect_memory() {
 fn serve(cli: &Cli) -> Exit {
     // Signals are noted before anything that takes time: from here on, SIGTERM starts a shutdown.
     let command = cli.command();
-    let runs = matches!(command, Command::Run | Command::Once { dry_run: false, .. });
-    let early = match runs.then(EarlySignals::note).transpose() {
+    let early = match command.runs().then(EarlySignals::note).transpose() {
         Ok(early) => early,
         Err(error) => return unexpected(&error),
     };
@@ -90,7 +89,7 @@ fn serve(cli: &Cli) -> Exit {
     }
     let loaded = match cli::load_or_report(&sources) {
         Ok(loaded) => loaded,
-        Err(problems) => return refuse_configuration(&problems, runs),
+        Err(problems) => return refuse_configuration(&problems, command.runs()),
     };
     let mode = match command {
         Command::Once { reapply_rules, strict, .. } => RunMode::Once { reapply_rules, strict },
@@ -131,6 +130,7 @@ fn serve(cli: &Cli) -> Exit {
             let request = RestoreRequest { missing, if_empty, include, at, allow_empty, dry_run };
             look(app::restore(loaded.config, request, report))
         }
+        (Command::Relay, Some(early)) => relay(&early, loaded),
         (Command::Run | Command::Once { .. }, Some(early)) => {
             confine_and_run(&early, loaded, sources, mode)
         }
@@ -208,13 +208,7 @@ fn look(looking: impl Future<Output = Exit>) -> Exit {
     exit
 }
 
-fn run(
-    runtime: Runtime,
-    shutdown: &Shutdown,
-    loaded: LoadedConfig,
-    (sources, confinement): (ConfigSources, Confinement),
-    mode: RunMode,
-) -> Exit {
+fn log_settings(loaded: &LoadedConfig) -> LogSettings {
     let config = &loaded.config;
     let terminal = std::io::stdout().is_terminal();
     let format = match config.log_format {
@@ -223,7 +217,32 @@ fn run(
         None if terminal => LogFormatKind::Text,
         None => LogFormatKind::Json,
     };
-    let settings = LogSettings { format, filter: config.log_level.clone(), colour: terminal };
+    LogSettings { format, filter: config.log_level.clone(), colour: terminal }
+}
+
+/// Runs a relay, which has no state and nothing to drain.
+fn relay(early: &EarlySignals, loaded: LoadedConfig) -> Exit {
+    let (runtime, shutdown) = match listen(early) {
+        Ok(listening) => listening,
+        Err(error) => return unexpected(&error),
+    };
+    let (_logs, _) = match telemetry::init(&log_settings(&loaded), Box::new(std::io::stdout())) {
+        Ok(logs) => logs,
+        Err(error) => return unexpected(&error),
+    };
+    let exit = runtime.block_on(app::relay(loaded.config, shutdown));
+    runtime.shutdown_timeout(BLOCKED_PATIENCE);
+    exit
+}
+
+fn run(
+    runtime: Runtime,
+    shutdown: &Shutdown,
+    loaded: LoadedConfig,
+    (sources, confinement): (ConfigSources, Confinement),
+    mode: RunMode,
+) -> Exit {
+    let settings = log_settings(&loaded);
     let once = matches!(mode, RunMode::Once { .. });
     let progress = ProgressHandle::stderr().filter(|_| once);
     let output: Box<dyn io::Write + Send> = match &progress {

@@ -218,6 +218,16 @@ impl Root {
         }
     }
 
+    /// Has the kernel ask the server for the attributes of the file `path`, so that later inspections see
+    /// them. An error is left to these.
+    pub fn renew_attributes(&self, path: &RelPath) {
+        self.meter.admit(LookKind::File);
+        let Some(parent) = path.parent() else { return };
+        if let Ok(dir) = self.beneath().open(parent.as_bytes(), ENTRANCE) {
+            stat::stat_at_now(dir, path.file_name()).ok();
+        }
+    }
+
     /// Opens the regular file `path` for reading, or the one that it [leads to](Self::follow), and
     /// returns its attributes. Never blocks.
     ///

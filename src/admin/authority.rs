@@ -50,6 +50,21 @@ pub(super) async fn required(
     }
 }
 
+/// The refusal of hints without the token of `hint_token_file`, if they have another one or none.
+pub(super) async fn hint_refusal(
+    shared: &HandlerState,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Option<Response> {
+    let refusal = match &shared.sources.hints.token_file {
+        None => Some(AuthorityError::NoToken),
+        Some(path) => check_token(path.clone(), headers).await,
+    };
+    let refusal = refusal?;
+    shared.refusals.log("/-/hints", peer, "hints need the token of hint_token_file");
+    Some(refusal.status().into_response())
+}
+
 /// Logs a control request with its client and result.
 pub(super) async fn logged(
     Extension(peer): Extension<Peer>,

@@ -8,10 +8,11 @@ use super::handler_state::HandlerState;
 use super::peer::Peer;
 use super::server::ServerLimits;
 use super::socket::{self, ControlSocket};
-use super::{ResponseSources, routes, server};
+use super::{ResponseSources, hints, routes, server};
 use crate::endpoints_file::ReachableAt;
 use axum::Router;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -20,11 +21,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 256;
+/// The setting of the address for hints.
+const HINT_LISTEN_ADDRESS: &str = "hint_listen_address";
 /// The first and the longest pause between two attempts to listen.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -36,6 +40,8 @@ pub struct ListenAddresses {
     pub listen: Vec<SocketAddr>,
     /// Loopback addresses that show file names.
     pub admin: Vec<SocketAddr>,
+    /// Addresses for hints of other nodes.
+    pub hints: Vec<SocketAddr>,
 }
 
 /// An address that can never be used.
@@ -62,8 +68,10 @@ struct ListenerSlot {
 }
 
 /// Addresses that are open, or retried.
-#[derive(Debug)]
-pub struct BoundListeners(Vec<ListenerSlot>);
+pub struct BoundListeners {
+    slots: Vec<ListenerSlot>,
+    tls: Option<TlsAcceptor>,
+}
 
 /// Opens the addresses, so that errors are known before anything else is done.
 ///
@@ -72,9 +80,11 @@ pub struct BoundListeners(Vec<ListenerSlot>);
 /// If one can never be used.
 pub fn bind(addresses: &ListenAddresses) -> Result<BoundListeners, BindError> {
     let mut slots = Vec::new();
-    for (key, addresses) in
-        [("listen_address", &addresses.listen), ("admin_address", &addresses.admin)]
-    {
+    for (key, addresses) in [
+        ("listen_address", &addresses.listen),
+        ("admin_address", &addresses.admin),
+        (HINT_LISTEN_ADDRESS, &addresses.hints),
+    ] {
         for (index, address) in addresses.iter().enumerate() {
             match listen(*address) {
                 Ok(listener) => {
@@ -93,7 +103,7 @@ pub fn bind(addresses: &ListenAddresses) -> Result<BoundListeners, BindError> {
             }
         }
     }
-    Ok(BoundListeners(slots))
+    Ok(BoundListeners { slots, tls: None })
 }
 
 fn log_listening(key: &'static str, listener: &TcpListener) {
@@ -154,18 +164,25 @@ pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 
 /// The source of connections.
-#[derive(Debug)]
 pub(super) enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Option<TlsAcceptor>),
     Control(ControlSocket),
 }
 
+/// A connection, before the handshake if there is TLS.
+pub(super) struct AcceptedStream {
+    pub(super) stream: Box<dyn ByteStream>,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) peer: Peer,
+}
+
 impl Listener {
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn ByteStream>, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<AcceptedStream> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, tls) => {
                 let (stream, address) = listener.accept().await?;
-                Ok((Box::new(stream), Peer::Address(address)))
+                let peer = Peer::Address(address);
+                Ok(AcceptedStream { stream: Box::new(stream), tls: tls.clone(), peer })
             }
             Self::Control(socket) => {
                 let (stream, _) = socket.listener.accept().await?;
@@ -175,7 +192,7 @@ impl Listener {
                     tracing::warn!(event = "control.refused", client = %peer, "foreign user on the socket");
                     return Err(io::ErrorKind::PermissionDenied.into());
                 }
-                Ok((Box::new(stream), peer))
+                Ok(AcceptedStream { stream: Box::new(stream), tls: None, peer })
             }
         }
     }
@@ -190,7 +207,19 @@ pub struct AdminServer {
     reachable: watch::Sender<ReachableAt>,
 }
 
+impl fmt::Debug for BoundListeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoundListeners").field("slots", &self.slots).finish_non_exhaustive()
+    }
+}
+
 impl BoundListeners {
+    /// Hints are taken over TLS.
+    #[must_use]
+    pub fn with_hint_tls(self, tls: Option<TlsAcceptor>) -> Self {
+        Self { tls, ..self }
+    }
+
     /// Starts to respond.
     #[must_use]
     pub fn serve(self, sources: ResponseSources) -> AdminServer {
@@ -201,13 +230,19 @@ impl BoundListeners {
             shared: Arc::clone(&shared),
             reachable: watch::Sender::default(),
         };
-        for slot in self.0 {
-            let admin = slot.key == "admin_address";
-            let (router, limits) = match admin {
-                true => (routes::admin(Arc::clone(&shared)), server::ADMIN),
-                false => (routes::public(Arc::clone(&shared)), server::PUBLIC),
+        if self.slots.iter().any(|slot| slot.key == HINT_LISTEN_ADDRESS) {
+            let stop = serving.stop.clone();
+            let watching = hints::watch_relays(Arc::clone(&shared));
+            serving.servers.spawn(async move { stop.run_until_cancelled(watching).await });
+        }
+        for slot in self.slots {
+            let (router, limits) = match slot.key {
+                "admin_address" => (routes::admin(Arc::clone(&shared)), server::ADMIN),
+                HINT_LISTEN_ADDRESS => (routes::hints(Arc::clone(&shared)), server::HINTS),
+                _ => (routes::public(Arc::clone(&shared)), server::PUBLIC),
             };
-            let serving_slot = serving.clone().serve_slot(slot, router, limits);
+            let tls = self.tls.clone().filter(|_| slot.key == HINT_LISTEN_ADDRESS);
+            let serving_slot = serving.clone().serve_slot(slot, tls, router, limits);
             serving.servers.spawn(serving_slot);
         }
         serving
@@ -233,7 +268,13 @@ impl AdminServer {
         self.servers.wait().await;
     }
 
-    async fn serve_slot(self, slot: ListenerSlot, router: Router, limits: ServerLimits) {
+    async fn serve_slot(
+        self,
+        slot: ListenerSlot,
+        tls: Option<TlsAcceptor>,
+        router: Router,
+        limits: ServerLimits,
+    ) {
         let mut had = slot.listener;
         let mut pause = PAUSE_FIRST;
         let listener = loop {
@@ -248,10 +289,11 @@ impl AdminServer {
         if let Ok(address) = listener.local_addr() {
             self.reachable.send_modify(|reachable| match slot.key {
                 "admin_address" => reachable.admin_address.push(address),
+                HINT_LISTEN_ADDRESS => {}
                 _ => reachable.listen_address.push(address),
             });
         }
-        server::serve(Listener::Tcp(listener), router, limits, self.stop.clone()).await;
+        server::serve(Listener::Tcp(listener, tls), router, limits, self.stop.clone()).await;
     }
 
     async fn serve_socket(self, path: PathBuf) {
@@ -299,14 +341,14 @@ mod tests {
 
     fn bound(listen: &str) -> Result<BoundListeners, BindError> {
         let listen = vec![listen.parse().expect("an address")];
-        bind(&ListenAddresses { listen, admin: Vec::new() })
+        bind(&ListenAddresses { listen, ..ListenAddresses::default() })
     }
 
     #[tokio::test]
     async fn only_an_address_that_can_never_be_had_is_an_error() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = taken.local_addr().expect("known").to_string();
-        let slots = bound(&address).expect("it may be free later").0;
+        let slots = bound(&address).expect("it may be free later").slots;
         assert!(slots[0].listener.is_none());
         let error = bound("192.0.2.1:9187").expect_err("it is no address of this machine");
         assert!(error.to_string().contains("listen_address 192.0.2.1:9187"), "{error}");
@@ -314,7 +356,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_address_of_both_families_answers_ipv4() {
-        let slots = bound("[::]:0").expect("bound").0;
+        let slots = bound("[::]:0").expect("bound").slots;
         let listener = slots[0].listener.as_ref().expect("bound");
         let port = listener.local_addr().expect("known").port();
         std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("connected");

@@ -2,7 +2,7 @@
 
 use super::handler_state::HandlerState;
 use super::status;
-use super::{answers, authority, control, guard, health, page};
+use super::{answers, authority, control, guard, health, hints, page};
 use crate::clock::unix_millis;
 use crate::model::UnixMillis;
 use axum::Router;
@@ -52,6 +52,16 @@ pub(super) fn control(shared: Arc<HandlerState>) -> Router {
     everything()
         .with_state(shared)
         .layer(from_fn(authority::logged))
+        .layer(from_fn(answers::headers))
+}
+
+/// The route of hints, which checks the token itself.
+pub(super) fn hints(shared: Arc<HandlerState>) -> Router {
+    Router::new()
+        .route("/-/hints", post(hints::take))
+        .layer(from_fn(answers::in_time))
+        .with_state(shared)
+        .layer(from_fn(guard::single_host))
         .layer(from_fn(answers::headers))
 }
 

@@ -1,6 +1,6 @@
 //! Connections and their limits.
 
-use super::listener::{ByteStream, Listener};
+use super::listener::{AcceptedStream, ByteStream, Listener};
 use super::peer::Peer;
 use axum::Router;
 use axum::extract::Extension;
@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// The limits of one address.
@@ -26,6 +27,9 @@ pub(super) struct ServerLimits {
 /// The limits of the public address.
 pub(super) const PUBLIC: ServerLimits =
     ServerLimits { connections: 64, lifetime: Duration::from_secs(60) };
+/// The limits of the address for hints: there may be a relay on each node.
+pub(super) const HINTS: ServerLimits =
+    ServerLimits { connections: 256, lifetime: Duration::from_secs(60) };
 /// The limits for clients that may wait for a flush.
 pub(super) const ADMIN: ServerLimits =
     ServerLimits { connections: 64, lifetime: Duration::from_secs(3_700) };
@@ -61,15 +65,20 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(AcceptedStream { stream, tls, peer }) => {
                 if oldest.len() >= limits.connections
                     && let Some(connection) = oldest.pop_front()
                 {
                     connection.abort();
                 }
                 let router = router.clone().layer(Extension::<Peer>(peer));
-                let answered = answer(stream, router, limits.lifetime, stop.clone());
-                oldest.push_back(connections.spawn(answered));
+                let lifetime = limits.lifetime;
+                let stop = stop.clone();
+                oldest.push_back(connections.spawn(async move {
+                    if let Some(stream) = secured(stream, tls).await {
+                        answer(stream, router, lifetime, stop).await;
+                    }
+                }));
             }
             // It was logged, and the next client may be another user.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
@@ -85,6 +94,22 @@ pub(super) async fn serve(
     drop(listener);
     while let Some(ended) = connections.join_next().await {
         log_panic(ended);
+    }
+}
+
+/// The stream after the handshake, if there is TLS.
+async fn secured(
+    stream: Box<dyn ByteStream>,
+    tls: Option<TlsAcceptor>,
+) -> Option<Box<dyn ByteStream>> {
+    let Some(tls) = tls else { return Some(stream) };
+    match timeout(HEAD_PATIENCE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Box::new(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(event = "http.tls_failed", error.message = %error, "no TLS connection");
+            None
+        }
+        Err(_) => None,
     }
 }
 

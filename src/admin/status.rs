@@ -7,6 +7,7 @@ use crate::clock::rfc3339;
 use crate::engine::snapshot::{FinishedOperation, HistoryTotals, ScanResult, Snapshot, Watch};
 use crate::engine::{Lane, SLOT_MS};
 use crate::exclusivity::RESTORE_INCOMPLETE;
+use crate::hints::RelayCounts;
 use crate::model::{Operation, QueueRow, UnixMillis};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -53,6 +54,7 @@ pub(super) fn anonymous(snapshot: &Snapshot, sources: &ResponseSources, now: Uni
         "shard": { "index": sources.shard.index(), "count": sources.shard.count() },
         "config": { "current": problem.is_none(), "problem": problem },
         "source": source(snapshot),
+        "relays": relays(sources, now),
         "s3": { "available": snapshot.outage.is_none(), "outage": outage },
         "pending": {
             "files": health::waiting(snapshot),
@@ -139,6 +141,12 @@ fn until(then: UnixMillis, now: UnixMillis) -> u64 {
 fn source(snapshot: &Snapshot) -> Value {
     let problem = &snapshot.source_problem;
     json!({ "available": problem.is_none(), "problem": problem })
+}
+
+/// The relays of other nodes.
+fn relays(sources: &ResponseSources, now: UnixMillis) -> Value {
+    let RelayCounts { fresh, silent } = sources.hints.ledger.relays(now);
+    json!({ "fresh": fresh, "silent": silent })
 }
 
 fn watching(watch: &Watch) -> Value {

@@ -2,7 +2,9 @@
 
 use super::reload::ConfigUpdate;
 use super::{AppError, Observability, RunMode};
-use crate::admin::{self, AdminServer, InvalidationSource, ListenAddresses, ResponseSources};
+use crate::admin::{
+    self, AdminServer, HintIntake, InvalidationSource, ListenAddresses, ResponseSources,
+};
 use crate::clock::unix_millis;
 use crate::config::{self, Config, HeartbeatConfig, LoadedConfig};
 use crate::endpoints_file;
@@ -10,6 +12,7 @@ use crate::engine::control::{self, Control, ControlRequests};
 use crate::engine::snapshot::Snapshot;
 use crate::exclusivity::DeleteGuard;
 use crate::heartbeat;
+use crate::hints::HintLedger;
 use crate::https::HttpsClient;
 use crate::safe_file::{FilePublisher, FileReaders, OwnFile};
 use crate::shutdown::Shutdown;
@@ -30,6 +33,8 @@ pub(super) struct EngineHandles {
     pub(super) control: Control,
     /// Decides whether this process may delete.
     pub(super) writer: Arc<DeleteGuard>,
+    /// Counts hints and relays.
+    pub(super) hints: Arc<HintLedger>,
     /// The configuration and its changes.
     pub(super) reload: ConfigUpdate,
     /// The endpoints of this process.
@@ -114,9 +119,13 @@ impl EndpointTasks {
             RunMode::Daemon => ListenAddresses {
                 listen: loaded.config.listen_address.clone(),
                 admin: loaded.config.admin_address.clone(),
+                hints: loaded.config.hints.listen.clone(),
             },
         };
-        let bound = admin::bind(&addresses)?;
+        let tls = loaded.config.hints.tls.as_ref().filter(|_| mode == RunMode::Daemon);
+        let tls = tls.map(|(certificate, key)| admin::load_tls(certificate, key)).transpose();
+        let tls = tls.map_err(AppError::HintTls)?;
+        let bound = admin::bind(&addresses)?.with_hint_tls(tls);
         let notified = is_notified(mode, &observability.sources).then(|| shutdown.clone());
         let heartbeat = loaded.config.heartbeat.clone().filter(|_| mode == RunMode::Daemon);
         let (endpoints, handles, sources) = Self::join(loaded, mode, bound, observability);
@@ -156,10 +165,15 @@ impl EndpointTasks {
             metrics: Some(Arc::new(move || exposition.render())),
             invalidations: InvalidationSource::default(),
             writer: Arc::default(),
+            hints: HintIntake {
+                token_file: config.hints.token_file.clone(),
+                ledger: Arc::default(),
+            },
         };
         let invalidations = Arc::clone(&sources.invalidations);
         let control = sources.control.clone();
         let writer = Arc::clone(&sources.writer);
+        let hints = Arc::clone(&sources.hints.ledger);
         let status_file = config
             .status_file
             .map(|path| admin::keep_status_file(path, sources.clone()))
@@ -171,6 +185,7 @@ impl EndpointTasks {
             invalidations,
             control,
             writer,
+            hints,
             reload,
             serving: serving.clone(),
         };

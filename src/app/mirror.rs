@@ -9,14 +9,17 @@ use super::survival::StateSurvival;
 use super::watched_dir::WatchedSource;
 use super::{AppBucket, AppError, RunContext, build, first_binding, gauges, owner_of};
 use crate::aws::Aws;
+use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::engine::control::ControlRequests;
 use crate::engine::snapshot::{CarriedState, Snapshot};
 use crate::exclusivity::DeleteGuard;
 use crate::filter::Filter;
+use crate::hints::HintLedger;
 use crate::invalidate::{InvalidationObserver, InvalidationTotals};
 use crate::model::{TraceSettings, UploadRecord};
 use crate::retry_file;
+use crate::root::LookMeter;
 use crate::rules::Rules;
 use crate::store::{Change, OpenedState, StateBinding, StateCounts, Store, StoreOpenError};
 use crate::telemetry::{BucketPlace, GaugeValues};
@@ -67,6 +70,7 @@ impl MirrorService {
         let filter = build::filter(config).map_err(AppError::Patterns)?;
         let rules = build::rules(config).map_err(AppError::Patterns)?;
         let source = watched_source(config)?;
+        let hints = Arc::clone(&handles.hints);
         let EngineHandles { snapshots, requests, invalidations, control, writer, reload, .. } =
             handles;
         let store = opened.store;
@@ -83,8 +87,7 @@ impl MirrorService {
         let aws = Aws::load(build::aws(config)).await?;
         let gauges =
             gauges::reader(snapshots.subscribe(), invalidation, aws.clone(), config, &writer);
-        let meter = source.meter();
-        let gauges = move || GaugeValues { poll_operations: Some(meter.counts()), ..gauges() };
+        let gauges = with_polling(gauges, source.meter(), hints);
         let tally = reload.tally.clone();
         telemetry
             .recorder
@@ -145,6 +148,20 @@ impl MirrorService {
         bound: &StateBinding,
     ) -> Result<StateCounts, AppError> {
         Ok(self.store.write(vec![Change::Bound(bound.clone())]).await?)
+    }
+}
+
+/// Adds what sweeps, scans and hints count.
+fn with_polling(
+    gauges: impl Fn() -> GaugeValues + Send + Sync + 'static,
+    meter: Arc<LookMeter>,
+    hints: Arc<HintLedger>,
+) -> impl Fn() -> GaugeValues + Send + Sync + 'static {
+    move || GaugeValues {
+        poll_operations: Some(meter.counts()),
+        hints: Some(hints.by_result()),
+        relays: Some(hints.relays(unix_millis())),
+        ..gauges()
     }
 }
 

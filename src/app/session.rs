@@ -245,7 +245,7 @@ impl MirrorService {
             && (config.watch_mode == WatchMode::Events || watched_dir::has_complete_events(root));
         let mode = if complete { ActiveMode::Events } else { ActiveMode::Poll };
         let blind = config.poll.interval;
-        let watching = if complete { config.rescan_interval } else { blind };
+        let watching = if complete { config.poll.rescan_interval } else { blind };
         let once = self.context.mode.is_once();
         let interval = blind;
         let full_interval = config.poll.full_interval;
@@ -253,7 +253,7 @@ impl MirrorService {
         let sweep = sweeps.then_some(SweepSettings { interval, full_interval });
         let limit = config.poll.operations_per_second;
         root.meter().set_limit(if once { 0 } else { limit });
-        RescanTimer { mode, blind, sweep, watching, review: config.rescan_interval }
+        RescanTimer { mode, blind, sweep, watching, review: config.poll.rescan_interval }
     }
 
     fn engine(

@@ -38,7 +38,7 @@ pub fn call(cli: &Cli, command: &Command, sources: &ConfigSources) -> Exit {
         Command::Deletes(DeletesCommand::Cancel { expect }) => cancel(&targets, *expect),
         Command::Health(probe) => return health(&targets, *probe),
         Command::Prestop => prestop(&targets),
-        Command::Run | Command::Once { .. } => Ok(Exit::Usage),
+        Command::Run | Command::Once { .. } | Command::Relay => Ok(Exit::Usage),
         Command::CheckConfig { .. } | Command::Doctor { .. } => Ok(Exit::Usage),
         Command::Plan { .. } | Command::Verify { .. } | Command::Restore(_) => Ok(Exit::Usage),
         Command::Completions { .. } | Command::Man => Ok(Exit::Usage),

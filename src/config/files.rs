@@ -25,12 +25,14 @@ impl Config {
     /// The files that are read, each of which may be replaced by another version.
     #[must_use]
     pub fn files_to_read(&self) -> Vec<&Path> {
-        let own = [&self.ca_bundle, &self.admin_token_file];
+        let hints = &self.hints;
+        let own = [&self.ca_bundle, &self.admin_token_file, &hints.token_file, &hints.ca_file];
+        let tls = hints.tls.iter().flat_map(|(certificate, key)| [certificate, key]);
         let standard = &self.aws_environment;
         let standard = [&standard.profile_files, &standard.token_files, &standard.trust_files];
         let standard = standard.into_iter().flatten();
         let content = &self.sandbox.content_files;
-        let own = own.into_iter().flatten().chain(content);
+        let own = own.into_iter().flatten().chain(tls).chain(content);
         own.chain(standard).map(PathBuf::as_path).collect()
     }
 
@@ -62,6 +64,10 @@ mod tests {
             "admin_token_file",
             "status_file",
             "termination_message_path",
+            "hint_token_file",
+            "hint_tls_cert_file",
+            "hint_tls_key_file",
+            "hint_ca_file",
         ];
         assert_eq!(paths.collect::<Vec<_>>(), known);
     }

@@ -11,6 +11,7 @@ mod bandwidth;
 mod deletions;
 mod endpoints;
 mod heartbeat;
+mod hints;
 mod nearest;
 mod polling;
 mod process;
@@ -24,6 +25,10 @@ pub(super) use deletions::{
 };
 pub(super) use endpoints::*;
 pub(super) use heartbeat::*;
+pub(super) use hints::{
+    HINT_CA_FILE, HINT_LISTEN_ADDRESS, HINT_TLS_CERT_FILE, HINT_TLS_KEY_FILE, HINT_TOKEN_FILE,
+    HINT_URL,
+};
 pub(super) use nearest::{nearest, nearest_of};
 pub(super) use polling::*;
 pub(super) use process::{
@@ -434,6 +439,7 @@ pub(super) const SECTIONS: &[Section] = &[
     ),
     ("Endpoints", endpoints::SECTION),
     ("Heartbeat", heartbeat::SECTION),
+    ("Hints of other nodes", hints::SECTION),
     (
         "The process",
         &[

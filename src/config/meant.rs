@@ -8,9 +8,9 @@ use super::reader::{SettingReader, default_text};
 use super::settling::settling;
 use super::shown::{self, ValueOrigin};
 use super::{
-    AwsEndpoint, CloudFrontConfig, Config, DeletePolicy, FileLimits, LogFormat, ShutdownOnOutage,
-    StateSurvives, WatchMode, WatchPathLink, aws_endpoint, bandwidth, checks, files, objects,
-    places, polling, requests, standard,
+    AwsEndpoint, CloudFrontConfig, Config, DeletePolicy, FileLimits, HintSettings, LogFormat,
+    ShutdownOnOutage, StateSurvives, WatchMode, WatchPathLink, aws_endpoint, bandwidth, checks,
+    files, hints, objects, places, polling, requests, standard,
 };
 use crate::model::{KeyPrefix, Shard, TransferLog};
 use crate::rules::{Checksum, CustomerKey, RuleSettings};
@@ -80,7 +80,6 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         requester_pays: reader.boolean(&keys::S3_REQUESTER_PAYS),
         watch_mode: reader.choice(&keys::WATCH_MODE, WATCH_MODES).unwrap_or(WatchMode::Auto),
         poll: polling::settings(reader),
-        rescan_interval: Duration::from_secs(reader.whole(&keys::RESCAN_INTERVAL)),
         ignore: reader.list(&keys::IGNORE, checks::pattern),
         ignore_defaults: reader.boolean(&keys::IGNORE_DEFAULTS),
         follow_links: reader.choice(&keys::FOLLOW_SYMLINKS, FOLLOW_SYMLINKS).unwrap_or(false),
@@ -107,6 +106,7 @@ pub(super) fn config(reader: &mut SettingReader<'_>) -> Config {
         delete_limit_window: Duration::from_secs(reader.whole(&keys::DELETE_LIMIT_WINDOW)),
         listen_address: address(reader, &keys::LISTEN_ADDRESS, checks::address),
         admin_address: address(reader, &keys::ADMIN_ADDRESS, checks::loopback),
+        hints: hint_settings(reader),
         admin_token_file: reader.path(&keys::ADMIN_TOKEN_FILE, &reader.sources.working_directory),
         heartbeat: heartbeat(reader),
         state_survives: state_survives(reader),
@@ -216,6 +216,11 @@ fn state_survives(reader: &mut SettingReader<'_>) -> StateSurvives {
 /// The behaviour of the drain during an outage.
 fn shutdown_on_outage(reader: &mut SettingReader<'_>) -> ShutdownOnOutage {
     reader.choice(&keys::SHUTDOWN_ON_OUTAGE, SHUTDOWN_ON_OUTAGES).unwrap_or(ShutdownOnOutage::Wait)
+}
+
+fn hint_settings(reader: &mut SettingReader<'_>) -> HintSettings {
+    let listen = address(reader, &keys::HINT_LISTEN_ADDRESS, checks::address);
+    hints::settings(reader, listen)
 }
 
 /// Addresses to listen on, if any.

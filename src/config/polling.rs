@@ -11,6 +11,8 @@ pub struct PollSettings {
     pub interval: Duration,
     /// The interval of full scans while sweeps find changes.
     pub full_interval: Duration,
+    /// The interval of full scans while events report every change.
+    pub rescan_interval: Duration,
     /// Operations of sweeps and scans on the file system in a second; 0 without a limit.
     pub operations_per_second: u64,
 }
@@ -19,6 +21,7 @@ pub(super) fn settings(reader: &mut SettingReader<'_>) -> PollSettings {
     PollSettings {
         interval: Duration::from_secs(reader.whole(&keys::POLL_INTERVAL)),
         full_interval: Duration::from_secs(reader.whole(&keys::POLL_FULL_INTERVAL)),
+        rescan_interval: Duration::from_secs(reader.whole(&keys::RESCAN_INTERVAL)),
         operations_per_second: reader.whole(&keys::POLL_OPERATIONS),
     }
 }

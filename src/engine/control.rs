@@ -5,6 +5,7 @@
 
 use super::flush::FlushResult;
 use crate::detect::Detector;
+use crate::hints::RemoteHint;
 use crate::model::{QueueRow, RelPath};
 use crate::store::{StateLookup, Store};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub enum ControlRequest {
     Retry(Option<Vec<RelPath>>, ControlReply<RetryResult>),
     /// What waits, the oldest first; so many rows at most.
     Queued(usize, ControlReply<Vec<QueueRow>>),
+    /// Other nodes have seen changes.
+    Hints(Vec<RemoteHint>, ControlReply<()>),
     /// A shutdown is announced.
     EndSoon(ControlReply<()>),
     /// Answer when every change that was made before this is in S3.
@@ -186,7 +189,9 @@ pub async fn reject_no_source(request: ControlRequest, store: &Store) {
     match request {
         ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),
         ControlRequest::Queued(limit, answer) => queued(store, limit, answer).await,
-        ControlRequest::Rescan(answer) => reply(answer, Err(ControlError::NoSource)),
+        ControlRequest::Rescan(answer) | ControlRequest::Hints(_, answer) => {
+            reply(answer, Err(ControlError::NoSource));
+        }
         ControlRequest::Retry(_, answer) => reply(answer, Err(ControlError::NoSource)),
         ControlRequest::QueuedDeletes(limit, answer) => {
             queued_deletes(store, limit, answer).await;
@@ -204,8 +209,10 @@ pub fn reject_no_state(request: ControlRequest) {
     let refusal = ControlError::WaitingForInstance;
     match request {
         ControlRequest::Ping(answer) | ControlRequest::EndSoon(answer) => reply(answer, Ok(())),
-        ControlRequest::Rescan(answer) => reply(answer, Err(refusal)),
         ControlRequest::Queued(_, answer) | ControlRequest::QueuedDeletes(_, answer) => {
+            reply(answer, Err(refusal));
+        }
+        ControlRequest::Rescan(answer) | ControlRequest::Hints(_, answer) => {
             reply(answer, Err(refusal));
         }
         ControlRequest::Retry(_, answer) => reply(answer, Err(refusal)),

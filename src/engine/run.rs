@@ -5,6 +5,7 @@
 
 mod delayed;
 mod overlap;
+mod remote;
 mod requests;
 mod rescan;
 mod sweeping;
@@ -22,6 +23,7 @@ use super::{
 use crate::blocking_pool::BlockingPool;
 use crate::detect::{Detector, Hints};
 use crate::filter::Filter;
+use crate::hints::RemoteHints;
 use crate::look::{Inspection, look};
 use crate::model::{Hint, Operation, RootGeneration, TraceSettings};
 use crate::plan::FileState;
@@ -133,8 +135,8 @@ pub async fn run<S: ObjectStore>(
         if let Some(end) = work.publish(engine, &mut publisher, detector.as_deref()).await {
             break end;
         }
-        let flushed = work.answer_flushes(engine);
-        let due = [engine.next_tick(), publisher.due(), flushed, handover];
+        let asked = work.answer_flushes(engine).into_iter().chain(work.inspect_awaited()).min();
+        let due = [engine.next_tick(), publisher.due(), asked, handover];
         let tick = due.into_iter().flatten().min().map(|due| work.started + due);
         let event = tokio::select! {
             biased;
@@ -223,6 +225,8 @@ struct EffectRunner<S> {
     next_check: Duration,
     /// Sweeps between scans, if events may not report every change.
     sweeper: Option<Sweeper>,
+    /// Hints of other nodes that are not done with.
+    remote: RemoteHints,
 }
 
 impl<S: ObjectStore> EffectRunner<S> {
@@ -232,6 +236,7 @@ impl<S: ObjectStore> EffectRunner<S> {
         Self {
             parts,
             sweeper,
+            remote: RemoteHints::default(),
             comparison,
             tasks: JoinSet::new(),
             started,
@@ -271,6 +276,7 @@ impl<S: ObjectStore> EffectRunner<S> {
         if let Event::Reviewed { again: true } = event {
             self.relist_later();
         }
+        self.note_inspections(event);
         self.note_for_sweeps(event)
     }
 

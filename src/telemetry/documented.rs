@@ -131,6 +131,8 @@ fn full_levels() -> GaugeValues {
         watch_limit: Some(1),
         overflows: Some(1),
         poll_operations: Some([("directory", 1), ("list", 1), ("file", 1)]),
+        hints: Some([("taken", 1), ("refused", 1), ("dropped", 1)]),
+        relays: Some(crate::hints::RelayCounts::default()),
         shard: Some((1, 3)),
         state_bytes: Some(1),
         state_available: Some(1),

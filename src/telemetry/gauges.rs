@@ -1,6 +1,7 @@
 //! Gauges that are read when a reader collects them.
 
 use super::metric_defs::{self, Label, Metric, labels};
+use crate::hints::RelayCounts;
 use crate::model::CoverageGaps;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use std::sync::Arc;
@@ -56,6 +57,10 @@ pub struct GaugeValues {
     pub overflows: Option<u64>,
     /// The operations of scans and sweeps on the file system, by kind.
     pub poll_operations: Option<[(&'static str, u64); 3]>,
+    /// Hints of other nodes, by what became of them.
+    pub hints: Option<[(&'static str, u64); 3]>,
+    /// Relays that send hints.
+    pub relays: Option<RelayCounts>,
     /// The index of the shard, and the shard count.
     pub shard: Option<(u16, u16)>,
     /// Bytes of the state on disk.
@@ -96,6 +101,17 @@ fn observe_polling(meter: &Meter, levels: &GaugeSource) {
     counter(meter, &metric_defs::POLL_OPERATIONS, levels, |levels, observer| {
         for (kind, operations) in levels.poll_operations.into_iter().flatten() {
             observer.observe(operations, &labels(&[("kind", kind)]));
+        }
+    });
+    counter(meter, &metric_defs::HINTS, levels, |levels, observer| {
+        for (result, hints) in levels.hints.into_iter().flatten() {
+            observer.observe(hints, &labels(&[("result", result)]));
+        }
+    });
+    gauge(meter, &metric_defs::RELAYS, levels, |levels, observer| {
+        let Some(RelayCounts { fresh, silent }) = levels.relays else { return };
+        for (state, relays) in [("fresh", fresh), ("silent", silent)] {
+            observer.observe(relays, &labels(&[("state", state)]));
         }
     });
 }

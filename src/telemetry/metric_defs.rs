@@ -95,6 +95,8 @@ const GAP: Label = Label {
 const MODE: Label = Label { name: "mode", values: &["events", "poll"] };
 /// The operations of scans and sweeps on the file system.
 const POLL_KIND: Label = Label { name: "kind", values: &["directory", "list", "file"] };
+const HINT_RESULT: Label = Label { name: "result", values: &["taken", "refused", "dropped"] };
+const RELAY_STATE: Label = Label { name: "state", values: &["fresh", "silent"] };
 const OUTAGE: Label = Label { name: "class", values: &["unavailable", "throttled", "refused"] };
 const DRIFT: Label = Label { name: "kind", values: &["new", "changed", "gone", "unreadable"] };
 
@@ -178,6 +180,10 @@ table! {
         "Overflows of the kernel's event queue; a scan follows each.";
     POLL_OPERATIONS: "poll_operations_total", InstrumentKind::Counter, "{operation}", [POLL_KIND],
         "Operations of sweeps and scans on the file system, by kind; network file systems may bill each.";
+    HINTS: "hints_total", InstrumentKind::Counter, "{hint}", [HINT_RESULT],
+        "Hints of other nodes: taken, refused because they are none, and dropped because there were too many.";
+    RELAYS: "relays", InstrumentKind::Gauge, "{relay}", [RELAY_STATE],
+        "Relays of other nodes that have sent a request within a minute, and those that have not.";
     SCAN_DURATION: "scan_duration_seconds", InstrumentKind::Histogram(SCAN), "s", [],
         "Duration of full scans.";
     SCAN_DRIFT: "scan_drift_files", InstrumentKind::Gauge, "{file}", [DRIFT],

@@ -6,7 +6,10 @@ import datetime
 import http.client
 import ipaddress
 import json
+import os
+import signal
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from harness import PREFIX, Bucket, Daemon, Server, eventually
+from harness import DAEMON, PREFIX, Bucket, Daemon, Server, eventually, free_ports
 from test_invalidation import CloudFront, cloudfront  # noqa: F401
 
 # What is said about one connection.
@@ -135,3 +138,64 @@ def test_s3_and_cloudfront_are_believed_by_the_authorities_of_the_bundle_and_no_
     assert set(bucket.objects()) == {f"{PREFIX}/file", f"{PREFIX}/other"}
     # Another endpoint is another store, with a state of its own: what waited in the other is not reported.
     assert cloudfront.invalidations() == [["/other"]]
+
+
+@pytest.mark.parametrize("server", ["dev-s3"], indirect=True)
+def test_hints_travel_over_tls_that_the_relay_verifies(
+    daemon: Daemon, bucket: Bucket, server: Server, place: Path
+) -> None:
+    pem = serialization.Encoding.PEM
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    authority = _certificate("an authority of our own", None)
+    certificate, key = _certificate("127.0.0.1", authority)
+    files = {
+        "cert.pem": certificate.public_bytes(pem),
+        "key.pem": key.private_bytes(pem, *plain),
+        "ca.pem": authority[0].public_bytes(pem),
+        "other.pem": _certificate("another authority", None)[0].public_bytes(pem),
+        "token": b"a token of more than sixteen bytes",
+    }
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    [port] = free_ports(1)
+    daemon.env |= {
+        "FILE_SYNC__WATCH_MODE": "poll",
+        "FILE_SYNC__POLL_INTERVAL_SECONDS": "3600",
+        "FILE_SYNC__HINT_LISTEN_ADDRESS": f"127.0.0.1:{port}",
+        "FILE_SYNC__HINT_TOKEN_FILE": str(place / "token"),
+        "FILE_SYNC__HINT_TLS_CERT_FILE": str(place / "cert.pem"),
+        "FILE_SYNC__HINT_TLS_KEY_FILE": str(place / "key.pem"),
+    }
+    daemon.tree.mkdir(parents=True, exist_ok=True)
+    (daemon.tree / "first").write_text("first")
+    daemon.start()
+    eventually("it is mirrored", lambda: bucket.objects(PREFIX), 60)
+
+    def relay(ca: str) -> tuple[subprocess.Popen, Path]:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "FILE_SYNC__WATCH_PATH": str(daemon.tree),
+            "FILE_SYNC__HINT_URL": f"https://127.0.0.1:{port}",
+            "FILE_SYNC__HINT_TOKEN_FILE": str(place / "token"),
+            "FILE_SYNC__HINT_CA_FILE": str(place / ca),
+        }
+        log = place / f"relay-{ca}.log"
+        with log.open("wb") as output:
+            return subprocess.Popen([DAEMON, "relay"], cwd=place, env=environment, stdout=output), log
+
+    def said(log: Path, event: str) -> bool:
+        return f'"event":"{event}"' in log.read_text()
+
+    wrong, log = relay("other.pem")
+    eventually("another authority is refused", lambda: said(log, "relay.send_failed"), 60)
+    wrong.send_signal(signal.SIGTERM)
+    assert wrong.wait(60) == 0
+    right, log = relay("ca.pem")
+    try:
+        eventually("it watches", lambda: said(log, "relay.watching"), 60)
+        (daemon.tree / "second").write_text("second")
+        eventually("it is mirrored", lambda: len(bucket.objects(PREFIX)) == 2, 60)
+        assert "relay.send_failed" not in log.read_text()
+    finally:
+        right.send_signal(signal.SIGTERM)
+        assert right.wait(60) == 0

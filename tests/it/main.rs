@@ -23,6 +23,7 @@ mod gates;
 mod ghosts;
 mod harness;
 mod heartbeat;
+mod hints;
 mod hostile;
 mod identity;
 mod idle;

@@ -48,7 +48,7 @@ async fn preview(
     let transfer = transfer.map_err(AppError::Threads)?;
     let mode = RunMode::Once { reapply_rules, strict: false };
     let reapply = reapply_rules.then_some(rules);
-    let interval = config.rescan_interval;
+    let interval = config.poll.rescan_interval;
     let preview = PlanInputs {
         root,
         filter: build::filter(config).map_err(AppError::Patterns)?,

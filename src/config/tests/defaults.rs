@@ -28,9 +28,9 @@ fn the_defaults_are_those_of_the_contract() {
         poll: PollSettings {
             interval: Duration::from_secs(30),
             full_interval: Duration::from_secs(900),
+            rescan_interval: Duration::from_secs(3600),
             operations_per_second: 0,
         },
-        rescan_interval: Duration::from_secs(3600),
         ignore: vec![],
         ignore_defaults: true,
         follow_links: false,
@@ -70,6 +70,7 @@ fn the_defaults_are_those_of_the_contract() {
         admin_socket: Some(state_dir.join("admin.sock")),
         admin_token_file: None,
         heartbeat: None,
+        hints: HintSettings::default(),
         state_survives: StateSurvives::Auto,
         lock_timeout: Duration::from_secs(600),
         status_file_names: false,

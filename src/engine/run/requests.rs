@@ -63,6 +63,11 @@ impl<S: ObjectStore> EffectRunner<S> {
                 control::reply(answer, Ok(()));
                 EngineCommand::EndSoon
             }
+            ControlRequest::Hints(hints, answer) => {
+                control::reply(answer, Ok(()));
+                self.take_remote(hints);
+                return None;
+            }
             ControlRequest::Retry(None, answer) => {
                 let scheduled = engine.counts().pending;
                 control::reply(answer, Ok(RetryResult { scheduled, not_queued: Vec::new() }));
