@@ -15,6 +15,8 @@ SIZES = {
     "--renamed": "120",
     "--idle-seconds": "1",
     "--latency-files": "5",
+    "--far-files": "40",
+    "--far-mib": "9",
     "--memory-large": "2",
     "--memory-mib": "20",
     "--memory-small": "30",
@@ -35,6 +37,7 @@ def test_one_run_measures_everything_and_writes_the_page(place: Path) -> None:
 
     text = page.read_text()
     assert text.startswith(words[0]) and text.endswith(words[1]) and "stale" not in text
+    assert "40 files of 4 KiB, TLS, 100 ms" in text, text
     # What follows is not a matter of speed.
     for line in (
         "| nothing changed, 150 files, restart | 0 S3 requests | 0 | reached |",
@@ -43,8 +46,8 @@ def test_one_run_measures_everything_and_writes_the_page(place: Path) -> None:
     ):
         assert line in text, text
     compared = [line.split(" | ") for line in text.splitlines() if line.startswith("| file-sync-service |")]
-    # To both servers, small and large; and the small ones again.
-    assert len(compared) == 5, text
+    # To both servers, small and large; the small ones again; and over TLS at three and two distances.
+    assert len(compared) == 10, text
     first, _, again, *_ = compared
     assert int(first[5]) >= 150 and int(again[5]) == 0
     assert not (place / "work").exists()
