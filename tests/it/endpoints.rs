@@ -224,13 +224,19 @@ fn a_store_that_refuses_is_named_with_class_and_cause_wherever_one_looks() {
 #[test]
 fn answers_to_retry_and_flush_say_what_was_done() {
     let mut world = world();
+    world.set("ignore", "*.secret");
     world.tree.write("first", "content");
+    world.tree.write("key.secret", "never sent");
     let (daemon, endpoints) = started(&world);
     let (code, flushed) = run(&world, &endpoints, &["flush"]);
     assert!(code == Some(0) && flushed.starts_with("everything is in S3: "), "{flushed}");
     let (code, retried) = run(&world, &endpoints, &["queue", "retry", "nope.txt"]);
     assert_eq!(code, Some(1), "{retried}");
     assert!(retried.contains("nope.txt: nothing waits for this path"), "{retried}");
+    assert_eq!(run(&world, &endpoints, &["queue", "retry", "key.secret"]).0, Some(1));
+    world.pass_a_marker("marker");
+    assert!(world.versions("key.secret").is_empty(), "it is ignored");
+    world.tree.remove("key.secret");
     let address = format!("localhost:{}", endpoints.admin.port());
     let status = world.run(&["status", "--json", "--address", &address]);
     assert_eq!(status.code, Some(0), "{}", status.errors);

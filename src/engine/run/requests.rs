@@ -81,7 +81,8 @@ impl<S: ObjectStore> EffectRunner<S> {
                     control::find_queued(&store, asked, answer);
                     None
                 });
-                let hints = paths.into_iter().map(|path| Hint::Path(path, WriteState::Done));
+                let wanted = paths.into_iter().filter(|path| self.parts.filter.wants_file(path));
+                let hints = wanted.map(|path| Hint::Path(path, WriteState::Done));
                 return Some(Event::Hinted(hints.collect()));
             }
             ControlRequest::Flush { patience, answer } => {
@@ -117,6 +118,7 @@ impl<S: ObjectStore> EffectRunner<S> {
     /// Has those looked at that wait for a change, as far as there is room.
     fn look_at_parked(&mut self) {
         let store = self.parts.store.clone();
+        let filter = Arc::clone(&self.parts.filter);
         self.tasks.spawn_blocking(move || {
             let mut hints = Vec::new();
             let mut after = None;
@@ -125,7 +127,8 @@ impl<S: ObjectStore> EffectRunner<S> {
                 let paths = store.parked_blocking(after.take()).unwrap_or_default();
                 let Some(last) = paths.last() else { break };
                 after = Some(last.clone());
-                hints.extend(paths.into_iter().map(|path| Hint::Path(path, WriteState::Done)));
+                let wanted = paths.into_iter().filter(|path| filter.wants_file(path));
+                hints.extend(wanted.map(|path| Hint::Path(path, WriteState::Done)));
             }
             Some(Event::Hinted(hints))
         });
