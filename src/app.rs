@@ -3,13 +3,13 @@
 //!
 //! # Order
 //!
-//! 1. [`App::build`] binds the endpoints: a health check may arrive at once.
-//! 2. [`App::run`] opens the state, and starts the tasks that need it ([`MirrorService::build`]).
-//! 3. A [`session`] mirrors one watched directory under one configuration. Where the directory is
+//! 1. `App::build` binds the endpoints: a health check may arrive at once.
+//! 2. `App::run` opens the state, and starts the tasks that need it (`MirrorService::build`).
+//! 3. A `session` mirrors one watched directory under one configuration. Where the directory is
 //!    lost, or the configuration changes, another session follows. The daemon sends no request to S3
 //!    before there is something to upload.
 //! 4. The last session collects the last events and drains until `shutdown_timeout_seconds`.
-//! 5. The [`shutdown_steps`] end what runs beside it, each within its time limit. Unfinished changes
+//! 5. The `shutdown_steps` end what runs beside it, each within its time limit. Unfinished changes
 //!    are on disk.
 
 mod announce;

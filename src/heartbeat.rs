@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //!
-//! - At most one request is under way, and two begin at least [`GAP_MIN`] apart.
+//! - At most one request is under way, and two begin at least `GAP_MIN` apart.
 //! - Nothing waits for the monitor.
 //! - The path of the URL, which is a secret, is in no log.
 

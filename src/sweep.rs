@@ -13,7 +13,7 @@
 //!   requested again.
 //! - A sweep gives hints. It decides nothing, and proves no absence.
 //! - Remembered directories, hot directories and open files have a maximum number each.
-//! - The pure part, [`RememberedDirectories`], takes time as an argument.
+//! - The pure part, `RememberedDirectories`, takes time as an argument.
 
 mod hot;
 mod memory;
