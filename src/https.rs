@@ -11,6 +11,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use std::io;
 use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service as _;
 
 /// Maximum time of a request, from the connection to the head of the response.
@@ -30,6 +31,17 @@ pub enum PostError {
     Status(StatusCode),
 }
 
+/// Makes connections to services whose certificates the system trusts.
+///
+/// # Errors
+///
+/// If the system has no certificates.
+pub fn connector() -> io::Result<HttpsConnector<HttpConnector>> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let trusting = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+    Ok(trusting.https_or_http().enable_http1().build())
+}
+
 /// Sends requests, each on a connection of its own.
 #[derive(Debug, Clone)]
 pub struct HttpsClient {
@@ -43,13 +55,7 @@ impl HttpsClient {
     ///
     /// If the system has none.
     pub fn new() -> io::Result<Self> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(provider)?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        Ok(Self { connector })
+        Ok(Self { connector: connector()? })
     }
 
     /// Posts a text.
@@ -80,12 +86,8 @@ impl HttpsClient {
             .header(USER_AGENT, concat!("file-sync-service/", env!("CARGO_PKG_VERSION")))
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
             .body(text)?;
-        tokio::select! {
-            response = sender.send_request(request) => Ok(response?.status()),
-            ended = connection => {
-                ended?;
-                Err("closed without an answer".into())
-            }
-        }
+        // It moves the bytes. The sender has its errors, and the response also if it ends first.
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        Ok(sender.send_request(request).await?.status())
     }
 }

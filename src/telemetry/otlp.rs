@@ -7,7 +7,7 @@ use super::export_health::ExportHealth;
 use super::otel_env::{OtelSwitches, Protocol};
 use super::spans::{SpanLimits, SpanQueue};
 use crate::endpoint_url::masked_urls;
-use hyper_rustls::HttpsConnectorBuilder;
+use crate::https;
 use opentelemetry_http::HttpClient;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
@@ -203,12 +203,7 @@ impl PushMetricExporter for PushExporter {
 
 /// An HTTP client with the certificates that the system trusts; it is driven on the runtime.
 fn http() -> Result<impl HttpClient + 'static, ExporterBuildError> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(provider)
-        .map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?
-        .https_or_http()
-        .enable_http1()
-        .build();
+    let connector = https::connector()
+        .map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
     Ok(HyperClient::new(connector, HTTP_PATIENCE, None))
 }

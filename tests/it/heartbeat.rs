@@ -38,7 +38,7 @@ fn the_monitor_hears_that_the_bucket_follows_and_why_it_does_not() {
     world.server.resume().expect("back");
     let failures = monitor.asked().len();
     until("it is in sync again", || monitor.asked()[failures..].iter().any(is_for("/check-5ab1")));
-    daemon.stop();
+    assert_eq!(daemon.stop().events("heartbeat.failed").len(), 0);
 }
 
 #[test]

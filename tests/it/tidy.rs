@@ -120,6 +120,7 @@ const MAY_NAME: [(&str, &[&str]); 42] = [
             "engine",
             "error_causes",
             "escape",
+            "https",
             "hints",
             "invalidate",
             "model",
